@@ -31,7 +31,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     value: float
 
 
-class Frame(Record, kw_only=True):
+class Frame(Record, frozen=True, kw_only=True):
     """One line of a stack. Stacks run from the frame nearest to the fault outwards to the step's entry."""
 
     file: str
@@ -47,7 +47,7 @@ class Frame(Record, kw_only=True):
     context_start: int = 0
 
 
-class PathNode(Record, kw_only=True):
+class PathNode(Record, frozen=True, kw_only=True):
     """One step of a retaining path, from a root (module, frame, thread, ...) to the growing container."""
 
     name: str
@@ -60,7 +60,7 @@ class PathNode(Record, kw_only=True):
     """Why it is innocent or guilty, in a few words."""
 
 
-class Finding(Record, kw_only=True):
+class Finding(Record, frozen=True, kw_only=True):
     """One cause of growth."""
 
     kind: FindingKind
@@ -86,7 +86,7 @@ class Finding(Record, kw_only=True):
     """Which means found it: `survivors`, `graph`, `valgrind`, `resources`."""
 
 
-class Meter(Record, kw_only=True):
+class Meter(Record, frozen=True, kw_only=True):
     """What one meter read and what the judge made of it."""
 
     name: str
@@ -108,7 +108,7 @@ class Meter(Record, kw_only=True):
     samples: list[Sample] = []
 
 
-class ToolRun(Record, kw_only=True):
+class ToolRun(Record, frozen=True, kw_only=True):
     """Whether a tool ran for a scenario, and if not, why: a skipped check never counts as clean."""
 
     name: str
@@ -117,7 +117,7 @@ class ToolRun(Record, kw_only=True):
     duration_s: float = 0.0
 
 
-class Failure(Record, kw_only=True):
+class Failure(Record, frozen=True, kw_only=True):
     """Why a job has no verdict: the exception or signal that ended it."""
 
     type: str
@@ -128,7 +128,7 @@ class Failure(Record, kw_only=True):
     """The last lines that the child printed."""
 
 
-class ScenarioResult(Record, kw_only=True):
+class ScenarioResult(Record, frozen=True, kw_only=True):
     """What is known of one scenario after a run."""
 
     id: str
@@ -157,9 +157,11 @@ class ScenarioResult(Record, kw_only=True):
     command: str = ""
     """The exact command line that reproduces this result."""
     budget: dict[str, float] = {}
+    origin: str = ""
+    """The platform that this result is of, where results of several were merged; empty otherwise."""
 
 
-class ControlCheck(Record, kw_only=True):
+class ControlCheck(Record, frozen=True, kw_only=True):
     """One of the planted scenarios that prove on every run that the readings can be trusted."""
 
     name: str
@@ -169,7 +171,7 @@ class ControlCheck(Record, kw_only=True):
     reason: str = ""
 
 
-class Control(Record, kw_only=True):
+class Control(Record, frozen=True, kw_only=True):
     """The control of a run. A failed one means that no verdict of the run can be relied on (exit code 3)."""
 
     status: Literal["ok", "failed", "off"]
@@ -178,14 +180,14 @@ class Control(Record, kw_only=True):
     duration_s: float = 0.0
 
 
-class Tool(Record, kw_only=True):
+class Tool(Record, frozen=True, kw_only=True):
     """Who wrote a result file."""
 
     name: str = "elkyn-leakcheck"
     version: str
 
 
-class RunResult(Record, kw_only=True):
+class RunResult(Record, frozen=True, kw_only=True):
     """A whole run: the content of `results.json`."""
 
     schema: str = SCHEMA

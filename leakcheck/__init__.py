@@ -1,0 +1,26 @@
+"""Memory-leak tests and diagnostics for Python programs with native parts.
+
+The measured process imports this package, and must carry as little of it as possible: only what a scenario file names
+is loaded at once, all else when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from leakcheck.scenario import Context, scenario
+
+if TYPE_CHECKING:
+    from leakcheck.errors import LeakcheckError
+
+__all__ = ["Context", "LeakcheckError", "scenario"]
+
+_LAZY = {"LeakcheckError": "leakcheck.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'leakcheck' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

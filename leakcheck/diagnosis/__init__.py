@@ -1,0 +1,1 @@
+"""Why something grows: where it was allocated, which container holds it, which resource it is."""

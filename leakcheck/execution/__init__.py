@@ -1,0 +1,1 @@
+"""Where jobs run: each in a fresh process of its own."""

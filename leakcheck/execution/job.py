@@ -1,0 +1,59 @@
+"""What is to be run: one scenario, in which interpreter, under which conditions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Allocator = Literal["malloc", "pymalloc"]
+GcMode = Literal["collect", "auto", "off", "freeze"]
+
+MIB = 1 << 20
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a verdict may cost; a scenario's own values replace those of the run."""
+
+    time_s: float = 10.0
+    """Seconds that the step may run in the growth measurement. Clean scenarios need a fraction of it; the rest is for
+    growth that has to be told from a filling cache."""
+    max_iterations: int | None = None
+    max_growth: int = 512 * MIB
+    """Bytes that a scenario may grow by before it is stopped: enough to see some calls of a leak of 100 MB a call, and
+    little enough for any machine that runs tests."""
+
+
+class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A scenario as the worker lists it, and where it was found."""
+
+    id: str
+    """`path/to/file.py::function[parameters]`."""
+    target: str
+    """What the worker imports: an absolute path of a file, or `module:function`."""
+    name: str
+    doc: str = ""
+    file: str = ""
+    line: int = 0
+    tags: list[str] = []
+    expect: Literal["clean", "leak"] = "clean"
+    budget: dict[str, float] = {}
+    time_budget: float | None = None
+    max_iterations: int | None = None
+    max_growth: int | None = None
+    tools: list[str] | None = None
+    native: bool = False
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario under the conditions of one run. Every process that is started for it gets the same."""
+
+    scenario: ScenarioInfo
+    python: str = sys.executable
+    allocator: Allocator = "malloc"
+    gc: GcMode = "collect"
+    budget: Budget = Budget()
+    cwd: Path = Path()
+    """Folder in which the worker runs: the user's own, so that relative paths in scenarios mean what they say."""

@@ -1,0 +1,17 @@
+"""What Python's collector knows: live container objects, garbage in cycles, and what it could not free."""
+
+from __future__ import annotations
+
+import gc
+
+from leakcheck.meters import Meter
+
+
+def live_objects() -> Meter:
+    """Objects that the collector tracks. The list is freed before the next reading, and heap.bytes is read before it."""
+    return Meter("py.objects", "objects", lambda: len(gc.get_objects()))
+
+
+def uncollectable() -> Meter:
+    """Objects that the collector found unreachable and could not free."""
+    return Meter("uncollectable", "objects", lambda: len(gc.garbage))

@@ -1,0 +1,176 @@
+"""What a scenario is: a named workload with set-up, one step that is repeated, and tear-down.
+
+The measured process imports this module: it uses the cheap parts of the standard library only (`dataclasses` and
+`inspect` would double what a bare interpreter loads).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Expectation = Literal["clean", "leak"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MARK = "__leakcheck__"
+"""The attribute in which a marked function carries its `Options`."""
+
+
+class Options(NamedTuple):
+    """What `@scenario(...)` says about a function."""
+
+    tags: frozenset[str] = frozenset()
+    params: Mapping[str, tuple[Any, ...]] = {}
+    expect: Expectation = "clean"
+    budget: Mapping[str, float] = {}
+    time_budget: float | None = None
+    max_iterations: int | None = None
+    max_growth: int | None = None
+    tools: frozenset[str] | None = None
+    native: bool = False
+    raises: type[BaseException] | tuple[type[BaseException], ...] | None = None
+
+
+class Scenario(NamedTuple):
+    """One function with one combination of its parameters: what a job runs."""
+
+    name: str
+    """`function` or `function[value-value]`."""
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    options: Options
+
+    @property
+    def doc(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0].rstrip()
+
+    @property
+    def line(self) -> int:
+        """Where the function is defined; 0 where that is not known."""
+        function = getattr(self.function, "__wrapped__", self.function)
+        return getattr(getattr(function, "__code__", None), "co_firstlineno", 0)
+
+
+class Context:
+    """What a scenario's set-up is given as `ctx`. Not thread-safe: use it during set-up only."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self.settlers: list[Callable[[], Any]] = []
+        self.meters: list[tuple[str, str, Callable[[], float]]] = []
+
+    @property
+    def tmp_path(self) -> Path:
+        """An empty directory of this job; what is left in it counts as growth of `disk.bytes` and `disk.files`."""
+        from pathlib import Path
+
+        return Path(self._directory)
+
+    def settle(self, drain: Callable[[], Any]) -> None:
+        """Call `drain` before every reading: it returns (or is awaited) when background work is done."""
+        self.settlers.append(drain)
+
+    def meter(self, name: str, read: Callable[[], float], unit: str = "") -> None:
+        """Add a meter: `read` returns a number that must not grow with the iterations.
+
+        Raises `ValueError` when the name is taken.
+        """
+        if any(name == taken for taken, _, _ in self.meters):
+            raise ValueError(f"ctx.meter: there is a meter named {name!r} already; give this one another name")
+        self.meters.append((name, unit, read))
+
+
+@overload
+def scenario(function: Function, /) -> Function: ...
+
+
+@overload
+def scenario(
+    *,
+    tags: Iterable[str] = (),
+    params: Mapping[str, Iterable[Any]] | None = None,
+    expect: Expectation = "clean",
+    budget: Mapping[str, float] | None = None,
+    time_budget: float | None = None,
+    max_iterations: int | None = None,
+    max_growth: int | None = None,
+    tools: Iterable[str] | None = None,
+    native: bool = False,
+    raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+) -> Callable[[Function], Function]: ...
+
+
+def scenario(
+    function: Function | None = None,
+    /,
+    *,
+    tags: Iterable[str] = (),
+    params: Mapping[str, Iterable[Any]] | None = None,
+    expect: Expectation = "clean",
+    budget: Mapping[str, float] | None = None,
+    time_budget: float | None = None,
+    max_iterations: int | None = None,
+    max_growth: int | None = None,
+    tools: Iterable[str] | None = None,
+    native: bool = False,
+    raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+) -> Function | Callable[[Function], Function]:
+    """Mark a function as a scenario.
+
+    A plain or `async` function is itself the step. A generator or async generator sets up, yields the step (a callable,
+    plain or async), and tears down after the `yield`. An argument named `ctx` receives the `Context`; arguments named
+    in `params` receive one value each, one scenario for each combination.
+
+    `expect="leak"` turns the scenario into a proof that the tool sees it: not finding the leak fails the run.
+    `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
+    `max_growth` (bytes) replace the run's own. `raises` tests an error path: each call of the step must raise it.
+    `native=True` asks for valgrind as well. The function itself stays as it was, and can be called as ever.
+    """
+    if expect not in ("clean", "leak"):
+        raise ValueError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")
+    if isinstance(tags, str):
+        tags = {tags}
+    options = Options(
+        tags=frozenset(tags),
+        params={name: tuple(values) for name, values in (params or {}).items()},
+        expect=expect,
+        budget=dict(budget or {}),
+        time_budget=time_budget,
+        max_iterations=max_iterations,
+        max_growth=max_growth,
+        tools=None if tools is None else frozenset([tools] if isinstance(tools, str) else tools),
+        native=native,
+        raises=raises,
+    )
+
+    def mark(marked: Function) -> Function:
+        setattr(marked, MARK, options)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def expand(name: str, function: Callable[..., Any], options: Options) -> list[Scenario]:
+    """One scenario for each combination of the parameters, in the order in which they were given."""
+    if not options.params:
+        return [Scenario(name, function, {}, options)]
+    scenarios = []
+    for position, values in enumerate(itertools.product(*options.params.values())):
+        label = "-".join(_label(value, position) for value in values)
+        arguments = dict(zip(options.params, values, strict=True))
+        scenarios.append(Scenario(f"{name}[{label}]", function, arguments, options))
+    return scenarios
+
+
+def _label(value: Any, position: int) -> str:
+    """How a parameter's value reads in the scenario's name: simple values as they are, others by their position."""
+    if isinstance(value, str):
+        return value if value.isprintable() and len(value) <= 40 else f"value{position}"
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    return getattr(value, "__name__", f"value{position}")

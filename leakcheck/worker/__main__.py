@@ -1,0 +1,30 @@
+"""Start of a worker: `python .../leakcheck/worker/__main__.py COMMANDS_FD REPLIES_FD PACKAGE_PARENT`.
+
+Run by path and not with `-m`, so that an interpreter in which nothing of ours is installed can run it. `PACKAGE_PARENT`
+is a folder that holds nothing but a link to this package; it is used only where `leakcheck` cannot be imported anyhow.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Serve the parent until it has no more to say."""
+    commands, replies, package_parent = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    del sys.path[0]  # this file's own folder: it must not shadow anything of the user's
+    sys.argv[1:] = []
+    try:
+        import leakcheck  # noqa: F401
+    except ImportError:
+        sys.path.append(package_parent)
+    import faulthandler
+
+    faulthandler.enable()
+    from leakcheck.worker.channel import Channel
+    from leakcheck.worker.session import serve
+
+    serve(Channel(commands, replies))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

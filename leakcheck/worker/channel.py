@@ -1,0 +1,35 @@
+"""One line of JSON a message, over two pipes that only the parent and the worker know."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+class Channel:
+    """The worker's end: blocking, for one thread. Files that a step opens never get these numbers by accident."""
+
+    def __init__(self, commands: int, replies: int) -> None:
+        self._commands = commands
+        self._replies = replies
+        self._pending = b""
+        os.set_inheritable(commands, False)
+        os.set_inheritable(replies, False)
+
+    def receive(self) -> dict[str, Any] | None:
+        """The parent's next message, or None when the parent has gone."""
+        while b"\n" not in self._pending:
+            part = os.read(self._commands, 65536)
+            if not part:
+                return None
+            self._pending += part
+        line, _, self._pending = self._pending.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Hand one message to the parent; waits while the pipe is full."""
+        rest = memoryview(json.dumps(message).encode() + b"\n")
+        while rest:
+            rest = rest[os.write(self._replies, rest) :]

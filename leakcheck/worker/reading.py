@@ -1,0 +1,63 @@
+"""Reads all meters of one scenario into an array that was made before the warm-up."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+from leakcheck.meters import Meter, Unavailable, disk, heap, mapped, objects, resources
+from leakcheck.scenario import Context
+
+HEADER = ("iterations", "seconds", "cycles")
+
+
+class Readings:
+    """The meters of one process in the order of reading: the exact ledgers first, so that no other meter's temporary
+    objects are on them.
+    """
+
+    def __init__(self, context: Context, directories: list[str], in_loop: bool) -> None:
+        self.meters: list[Meter] = []
+        self.unavailable: dict[str, str] = {}
+        makers: list[tuple[str, Callable[[], Meter]]] = [
+            ("heap.bytes", heap.heap_bytes),
+            ("py.blocks", heap.python_blocks),
+            ("mapped.bytes", mapped.mapped_bytes),
+            ("anon.bytes", mapped.anonymous_bytes),
+            ("rss", mapped.resident_bytes),
+            ("peak", mapped.peak_bytes),
+            ("py.objects", objects.live_objects),
+            ("uncollectable", objects.uncollectable),
+            ("fds", resources.descriptors),
+            ("threads", resources.system_threads),
+            ("py.threads", resources.python_threads),
+            ("children", resources.children),
+            ("disk.files", lambda: disk.disk_files(directories)),
+            ("disk.bytes", lambda: disk.disk_bytes(directories)),
+        ]
+        if in_loop:
+            makers.append(("tasks", _tasks))
+        for name, make in makers:
+            try:
+                self.meters.append(make())
+            except Unavailable as reason:
+                self.unavailable[name] = str(reason)
+        self.meters += [Meter(name, unit, read) for name, unit, read in context.meters]
+        self.numbers = array("d", bytes(8 * (len(HEADER) + len(self.meters))))
+        """What is reported: the numbers of `HEADER`, then one value a meter in the order of `meters`."""
+        self.iterations = 0
+        self.seconds = 0.0
+        self.cycles = 0
+
+    def read(self) -> None:
+        """Read every meter into `numbers`."""
+        numbers = self.numbers
+        for index, meter in enumerate(self.meters, len(HEADER)):
+            numbers[index] = meter.read()
+        numbers[0], numbers[1], numbers[2] = self.iterations, self.seconds, self.cycles
+
+
+def _tasks() -> Meter:
+    import asyncio
+
+    return Meter("tasks", "tasks", lambda: len(asyncio.all_tasks()))

@@ -1,0 +1,153 @@
+"""The conversation with the parent: it says what to open and how often to run the step, the worker reports samples.
+
+Messages to the worker are `{"do": ...}`: `list`, `open`, `run`, `probe`, `close`. Every one has one answer; an answer
+with `error` carries the exception and its traceback. When the pipe closes, the worker ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+from leakcheck.scenario import Context, Scenario
+from leakcheck.worker.channel import Channel
+from leakcheck.worker.loading import load
+from leakcheck.worker.reading import Readings
+from leakcheck.worker.settling import Settler, apply, resource_counts
+from leakcheck.worker.step import Driver, StepRaisedError, is_async, run_plain
+
+
+def serve(channel: Channel) -> None:
+    """Answer until the parent has no more to say."""
+    scenarios: list[Scenario] = []
+    while (message := channel.receive()) is not None:
+        try:
+            if message["do"] == "list":
+                scenarios = load(message["target"])
+                channel.send({"scenarios": [_describe(scenario) for scenario in scenarios], "python": sys.version})
+            elif message["do"] == "open":
+                if not scenarios:
+                    scenarios = load(message["target"])
+                chosen = next((each for each in scenarios if each.name == message["name"]), None)
+                if chosen is None:
+                    raise LookupError(f"{message['target']} has no scenario named {message['name']!r}")
+                _serve_scenario(channel, chosen, message)
+        except BaseException as error:
+            channel.send({"error": describe_error(error, message["do"])})
+            if not isinstance(error, Exception):
+                raise
+
+
+def _serve_scenario(channel: Channel, scenario: Scenario, message: dict[str, Any]) -> None:
+    conversation = Conversation(channel, scenario, message).hold()
+    if is_async(scenario):
+        import asyncio
+
+        asyncio.run(conversation)
+    else:
+        run_plain(conversation)
+
+
+class Conversation:
+    """One scenario from set-up to tear-down."""
+
+    def __init__(self, channel: Channel, scenario: Scenario, message: dict[str, Any]) -> None:
+        self.channel = channel
+        self.options = message
+        self.context = Context(message["directory"])
+        self.driver = Driver(scenario, self.context)
+
+    async def hold(self) -> None:
+        """Set up, answer the parent until it says `close`, tear down."""
+        channel, driver = self.channel, self.driver
+        await driver.open()
+        apply(self.options.get("gc", "collect"))
+        in_loop = driver.in_loop
+        self.readings = Readings(self.context, self.options["directories"], in_loop)
+        self.settler = Settler(self.context, self.options.get("gc", "collect"), resource_counts(in_loop), in_loop)
+        channel.send(
+            {
+                "meters": [[meter.name, meter.unit, meter.decisive] for meter in self.readings.meters],
+                "unavailable": self.readings.unavailable,
+                "python": sys.version,
+                "pid": os.getpid(),
+            }
+        )
+        while (message := channel.receive()) is not None:
+            if message["do"] == "close":
+                break
+            try:
+                channel.send(await self._answer(message))
+            except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
+                channel.send({"error": describe_error(error, message["do"])})
+        await driver.close()
+        channel.send({"closed": True})
+
+    async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["do"] == "run":
+            return await self._sample(int(message["count"]))
+        if message["do"] == "probe":
+            # A diagnosis brings its own part for inside the process: `async def probe(conversation, arguments)`.
+            module = import_module(message["module"])
+            answer: dict[str, Any] = await module.probe(self, message["arguments"])
+            return answer
+        raise ValueError(f"the worker does not know {message['do']!r}")
+
+    async def _sample(self, count: int) -> dict[str, Any]:
+        raised: dict[str, Any] | None = None
+        readings = self.readings
+        try:
+            readings.seconds = await self.driver.run(count) if count else 0.0
+        except StepRaisedError as error:
+            raised = describe_error(error.__cause__ or error, "step")
+        readings.cycles = await self.settler.settle()
+        readings.iterations = self.driver.iterations
+        readings.read()
+        # Numbers travel as one string of fixed length: were they printed, each message would have another size, and the
+        # holes that it leaves in the heap would move the next reading by some bytes.
+        answer: dict[str, Any] = {"sample": readings.numbers.tobytes().hex()}
+        if raised is not None:
+            answer["raised"] = raised
+        return answer
+
+
+def describe_error(error: BaseException, during: str) -> dict[str, Any]:
+    """An exception as the parent wants it, without the frames of leakcheck at its top."""
+    frames: TracebackType | None = error.__traceback__
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    while frames is not None and (
+        frames.tb_frame.f_code.co_filename.startswith((own, "<frozen importlib"))
+        or frames.tb_frame.f_code.co_filename.startswith(os.path.dirname(os.__file__) + os.sep + "asyncio")
+    ):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames if frames is not None else None)
+    kind = "import" if during in ("list", "open") and frames is None else type(error).__name__
+    return {
+        "type": kind,
+        "message": str(error) or type(error).__name__,
+        "traceback": "".join(lines)[-20_000:],
+        "errno": getattr(error, "errno", None),
+        "during": during,
+    }
+
+
+def _describe(scenario: Scenario) -> dict[str, Any]:
+    options = scenario.options
+    return {
+        "name": scenario.name,
+        "doc": scenario.doc,
+        "line": scenario.line,
+        "file": getattr(getattr(scenario.function, "__code__", None), "co_filename", ""),
+        "tags": sorted(options.tags),
+        "expect": options.expect,
+        "budget": dict(options.budget),
+        "time_budget": options.time_budget,
+        "max_iterations": options.max_iterations,
+        "max_growth": options.max_growth,
+        "tools": None if options.tools is None else sorted(options.tools),
+        "native": options.native,
+    }

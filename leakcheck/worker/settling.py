@@ -1,0 +1,107 @@
+"""What happens before a reading: background work gets the time to end, garbage is collected, free memory handed back."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from leakcheck.meters.heap import trim
+from leakcheck.scenario import Context
+
+GcMode = Literal["collect", "auto", "off", "freeze"]
+
+_PATIENCE_S = 0.1
+"""How long resources that have just become more may take to go: a thread needs some 0.1 ms to end after its join."""
+_IMPATIENCE_S = 0.01
+"""The same once waiting has been in vain three times: then they stay, and each round would pay for it."""
+_MAX_COLLECTIONS = 4
+"""Finalizers can free more garbage; what four collections leave is not going."""
+
+
+class Settler:
+    """Settles one scenario; remembers the lowest counts so far, so that it waits only for what has become more."""
+
+    def __init__(self, context: Context, gc_mode: GcMode, counts: Callable[[], list[int]], in_loop: bool) -> None:
+        self._context = context
+        self._gc_mode = gc_mode
+        self._counts = counts
+        self._in_loop = in_loop
+        self._trim = trim()
+        self._lowest: list[int] | None = None
+        self._in_vain = 0
+
+    async def settle(self) -> int:
+        """Returns how many objects in cycles the collector found, or 0 where it is not ours to run."""
+        for drain in self._context.settlers:
+            waiting = drain()
+            if hasattr(waiting, "__await__"):
+                await waiting
+        await self._wait_for_resources()
+        found = 0
+        if self._gc_mode in ("collect", "freeze"):
+            for _ in range(_MAX_COLLECTIONS):
+                collected = gc.collect()
+                found += collected
+                if not collected:
+                    break
+        self._trim()
+        return found
+
+    async def _wait_for_resources(self) -> None:
+        if self._in_loop:
+            await self._turn_the_loop(0)
+        counts = self._counts()
+        if self._lowest is None:
+            self._lowest = counts
+        deadline = time.monotonic() + (_PATIENCE_S if self._in_vain < 3 else _IMPATIENCE_S)
+        delay = 0.0005
+        waited = False
+        while any(now > low for now, low in zip(counts, self._lowest, strict=True)):
+            if time.monotonic() > deadline:
+                self._in_vain += 1
+                break
+            waited = True
+            if self._in_loop:
+                await self._turn_the_loop(delay)
+            else:
+                time.sleep(delay)
+            delay = min(delay * 2, 0.02)
+            counts = self._counts()
+        else:
+            if waited:
+                self._in_vain = 0
+        self._lowest = [min(now, low) for now, low in zip(counts, self._lowest, strict=True)]
+
+    async def _turn_the_loop(self, delay: float) -> None:
+        """Let callbacks and tasks of the scenario's loop run."""
+        import asyncio
+
+        for _ in range(3):
+            await asyncio.sleep(0)
+        if delay:
+            await asyncio.sleep(delay)
+
+
+def resource_counts(in_loop: bool) -> Callable[[], list[int]]:
+    """The cheap counts of what may still be ending: threads, and tasks of the scenario's loop."""
+    if not in_loop:
+        return lambda: [threading.active_count()]
+
+    import asyncio
+
+    def with_tasks() -> list[int]:
+        return [threading.active_count(), len(asyncio.all_tasks())]
+
+    return with_tasks
+
+
+def apply(gc_mode: GcMode) -> None:
+    """Put the collector into the state in which this run's rounds want it."""
+    if gc_mode == "off":
+        gc.disable()
+    elif gc_mode == "freeze":
+        gc.collect()
+        gc.freeze()
