@@ -1,0 +1,32 @@
+"""The forms of a report, by name: each a function of a run and the runs before it, in a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from leakcheck.history import Entry
+from leakcheck.model import RunResult
+
+FILES = {
+    "json": "results.json",
+    "html": "index.html",
+    "junit": "junit.xml",
+    "markdown": "summary.md",
+    "sarif": "leaks.sarif",
+    "github": "annotations.txt",
+    "gitlab": "gl-code-quality-report.json",
+}
+"""File name of each form."""
+
+_MODULES = {"github": "annotations", "gitlab": "code_quality"}
+
+
+def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
+    """The text of `run` in one of the forms of `FILES`; `past` are the runs before, oldest first."""
+    if form == "json":
+        from leakcheck import results
+
+        return results.encode(run).decode()
+    text: str = import_module(f"leakcheck.report.{_MODULES.get(form, form)}").render(run, past)
+    return text

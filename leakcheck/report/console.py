@@ -1,0 +1,364 @@
+"""The terminal: a live view while a run goes on, plain lines where no one watches, and the final table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from leakcheck.model import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
+from leakcheck.report import numbers, sentences
+from leakcheck.report.sparkline import sparkline
+from leakcheck.report.text import block, line, middle
+
+_STYLES = {
+    "clean": "green",
+    "bounded": "cyan",
+    "leak": "bold red",
+    "inconclusive": "yellow",
+    "error": "bold magenta",
+    "skipped": "dim",
+}
+_REFRESH_HZ = 2
+"""Redraws a second: the drawing runs on the machine that measures, so it must cost next to nothing."""
+_WIDTH = 100
+
+
+def make_console(color: str = "auto") -> Console:
+    """A console on standard output for `--color auto|always|never`; `auto` respects `NO_COLOR` and `CI`."""
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    colored = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+    return Console(
+        no_color=not colored,
+        color_system=("standard" if colored else None) if color == "always" or not colored else "auto",
+        force_terminal=colored or terminal,
+        force_interactive=terminal and not os.environ.get("CI"),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if terminal else int(os.environ.get("COLUMNS") or 80),
+    )
+
+
+@dataclass
+class _Running:
+    """What is known of a scenario while it runs."""
+
+    tool: str
+    began: float = field(default_factory=time.monotonic)
+    fraction: float = 0.0
+    meter: str = ""
+    curve: str = ""
+    seconds_left: float | None = None
+
+
+class RunView:
+    """The view of a run; a context manager. On a terminal it lives at the bottom, elsewhere it prints lines.
+
+    `quiet` 1 leaves only what is not as expected and the last line, 2 nothing; `verbose` adds the meters.
+    """
+
+    def __init__(self, total: int, *, quiet: int = 0, verbose: int = 0, color: str = "auto") -> None:
+        self.console = make_console(color)
+        self._total = total
+        self._quiet = quiet
+        self._verbose = verbose
+        self._done = 0
+        self._began = time.monotonic()
+        self._running: dict[str, _Running] = {}
+        self._live: Live | None = None
+        if self.console.is_interactive and self.console.is_terminal and not quiet:
+            self._live = Live(
+                self,
+                console=self.console,
+                refresh_per_second=_REFRESH_HZ,
+                transient=True,
+                redirect_stderr=False,
+            )
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.clear()
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def plan(self, lines: Sequence[str]) -> None:
+        """Show what is going to be run."""
+        if not self._quiet:
+            for one in lines:
+                self.console.print(Text(line(one), style="dim"), soft_wrap=True)
+
+    def start(self, scenario_id: str, tool: str) -> None:
+        """A job begins; `tool` is `growth`, `memray`, `valgrind`, ..."""
+        self._running[scenario_id] = _Running(tool)
+        if self._verbose and not self._live and not self._quiet:
+            self.console.print(Text(f"  {line(scenario_id)}: {tool} ...", style="dim"), soft_wrap=True)
+
+    def progress(
+        self,
+        scenario_id: str,
+        fraction: float,
+        meter: str,
+        samples: list[Sample],
+        seconds_left: float | None,
+    ) -> None:
+        """A reading came in. Cheap: it keeps a few values, drawing happens at the view's own pace."""
+        running = self._running.setdefault(scenario_id, _Running(""))
+        running.fraction = fraction
+        running.meter = meter
+        running.seconds_left = seconds_left
+        if self._live:
+            running.curve = sparkline(samples)
+
+    def finish(self, result: ScenarioResult) -> None:
+        """A scenario has its result: one line of it stays."""
+        self._running.pop(result.id, None)
+        self._done += 1
+        if self._quiet > 1 or (self._quiet and result.ok):
+            return
+        self.console.print(_result_line(result), soft_wrap=True)
+
+    def control(self, control: Control) -> None:
+        """The planted controls are judged."""
+        if control.status == "failed":
+            if self._quiet < 2:
+                self.console.print(Text(f"control failed: {line(control.reason)}", style="bold red"), soft_wrap=True)
+        elif not self._quiet:
+            text = {
+                "ok": f"control ok: {len(control.checks)} planted checks came out as planted",
+                "off": "control off: nothing proves that this run's readings can be trusted",
+            }[control.status]
+            took = f" ({numbers.seconds(control.duration_s)})" if control.duration_s else ""
+            self.console.print(Text(text + took, style="dim" if control.status == "ok" else "yellow"), soft_wrap=True)
+
+    def message(self, text: str) -> None:
+        """Say something above the live view."""
+        if not self._quiet:
+            self.console.print(Text(line(text)), soft_wrap=True)
+
+    def summary(self, run: RunResult, report_dir: Path | None) -> None:
+        """The final table, then what was found, then the sentence that says how it stands."""
+        if self._quiet > 1:
+            return
+        if not self._quiet:
+            self.console.print()
+            self.console.print(_table(run, self.console.width, self._verbose))
+        for scenario in run.scenarios:
+            if not scenario.ok or (self._verbose and scenario.findings):
+                print_scenario(scenario, self.console, verbose=self._verbose)
+        self.console.print()
+        self._skipped_tools(run)
+        style = "bold green" if _is_good(run) else "bold red" if run.summary.get("unexpected") else "bold yellow"
+        if run.control.status == "failed":
+            style = "bold red"
+        self.console.print(Text(sentences.headline(run), style=style), soft_wrap=True)
+        if report_dir is not None:
+            page = report_dir / "index.html"
+            shown = page if page.exists() else report_dir
+            self.console.print(Text(f"Report: {sentences.relative(str(shown))}"), soft_wrap=True)
+
+    def _skipped_tools(self, run: RunResult) -> None:
+        reasons: dict[str, int] = {}
+        for scenario in run.scenarios:
+            for tool in scenario.tools:
+                if tool.status == "skipped":
+                    key = f"{tool.name} skipped: {line(tool.reason)}"
+                    reasons[key] = reasons.get(key, 0) + 1
+        for reason, times in reasons.items():
+            self.console.print(Text(f"{reason} ({numbers.count(times, 'scenario')})", style="yellow"), soft_wrap=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What Live draws."""
+        now = time.monotonic()
+        width = min(options.max_width, _WIDTH)
+        yield self._bar(now, width)
+        for scenario_id, running in list(self._running.items())[:8]:
+            yield _running_line(scenario_id, running, now, width)
+
+    def _bar(self, now: float, width: int) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(
+            Text(f"{self._done}/{self._total}"),
+            ProgressBar(total=max(1, self._total), completed=self._done, width=max(10, width - 30)),
+            Text(numbers.seconds(now - self._began), style="dim"),
+        )
+        return grid
+
+
+def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
+    left = running.seconds_left
+    clock = f"~{numbers.seconds(left)} left" if left is not None else numbers.seconds(now - running.began)
+    tail = f" {running.tool} {running.fraction * 100:3.0f}% {line(running.meter, 20)} "
+    spare = width - len(tail) - len(running.curve) - len(clock) - 4
+    text = Text("  ", no_wrap=True, overflow="ellipsis")
+    text.append(middle(scenario_id, max(12, spare)), style="bold")
+    text.append(tail, style="dim")
+    text.append(running.curve, style="cyan")
+    text.append(f" {clock}", style="dim")
+    return text
+
+
+def _result_line(result: ScenarioResult) -> Text:
+    text = _mark(result)
+    text.pad_right(max(1, 15 - len(text)))
+    text.append(line(result.id))
+    remark = sentences.expectation(result)
+    if remark and not result.ok:
+        text.append(f" ({remark})", style="bold red")
+    text.append(f" {numbers.seconds(result.duration_s)}", style="dim")
+    if result.verdict != "clean" or not result.ok:
+        text.append(f"\n    {line(result.reason)}", style="" if not result.ok else "dim")
+    return text
+
+
+def _is_good(run: RunResult) -> bool:
+    return (
+        run.control.status != "failed"
+        and not run.interrupted
+        and all(scenario.ok and scenario.verdict not in ("inconclusive", "skipped") for scenario in run.scenarios)
+    )
+
+
+def _table(run: RunResult, width: int, verbose: int) -> Group:
+    width = min(width, _WIDTH)
+    directory = _common_directory([scenario.id for scenario in run.scenarios])
+    table = Table(box=None, padding=(0, 1, 0, 0), width=width, header_style="dim", pad_edge=False)
+    table.add_column("verdict", width=14, no_wrap=True)
+    table.add_column(f"scenario in {middle(directory, 24)}" if directory else "scenario", ratio=1, no_wrap=True)
+    table.add_column("growth/iteration", width=16, justify="right", no_wrap=True)
+    table.add_column("time", width=8, justify="right", no_wrap=True)
+    name_width = max(12, width - 14 - 16 - 8 - 4)
+    for scenario in run.scenarios:
+        table.add_row(
+            _mark(scenario),
+            Text(middle(scenario.id[len(directory) :], name_width), style="" if scenario.ok else "bold"),
+            _growth(scenario),
+            Text(numbers.seconds(scenario.duration_s), style="dim"),
+        )
+        for meter in scenario.meters if verbose else []:
+            table.add_row(
+                "",
+                Text(f"  {line(meter.name, 20):<13} {sparkline(meter.samples)} {meter.model}", style="dim"),
+                Text(numbers.quantity(meter.growth, meter.unit), style="dim"),
+                "",
+            )
+    counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
+    took = f"{numbers.count(len(run.scenarios), 'scenario')} in {numbers.seconds(run.duration_s)}"
+    return Group(table, Text(), Text(f"{took}: {', '.join(counts) or 'nothing was run'}", overflow="fold"))
+
+
+def _common_directory(names: Sequence[str]) -> str:
+    """The directory that all scenarios share: it says nothing in a table of 80 columns."""
+    files = [name.partition("::")[0] for name in names if "::" in name]
+    if len(files) != len(names) or not files:
+        return ""
+    directory = os.path.commonpath(files) if len({name.startswith("/") for name in files}) == 1 else ""
+    if not directory or directory in files:
+        directory = os.path.dirname(directory)
+    return f"{directory}/" if directory and all(name.startswith(f"{directory}/") for name in files) else ""
+
+
+def _mark(scenario: ScenarioResult) -> Text:
+    if scenario.expect == "leak" and scenario.ok:
+        return Text("✓ leak, found", style="green")
+    if not scenario.ok and scenario.verdict in ("clean", "bounded"):
+        return Text("✗ missed leak" if scenario.expect == "leak" else "✗ over budget", style="bold red")
+    return Text(f"{sentences.SYMBOLS[scenario.verdict]} {scenario.verdict}", style=_STYLES[scenario.verdict])
+
+
+def _growth(scenario: ScenarioResult) -> Text:
+    meter = sentences.decisive_meter(scenario)
+    if meter is None or not meter.growth or scenario.verdict not in ("leak", "bounded", "inconclusive"):
+        return Text()
+    return Text(numbers.quantity(meter.growth, meter.unit))
+
+
+def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int = 0) -> None:
+    """What is wrong with one scenario: its sentence, its findings, how to see it again."""
+    console.print()
+    head = Text()
+    head.append_text(_mark(scenario))
+    head.append(f" {line(scenario.id)}", style="bold")
+    console.print(head, soft_wrap=True)
+    if all(scenario.reason != finding.title for finding in scenario.findings):
+        console.print(Text(f"  {line(scenario.reason)}"), soft_wrap=True)
+    for finding in scenario.findings[: None if verbose else 5]:
+        print_finding(finding, scenario, console)
+    if scenario.failure is not None:
+        _print_failure(scenario, console, verbose)
+    for advice in scenario.advice if verbose else []:
+        console.print(Text(f"  note: {line(advice)}", style="dim"), soft_wrap=True)
+    if scenario.command:
+        console.print(Text(f"  again: {line(scenario.command)}", style="dim"), soft_wrap=True)
+
+
+def print_finding(finding: Finding, scenario: ScenarioResult, console: Console) -> None:
+    """A finding: the sentence with `file:line`, the source around it, the stack, the path that keeps it."""
+    where = sentences.location(sentences.place(finding))
+    head = Text("  ")
+    if where and where not in finding.title:
+        head.append(f"{line(where)}: ", style="bold")
+    head.append(line(finding.title))
+    console.print(head, soft_wrap=True)
+    details = [sentences.rates(finding), sentences.share(finding, scenario)]
+    details.append(finding.fingerprint and f"#{finding.fingerprint}")
+    details = [part for part in details if part]
+    if details:
+        console.print(Text(f"    {line(', '.join(details))}", style="dim"), soft_wrap=True)
+    if finding.path:
+        console.print(_path(finding), soft_wrap=True)
+    for frame in finding.stack[:12]:
+        _print_frame(frame, console)
+    for example in finding.examples[:3]:
+        console.print(Text(f"    e.g. {line(example, 160)}", style="dim"), soft_wrap=True)
+    if finding.hint:
+        console.print(Text(f"    {line(finding.hint)}", style="yellow"), soft_wrap=True)
+
+
+def _path(finding: Finding) -> Text:
+    text = Text("    held by ", style="dim")
+    for node in finding.path:
+        style = "bold underline red" if node.suspect else "dim"
+        text.append(line(node.name, 80), style=style)
+    return text
+
+
+def _print_frame(frame: Frame, console: Console) -> None:
+    text = Text("    ")
+    text.append(line(sentences.location(frame) or "?"), style="" if frame.user else "dim")
+    text.append(f" in {line(frame.function, 160)}", style="dim")
+    if frame.native:
+        text.append(" (native)", style="dim")
+    if frame.source:
+        text.append(f"\n        {line(frame.source.strip(), 160)}", style="bold" if frame.user else "dim")
+    console.print(text, soft_wrap=True)
+
+
+def _print_failure(scenario: ScenarioResult, console: Console, verbose: int) -> None:
+    failure = scenario.failure
+    assert failure is not None
+    console.print(Text(f"    {line(failure.type)}: {line(failure.message)}", style="magenta"), soft_wrap=True)
+    for title, content in (("traceback", failure.traceback), ("last output", failure.output)):
+        lines = block(content).strip().splitlines()
+        if lines:
+            console.print(Text(f"    {title}:", style="dim"))
+            for one in lines if verbose else lines[-12:]:
+                console.print(Text(f"      {one}", style="dim"), soft_wrap=True)

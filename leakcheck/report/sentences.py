@@ -1,0 +1,136 @@
+"""What all reports say in words, said once: the headline of a run, the place of a finding, what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from leakcheck.model import Finding, Frame, Meter, RunResult, ScenarioResult
+from leakcheck.report import numbers
+from leakcheck.report.text import line
+
+SYMBOLS = {"clean": "✓", "bounded": "◠", "leak": "✗", "inconclusive": "?", "error": "!", "skipped": "-"}
+"""One mark per verdict: reports never tell by colour alone."""
+
+
+def headline(run: RunResult) -> str:
+    """The whole run in one sentence."""
+    if run.control.status == "failed":
+        return f"The control failed, no verdict of this run can be relied on: {line(run.control.reason)}"
+    if not run.scenarios:
+        return "No scenario was run."
+    unexpected = [scenario for scenario in run.scenarios if not scenario.ok]
+    of = f"of {numbers.count(len(run.scenarios), 'scenario')}"
+    if unexpected:
+        are = "is" if len(unexpected) == 1 else "are"
+        text = f"{len(unexpected)} {of} {are} not as expected: {_kinds(unexpected)}."
+    else:
+        text = _as_expected(run, of)
+    return text + (" The run was interrupted: what is missing was not measured." if run.interrupted else "")
+
+
+def _as_expected(run: RunResult, of: str) -> str:
+    undecided = [scenario for scenario in run.scenarios if scenario.verdict in ("inconclusive", "skipped")]
+    planted = sum(scenario.expect == "leak" and scenario.verdict == "leak" for scenario in run.scenarios)
+    if undecided:
+        text = f"{len(undecided)} {of} could not be decided: {_kinds(undecided)}; the others are as expected."
+    elif len(run.scenarios) == 1:
+        text = "The scenario is as expected."
+    else:
+        text = f"All {len(run.scenarios)} scenarios are as expected."
+    if planted:
+        text += f" {numbers.count(planted, 'planted leak')} {'was' if planted == 1 else 'were'} found."
+    return text
+
+
+def _kinds(scenarios: Sequence[ScenarioResult]) -> str:
+    counts: dict[str, int] = {}
+    for scenario in scenarios:
+        kind: str = scenario.verdict
+        if not scenario.ok and kind in ("clean", "bounded"):
+            kind = "missed leak" if scenario.expect == "leak" else "over budget"
+        counts[kind] = counts.get(kind, 0) + 1
+    plural = {"leak", "error", "missed leak"}
+    return ", ".join(numbers.count(n, kind) if kind in plural else f"{n} {kind}" for kind, n in counts.items())
+
+
+def expectation(scenario: ScenarioResult) -> str:
+    """How the verdict stands to what was expected, empty where there is nothing to say."""
+    if scenario.expect == "leak":
+        return "planted, found" if scenario.ok else "a leak was planted here and not found"
+    if not scenario.ok and scenario.verdict in ("clean", "bounded"):
+        return "over its budget"
+    return ""
+
+
+def place(finding: Finding) -> Frame | None:
+    """The line to look at: the first frame of the user's code, else the first with a line at all."""
+    preferred = (
+        [frame for frame in finding.stack if frame.user and not frame.native]
+        or [frame for frame in finding.stack if frame.user]
+        or [frame for frame in finding.stack if frame.line]
+        or finding.stack
+    )
+    return preferred[0] if preferred else None
+
+
+def location(frame: Frame | None) -> str:
+    """`hub.py:41`, relative to the current directory where it lies there."""
+    if frame is None or not frame.file:
+        return ""
+    return f"{relative(frame.file)}:{frame.line}" if frame.line else relative(frame.file)
+
+
+def relative(file: str) -> str:
+    """The path as a person types it from here; paths of elsewhere stay as they are."""
+    if not os.path.isabs(file):
+        return file
+    path = Path(os.path.normpath(file))
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
+def rates(finding: Finding) -> str:
+    """How much it leaks: `432 B and 1 object per iteration`; empty where unknown."""
+    parts = []
+    if finding.bytes_per_iteration:
+        parts.append(numbers.quantity(finding.bytes_per_iteration, "B"))
+    if finding.count_per_iteration:
+        one = finding.count_per_iteration == 1
+        what = line(finding.type, 60) or ("object" if one else "objects")
+        parts.append(f"{numbers.plain(finding.count_per_iteration)} {what}")
+    return f"{' and '.join(parts)} per iteration" if parts else ""
+
+
+def share(finding: Finding, scenario: ScenarioResult) -> str:
+    """How much of the growth it explains: `98 % of the growth of heap.bytes (441 B/iteration)`."""
+    if finding.share is None:
+        return ""
+    grown = [numbers.rate(meter.growth, meter.unit) for meter in scenario.meters if meter.name == finding.meter]
+    rate = f" ({grown[0]})" if grown else ""
+    return f"{finding.share * 100:.0f} % of the growth of {line(finding.meter, 60)}{rate}"
+
+
+def decisive_meter(scenario: ScenarioResult) -> Meter | None:
+    """The meter that tells most of a scenario: one that decided its verdict and grows most, else the heap."""
+    if not scenario.meters:
+        return None
+    agreeing = [meter for meter in scenario.meters if meter.decisive and meter.verdict == scenario.verdict]
+    if scenario.verdict not in ("clean", "skipped", "error") and agreeing:
+        return max(agreeing, key=lambda meter: (meter.unit == "B", meter.growth))
+    for name in ("heap.bytes", "py.blocks"):
+        for meter in scenario.meters:
+            if meter.name == name:
+                return meter
+    return scenario.meters[0]
+
+
+def sensitivity(scenario: ScenarioResult) -> str:
+    """The smallest growth that would have been noticed, in words; empty where unknown."""
+    units = {meter.name: meter.unit for meter in scenario.meters}
+    parts = [
+        f"{line(name, 60)} {numbers.quantity(value, units.get(name, ''))}"
+        for name, value in list(scenario.detectable.items())[:12]
+    ]
+    return f"would have noticed, per iteration: {', '.join(parts)}" if parts else ""

@@ -1,0 +1,24 @@
+"""A series of readings in one line of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leakcheck.model import Sample
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(samples: Sequence[Sample], width: int = 16) -> str:
+    """The course of a meter over iterations, oldest left; a flat series stays at the bottom.
+
+    The newest `width` readings are drawn, scaled from their smallest to their largest value.
+    """
+    values = [sample.value for sample in samples[-width:]]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = high - low
+    if not span > 0:
+        return _BARS[0] * len(values)
+    return "".join(_BARS[min(len(_BARS) - 1, int((value - low) / span * len(_BARS)))] for value in values)
