@@ -1,0 +1,174 @@
+"""Growth charts as inline SVG: the readings of a meter over iterations, the fitted growth and its confidence band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from markupsafe import Markup, escape
+
+from leakcheck.model import Meter, Sample
+from leakcheck.report import numbers
+
+_WIDTH, _HEIGHT = 640, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 30
+_MINI_WIDTH, _MINI_HEIGHT = 120, 26
+_POINTS = 160
+"""Readings drawn at most; more are thinned evenly, the first and the last always stay."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Maps iterations and values to the drawing."""
+
+    n0: float
+    n1: float
+    low: float
+    high: float
+    left: float
+    width: float
+    top: float
+    height: float
+
+    def x(self, n: float) -> float:
+        return round(self.left + (n - self.n0) / max(self.n1 - self.n0, 1) * self.width, 1)
+
+    def y(self, value: float) -> float:
+        return round(self.top + (self.high - value) / (self.high - self.low) * self.height, 1)
+
+
+def chart(meter: Meter) -> Markup:
+    """The large chart of a meter; empty for a meter without two readings. Values are changes since the first."""
+    samples = _thinned(meter.samples)
+    if len(samples) < 2:
+        return Markup()
+    scale = _scale(meter, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
+    first, last = samples[0], samples[-1]
+    label = (
+        f"{meter.name}: {numbers.quantity(first.value, meter.unit)} at {first.iterations:,} iterations, "
+        f"{numbers.quantity(last.value, meter.unit)} at {last.iterations:,}"
+    )
+    parts = [*_grid(scale, first.value, meter.unit), *_fitted(meter, scale)]
+    parts.append(f'<path class="series" d="{_line(samples, scale)}"/>')
+    parts.extend(f'<circle r="2.6" cx="{scale.x(s.iterations)}" cy="{scale.y(s.value)}"/>' for s in samples)
+    parts.append(f'<path class="cursor" d="M-9 {_TOP}V{_HEIGHT - _BOTTOM}"/>')
+    return Markup(  # noqa: S704 - numbers made here, and names through escape()
+        f'<svg class="chart v-{meter.verdict}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" tabindex="0" '
+        f'aria-label="{escape(label[:300])}" data-frame="{_LEFT} {_WIDTH - _LEFT - _RIGHT}" '
+        f"{_readings(meter, samples)}>{''.join(parts)}</svg>"
+    )
+
+
+def mini(meter: Meter) -> Markup:
+    """The small chart of a meter beside its figures, in as few bytes as can be: a page has hundreds."""
+    samples = _thinned(meter.samples)
+    if len(samples) < 2:
+        return Markup()
+    scale = _scale(meter, samples, 2, _MINI_WIDTH - 4, 3, _MINI_HEIGHT - 6)
+    return Markup(  # noqa: S704 - numbers made here, and the unit through escape()
+        f'<svg class="mini v-{meter.verdict}" viewBox="0 0 {_MINI_WIDTH} {_MINI_HEIGHT}" aria-hidden="true" '
+        f'{_readings(meter, _without_flats(samples))}><path d="{_line(samples, scale)}"/></svg>'
+    )
+
+
+def _readings(meter: Meter, samples: Sequence[Sample]) -> str:
+    """The readings for the script: `iterations:value`, the value left out where it is the one before."""
+    pairs, before = [], None
+    for sample in samples:
+        pairs.append(f"{sample.iterations}" if sample.value == before else f"{sample.iterations}:{sample.value:.12g}")
+        before = sample.value
+    return f'data-u="{escape(meter.unit[:40])}" data-s="{" ".join(pairs)}"'
+
+
+def _thinned(samples: Sequence[Sample]) -> list[Sample]:
+    finite = [sample for sample in samples if math.isfinite(sample.value)]
+    if len(finite) <= _POINTS:
+        return finite
+    step = (len(finite) - 1) / (_POINTS - 1)
+    return [finite[round(index * step)] for index in range(_POINTS)]
+
+
+def _scale(meter: Meter, samples: Sequence[Sample], left: float, width: float, top: float, height: float) -> _Scale:
+    values = [sample.value for sample in samples]
+    low, high = min(values), max(values)
+    least = _least_span(meter, samples)
+    if high - low < least:  # noise far below what could matter must not look like a mountain range
+        middle = (low + high) / 2
+        low, high = middle - least / 2, middle + least / 2
+    margin = (high - low) * 0.06
+    return _Scale(samples[0].iterations, samples[-1].iterations, low - margin, high + margin, left, width, top, height)
+
+
+def _least_span(meter: Meter, samples: Sequence[Sample]) -> float:
+    rounds = samples[-1].iterations - samples[0].iterations
+    noticed = (meter.detectable or 0.0) * rounds * 2
+    return max(noticed, 4096.0 if meter.unit == "B" else 4.0, abs(samples[0].value) * 1e-9)
+
+
+def _line(samples: Sequence[Sample], scale: _Scale) -> str:
+    points = [(scale.x(s.iterations), scale.y(s.value)) for s in _without_flats(samples)]
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _without_flats(samples: Sequence[Sample]) -> list[Sample]:
+    """The readings without those between two of the same value: the same line with fewer points."""
+    return [
+        sample
+        for index, sample in enumerate(samples)
+        if index in (0, len(samples) - 1) or not samples[index - 1].value == sample.value == samples[index + 1].value
+    ]
+
+
+def _grid(scale: _Scale, base: float, unit: str) -> list[str]:
+    parts = []
+    right = scale.left + scale.width
+    for tick in _ticks(scale.low - base, scale.high - base, unit):
+        y = scale.y(base + tick)
+        label = f"{'+' if tick > 0 else ''}{numbers.quantity(tick, unit if unit == 'B' else '')}"
+        parts.append(
+            f'<path class="grid{" zero" if tick == 0 else ""}" d="M{scale.left:g} {y:g}H{right:g}"/>'
+            f'<text x="{scale.left - 8:g}" y="{y + 4:g}" text-anchor="end">{escape(label)}</text>'
+        )
+    floor = scale.top + scale.height
+    for tick in _ticks(scale.n0, scale.n1, ""):
+        x = scale.x(tick)
+        parts.append(
+            f'<path class="grid" d="M{x:g} {floor:g}v4"/>'
+            f'<text x="{x:g}" y="{floor + 18:g}" text-anchor="middle">{tick:,.0f}</text>'
+        )
+    return parts
+
+
+def _ticks(low: float, high: float, unit: str) -> list[float]:
+    """Round numbers between `low` and `high`, about four; for bytes round in powers of 1024."""
+    span = high - low
+    factor = 1024.0 ** max(0, math.floor(math.log(span / 4, 1024))) if unit == "B" and span > 4 else 1.0
+    rough = span / factor / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough) * factor
+    first = math.ceil(low / step)
+    return [index * step for index in range(first, math.floor(high / step) + 1)][:12]
+
+
+def _fitted(meter: Meter, scale: _Scale) -> list[str]:
+    """The growth of the later half of the readings as a line, and its confidence interval as a fan around it."""
+    late = [sample for sample in meter.samples[len(meter.samples) // 2 :] if math.isfinite(sample.value)]
+    slopes = (meter.low, meter.growth, meter.high)
+    if len(late) < 2 or not all(map(math.isfinite, slopes)) or not meter.model:
+        return []
+    level = median(sample.value - meter.growth * sample.iterations for sample in late)
+    start, end = late[0].iterations, late[-1].iterations
+    pivot = (start + end) / 2
+    centre = level + meter.growth * pivot
+
+    def at(slope: float, n: float) -> str:
+        value = min(max(centre + slope * (n - pivot), scale.low), scale.high)
+        return f"{scale.x(n):g} {scale.y(value):g}"
+
+    band = "L".join((at(meter.low, start), at(meter.high, end), at(meter.low, end), at(meter.high, start)))
+    return [
+        f'<path class="band" d="M{band}Z"/>',
+        f'<path class="fit" d="M{at(meter.growth, start)}L{at(meter.growth, end)}"/>',
+    ]

@@ -1,0 +1,77 @@
+"""The growth flame graph: which calls the surviving memory comes from, as boxes as wide as their share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from leakcheck.model import Finding, Frame
+from leakcheck.report import numbers, sentences
+
+_DEPTH = 40
+_SMALLEST = 0.4
+"""Per cent of the width below which a box is left out: no one could see or hit it."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """One call in the graph. Positions are per cent of the width; `depth` counts from the step's entry."""
+
+    left: float
+    width: float
+    depth: int
+    label: str
+    title: str
+    kind: str
+
+
+@dataclass
+class _Node:
+    frame: Frame | None
+    weight: float = 0.0
+    children: dict[tuple[str, int, str], _Node] = field(default_factory=dict)
+
+
+def boxes(findings: Sequence[Finding]) -> list[Box]:
+    """The boxes of the findings that hold memory and have a stack, outermost call first; empty without any."""
+    root = _Node(None)
+    for finding in findings:
+        weight = finding.bytes_per_iteration or 0.0
+        if weight > 0 and finding.stack and finding.kind in ("allocation", "native"):
+            _add(root, finding.stack, weight)
+    if not root.weight:
+        return []
+    return _layout(root, 0.0, 100.0, 0, root.weight)
+
+
+def depth(placed: Sequence[Box]) -> int:
+    """Rows that the graph needs."""
+    return max((box.depth for box in placed), default=-1) + 1
+
+
+def _add(node: _Node, stack: Sequence[Frame], weight: float) -> None:
+    node.weight += weight
+    for frame in list(reversed(stack))[:_DEPTH]:
+        key = (frame.file, frame.line, frame.function)
+        node = node.children.setdefault(key, _Node(frame))
+        node.weight += weight
+
+
+def _layout(node: _Node, left: float, width: float, level: int, total: float) -> list[Box]:
+    placed = [_box(node, left, width, level, total)]
+    for child in sorted(node.children.values(), key=lambda one: -one.weight):
+        share = width * child.weight / node.weight
+        if share >= _SMALLEST:
+            placed.extend(_layout(child, left, share, level + 1, total))
+        left += share
+    return placed
+
+
+def _box(node: _Node, left: float, width: float, level: int, total: float) -> Box:
+    size = f"{numbers.quantity(node.weight, 'B')}/iteration, {node.weight / total * 100:.0f} %"
+    if node.frame is None:
+        return Box(left, width, level, "all surviving memory", f"all surviving memory: {size}", "root")
+    frame = node.frame
+    kind = "native" if frame.native else "user" if frame.user else "library"
+    where = sentences.location(frame)
+    return Box(left, width, level, frame.function, f"{frame.function} at {where}: {size}", kind)

@@ -1,0 +1,150 @@
+"""The HTML report: one file that opens anywhere, without network, from the file system."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from leakcheck.history import Entry
+from leakcheck.model import VERDICTS, Finding, Meter, RunResult, ScenarioResult
+from leakcheck.report import chart, flame, numbers, sentences, text, trend
+
+FINDINGS = 30
+"""Findings of a scenario that the page shows; `results.json` has the others."""
+FRAMES = 40
+METERS = 60
+
+
+def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
+    """The page of `run`; `past` are the runs before it, oldest first."""
+    entries = trend.runs(run, past)
+    style, script = _asset("style.css"), _asset("script.js")
+    return _template().render(
+        run=run,
+        entries=entries,
+        anchors=_anchors(run),
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        wrong=[scenario for scenario in run.scenarios if not scenario.ok],
+        tags=sorted({tag for scenario in run.scenarios for tag in scenario.tags})[:200],
+        status=_status(run),
+    )
+
+
+def anchor(fingerprint: str) -> str:
+    """A fingerprint as the name of an anchor: what is not a plain character of a URL becomes `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", fingerprint)[:80] or "finding"
+
+
+def scenario_anchor(scenario: ScenarioResult) -> str:
+    """The name of the anchor of a scenario: the same in every run."""
+    return "s-" + hashlib.sha256(f"{scenario.id}\0{scenario.origin}".encode(errors="replace")).hexdigest()[:12]
+
+
+def _anchors(run: RunResult) -> list[list[str]]:
+    """The anchor of each finding, per scenario; a fault that shows in several is numbered after the first."""
+    taken: dict[str, int] = {}
+
+    def number(finding: Finding) -> str:
+        name = anchor(finding.fingerprint)
+        taken[name] = taken.get(name, 0) + 1
+        return name if taken[name] == 1 else f"{name}-{taken[name]}"
+
+    return [[number(finding) for finding in scenario.findings] for scenario in run.scenarios]
+
+
+def _status(run: RunResult) -> str:
+    """`good`, `bad` or `unsure`: the colour of the page's mark."""
+    if run.control.status == "failed" or run.summary.get("unexpected") or any(not one.ok for one in run.scenarios):
+        return "bad"
+    unsure = run.interrupted or not run.scenarios or run.control.status == "off"
+    return "unsure" if unsure or any(one.verdict in ("inconclusive", "skipped") for one in run.scenarios) else "good"
+
+
+def _charted(scenario: ScenarioResult) -> list[Meter]:
+    """The meters that deserve a large chart: all that are not flat, and the one that says most."""
+    main = sentences.decisive_meter(scenario)
+    return [
+        meter
+        for meter in scenario.meters
+        if meter is main or (meter.verdict not in ("clean", "skipped") and meter.decisive)
+    ][:12]
+
+
+def _stack_text(finding: Finding) -> str:
+    """The finding as text for the clipboard."""
+    rows = [finding.title]
+    for frame in finding.stack[:FRAMES]:
+        rows.append(f"  {sentences.location(frame)} in {frame.function}")
+        if frame.source:
+            rows.append(f"    {frame.source.strip()}")
+    if finding.path:
+        rows.append("  held by " + "".join(node.name for node in finding.path))
+    return text.block("\n".join(rows))
+
+
+def _split_id(identifier: str) -> tuple[str, str]:
+    """`path/to/file.py::name[param]` as the dim part and the part that names it."""
+    head, separator, tail = identifier.rpartition("::")
+    return (head + separator, tail)
+
+
+def _guard(value: Any) -> Any:
+    """Every value that a template prints passes here: hidden characters become visible, long texts are cut."""
+    if value is None:
+        return ""
+    return text.block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("leakcheck.report", "templates"),
+        autoescape=True,
+        finalize=_guard,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    functions: dict[str, Callable[..., Any]] = {
+        "anchor": scenario_anchor,
+        "chart": chart.chart,
+        "charted": _charted,
+        "decisive": sentences.decisive_meter,
+        "dots": trend.dots,
+        "expectation": sentences.expectation,
+        "flame_boxes": flame.boxes,
+        "flame_depth": flame.depth,
+        "headline": sentences.headline,
+        "location": sentences.location,
+        "mini": chart.mini,
+        "place": sentences.place,
+        "quantity": numbers.quantity,
+        "rate": numbers.rate,
+        "rates": sentences.rates,
+        "seconds": numbers.seconds,
+        "share": sentences.share,
+        "split_id": _split_id,
+        "stack_text": _stack_text,
+        "trend_bars": trend.bars,
+        "trend_sentence": trend.sentence,
+    }
+    environment.globals.update(functions)
+    environment.globals.update(
+        SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
+    )
+    environment.filters["line"] = text.line
+    return environment.get_template("index.html.j2")
+
+
+def _asset(name: str) -> str:
+    return resources.files("leakcheck.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,204 @@
+"use strict";
+// The page works without this script; it adds filters, links that open what they point to, values on hover, copying.
+(() => {
+  const $ = (selector, from = document) => from.querySelector(selector);
+  const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+  const cards = all(".scenario");
+  const wordsOf = new Map();
+  const words = (card) => {
+    if (!wordsOf.has(card)) wordsOf.set(card, card.textContent.toLowerCase());
+    return wordsOf.get(card);
+  };
+
+  // Filters
+  const chosen = new Set();
+  const search = $("#search"), tag = $("#tag"), unexpected = $("#unexpected");
+  function filter() {
+    const wanted = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const card of cards) {
+      const fits = (!chosen.size || chosen.has(card.dataset.verdict))
+        && (unexpected.ariaPressed !== "true" || card.dataset.ok === "0")
+        && (!tag || !tag.value || JSON.parse(card.dataset.tags).includes(tag.value))
+        && wanted.every((word) => words(card).includes(word));
+      card.hidden = !fits;
+      shown += fits;
+    }
+    $("#shown").textContent = `${shown} of ${cards.length}`;
+    $("#nothing").hidden = shown > 0 || !cards.length;
+    label();
+  }
+  const press = (button, on) => { button.ariaPressed = on ? "true" : "false"; };
+  for (const tile of all(".tile")) tile.addEventListener("click", () => {
+    const verdict = tile.dataset.verdict;
+    chosen.has(verdict) ? chosen.delete(verdict) : chosen.add(verdict);
+    press(tile, chosen.has(verdict));
+    filter();
+  });
+  unexpected.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
+  search.addEventListener("input", filter);
+  tag?.addEventListener("change", filter);
+  function reset() {
+    chosen.clear();
+    all(".tile").forEach((tile) => press(tile, false));
+    press(unexpected, false);
+    search.value = "";
+    if (tag) tag.value = "";
+    filter();
+  }
+  $("#reset").addEventListener("click", () => { reset(); search.focus(); });
+
+  // Opening
+  const expand = $("#expand");
+  const visible = () => cards.filter((card) => !card.hidden);
+  const allOpen = () => visible().every((card) => card.open);
+  function label() { expand.textContent = allOpen() ? "close all" : "open all"; expand.disabled = !visible().length; }
+  expand.addEventListener("click", () => { const open = !allOpen(); visible().forEach((card) => { card.open = open; }); label(); });
+  cards.forEach((card) => card.addEventListener("toggle", label));
+  label();
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = all("details:not([open])").filter((one) => one.closest(".scenario[data-ok='0']"));
+    closed.forEach((one) => { one.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((one) => { one.open = false; }));
+
+  // Links to findings and scenarios
+  function aim() {
+    let name = location.hash.slice(1);
+    try { name = decodeURIComponent(name); } catch { /* a stray % is not for us */ }
+    const target = name && document.getElementById(name);
+    if (!target) return;
+    const card = target.closest(".scenario");
+    if (card?.hidden) reset();
+    for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+    target.scrollIntoView({ block: "start" });
+    (target.tagName === "DETAILS" ? $("summary", target) : target).focus({ preventScroll: true });
+  }
+  addEventListener("hashchange", aim);
+  aim();
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href^='#']");
+    if (link && link.getAttribute("href") === location.hash) { event.preventDefault(); aim(); }
+  });
+
+  // Copying
+  async function copy(text) {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* some browsers refuse this to files */ }
+    const box = document.createElement("textarea");
+    box.value = text;
+    document.body.append(box);
+    box.select();
+    const done = document.execCommand("copy");
+    box.remove();
+    return done;
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.(".copy");
+    if (!button) return;
+    const done = await copy(button.dataset.copy);
+    button.textContent = done ? "copied" : "select it by hand";
+    button.focus();
+    setTimeout(() => { button.textContent = "copy"; }, 1600);
+  });
+
+  // Colours
+  const theme = $("#theme"), modes = ["auto", "light", "dark"];
+  const words_ = { auto: "as the system has them", light: "light", dark: "dark" };
+  function paint(mode) {
+    mode === "auto" ? delete document.documentElement.dataset.theme : (document.documentElement.dataset.theme = mode);
+    $("span", theme).textContent = mode;
+    theme.ariaLabel = `Colours: ${words_[mode]}`;
+    theme.dataset.mode = mode;
+  }
+  let mode = "auto";
+  try { mode = localStorage.getItem("leakcheck-theme") || "auto"; } catch { /* storage may be off */ }
+  paint(modes.includes(mode) ? mode : "auto");
+  theme.addEventListener("click", () => {
+    const next = modes[(modes.indexOf(theme.dataset.mode) + 1) % 3];
+    paint(next);
+    try { localStorage.setItem("leakcheck-theme", next); } catch { /* then it lasts as long as the page */ }
+  });
+
+  // Values on hover, touch and arrow keys
+  const tip = $("#tip");
+  function say(text, x, y) {
+    tip.textContent = text;
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(4, Math.min(x + 12, innerWidth - box.width - 4))}px`;
+    tip.style.top = `${y + box.height + 24 > innerHeight ? y - box.height - 10 : y + 16}px`;
+  }
+  const hush = () => { tip.hidden = true; };
+  const short = (value) => Math.abs(value) >= 1000 || value === Math.trunc(value) ? Math.round(value).toLocaleString("en") : value.toPrecision(3);
+  function amount(value, unit) {
+    if (unit !== "B") return `${short(value)} ${unit}`;
+    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = 0;
+    while (Math.abs(value) >= 1023.5 && step < 4) { value /= 1024; step += 1; }
+    return `${short(value)} ${names[step]}`;
+  }
+  const readings = new Map();
+  function series(svg) {
+    if (!readings.has(svg)) {
+      let before = 0; // a reading without a value has that of the one before
+      readings.set(svg, svg.dataset.s.split(" ").map((pair) => {
+        const [n, value = before] = pair.split(":").map(Number);
+        before = value;
+        return [n, value];
+      }));
+    };
+    return readings.get(svg);
+  }
+  function frame(svg) { // first and last iteration, left edge and width of the drawing
+    const points = series(svg), [left, width] = (svg.dataset.frame || "2 116").split(" ").map(Number);
+    return [points[0][0], points[points.length - 1][0], left, width];
+  }
+  function pointAt(svg, index) {
+    const points = series(svg), [n, value] = points[index], first = points[0][1];
+    const [n0, n1, left, width] = frame(svg);
+    const x = left + (n - n0) / Math.max(n1 - n0, 1) * width;
+    const box = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;
+    const change = value - first;
+    say(`${n.toLocaleString("en")} iterations: ${amount(value, svg.dataset.u)}${index ? ` (${change > 0 ? "+" : ""}${amount(change, svg.dataset.u)})` : ""}`,
+      box.left + x / view.width * box.width, box.top + box.height / 2);
+    const cursor = $(".cursor", svg);
+    if (cursor) cursor.setAttribute("d", cursor.getAttribute("d").replace(/^M[-\d.]+/, `M${x.toFixed(1)}`));
+    svg.dataset.at = index;
+  }
+  function nearest(svg, clientX) {
+    const box = svg.getBoundingClientRect(), [n0, n1, left, width] = frame(svg);
+    const n = n0 + ((clientX - box.left) / box.width * svg.viewBox.baseVal.width - left) / width * (n1 - n0);
+    let best = 0;
+    series(svg).forEach(([at], index, points) => { if (Math.abs(at - n) < Math.abs(points[best][0] - n)) best = index; });
+    return best;
+  }
+  document.addEventListener("pointermove", (event) => {
+    const svg = event.target.closest?.("svg[data-s]");
+    const told = event.target.closest?.("[data-tip]");
+    if (svg) pointAt(svg, nearest(svg, event.clientX));
+    else if (told) say(told.dataset.tip, event.clientX, event.clientY);
+    else if (!document.activeElement?.matches("svg.chart")) hush();
+  });
+  document.addEventListener("pointerleave", hush);
+  addEventListener("scroll", hush, { passive: true });
+  document.addEventListener("focusout", hush);
+  document.addEventListener("keydown", (event) => {
+    const svg = document.activeElement?.closest?.("svg.chart");
+    if (event.key === "Escape") { hush(); if (document.activeElement === search) { search.value = ""; filter(); } return; }
+    if (svg && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
+      const last = series(svg).length - 1, at = svg.dataset.at === undefined ? (event.key === "ArrowLeft" ? last + 1 : -1) : Number(svg.dataset.at);
+      const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+      pointAt(svg, Math.max(0, Math.min(last, next)));
+      event.preventDefault();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input, select, textarea")) return;
+    if (event.key === "/") { search.focus(); event.preventDefault(); }
+    if (event.key === "j" || event.key === "k") {
+      const list = visible(), here = list.indexOf(document.activeElement?.closest?.(".scenario"));
+      const next = list[here < 0 ? 0 : Math.max(0, Math.min(list.length - 1, here + (event.key === "j" ? 1 : -1)))];
+      if (next) { $("summary", next).focus(); next.scrollIntoView({ block: "nearest" }); }
+    }
+  });
+})();

@@ -1,0 +1,86 @@
+"""The trend: how this run stands to the runs before it, for the suite and for each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from leakcheck.history import Entry, entry
+from leakcheck.model import VERDICTS, RunResult
+from leakcheck.report import numbers
+from leakcheck.report.text import line
+
+_COLUMN, _HEIGHT = 16, 72
+_ORDER = ("leak", "error", "inconclusive", "bounded", "skipped", "clean")
+
+
+@dataclass(frozen=True)
+class Dot:
+    """What one run said of one scenario."""
+
+    verdict: str
+    title: str
+
+
+def runs(run: RunResult, past: Sequence[Entry]) -> list[Entry]:
+    """The runs to draw, oldest first; `run` is the last, and only once."""
+    return [one for one in past if one.started != run.started] + [entry(run)]
+
+
+def bars(entries: Sequence[Entry]) -> Markup:
+    """One column per run, its verdicts stacked; empty when there is nothing to compare with."""
+    if len(entries) < 2:
+        return Markup()
+    tallest = max(1, *(sum(one.summary.get(verdict, 0) for verdict in VERDICTS) for one in entries))
+    columns = "".join(_column(index, one, tallest) for index, one in enumerate(entries))
+    unexpected = ", ".join(str(one.summary.get("unexpected", 0)) for one in entries)
+    label = f"Not as expected in the last {numbers.count(len(entries), 'run')}: {unexpected}"
+    width = len(entries) * _COLUMN
+    return Markup(  # noqa: S704 - numbers made here, and texts through escape()
+        f'<svg class="trend" viewBox="0 0 {width} {_HEIGHT}" style="max-width:{width * 2}px" role="img" '
+        f'aria-label="{escape(label)}">{columns}</svg>'
+    )
+
+
+def dots(scenario_id: str, entries: Sequence[Entry]) -> list[Dot]:
+    """What the runs said of one scenario, oldest first; empty when only one run knows it."""
+    known = [(one, one.scenarios[scenario_id]) for one in entries if scenario_id in one.scenarios][-12:]
+    if len(known) < 2:
+        return []
+    return [
+        Dot(past.verdict, f"{line(one.started, 40)}: {past.verdict}{_growth(past.growth, past.meter)}")
+        for one, past in known
+    ]
+
+
+def sentence(entries: Sequence[Entry]) -> str:
+    """What changed since the run before: `2 more than in the run before`."""
+    if len(entries) < 2:
+        return ""
+    before, now = (one.summary.get("unexpected", 0) for one in entries[-2:])
+    if now == before:
+        return f"as many not as expected as in the run before ({now})"
+    return f"{abs(now - before)} {'more' if now > before else 'fewer'} not as expected than in the run before"
+
+
+def _column(index: int, one: Entry, tallest: int) -> str:
+    parts, floor = [], float(_HEIGHT)
+    for verdict in reversed(_ORDER):
+        height = one.summary.get(verdict, 0) / tallest * (_HEIGHT - 4)
+        if height > 0:
+            floor -= height
+            parts.append(
+                f'<rect class="f-{verdict}" x="{index * _COLUMN + 2}" y="{floor:.1f}" width="{_COLUMN - 4}" '
+                f'height="{height:.1f}"/>'
+            )
+    said = ", ".join(f"{one.summary[verdict]} {verdict}" for verdict in _ORDER if one.summary.get(verdict))
+    commit = f" ({line(one.commit, 12)})" if one.commit else ""
+    return f"<g><title>{escape(line(one.started, 40))}{escape(commit)}: {escape(said)}</title>{''.join(parts)}</g>"
+
+
+def _growth(growth: float | None, meter: str) -> str:
+    if not growth:
+        return ""
+    return f", {numbers.plain(growth)} per iteration of {line(meter, 40)}"
