@@ -50,8 +50,9 @@ def chart(meter: Meter) -> Markup:
         f"{meter.name}: {numbers.quantity(first.value, meter.unit)} at {first.iterations:,} iterations, "
         f"{numbers.quantity(last.value, meter.unit)} at {last.iterations:,}"
     )
-    parts = [*_grid(scale, first.value, meter.unit), *_fitted(meter, scale)]
+    parts = _grid(scale, first.value, meter.unit)
     parts.append(f'<path class="series" d="{_line(samples, scale)}"/>')
+    parts.extend(_fitted(meter, scale))
     parts.extend(f'<circle r="2.6" cx="{scale.x(s.iterations)}" cy="{scale.y(s.value)}"/>' for s in samples)
     parts.append(f'<path class="cursor" d="M-9 {_TOP}V{_HEIGHT - _BOTTOM}"/>')
     return Markup(  # noqa: S704 - numbers made here, and names through escape()
@@ -142,12 +143,13 @@ def _grid(scale: _Scale, base: float, unit: str) -> list[str]:
 
 
 def _ticks(low: float, high: float, unit: str) -> list[float]:
-    """Round numbers between `low` and `high`, about four; for bytes round in powers of 1024."""
-    span = high - low
-    factor = 1024.0 ** max(0, math.floor(math.log(span / 4, 1024))) if unit == "B" and span > 4 else 1.0
-    rough = span / factor / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough) * factor
+    """Round numbers between `low` and `high`, about four; for bytes powers of two."""
+    rough = (high - low) / 4
+    if unit == "B":
+        step = 2.0 ** math.ceil(math.log2(rough))
+    else:
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
     first = math.ceil(low / step)
     return [index * step for index in range(first, math.floor(high / step) + 1)][:12]
 

@@ -136,6 +136,7 @@ def _template() -> jinja2.Template:
         "split_id": _split_id,
         "stack_text": _stack_text,
         "trend_bars": trend.bars,
+        "trend_changes": trend.changes,
         "trend_sentence": trend.sentence,
     }
     environment.globals.update(functions)

@@ -65,6 +65,21 @@ def sentence(entries: Sequence[Entry]) -> str:
     return f"{abs(now - before)} {'more' if now > before else 'fewer'} not as expected than in the run before"
 
 
+def changes(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
+    """Which scenarios stand otherwise than in the run before, under a title each."""
+    if len(entries) < 2:
+        return []
+    before, now = entries[-2].scenarios, entries[-1].scenarios
+    both = [name for name in now if name in before]
+    found = [
+        ("Broken since", [name for name in both if before[name].ok and not now[name].ok]),
+        ("Mended since", [name for name in both if now[name].ok and not before[name].ok]),
+        ("New", [name for name in now if name not in before]),
+        ("No longer run", [name for name in before if name not in now]),
+    ]
+    return [(title, names) for title, names in found if names]
+
+
 def _column(index: int, one: Entry, tallest: int) -> str:
     parts, floor = [], float(_HEIGHT)
     for verdict in reversed(_ORDER):
