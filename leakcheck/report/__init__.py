@@ -19,8 +19,6 @@ FILES = {
 }
 """File name of each form."""
 
-_MODULES = {"github": "annotations", "gitlab": "code_quality"}
-
 
 def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
     """The text of `run` in one of the forms of `FILES`; `past` are the runs before, oldest first."""
@@ -28,5 +26,5 @@ def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
         from leakcheck import results
 
         return results.encode(run).decode()
-    text: str = import_module(f"leakcheck.report.{_MODULES.get(form, form)}").render(run, past)
+    text: str = import_module(f"leakcheck.report.{form}").render(run, past)
     return text

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leakcheck.model import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
+from leakcheck.problems import place
 from leakcheck.report import numbers, sentences
 from leakcheck.report.sparkline import sparkline
 from leakcheck.report.text import block, line, middle
@@ -312,7 +313,7 @@ def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int =
 
 def print_finding(finding: Finding, scenario: ScenarioResult, console: Console) -> None:
     """A finding: the sentence with `file:line`, the source around it, the stack, the path that keeps it."""
-    where = sentences.location(sentences.place(finding))
+    where = sentences.location(place(finding))
     head = Text("  ")
     if where and where not in finding.title:
         head.append(f"{line(where)}: ", style="bold")

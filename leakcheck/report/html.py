@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from leakcheck.history import Entry
 from leakcheck.model import VERDICTS, Finding, Meter, RunResult, ScenarioResult
+from leakcheck.problems import place
 from leakcheck.report import chart, flame, numbers, sentences, text, trend
 
 FINDINGS = 30
@@ -127,7 +128,7 @@ def _template() -> jinja2.Template:
         "headline": sentences.headline,
         "location": sentences.location,
         "mini": chart.mini,
-        "place": sentences.place,
+        "place": place,
         "quantity": numbers.quantity,
         "rate": numbers.rate,
         "rates": sentences.rates,

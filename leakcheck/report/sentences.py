@@ -64,17 +64,6 @@ def expectation(scenario: ScenarioResult) -> str:
     return ""
 
 
-def place(finding: Finding) -> Frame | None:
-    """The line to look at: the first frame of the user's code, else the first with a line at all."""
-    preferred = (
-        [frame for frame in finding.stack if frame.user and not frame.native]
-        or [frame for frame in finding.stack if frame.user]
-        or [frame for frame in finding.stack if frame.line]
-        or finding.stack
-    )
-    return preferred[0] if preferred else None
-
-
 def location(frame: Frame | None) -> str:
     """`hub.py:41`, relative to the current directory where it lies there."""
     if frame is None or not frame.file:

@@ -1,0 +1,41 @@
+"""GitHub's workflow commands: each problem becomes an annotation at its line of the pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from leakcheck.history import Entry
+from leakcheck.model import RunResult
+from leakcheck.problems import Problem, problems
+from leakcheck.report import sentences, text
+
+_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def render(run: RunResult, past: Sequence[Entry] = ()) -> str:  # noqa: ARG001 - all forms are called alike
+    """One line per problem of `run`; a failed control first, as no verdict counts then."""
+    failed = run.control.status == "failed"
+    head = f"::error title=Leak check::{_message(sentences.headline(run))}\n" if failed else ""
+    return head + of_problems(problems(run))
+
+
+def of_problems(found: Iterable[Problem]) -> str:
+    """One line per problem."""
+    return "".join(f"{_command(problem)}\n" for problem in found)
+
+
+def _command(problem: Problem) -> str:
+    title = f"{problem.rule}: {text.line(problem.scenario.id, 200)}"
+    parts = [f"file={_property(sentences.relative(problem.file))}"] if problem.file else []
+    if problem.line > 0:
+        parts.append(f"line={problem.line}")
+    parts.append(f"title={_property(title)}")
+    return f"::{_COMMANDS[problem.level]} {','.join(parts)}::{_message(problem.message)}"
+
+
+def _message(value: str) -> str:
+    return text.line(value, 1000).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: str) -> str:
+    return _message(value).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,126 @@
+"""Markdown for the summary of a CI step or a comment on a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from leakcheck.history import Entry
+from leakcheck.model import VERDICTS, Frame, RunResult, ScenarioResult
+from leakcheck.problems import place
+from leakcheck.report import numbers, sentences, text, trend
+
+_MARKS = {"clean": "🟢", "bounded": "🔵", "leak": "🔴", "inconclusive": "🟡", "error": "🟣", "skipped": "⚪"}
+LIMIT = 60_000
+"""Characters: a comment on a code host may have 65,536."""
+
+
+def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
+    """The summary of `run`."""
+    good = run.control.status != "failed" and all(scenario.ok for scenario in run.scenarios)
+    parts = [f"## {'✅' if good and not run.interrupted else '❌'} Leak check: {plain(sentences.headline(run))}\n"]
+    said = trend.sentence(trend.runs(run, past))
+    counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
+    parts.append(f"{', '.join(counts)} in {numbers.seconds(run.duration_s)}{f'; {said}' if said else ''}.\n")
+    parts.extend(_wrong(scenario) for scenario in run.scenarios if not scenario.ok)
+    parts.append(_table(run))
+    parts.append(_skipped(run))
+    return shorten("\n".join(part for part in parts if part))
+
+
+def plain(value: str, limit: int = 600) -> str:
+    """Text as it is: nothing in it is read as Markdown, HTML, a mention or a link."""
+    value = text.line(value, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    value = re.sub(r"([\\`*_\[\]|~$])|^([-+#=>]|\d+[.)])", r"\\\1\2", value)
+    return value.replace("@", "@<!-- -->").replace("://", ":<!-- -->//")
+
+
+def code(value: str, limit: int = 300) -> str:
+    """Text in a code span, whatever backticks it has; fit for a table cell."""
+    value = text.line(value, limit).replace("|", "¦")
+    if not value:
+        return ""
+    fence = "`" * (max((len(run) for run in re.findall("`+", value)), default=0) + 1)
+    pad = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{pad}{value}{pad}{fence}"
+
+
+def block(lines: Sequence[str], language: str = "") -> str:
+    """Lines in a fenced block that nothing in them can close."""
+    content = text.block("\n".join(lines))
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", content)), default=0) + 1)
+    return f"{fence}{language}\n{content}\n{fence}\n"
+
+
+def shorten(document: str) -> str:
+    """The document, cut between two paragraphs with a word where it is longer than code hosts accept."""
+    if len(document) <= LIMIT:
+        return document
+    cut = document[:LIMIT].rpartition("\n\n###")[0] or document[:LIMIT].rpartition("\n")[0]
+    fences = re.findall(r"^`{3,}", cut, re.MULTILINE)
+    closing = f"\n{fences[-1]}" if len(fences) % 2 else ""
+    return f"{cut}{closing}\n\n*The rest is left out here; see the HTML report.*\n"
+
+
+def _wrong(scenario: ScenarioResult) -> str:
+    remark = sentences.expectation(scenario)
+    word = f"{scenario.verdict}{f', {remark}' if remark else ''}"
+    mark = _MARKS["error" if scenario.verdict == "error" else "leak"]
+    rows = [f"### {mark} {code(scenario.id)}: {word}\n"]
+    if all(finding.title != scenario.reason for finding in scenario.findings):
+        rows.append(f"{plain(scenario.reason)}\n")
+    for finding in scenario.findings[:5]:
+        where = sentences.location(place(finding))
+        rows.append(f"* {f'{code(where)}: ' if where else ''}{plain(finding.title)} ({code(finding.fingerprint)})\n")
+        if finding.stack:
+            rows.append(_indented(block(_stack(finding.stack[:8]))))
+        if finding.path:
+            rows.append(f"  held by {code(''.join(node.name for node in finding.path), 600)}\n")
+    if scenario.failure and scenario.failure.traceback:
+        rows.append(block(text.block(scenario.failure.traceback, 4000).splitlines()[-30:]))
+    if scenario.command:
+        rows.append(f"Again: {code(scenario.command)}\n")
+    return "\n".join(rows)
+
+
+def _stack(stack: Sequence[Frame]) -> list[str]:
+    rows = []
+    for frame in stack:
+        rows.append(text.line(f"{sentences.location(frame)} in {frame.function}"))
+        if frame.source:
+            rows.append(f"    {text.line(frame.source)}")
+    return rows
+
+
+def _indented(value: str) -> str:
+    return "".join(f"  {row}\n" for row in value.splitlines())
+
+
+def _table(run: RunResult) -> str:
+    if not run.scenarios:
+        return ""
+    rows = [
+        "<details><summary>All scenarios</summary>\n",
+        "| verdict | scenario | growth | time |",
+        "|---|---|--:|--:|",
+    ]
+    for scenario in run.scenarios:
+        meter = sentences.decisive_meter(scenario)
+        grows = scenario.verdict in ("leak", "bounded", "inconclusive") and meter is not None and meter.growth
+        growth = numbers.rate(meter.growth, plain(meter.unit, 40)) if grows and meter else ""
+        remark = " (not as expected)" if not scenario.ok else " (planted)" if scenario.expect == "leak" else ""
+        rows.append(
+            f"| {_MARKS[scenario.verdict]} {scenario.verdict}{remark} | {code(scenario.id)} "
+            f"| {growth} | {numbers.seconds(scenario.duration_s)} |"
+        )
+    return "\n".join([*rows, "\n</details>\n"])
+
+
+def _skipped(run: RunResult) -> str:
+    reasons = dict.fromkeys(
+        f"{tool.name} skipped: {tool.reason}"
+        for scenario in run.scenarios
+        for tool in scenario.tools
+        if tool.status == "skipped"
+    )
+    return "".join(f"* {plain(reason)}\n" for reason in list(reasons)[:10])
