@@ -1,0 +1,72 @@
+"""`elkyn-leakcheck report`: any form, from one result or several."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import sample_run
+
+from leakcheck import results
+from leakcheck.commands.report import command
+from leakcheck.errors import UsageError
+
+
+@pytest.fixture
+def run_directory(tmp_path):
+    results.write_run(sample_run.run(), tmp_path / "run", formats=["json"])
+    return tmp_path / "run"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def test_without_a_form_it_prints_the_table(run_directory):
+    printed = invoke(run_directory).output
+    assert "✗ leak         subscriptions.py::subscribe_twice" in printed
+    assert "6 of 25 scenarios are not as expected" in printed
+
+
+@pytest.mark.parametrize(
+    ("form", "begin"),
+    [
+        ("json", '{\n "schema": "leakcheck/1"'),
+        ("html", "<!doctype html>"),
+        ("junit", "<?xml"),
+        ("markdown", "## ❌"),
+        ("sarif", '{\n "$schema"'),
+        ("github", "::error file="),
+        ("gitlab", "[\n {"),
+    ],
+)
+def test_each_form_goes_to_standard_output(run_directory, form, begin):
+    assert invoke(run_directory, "--format", form).output.lstrip().startswith(begin)
+
+
+def test_an_output_directory_gets_all_files_of_a_run(run_directory, tmp_path):
+    invoke(run_directory, "-o", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+def test_several_results_become_one(run_directory, tmp_path):
+    more = sample_run.run([sample_run.scenario("more.py::one")])
+    results.write_run(more, tmp_path / "more", formats=["json"])
+    merged = json.loads(invoke(run_directory, tmp_path / "more", "--format", "json").output)
+    assert len(merged["scenarios"]) == 26
+
+
+def test_one_file_is_written_where_it_is_asked_for(run_directory, tmp_path):
+    invoke(run_directory, "--format", "markdown", "-o", tmp_path / "comment.md")
+    assert (tmp_path / "comment.md").read_text().startswith("## ❌")
+
+
+def test_several_forms_need_a_directory(run_directory):
+    with pytest.raises(UsageError, match="--output DIR"):
+        invoke(run_directory, "--format", "junit", "--format", "sarif")
