@@ -1,1 +1,1 @@
-"""The commands of the command line, one a file; each module has a `click.Command` named `command`."""
+"""The subcommands of `elkyn-leakcheck`, one a module, each loaded when it is called."""

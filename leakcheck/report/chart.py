@@ -42,7 +42,7 @@ class _Scale:
 def chart(meter: Meter) -> Markup:
     """The large chart of a meter; empty for a meter without two readings. Values are changes since the first."""
     samples = _thinned(meter.samples)
-    if len(samples) < 2:
+    if len(samples) < 2 or samples[0].iterations == samples[-1].iterations:
         return Markup()
     scale = _scale(meter, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
     first, last = samples[0], samples[-1]

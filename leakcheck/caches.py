@@ -1,0 +1,68 @@
+"""Growth that looks like a leak may be a cache that is not full: find such caches, let them fill, or empty them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from leakcheck.execution.local import Worker
+from leakcheck.steering import Progress
+
+_PROBE = "leakcheck.probes.bounded_caches"
+_BEYOND = 2.2
+"""A judge sees that growth has stopped once the last doubling is flat: about twice the iterations until it is full."""
+
+
+class Filling(NamedTuple):
+    """A container with a limit, at the moment when it was asked."""
+
+    kind: str
+    """`lru_cache` or `deque`."""
+    name: str
+    identity: int
+    size: int
+    limit: int
+
+    @property
+    def title(self) -> str:
+        """How a sentence names it."""
+        what = f"{self.kind}({'maxsize' if self.kind == 'lru_cache' else 'maxlen'}={self.limit:,})"
+        return f"{what} of {self.name}" if self.name else what
+
+
+def containers(worker: Worker) -> list[Filling]:
+    """All containers with a limit in the worker."""
+    return [Filling(*each) for each in worker.probe(_PROBE, {"clear": False})["containers"]]
+
+
+def full(worker: Worker) -> list[Filling]:
+    """Those that have reached their limit, largest first: what a bounded growth is likely to be."""
+    return sorted((each for each in containers(worker) if each.size >= each.limit), key=lambda each: -each.size)
+
+
+class CacheDoubt:
+    """Asked before a leak is pronounced. Remembers what it found, for the last word."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.filling: list[Filling] = []
+        self.needed = 0
+
+    def __call__(self, progress: Progress) -> int | None:
+        """How many iterations would show whether the growth stops when the containers that fill now are full."""
+        before = {each.identity: each.size for each in containers(self._worker)}
+        count = max(32, progress.iterations // 32)
+        self._worker.run(count)
+        for each in containers(self._worker):
+            gained = each.size - before.get(each.identity, each.size)
+            # A container that takes a twentieth of the calls and has room left may explain the growth.
+            if gained * 20 >= count and each.size < each.limit:
+                until_full = (each.limit - each.size) * count // gained
+                self.filling.append(each)
+                self.needed = max(self.needed, int(_BEYOND * (progress.iterations + count + until_full)))
+        return self.needed or None
+
+    def explains(self, meter_index: int, grown: float) -> bool:
+        """Whether emptying the caches takes back most of the growth. The worker's step is not to be run after this."""
+        before = self._worker.run(0).values[meter_index]
+        self._worker.probe(_PROBE, {"clear": True})
+        return before - self._worker.run(0).values[meter_index] >= 0.8 * grown

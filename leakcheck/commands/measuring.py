@@ -1,0 +1,71 @@
+"""What `run` and `snippet` share once the scenarios are known: show, run, write, say the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leakcheck import cli, results
+from leakcheck.commands import options as shared
+from leakcheck.discovery import Broken
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.model import RunResult
+from leakcheck.report.console import RunView
+from leakcheck.runner import INTERNAL, Plan, Runner
+
+
+def run_and_report(
+    scenarios: Sequence[ScenarioInfo], broken: Sequence[Broken], template: Job, options: Mapping[str, Any]
+) -> int:
+    """Run the scenarios under the view, write the reports, print the summary; returns the exit code."""
+    directory = _report_directory(options["report"])
+    plan = Plan(
+        scenarios=scenarios,
+        broken=broken,
+        template=template,
+        tools=shared.tools(options["tools"]),
+        jobs=options["jobs"],
+        with_control=not options["no_control"],
+        keep_captures=directory / "captures" if options["keep_captures"] else None,
+        graph=options["graph"],
+        suppressions=options["suppressions"],
+        options=shared.changed(options),
+    )
+    view = RunView(
+        len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
+    )
+    with view:
+        view.plan([f"{len(scenarios)} scenarios"])
+        run = Runner(plan, view).run()
+    results.write_run(run, directory)
+    if options["report"] is None:
+        results.point_latest(Path("reports"), directory)
+    view.summary(run, directory)
+    return exit_code(run, strict=options["strict"])
+
+
+def exit_code(run: RunResult, *, strict: bool) -> int:
+    """The documented exit code of a run."""
+    if run.interrupted:
+        return cli.EXIT_INTERRUPTED
+    own_errors = any(each.failure is not None and each.failure.type == INTERNAL for each in run.scenarios)
+    if run.control.status == "failed" or own_errors:
+        return cli.EXIT_INTERNAL
+    if any(not scenario.ok for scenario in run.scenarios):
+        return cli.EXIT_LEAK
+    if any(scenario.verdict in ("inconclusive", "skipped") for scenario in run.scenarios):
+        return cli.EXIT_LEAK if strict else cli.EXIT_UNDECIDED
+    return cli.EXIT_OK
+
+
+def _report_directory(wished: Path | None) -> Path:
+    """The folder of this run's files, made now: that it cannot be written must be said before, not after the run."""
+    try:
+        if wished is None:
+            return results.new_run_directory(Path("reports"))
+        wished.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--report {wished or 'reports'}: cannot be made: {error.strerror or error}") from error
+    return wished

@@ -1,0 +1,193 @@
+"""From what the user typed to the scenarios that will run. Files are imported in a child, never in this process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.model import Failure
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+class Broken(NamedTuple):
+    """A file that could not be imported, or that does not have what was asked of it."""
+
+    id: str
+    file: str
+    failure: Failure
+
+
+class Collected(NamedTuple):
+    """What was found, in the order of the arguments, then of the file names, then of the definitions."""
+
+    scenarios: list[ScenarioInfo]
+    broken: list[Broken]
+
+
+class _Target(NamedTuple):
+    load: str
+    """What the worker imports: an absolute path, or `module:function`."""
+    label: str
+    """How ids begin: a path as short as it stays clear, or the same `module:function`."""
+    wanted: str | None
+    """The part after `::`, where one scenario or function was named."""
+
+
+def collect(arguments: Sequence[str], template: Job, start: Callable[[Job], Worker] = Worker) -> Collected:
+    """Find all scenarios in files, folders and `module:function` names.
+
+    `template` says in which interpreter. Raises `UsageError` for a path that is not there.
+    """
+    targets = [target for argument in arguments for target in _targets(argument, template.cwd)]
+    unique = list(dict.fromkeys(targets))
+    found: list[list[ScenarioInfo] | Broken]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        found = list(pool.map(lambda target: _list(target, template, start), unique))
+    scenarios: dict[str, ScenarioInfo] = {}
+    broken = []
+    for result in found:
+        if isinstance(result, Broken):
+            broken.append(result)
+        else:
+            scenarios.update((each.id, each) for each in result)
+    return Collected(list(scenarios.values()), broken)
+
+
+def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
+    """Those that match `-k` (parts of the id) and `-m` (tags); both take names, `and`, `or`, `not`, parentheses."""
+    chosen = list(scenarios)
+    if keyword:
+        matches = _expression(keyword, "-k")
+        chosen = [each for each in chosen if matches(partial(_in_id, each.id.lower()))]
+    if mark:
+        matches = _expression(mark, "-m")
+        chosen = [each for each in chosen if matches(each.tags.__contains__)]
+    return chosen
+
+
+def _in_id(identifier: str, word: str) -> bool:
+    return word.lower() in identifier
+
+
+def _targets(argument: str, cwd: Path) -> list[_Target]:
+    path_part, separator, wanted = argument.partition("::")
+    path = cwd / path_part
+    if path.is_dir():
+        if separator:
+            raise UsageError(f"{argument}: {path_part} is a folder; name the file before '::'")
+        root = path.resolve()
+        return [_Target(str(file), _label(file, root.parent, cwd), None) for file in sorted(_python_files(root))]
+    if path.is_file():
+        if path.suffix != ".py":
+            raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
+        file = path.resolve()
+        return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
+    if _FUNCTION.match(argument):
+        return [_Target(argument, argument, None)]
+    raise UsageError(f"{argument}: no such file or folder (and not of the form package.module:function)")
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """Python files below a folder that mention `scenario`: others need not be imported to know that they have none."""
+    found = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
+        for name in names:
+            file = Path(directory, name)
+            if name.endswith(".py") and b"scenario" in file.read_bytes():
+                found.append(file)
+    return found
+
+
+def _label(file: Path, root: Path, cwd: Path) -> str:
+    """The file's path for ids: from the current folder where it lies below it, else from the argument's parent."""
+    try:
+        return file.relative_to(cwd.resolve()).as_posix()
+    except ValueError:
+        return file.relative_to(root).as_posix()
+
+
+def _list(target: _Target, template: Job, start: Callable[[Job], Worker]) -> list[ScenarioInfo] | Broken:
+    probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
+    try:
+        with start(probe) as worker:
+            listed = worker.list_scenarios()
+    except WorkerFailed as failed:
+        return Broken(target.label, target.load, failed.failure)
+    is_file = target.load.endswith(".py")
+    found = []
+    for each in listed:
+        identifier = f"{target.label}::{each['name']}" if is_file else target.label
+        found.append(msgspec.convert({**each, "id": identifier, "target": target.load}, ScenarioInfo))
+    if target.wanted is None:
+        return found
+    chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]
+    if not chosen:
+        known = ", ".join(each.name for each in found) or "none"
+        raise UsageError(f"{target.label}::{target.wanted}: no such scenario in that file (it has: {known})")
+    return chosen
+
+
+_Words = Callable[[str], bool]
+
+
+def _expression(text: str, option: str) -> Callable[[_Words], bool]:
+    """A boolean expression over words, as a function of what is true of a word. Raises `UsageError`."""
+    tokens = re.findall(r"\(|\)|[^\s()]+", text)
+    position = 0
+
+    def peek() -> str | None:
+        return tokens[position] if position < len(tokens) else None
+
+    def take() -> str:
+        nonlocal position
+        token = peek()
+        if token is None:
+            raise UsageError(f"{option} {text!r}: the expression ends too early")
+        position += 1
+        return token
+
+    def alternatives() -> Callable[[_Words], bool]:
+        terms = [conjunction()]
+        while peek() == "or":
+            take()
+            terms.append(conjunction())
+        return lambda holds: any(term(holds) for term in terms)
+
+    def conjunction() -> Callable[[_Words], bool]:
+        terms = [negation()]
+        while peek() == "and":
+            take()
+            terms.append(negation())
+        return lambda holds: all(term(holds) for term in terms)
+
+    def negation() -> Callable[[_Words], bool]:
+        token = take()
+        if token == "not":  # noqa: S105
+            inner = negation()
+            return lambda holds: not inner(holds)
+        if token == "(":  # noqa: S105
+            inner = alternatives()
+            if take() != ")":
+                raise UsageError(f"{option} {text!r}: a closing parenthesis is missing")
+            return inner
+        if token in ("and", "or", ")"):
+            raise UsageError(f"{option} {text!r}: unexpected {token!r}")
+        return lambda holds: holds(token)
+
+    result = alternatives()
+    if peek() is not None:
+        raise UsageError(f"{option} {text!r}: unexpected {peek()!r}")
+    return result

@@ -1,0 +1,172 @@
+"""The growth measurement of one scenario: runs rounds, judges after each doubling, stops as soon as it may."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from leakcheck.execution.job import Budget
+from leakcheck.execution.local import Round
+from leakcheck.judge import Evidence, Judgement, judge, thresholds_for
+from leakcheck.model import Sample
+from leakcheck.steering import Progress, evidence, exhausted, growth_since_first, next_round, rounds_per_doubling
+
+
+class Process(Protocol):
+    """What runs the step: a worker, or a scripted series in a test."""
+
+    def run(self, count: int, timeout: float = ..., /) -> Round:
+        """Run `count` iterations, settle and read."""
+
+
+class MeterInfo(NamedTuple):
+    """A meter as the worker names it."""
+
+    name: str
+    unit: str
+    decisive: bool
+
+
+class Measurement(NamedTuple):
+    """All that the rounds of one scenario showed."""
+
+    meters: list[MeterInfo]
+    samples: dict[str, list[Sample]]
+    judgements: dict[str, Judgement]
+    iterations: int
+    step_seconds: float
+    seconds: float
+    cycles_per_iteration: float
+    ended_by: str | None
+    """Why no more rounds were run, where it was not the judge who had enough."""
+    raised: dict[str, Any] | None
+    """The exception that ended the last round, if one did."""
+
+    @property
+    def leaking(self) -> list[str]:
+        """Names of the decisive meters that leak."""
+        return [meter.name for meter in self.meters if meter.decisive and self.judgements[meter.name].verdict == "leak"]
+
+
+Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
+"""Is told after each round what is known: for the live view."""
+
+Doubt = Callable[[Progress], int | None]
+"""Is asked before a leak is pronounced: how many iterations would show whether it is a cache that fills, or None."""
+
+
+def measure(
+    process: Process,
+    meters: Sequence[MeterInfo],
+    budget: Budget,
+    *,
+    watch: Watch = lambda *_: None,
+    doubt: Doubt = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measurement:
+    """Run rounds until every decisive meter is decided, or the budget is used up.
+
+    Once one meter leaks there is nothing left to wait for: the others are told as they stand.
+    """
+    run = _Run(process, meters, budget, watch, clock)
+    run.round(0)
+    must_reach = 0
+    while True:
+        judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
+        decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
+        leaks = [meter for meter in meters if meter.decisive and judgements[meter.name].verdict == "leak"]
+        if leaks and not must_reach and run.raised is None and not run.ended_by:
+            must_reach = doubt(run.progress) or 0
+            if must_reach > run.progress.iterations:
+                continue
+        if run.raised is not None or run.ended_by or decided or leaks:
+            return run.result(judgements)
+        run.doubling()
+
+
+class _Run:
+    """The state of one measurement."""
+
+    def __init__(
+        self,
+        process: Process,
+        meters: Sequence[MeterInfo],
+        budget: Budget,
+        watch: Watch,
+        clock: Callable[[], float],
+    ) -> None:
+        self._process = process
+        self._meters = list(meters)
+        self._budget = budget
+        self._watch = watch
+        self._clock = clock
+        self._began = clock()
+        self._step_seconds = 0.0
+        self._rounds = 0
+        self._cycles = 0
+        self._cycles_from = 0
+        self._suspicious = False
+        self._judgements: dict[str, Judgement] = {}
+        self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
+        self.raised: dict[str, Any] | None = None
+        self.ended_by: str | None = None
+        self.progress = Progress(0, 0.0, 0.0, {})
+
+    def round(self, count: int) -> None:
+        """Run one round and take its readings."""
+        expected = self.progress.step_seconds / max(self.progress.iterations, 1) * count
+        done = self._process.run(count, 30.0 + 10 * expected)
+        self._step_seconds += done.seconds
+        self._rounds += 1
+        for meter, value in zip(self._meters, done.values, strict=True):
+            self.samples[meter.name].append(Sample(done.iterations, value))
+        if done.iterations >= 64:  # the first calls make garbage once: modules, tables
+            self._cycles_from = self._cycles_from or done.iterations
+            self._cycles += done.cycles if done.iterations > self._cycles_from else 0
+        self.raised = done.raised
+        self.progress = Progress(
+            done.iterations, self._step_seconds, self._clock() - self._began, growth_since_first(self.samples)
+        )
+        self._watch(self.progress, self.samples, self._judgements)
+
+    def doubling(self) -> None:
+        """Run as many rounds as double the number of iterations."""
+        start = self.progress.iterations
+        reading_seconds = (self.progress.seconds - self._step_seconds) / max(self._rounds, 1)
+        cuts = min(rounds_per_doubling(self.progress, self._suspicious, reading_seconds), max(start, 1))
+        for position in range(cuts):
+            self.round(next_round(start, position, self.progress, self._budget, cuts))
+            self.ended_by = exhausted(self.progress, self._budget)
+            if self.raised is not None or self.ended_by:
+                return
+
+    def judge_all(self, *, hold_leaks: bool) -> dict[str, Judgement]:
+        """Judge every meter by what is known now."""
+        known = evidence(self.progress, self._budget)
+        if self.raised is not None or self.ended_by:
+            known = Evidence(final=True)
+        elif hold_leaks:
+            known = known._replace(enough_for_leak=False)
+        self._judgements = {
+            meter.name: judge(self.samples[meter.name], thresholds_for(meter.name, meter.unit), known)
+            for meter in self._meters
+        }
+        self._suspicious = any(self._judgements[meter.name].suspicious for meter in self._meters if meter.decisive)
+        return self._judgements
+
+    def result(self, judgements: dict[str, Judgement]) -> Measurement:
+        """What came out."""
+        iterations = self.progress.iterations
+        measured = iterations - self._cycles_from
+        return Measurement(
+            meters=self._meters,
+            samples=self.samples,
+            judgements=judgements,
+            iterations=iterations,
+            step_seconds=self._step_seconds,
+            seconds=self.progress.seconds,
+            cycles_per_iteration=self._cycles / measured if measured > 0 else 0.0,
+            ended_by=self.ended_by,
+            raised=self.raised,
+        )

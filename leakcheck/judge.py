@@ -1,0 +1,297 @@
+"""From the samples of a meter to its verdict: pure functions, numbers in, verdict out.
+
+A series is read over its last three doublings of the iterations, D1 = [N/8, N/4], D2 = [N/4, N/2], D3 = [N/2, N]:
+a leak grows with the iterations at every scale, a cache stops, a buffer that is flushed falls back to a former trough,
+noise stays as large as it was while the scale doubles. So no model of the noise is needed: what is not proportional to
+the iterations loses against what is, if one only goes on doubling.
+
+Six shapes are told apart:
+
+* constant    nothing grew beyond what readings vary by
+* step        grew in few places, once each, and stopped
+* saturating  grew ever more slowly, or up to a point
+* periodic    comes back to a former trough
+* noise       moves without direction
+* linear      a straight line through the last three doublings explains the growth
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from leakcheck.model import Sample, Verdict
+
+Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
+
+
+class Thresholds(NamedTuple):
+    """Every number that decides, each with its reason."""
+
+    floor: float = 96.0
+    """Growth over a window that a flat series may show, in the meter's unit: malloc rounds to 16 bytes, and a reading
+    finds the heap in one of a few states that differ by some such chunks. Below it, nothing is growth."""
+    quantum: float = 48.0
+    """The smallest thing that can be lost, in the meter's unit: an object of Python takes 32 to 64 bytes of malloc."""
+    notable: float = 4096.0
+    """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
+    linear_residual: float = 0.12
+    """Straightness: root mean square distance from the line, as a part of the growth. Hash tables and lists grow in
+    steps that leave up to 0.1 on a true leak; a noise of any size falls below it as the line gets longer."""
+    fading: float = 0.80
+    """A rate that fell below this part of the rate one doubling earlier is fading: wait. A cache of K entries drawn at
+    random fades to 0.78 when half of K calls have been made, and ever faster after that."""
+    steadily_fading: tuple[float, float] = (0.97, 0.93)
+    """The same for two doublings in a row, earlier and later: a leak's rate may wobble, but it does not fall twice
+    running, the second time by more. (A cache drawn at random fades to 0.94 and 0.88 at a sixth of its size.)"""
+    faded: float = 0.55
+    """At the end of the budget: a rate below this part of its highest, and still falling, belongs to something that
+    saturates (a logarithm halves its rate each doubling, and is a cache in all but name)."""
+    least_points: int = 8
+    """Samples in the last three doublings that a line needs before it can be believed."""
+
+
+BYTES = Thresholds()
+COUNTS = Thresholds(floor=2.0, quantum=1.0, notable=8.0)
+"""Descriptors, threads, tasks, children, files: exact, but one or two may be on their way in or out."""
+OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
+"""Objects of the collector: a few temporary ones differ from reading to reading."""
+PAGES = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
+"""Mappings come in pages, and thread stacks and allocator regions in larger pieces."""
+RESIDENT = Thresholds(floor=16 * 1024 * 1024.0, quantum=4096.0, notable=64 * 1024 * 1024.0)
+"""Touched pages beyond malloc's: malloc's own untouched memory moves this by megabytes."""
+
+_SPECIAL = {
+    "py.objects": OBJECTS,
+    "uncollectable": COUNTS,
+    "mapped.bytes": PAGES,
+    "anon.bytes": RESIDENT,
+    "rss": RESIDENT,
+    "peak": RESIDENT,
+    "disk.bytes": Thresholds(floor=0.0, quantum=1.0),
+    "py.blocks": Thresholds(floor=4.0, quantum=1.0, notable=64.0),
+}
+
+
+def thresholds_for(name: str, unit: str) -> Thresholds:
+    """The thresholds of a meter, by its name or else its unit."""
+    if name in _SPECIAL:
+        return _SPECIAL[name]
+    return BYTES if unit == "B" else COUNTS
+
+
+class Evidence(NamedTuple):
+    """What the run knows besides the samples."""
+
+    enough_for_clean: bool = True
+    """Enough iterations were run, or time spent, to call a flat series clean."""
+    enough_for_leak: bool = True
+    """Enough to believe in a straight line: what fills has had its time to show that it stops."""
+    enough_noise: bool = True
+    """Enough to stop asking a noisy series for a finer sensitivity."""
+    final: bool = False
+    """The budget is used up, or a ceiling was met: this is the last word."""
+
+
+class Judgement(NamedTuple):
+    """What a series says so far. `verdict` None: not decided, more iterations are needed."""
+
+    verdict: Verdict | None
+    shape: Shape
+    growth: float
+    """Change per iteration over the last doublings, in the unit of the meter."""
+    low: float
+    high: float
+    """99 % confidence interval of `growth`."""
+    detectable: float | None
+    """The smallest growth per iteration that this series would have shown; None where growth was found."""
+    reason: str
+    limit: float | None = None
+    """For `bounded`: the growth at which it stopped, in the unit of the meter."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Something moves that has not been explained: look closer (more samples a doubling)."""
+        return self.verdict in (None, "leak", "inconclusive") and self.shape != "constant"
+
+
+class _Window(NamedTuple):
+    """One doubling: its samples from edge to edge."""
+
+    samples: Sequence[Sample]
+    rate: float
+    """Growth per iteration of the level from which the series never came back down."""
+
+    @property
+    def lowest(self) -> float:
+        return min(sample.value for sample in self.samples)
+
+
+def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Evidence()) -> Judgement:  # noqa: B008
+    """Judge one meter's series: samples by rising iterations, the first of them before any iteration."""
+    windows = _doublings(samples)
+    if len(windows) < 3:
+        verdict: Verdict | None = "inconclusive" if evidence.final else None
+        reason = "too few iterations to see growth at three scales"
+        return Judgement(verdict, "constant", 0.0, 0.0, 0.0, None, reason)
+    recent = [sample for window in windows for sample in window.samples[1:]]
+    recent.insert(0, windows[0].samples[0])
+    growth, low, high = theil_sen(recent)
+    # What stays unseen must hide in the last doubling: below the floor, as two objects where three were due, or in noise.
+    last_span = recent[-1].iterations - windows[-1].samples[0].iterations
+    detectable = max(1.25 * limits.floor, 3 * limits.quantum, _amplitude(recent)) / last_span
+
+    def said(verdict: Verdict | None, shape: Shape, reason: str, limit: float | None = None) -> Judgement:
+        told = None if verdict == "leak" else detectable
+        return Judgement(verdict, shape, growth, low, high, told, reason, limit)
+
+    last, before, first = windows[-1], windows[-2], windows[-3]
+    if _stopped(last, limits):
+        enough = evidence.enough_for_clean or evidence.final
+        grown = last.samples[0].value - _after_first_call(samples)
+        if grown > max(limits.notable, 4 * limits.floor):
+            shape: Shape = "step" if _in_one_step(samples, grown) else "saturating"
+            return said("bounded" if enough else None, shape, "grew, then stopped", grown)
+        return said("clean" if enough else None, "constant", "does not grow")
+
+    straight = _straight(recent, growth, limits) and low > 0 and min(first.rate, before.rate) > 0
+    fading = _fading([window.rate for window in windows], limits)
+    if straight and not fading:
+        if evidence.enough_for_leak or evidence.final:
+            return said("leak", "linear", "grows in proportion to the iterations")
+        return said(None, "linear", "grows in proportion to the iterations so far")
+
+    if last.lowest <= min(before.lowest, first.lowest) + limits.floor:
+        enough = (evidence.enough_for_clean and evidence.enough_noise) or evidence.final
+        grown = last.lowest - _after_first_call(samples)
+        shape = "periodic" if _falls_in_steps(recent) else "noise"
+        if grown > max(limits.notable, 2 * _amplitude(recent)):
+            return said("bounded" if enough else None, shape, "grew, then came back to a former trough", grown)
+        return said("clean" if enough else None, shape, "comes back to a former trough")
+
+    if not evidence.final:
+        return said(None, "saturating" if fading else "noise", "moves, and is not decided yet")
+    highest = max(window.rate for window in _all_doublings(samples))
+    if fading and last.rate < limits.faded * highest and _rises_only(recent):
+        return said("bounded", "saturating", "grows ever more slowly", last.samples[-1].value - samples[0].value)
+    if low <= 0:
+        return said("clean", "noise", "moves without a direction")
+    return said("inconclusive", "saturating" if fading else "noise", "neither stopped nor grew at a steady rate")
+
+
+def theil_sen(window: Sequence[Sample]) -> tuple[float, float, float]:
+    """Median slope of all pairs, and its 99 % confidence interval by Kendall's rank statistic.
+
+    Source: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63 (1968). Up to 29 % of the
+    samples may be arbitrarily wrong. Quadratic in the number of samples, of which there are some dozens.
+    """
+    slopes = sorted(
+        (later.value - earlier.value) / (later.iterations - earlier.iterations)
+        for index, earlier in enumerate(window)
+        for later in window[index + 1 :]
+        if later.iterations > earlier.iterations
+    )
+    if not slopes:
+        return 0.0, 0.0, 0.0
+    count = len(window)
+    spread = 2.576 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    lowest = max(0, math.floor((len(slopes) - spread) / 2))
+    highest = min(len(slopes) - 1, math.ceil((len(slopes) + spread) / 2))
+    return _median(slopes), slopes[lowest], slopes[highest]
+
+
+def right_minimum(samples: Sequence[Sample]) -> list[float]:
+    """For each sample the lowest value from there on: the level from which the series never came back down."""
+    level = math.inf
+    levels = []
+    for sample in reversed(samples):
+        level = min(level, sample.value)
+        levels.append(level)
+    return levels[::-1]
+
+
+def _all_doublings(samples: Sequence[Sample]) -> list[_Window]:
+    """The series cut at N, N/2, N/4, ...: oldest first, down to the first iterations."""
+    levels = right_minimum(samples)
+    stop = len(samples) - 1
+    found: list[_Window] = []
+    while stop > 0 and samples[stop].iterations >= 2:
+        half = samples[stop].iterations / 2
+        start = min(range(stop), key=lambda index: abs(samples[index].iterations - half))
+        distance = samples[stop].iterations - samples[start].iterations
+        if samples[start].iterations == 0:
+            break
+        found.append(_Window(samples[start : stop + 1], (levels[stop] - levels[start]) / distance))
+        stop = start
+    return found[::-1]
+
+
+def _doublings(samples: Sequence[Sample]) -> list[_Window]:
+    """The last three doublings, or fewer where the run is short."""
+    return _all_doublings(samples)[-3:]
+
+
+def _after_first_call(samples: Sequence[Sample]) -> float:
+    """The value once one-time costs of the first calls are paid."""
+    return next((sample.value for sample in samples if sample.iterations >= 2), samples[0].value)
+
+
+def _amplitude(recent: Sequence[Sample]) -> float:
+    """How far the series moves up and down: four robust standard deviations around its median.
+
+    1.4826 times the median absolute deviation estimates one standard deviation (P. J. Huber, Robust Statistics, 1981).
+    """
+    middle = _median(sorted(sample.value for sample in recent))
+    return 4 * 1.4826 * _median(sorted(abs(sample.value - middle) for sample in recent))
+
+
+def _stopped(window: _Window, limits: Thresholds) -> bool:
+    """Whether nothing rose in the last doubling: every sample lies within the floor of where it began."""
+    start = window.samples[0].value
+    return all(abs(sample.value - start) <= limits.floor for sample in window.samples)
+
+
+def _straight(recent: Sequence[Sample], growth: float, limits: Thresholds) -> bool:
+    """Whether one line explains the growth of the whole window."""
+    total = growth * (recent[-1].iterations - recent[0].iterations)
+    if len(recent) < limits.least_points or total <= 2 * limits.floor:
+        return False
+    rests = [sample.value - growth * sample.iterations for sample in recent]
+    middle = _median(sorted(rests))
+    rms = math.sqrt(sum((rest - middle) ** 2 for rest in rests) / len(rests))
+    return rms <= limits.linear_residual * total
+
+
+def _fading(rates: Sequence[float], limits: Thresholds) -> bool:
+    """Whether the growth per iteration is on its way down."""
+    first, second, third = rates[-3:]
+    if third < limits.fading * second:
+        return True
+    earlier, later = limits.steadily_fading
+    return third < later * second and second < earlier * first
+
+
+def _in_one_step(samples: Sequence[Sample], grown: float) -> bool:
+    """Whether most of the growth came between two neighbouring samples."""
+    return any(later.value - earlier.value > 0.9 * grown for earlier, later in pairwise(samples[1:]))
+
+
+def _rises_only(recent: Sequence[Sample]) -> bool:
+    """Whether falls are no more than a tenth of the rises: a curve, and not a cloud that happens to bend."""
+    changes = [later.value - earlier.value for earlier, later in pairwise(recent)]
+    return -sum(change for change in changes if change < 0) <= 0.1 * sum(change for change in changes if change > 0)
+
+
+def _falls_in_steps(recent: Sequence[Sample]) -> bool:
+    """Whether the series rises more often than it falls, and falls by more than it rises: a sawtooth."""
+    changes = [later.value - earlier.value for earlier, later in pairwise(recent)]
+    rises = [change for change in changes if change > 0]
+    falls = [-change for change in changes if change < 0]
+    return bool(rises and falls) and len(rises) > len(falls) and _median(sorted(falls)) > _median(sorted(rises))
+
+
+def _median(ordered: Sequence[float]) -> float:
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,0 +1,351 @@
+"""A run: control, growth measurement of every scenario, diagnosis of what grows, one `RunResult`."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from leakcheck import caches, surroundings, verdicts
+from leakcheck.control import run_control
+from leakcheck.discovery import Broken
+from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.growth import Measurement, MeterInfo, measure
+from leakcheck.model import (
+    SCHEMA,
+    Control,
+    Failure,
+    Meter,
+    RunResult,
+    Sample,
+    ScenarioResult,
+    ToolRun,
+    summarize,
+)
+from leakcheck.steering import Progress
+
+INTERNAL = "internal"
+"""Type of a `Failure` that is the tool's own."""
+
+_GONE_SHARE = 0.8
+"""Part of a growth that must go away with caches or garbage for these to be its explanation."""
+
+
+class Plan(NamedTuple):
+    """What to run, and how."""
+
+    scenarios: Sequence[ScenarioInfo]
+    broken: Sequence[Broken]
+    template: Job
+    tools: frozenset[str]
+    """`auto`, or some of `growth memray valgrind`."""
+    jobs: int = 1
+    with_control: bool = True
+    keep_captures: Path | None = None
+    graph: bool = False
+    suppressions: Sequence[Path] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
+
+
+class View(Protocol):
+    """What the runner tells while it runs; called from one thread at a time."""
+
+    def start(self, scenario_id: str, tool: str) -> None:
+        """A tool begins with a scenario."""
+
+    def progress(
+        self, scenario_id: str, fraction: float, meter: str, samples: list[Sample], seconds_left: float | None
+    ) -> None:
+        """A round was read."""
+
+    def finish(self, result: ScenarioResult) -> None:
+        """A scenario has its result."""
+
+    def control(self, control: Control) -> None:
+        """The control is done."""
+
+
+class Runner:
+    """Runs a plan once. `run` returns also when it was interrupted, with what was finished until then."""
+
+    def __init__(self, plan: Plan, view: View) -> None:
+        self._plan = plan
+        self._view = view
+        self._telling = threading.Lock()
+        self._workers: set[Worker] = set()
+        self._stopping = False
+
+    def run(self) -> RunResult:
+        """Never raises for what a scenario does; `KeyboardInterrupt` ends it early."""
+        plan = self._plan
+        started, began = datetime.now(UTC), time.perf_counter()
+        results: dict[str, ScenarioResult] = {}
+        for broken in plan.broken:
+            self._finish(results, _broken_result(plan.template, broken))
+        control = Control(status="off", reason="switched off by --no-control")
+        interrupted = False
+        # The control has a process and a core of its own: nobody waits for it.
+        with ThreadPoolExecutor(max_workers=plan.jobs + 1) as pool:
+            futures: dict[Future[Any], ScenarioInfo | None] = {}
+            try:
+                if plan.with_control:
+                    futures[pool.submit(run_control, plan.template, self._start)] = None
+                waiting = list(plan.scenarios)
+                busy = 0
+                while waiting or futures:
+                    while waiting and busy < plan.jobs:
+                        info = waiting.pop(0)
+                        futures[pool.submit(self._scenario, info)] = info
+                        busy += 1
+                    done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        if futures.pop(future) is None:
+                            control = future.result()
+                            with self._telling:
+                                self._view.control(control)
+                        else:
+                            busy -= 1
+                            self._finish(results, future.result())
+            except KeyboardInterrupt:
+                interrupted = True
+                self._stop()
+        ordered = [results[each.id] for each in plan.broken]
+        ordered += [results[each.id] for each in plan.scenarios if each.id in results]
+        return RunResult(
+            schema=SCHEMA,
+            tool=surroundings.tool(),
+            environment=surroundings.environment(plan.template),
+            started=started.isoformat(timespec="seconds"),
+            duration_s=time.perf_counter() - began,
+            control=control,
+            summary=summarize(ordered),
+            scenarios=ordered,
+            interrupted=interrupted,
+            options=plan.options,
+        )
+
+    def _start(self, job: Job, **options: Any) -> Worker:
+        """A worker that is known here, so that an interrupt ends it."""
+        worker = Worker(job, **options)
+        self._workers.add(worker)
+        if self._stopping:
+            worker.stop()
+        return worker
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for worker in list(self._workers):
+            worker.stop()
+
+    def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
+        results[result.id] = result
+        with self._telling:
+            self._view.finish(result)
+
+    def _scenario(self, info: ScenarioInfo) -> ScenarioResult:
+        budget = Budget(
+            time_s=self._plan.template.budget.time_s if info.time_budget is None else info.time_budget,
+            max_iterations=info.max_iterations or self._plan.template.budget.max_iterations,
+            max_growth=info.max_growth or self._plan.template.budget.max_growth,
+        )
+        job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
+        began = time.perf_counter()
+        try:
+            result = self._measured(job)
+        except WorkerFailed as failed:
+            result = verdicts.failed(job, failed.failure)
+        except Exception as error:  # noqa: BLE001 - an error of ours in one scenario must not take the others with it
+            failure = Failure(type=INTERNAL, message=repr(error), traceback=traceback.format_exc())
+            result = verdicts.failed(job, failure)
+        return msgspec.structs.replace(
+            result,
+            duration_s=time.perf_counter() - began,
+            command=command(info, self._plan.options),
+        )
+
+    def _measured(self, job: Job) -> ScenarioResult:
+        info = job.scenario
+        with self._telling:
+            self._view.start(info.id, "growth")
+        began = time.perf_counter()
+        with self._start(job) as worker:
+            opened = worker.open()
+            names = [MeterInfo(*meter) for meter in opened["meters"]]
+            doubt = caches.CacheDoubt(worker)
+            measured = measure(worker, names, job.budget, watch=self._watcher(info, job.budget), doubt=doubt)
+            raised = measured.raised
+            read = verdicts.meters(measured, info.budget)
+            advice: list[str] = []
+            if raised is None:
+                read, advice = _second_thoughts(worker, job, measured, read, doubt)
+                worker.close()
+            elif not (verdicts.ran_into_a_limit(raised) and measured.leaking):
+                failure = Failure(
+                    type=raised["type"],
+                    message=f"{raised['message']} (iteration {measured.iterations + 1:,})",
+                    traceback=raised["traceback"],
+                    output=worker.output[-4000:],
+                )
+                return verdicts.failed(job, failure, meters=read, iterations=measured.iterations)
+            else:
+                advice = [f"the step ended with {raised['type']}: {raised['message']}, which the growth explains"]
+        growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
+        advice += _advice(measured, opened, job)
+        if measured.cycles_per_iteration:
+            read.append(_cycles(measured))
+        result = verdicts.judged(job, measured, read, advice=advice, tools=[growth_run])
+        return self._diagnosed(job, measured, result)
+
+    def _diagnosed(self, job: Job, measured: Measurement, result: ScenarioResult) -> ScenarioResult:
+        """Ask why, where something grows (or where valgrind was wished for)."""
+        tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
+        auto = "auto" in tools
+        wants_valgrind = "valgrind" in tools or (auto and job.scenario.native)
+        leaking = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
+        if not leaking and not wants_valgrind:
+            return result
+        if not (auto or tools & {"memray", "valgrind"}):
+            return result
+        from leakcheck.diagnosis.diagnose import DiagnosisOptions, GrowthFacts, diagnose
+
+        with self._telling:
+            self._view.start(job.scenario.id, "diagnosis")
+        facts = GrowthFacts(
+            growth=leaking,
+            iterations=measured.iterations,
+            seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+        )
+        options = DiagnosisOptions(
+            memray=auto or "memray" in tools,
+            valgrind=auto or "valgrind" in tools,
+            want_valgrind=wants_valgrind,
+            keep_captures=self._plan.keep_captures,
+            suppressions=list(self._plan.suppressions),
+            graph=self._plan.graph,
+        )
+        try:
+            diagnosis = diagnose(job, facts, options, self._start)
+        except WorkerFailed as failure:
+            failed_run = ToolRun(name="diagnosis", status="error", reason=str(failure))
+            return msgspec.structs.replace(result, tools=[*result.tools, failed_run])
+        verdict, ok, reason = result.verdict, result.ok, result.reason
+        if diagnosis.findings and not leaking and any(finding.source == "valgrind" for finding in diagnosis.findings):
+            # What valgrind alone sees: blocks lost for good whose number grows with the iterations.
+            verdict, reason = "leak", diagnosis.findings[0].title
+            ok = verdicts.as_expected(verdict, job.scenario.expect)
+        elif diagnosis.findings:
+            reason = diagnosis.findings[0].title
+        return msgspec.structs.replace(
+            result,
+            verdict=verdict,
+            ok=ok,
+            reason=reason,
+            findings=diagnosis.findings,
+            explained=diagnosis.explained,
+            tools=[*result.tools, *diagnosis.tools],
+        )
+
+    def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:
+        def watch(progress: Progress, samples: Any, judgements: Any) -> None:
+            if self._stopping:
+                raise WorkerFailed(Failure(type="interrupt", message="stopped by the user"))
+            name = next((each for each, judgement in judgements.items() if judgement.suspicious), "heap.bytes")
+            series = samples.get(name) or next(iter(samples.values()))
+            fraction = min(1.0, progress.step_seconds / budget.time_s)
+            left = max(0.0, budget.time_s - progress.step_seconds)
+            with self._telling:
+                self._view.progress(info.id, fraction, name, list(series), left)
+
+        return watch
+
+
+def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
+    """The command line that reproduces one scenario's result."""
+    words = ["elkyn-leakcheck", "run", info.id]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _second_thoughts(
+    worker: Worker, job: Job, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt
+) -> tuple[list[Meter], list[str]]:
+    """Before a leak is told: whether it would be gone if caches were emptied, or if the collector ran."""
+    advice: list[str] = []
+    leaking = [meter.name for meter in read if meter.verdict == "leak" and meter.decisive]
+    if leaking and job.gc in ("auto", "off"):
+        before = worker.run(0).values
+        cycles = worker.probe("leakcheck.probes.collection", {})["found"]
+        after = worker.run(0).values
+        explained = {}
+        for index, info in enumerate(measured.meters):
+            grown = measured.samples[info.name][-1].value - measured.samples[info.name][0].value
+            if info.name in leaking and before[index] - after[index] >= _GONE_SHARE * grown:
+                explained[info.name] = "grows by cyclic garbage that waits for the collector"
+        if explained:
+            advice.append(f"{cycles / max(measured.iterations, 1):.2f} objects of cyclic garbage per iteration")
+        read = [_explained(meter, "bounded", explained) for meter in read]
+        leaking = [name for name in leaking if name not in explained]
+    if leaking and doubt.filling and measured.iterations < doubt.needed:
+        names = ", ".join(dict.fromkeys(each.title for each in doubt.filling))
+        index = next(index for index, info in enumerate(measured.meters) if info.name == leaking[0])
+        series = measured.samples[leaking[0]]
+        if doubt.explains(index, series[-1].value - series[0].value):
+            explained = dict.fromkeys(leaking, f"fills {names}, and goes back when that is emptied")
+            read = [_explained(meter, "bounded", explained) for meter in read]
+        elif any(each.kind == "deque" for each in doubt.filling):
+            explained = dict.fromkeys(leaking, f"{names} is not full yet: needs about {doubt.needed:,} iterations")
+            read = [_explained(meter, "inconclusive", explained) for meter in read]
+    if any(meter.verdict == "bounded" and meter.decisive for meter in read) and not doubt.filling:
+        advice += [f"{each.title} is full" for each in caches.full(worker)[:3]]
+    elif doubt.filling and not leaking:
+        advice += [f"{each.title} filled up" for each in doubt.filling[:3]]
+    return read, advice
+
+
+def _explained(meter: Meter, verdict: Any, explained: dict[str, str]) -> Meter:
+    if meter.name not in explained:
+        return meter
+    return msgspec.structs.replace(meter, verdict=verdict, reason=explained[meter.name])
+
+
+def _advice(measured: Measurement, opened: dict[str, Any], job: Job) -> list[str]:
+    remarks = []
+    if measured.cycles_per_iteration >= 0.01 and job.gc == "collect":
+        remarks.append(
+            f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
+            "the collector"
+        )
+    if job.allocator == "malloc" and "heap.bytes" in opened["unavailable"]:
+        remarks.append(f"heap.bytes is not measured: {opened['unavailable']['heap.bytes']}")
+    return remarks
+
+
+def _cycles(measured: Measurement) -> Meter:
+    rate = measured.cycles_per_iteration
+    return Meter(
+        name="py.cycles",
+        unit="objects",
+        verdict="clean",
+        growth=rate,
+        low=rate,
+        high=rate,
+        decisive=False,
+        model="linear",
+        reason="cyclic garbage made per iteration: advice, never a leak",
+    )
+
+
+def _broken_result(template: Job, broken: Broken) -> ScenarioResult:
+    info = ScenarioInfo(id=broken.id, target=broken.file, name="", file=broken.file)
+    result = verdicts.failed(msgspec.structs.replace(template, scenario=info), broken.failure)
+    return msgspec.structs.replace(result, reason=f"cannot be imported: {broken.failure.message}")

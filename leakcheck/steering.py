@@ -1,0 +1,146 @@
+"""How many iterations next, and when is it enough: pure functions of what was read so far.
+
+Rounds double the number of iterations, so that growth can be compared across scales. Each doubling is cut at places
+that no period divides: were it cut evenly, a buffer that is flushed every 1000 calls would be met at the same phases
+each time, and look like a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from leakcheck.execution.job import Budget
+from leakcheck.judge import Evidence
+from leakcheck.model import Sample
+
+_GOLDEN = 0.6180339887498949
+"""Its multiples, taken modulo 1, are spread as evenly as can be and never repeat."""
+
+
+class Patience(NamedTuple):
+    """When a verdict may be given: any one pair of (iterations, seconds since the first round) must be reached."""
+
+    pairs: tuple[tuple[int, float], ...]
+
+    def reached(self, iterations: int, seconds: float) -> bool:
+        """Whether one of the pairs is met in both its parts."""
+        return any(iterations >= least and seconds >= after for least, after in self.pairs)
+
+
+CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (12, 2.5)))
+"""A flat series. One object per 1000 calls must have had its chance: some four of them, where the step is quick enough;
+131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 10,000. Slower steps say
+what they would have seen."""
+
+LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (4_096, 1.2), (1_024, 2.0), (256, 4.0), (64, 6.0)))
+"""A straight line. What looks like one may be a cache that is not full, or a buffer before its flush, so the line must
+be longer than such things usually are: thousands of calls, where they are cheap; where a call takes milliseconds,
+there are none of that size."""
+
+NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
+"""A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
+
+RESOURCE_CEILING = 512
+"""Descriptors, threads, children that a scenario may pile up: far below any limit of a system, and more than any pool
+of them that a test would have."""
+
+
+class Progress(NamedTuple):
+    """What the run has done so far."""
+
+    iterations: int
+    step_seconds: float
+    """Time that the step itself took, all rounds together."""
+    seconds: float
+    """Time since the first round, readings included."""
+    grown: Mapping[str, float]
+    """Growth of each meter since the first reading."""
+
+
+def evidence(progress: Progress, budget: Budget) -> Evidence:
+    """What may be said by now."""
+    done = progress.iterations, progress.seconds
+    return Evidence(
+        enough_for_clean=CLEAN.reached(*done),
+        enough_for_leak=LEAK.reached(*done),
+        enough_noise=NOISE.reached(*done),
+        final=exhausted(progress, budget) is not None,
+    )
+
+
+def exhausted(progress: Progress, budget: Budget) -> str | None:
+    """Why no further round may be run, or None."""
+    if budget.max_iterations is not None and progress.iterations >= budget.max_iterations:
+        return f"--max-iterations {budget.max_iterations:,} reached"
+    # A dozen calls are needed for any verdict, however slow they are: three budgets is the most they may cost.
+    if progress.step_seconds >= budget.time_s and (
+        progress.iterations >= 12 or progress.step_seconds >= 3 * budget.time_s
+    ):
+        return f"--time-budget {budget.time_s:g} s used up"
+    if progress.seconds >= 3 * budget.time_s + 5 and progress.iterations >= 12:
+        return f"--time-budget {budget.time_s:g} s used up by readings"
+    for name in ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes"):
+        if progress.grown.get(name, 0.0) >= _byte_ceiling(name, budget):
+            return f"{name} grew by {progress.grown[name] / 2**20:,.0f} MiB, the ceiling (--max-growth)"
+    for name in ("fds", "threads", "children"):
+        if progress.grown.get(name, 0.0) >= RESOURCE_CEILING:
+            return f"{name} grew by {progress.grown[name]:,.0f}, the ceiling for a test"
+    return None
+
+
+def next_round(iterations: int, position: int, progress: Progress, budget: Budget, cuts: int) -> int:
+    """Number of iterations of the next round.
+
+    `iterations` were done when the present doubling began, and `position` of its `cuts` rounds have been run since.
+    The round is cut short where the rates so far say that it would pass a ceiling or the time budget.
+    """
+    target = 2 * max(iterations, 1)
+    if position < cuts - 1:
+        share = (position + 1 + 0.5 * ((iterations * _GOLDEN + position * _GOLDEN) % 1 - 0.5)) / cuts
+        target = iterations + round((target - iterations) * share)
+    count = max(1, target - progress.iterations)
+    return max(1, min(count, *_allowances(progress, budget)))
+
+
+def rounds_per_doubling(progress: Progress, suspicious: bool, reading_seconds: float) -> int:
+    """Into how many rounds the next doubling is cut: enough to see its shape, and readings not dearer than the step."""
+    if progress.iterations < 16:
+        return 4 if _per_iteration(progress) > reading_seconds else 1
+    affordable = progress.step_seconds / max(reading_seconds, 1e-6)
+    wanted = 8 if suspicious and progress.iterations >= 1024 else 4
+    return max(4 if suspicious else 2, min(wanted, int(affordable)))
+
+
+def _allowances(progress: Progress, budget: Budget) -> list[int]:
+    """How many iterations each ceiling still leaves."""
+    left = [1 << 40]
+    done = max(progress.iterations, 1)
+    if budget.max_iterations is not None:
+        left.append(budget.max_iterations - progress.iterations)
+    per_iteration = _per_iteration(progress)
+    if per_iteration > 0 and progress.iterations >= 12:
+        left.append(int((budget.time_s - progress.step_seconds) / per_iteration) + 1)
+    ceilings = {
+        name: _byte_ceiling(name, budget) for name in ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes")
+    }
+    ceilings |= dict.fromkeys(("fds", "threads", "children"), float(RESOURCE_CEILING))
+    for name, ceiling in ceilings.items():
+        grown = progress.grown.get(name, 0.0)
+        if grown > 0 and progress.iterations > 0:
+            left.append(int((ceiling - grown) / (grown / done)) + 1)
+    return left
+
+
+def _byte_ceiling(name: str, budget: Budget) -> float:
+    # Address space costs nothing until it is touched: a thread's stack alone is 8 MiB of it.
+    return budget.max_growth * (16 if name == "mapped.bytes" else 1)
+
+
+def _per_iteration(progress: Progress) -> float:
+    return progress.step_seconds / progress.iterations if progress.iterations else 0.0
+
+
+def growth_since_first(samples: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
+    """Growth of each meter since its first reading, in its unit."""
+    return {name: series[-1].value - series[0].value for name, series in samples.items() if series}

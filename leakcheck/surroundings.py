@@ -1,0 +1,68 @@
+"""What a reader of a result must know of the machine and the tools that made it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from leakcheck.execution.job import Job
+from leakcheck.model import Tool
+
+
+def tool() -> Tool:
+    """This tool, as installed."""
+    return Tool(version=_version("elkyn-leakcheck") or "0+unknown")
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """Interpreter, machine and helpers of a run."""
+    return {
+        "python": platform.python_version() if job.python == sys.executable else _python_version(job.python),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+        "allocator": job.allocator,
+        "gc": job.gc,
+        "memray": _version("memray"),
+        "valgrind": valgrind_version(),
+        "ci": os.environ.get("CI"),
+    }
+
+
+def valgrind_version() -> str | None:
+    """Version of the valgrind program on PATH, or None."""
+    if shutil.which("valgrind") is None:
+        return None
+    try:
+        told = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip().removeprefix("valgrind-") or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _python_version(python: str) -> str | None:
+    try:
+        told = subprocess.run(
+            [python, "-c", "import platform; print(platform.python_version())"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None
