@@ -1,0 +1,143 @@
+"""Runs the means of the diagnosis, each in a process of its own and side by side, and orders what they find."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from leakcheck.diagnosis.faults import assemble
+from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.diagnosis.survivors import Site, read_sites
+from leakcheck.execution.job import Job
+from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.model import ToolRun
+
+_STRETCH_S = 0.06
+"""How long one stretch of plain iterations may take; the traced ones are slower by a factor of about five."""
+_LEAST, _MOST = 23, 1009
+_EVENTS = 12
+_SMALLEST = 64
+"""Bytes of the smallest thing that is likely to be leaked: what tells how rare a small growth is."""
+_MEMORY = 256 << 20
+_WATCHED = 19
+
+
+def diagnose(
+    job: Job, growth: GrowthFacts, options: DiagnosisOptions, start_worker: Callable[..., Worker] = Worker
+) -> Diagnosis:
+    """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why."""
+    plan = Plan(job, growth, options, start_worker)
+    captures = Path(tempfile.mkdtemp(prefix="leakcheck-captures-"))
+    try:
+        with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
+            graph_run = pool.submit(_graph, plan)
+            memray_run = pool.submit(_memray, plan, captures)
+            graph, graph_tool = graph_run.result()
+            sites, memray_tool = memray_run.result()
+    finally:
+        shutil.rmtree(captures, ignore_errors=True)
+    heap = growth.meters.get("heap.bytes", growth.meters.get("py.blocks", 0.0))
+    faults = assemble(graph, sites, heap)
+    means = "graph, survivors" if graph and sites is not None else "graph" if graph else "survivors"
+    findings = [finding_of(fault, heap, means) for fault in faults]
+    explained = min(1.0, sum(fault.bytes for fault in faults) / heap) if heap > 0 else None
+    return Diagnosis(findings=findings, tools=[graph_tool, memray_tool], explained=explained)
+
+
+class Plan:
+    """What all processes of a diagnosis share: the job, and how many iterations are worth it."""
+
+    def __init__(
+        self, job: Job, growth: GrowthFacts, options: DiagnosisOptions, start_worker: Callable[..., Worker]
+    ) -> None:
+        self.job = job
+        self.growth = growth
+        self.options = options
+        self.start_worker = start_worker
+        self.count = stretch(growth)
+        self.warm = min(max(growth.warmup, 11), max(11, int(1.0 / max(growth.seconds_per_iteration, 1e-6))))
+
+
+def stretch(growth: GrowthFacts) -> int:
+    """How many iterations one stretch has: enough events of a rare leak, and no more time or memory than it needs."""
+    seconds = max(growth.seconds_per_iteration, 1e-6)
+    heap = growth.meters.get("heap.bytes", 0.0)
+    wanted = min(_MOST, max(_LEAST, _STRETCH_S / seconds))
+    if 0 < heap < _SMALLEST:
+        wanted = max(wanted, _EVENTS * _SMALLEST / heap)
+    if heap > 0:
+        wanted = min(wanted, _MEMORY / (6 * heap))
+    wanted = min(wanted, max(3.0, 2.0 / seconds))
+    return next_prime(int(wanted))
+
+
+def next_prime(number: int) -> int:
+    """The smallest prime that is not below `number`: no period of a step divides it."""
+    candidate = max(2, number)
+    while any(candidate % divisor == 0 for divisor in range(2, int(candidate**0.5) + 1)):
+        candidate += 1
+    return candidate
+
+
+def _graph(plan: Plan) -> tuple[dict[str, Any] | None, ToolRun]:
+    if "graph" not in plan.options.tools:
+        return None, ToolRun(name="graph", status="skipped", reason="not among the tools that were asked for")
+    began = time.monotonic()
+    try:
+        with plan.start_worker(plan.job) as worker:
+            worker.open(plan.options.time_s)
+            answer = worker.probe(
+                "leakcheck.probes.container",
+                {"warm": plan.warm, "count": plan.count, "watch": min(plan.count, _WATCHED)},
+                plan.options.time_s,
+            )
+    except WorkerFailed as failed:
+        return None, _failed("graph", failed, began)
+    return answer, ToolRun(name="graph", status="ok", duration_s=round(time.monotonic() - began, 3))
+
+
+def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
+    if "memray" not in plan.options.tools:
+        return None, ToolRun(name="memray", status="skipped", reason="not among the tools that were asked for")
+    began = time.monotonic()
+    try:
+        import memray
+    except ImportError:
+        return None, ToolRun(
+            name="memray", status="skipped", reason="memray is not installed here: python -m pip install memray"
+        )
+    folder = str(Path(memray.__file__).parent.parent)
+    try:
+        with plan.start_worker(plan.job) as worker:
+            worker.open(plan.options.time_s)
+            answer = worker.probe(
+                "leakcheck.probes.survivors",
+                {
+                    "warm": plan.warm,
+                    "count": plan.count,
+                    "directory": str(captures),
+                    "memray": folder,
+                    "cache_tag": sys.implementation.cache_tag,
+                },
+                plan.options.time_s,
+            )
+        if "missing" in answer:
+            return None, ToolRun(name="memray", status="skipped", reason=answer["missing"])
+        sites = read_sites(answer["captures"])
+    except WorkerFailed as failed:
+        return None, _failed("memray", failed, began)
+    except OSError as error:
+        return None, ToolRun(name="memray", status="error", reason=f"its capture cannot be read: {error}")
+    return sites, ToolRun(name="memray", status="ok", duration_s=round(time.monotonic() - began, 3))
+
+
+def _failed(name: str, failed: WorkerFailed, began: float) -> ToolRun:
+    reason = f"{failed.failure.type}: {failed.failure.message}"
+    return ToolRun(name=name, status="error", reason=reason, duration_s=round(time.monotonic() - began, 3))

@@ -1,0 +1,171 @@
+"""A fault in words and records: the sentence first, then the stack, the path and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from leakcheck.diagnosis import fingerprint
+from leakcheck.diagnosis.faults import Fault, Place, native_frames
+from leakcheck.diagnosis.sources import native_frame, python_frame
+from leakcheck.diagnosis.suspects import judge_path
+from leakcheck.diagnosis.survivors import Trace
+from leakcheck.model import Finding, Frame, PathNode
+from leakcheck.probes import places
+
+_MOST_FRAMES = 24
+
+
+def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
+    """The record of one fault."""
+    path = judge_path(fault.path) if fault.path else []
+    frames = _frames(fault)
+    stack = [*_native(fault), *frames]
+    share = min(1.0, fault.bytes / heap_growth) if heap_growth > 0 else None
+    if fault.kind == "container":
+        title, mark = _container_title(fault, frames, path), fingerprint.of_path(path)
+    elif fault.kind == "pinned":
+        title = _pinned_title(fault, frames, stack)
+        mark = fingerprint.of_frames("pinned", stack, [fault.type])
+    else:
+        title, mark = _allocation_title(fault, frames, stack), fingerprint.of_frames("allocation", stack)
+    return Finding(
+        kind="container" if fault.kind == "container" else "allocation",
+        fingerprint=mark,
+        title=title,
+        bytes_per_iteration=round(fault.bytes, 2),
+        count_per_iteration=round(fault.count, 4),
+        share=None if share is None else round(share, 4),
+        stack=stack[:_MOST_FRAMES],
+        path=path,
+        type=fault.type,
+        examples=fault.examples,
+        hint=_hint(fault, stack),
+        source=source,
+    )
+
+
+def quantity(count: float, what: str, size: float) -> str:
+    """`1.00 Listener (432 B)`."""
+    number = f"{count:.2f}" if count >= 0.095 else f"{count:.2g}"
+    return f"{number} {what} ({plain_bytes(size)})"
+
+
+def plain_bytes(size: float) -> str:
+    """Bytes as a person reads them."""
+    for limit, unit in ((1 << 20, "MiB"), (1 << 13, "KiB")):
+        if size >= limit:
+            return f"{size / (1 << 20 if unit == 'MiB' else 1 << 10):.1f} {unit}"
+    return f"{size:.0f} B" if size >= 10 else f"{size:.2g} B"
+
+
+def at(frame: Frame | None) -> str:
+    """`hub.py:41 in Hub.on`."""
+    if frame is None:
+        return "an unknown place"
+    where = frame.file.rpartition("/")[2] + (f":{frame.line}" if frame.line else "")
+    return f"{where} in {frame.function}"
+
+
+def first_user_frame(frames: Iterable[Frame]) -> Frame | None:
+    """The line to name: the innermost of the user's own code, else of a package, else any Python line."""
+    python = [frame for frame in frames if not frame.native]
+    for most in (0, 1, 2):
+        for frame in python:
+            if places.rank(frame.file) <= most:
+                return frame
+    return None
+
+
+def short_type(name: str) -> str:
+    """`Listener` of `app.hub.Listener`; functions keep their whole name."""
+    return name if " " in name else name.rpartition(".")[2]
+
+
+def path_text(path: Iterable[PathNode]) -> str:
+    """`hub.Hub.listeners`."""
+    return "".join(node.name for node in path)
+
+
+def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> str:
+    named = places_named(frames)
+    what = short_type(fault.type) or "reference"
+    if fault.shape == "deeper":
+        return (
+            f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain {path_text(path)} gets longer, "
+            f"by {named}, never cut"
+        )
+    others = [place for place in fault.also[:2]]
+    also = "".join(f" and by {''.join(label for label, _ in other)}[*]" for other in others)
+    return (
+        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
+        f"held by {path_text(path)}[*]{also}, never removed"
+    )
+
+
+def places_named(frames: list[Frame]) -> str:
+    """The line that does it, and the user's line that calls it where that is another."""
+    inner = next((frame for frame in frames if places.rank(frame.file) < 2), frames[0] if frames else None)
+    user = first_user_frame(frames)
+    if user is None or inner is None or user is inner:
+        return at(user or inner)
+    return f"{at(inner)}, called from {at(user)}"
+
+
+def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
+    by = _by(stack)
+    return (
+        f"leaks {quantity(fault.count, short_type(fault.type), fault.bytes)} per iteration: born at "
+        f"{places_named(frames)}{by}, held by native code (no Python object refers to it: a reference that is not "
+        "given back, or a type that the collector cannot look into)"
+    )
+
+
+def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
+    what = "block" if 0.99 < fault.count < 1.01 else "blocks"
+    return (
+        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: allocated at {places_named(frames)}{_by(stack)}, "
+        "and nothing that Python knows of holds it"
+    )
+
+
+def _by(stack: list[Frame]) -> str:
+    native = [frame for frame in stack if frame.native]
+    if not native:
+        return ""
+    first = next((frame for frame in native if frame.line), native[0])
+    where = f" ({first.file.rpartition('/')[2]}:{first.line})" if first.line else ""
+    return f" by native {first.function}{where}"
+
+
+def _native(fault: Fault) -> list[Frame]:
+    if fault.kind == "container":
+        return []
+    return [native_frame(frame.file, frame.line, frame.function) for frame in native_frames(fault)]
+
+
+def _frames(fault: Fault) -> list[Frame]:
+    """The Python stack: of the line that adds, else of the place where most of it is born."""
+    if fault.adders:
+        return [python_frame(*place) for place in _trimmed(fault.adders[0][0])]
+    traces: list[tuple[Trace, tuple[str, ...], float]] = [
+        (site.trace, site.functions, site.bytes) for site in fault.sites if site.trace
+    ] or [(trace, (), size) for trace, _, size in fault.births if trace]
+    if not traces:
+        return []
+    trace, functions, _ = max(traces, key=lambda each: each[2])
+    names = functions or ("",) * len(trace)
+    return [python_frame(file, line, name) for (file, line), name in zip(trace, names, strict=False)]
+
+
+def _trimmed(stack: tuple[Place, ...]) -> tuple[Place, ...]:
+    return stack[:_MOST_FRAMES]
+
+
+def _hint(fault: Fault, stack: list[Frame]) -> str:
+    blind = [frame for frame in stack if frame.native and not frame.line]
+    if fault.kind != "container" and blind and not any(frame.native and frame.line for frame in stack):
+        return (
+            f"no debug information for {blind[0].function}: install the library's -dbg package, or build it with -g, "
+            "to see file and line"
+        )
+    return ""

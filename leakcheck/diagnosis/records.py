@@ -1,0 +1,53 @@
+"""What a diagnosis is given and what it gives back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from leakcheck.model import Finding, Record, ToolRun
+
+ToolName = Literal["graph", "memray", "valgrind"]
+
+
+class GrowthFacts(Record, frozen=True, kw_only=True):
+    """What the growth measurement found out, so that the diagnosis runs no longer than it must."""
+
+    meters: dict[str, float]
+    """Growth per iteration of each meter that grows."""
+    iterations: int = 0
+    """After how many the leak was clear; 0 where unknown."""
+    seconds_per_iteration: float = 0.0
+    warmup: int = 0
+    """Iterations before the growth is steady."""
+
+
+class DiagnosisOptions(Record, frozen=True, kw_only=True):
+    """What a diagnosis may do."""
+
+    tools: frozenset[ToolName] = frozenset({"graph", "memray", "valgrind"})
+    valgrind: bool = False
+    """Run valgrind even where nothing native seems to grow."""
+    keep_captures: Path | None = None
+    """Folder in which memray's captures stay; None throws them away."""
+    suppressions: tuple[Path, ...] = ()
+    """Files in valgrind's suppression syntax."""
+    graph: Path | None = None
+    """Folder for pictures of the back-references (needs objgraph and graphviz)."""
+    time_s: float = 30.0
+    """Time-out of each process other than valgrind's."""
+    valgrind_time_s: float = 120.0
+
+
+class Diagnosis(Record, frozen=True, kw_only=True):
+    """The causes of a growth, and how complete they are."""
+
+    findings: list[Finding] = []
+    """The best first."""
+    tools: list[ToolRun] = []
+    explained: float | None = None
+    """The part of the growth of the heap (of the first growing meter, where the heap does not grow) that the findings
+    explain, 0 to 1."""
+    pictures: list[Path] = []
+    notes: list[str] = []
+    """What else a person should know: captures that were kept and how to open them, loss records that were suppressed."""

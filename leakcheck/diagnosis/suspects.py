@@ -1,0 +1,42 @@
+"""Marks along a retaining path where the forgotten reference must be.
+
+Modules, classes and frames are where they belong: innocent. The growing container is where the removal is missing, and
+what lies between the last innocent node and it is where the reference was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leakcheck.model import PathNode, Suspicion
+
+_INNOCENT = {
+    "module": "a module lives as long as the process",
+    "type": "a class lives as long as its module",
+    "frame": "a frame that is still running",
+    "function": "a function lives as long as its module",
+}
+_GUILTY = {
+    "threading.Thread": "a thread that has ended",
+    "_asyncio.Task": "a task that is done or waits for ever",
+}
+
+
+def judge_path(path: Sequence[tuple[str, str]]) -> list[PathNode]:
+    """The nodes of a path with their status; the suspect stretch runs from after the last innocent node to the end."""
+    statuses: list[tuple[Suspicion, str]] = []
+    for _label, kind in path:
+        if kind in _INNOCENT:
+            statuses.append(("innocent", _INNOCENT[kind]))
+        elif kind in _GUILTY:
+            statuses.append(("guilty", _GUILTY[kind]))
+        else:
+            statuses.append(("unknown", ""))
+    last = len(path) - 1
+    if path:
+        statuses[last] = ("guilty", "it only ever grows")
+    innocent = max((i for i, (status, _) in enumerate(statuses) if status == "innocent"), default=-1)
+    return [
+        PathNode(name=label, type=kind, suspect=index > innocent, status=status, why=why)
+        for index, ((label, kind), (status, why)) in enumerate(zip(path, statuses, strict=True))
+    ]

@@ -1,0 +1,465 @@
+"""Walks the object graph from its roots, breadth first, and merges objects by the path on which they are reached.
+
+Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__`. Types are taken with
+`type()`, attributes through the interpreter's own descriptors, elements through exact built-in types, and all that has
+no name through `gc.get_referents`. The walker keeps numbers by path only, in dictionaries that the collector does not
+track, so that an earlier walk is no part of a later one.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import gc
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
+
+_NAMED_GROUP = 32
+"""Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
+_NAMED_KEYS = 64
+"""Dictionaries up to this size have a path for each key; larger ones are collections."""
+_FOLD_DEPTH = 6
+"""How far back a path is searched for the same step: `node.next.next` is folded into `node.next`."""
+
+type_name = type.__dict__["__name__"].__get__
+type_module = type.__dict__["__module__"].__get__
+lineage = type.__dict__["__mro__"].__get__
+_type_dict = type.__dict__["__dict__"].__get__
+_module_dict = types.ModuleType.__dict__["__dict__"].__get__
+
+LEAVES: Final = frozenset(
+    {
+        str, int, float, complex, bool, bytes, bytearray, type(None), type(...), type(NotImplemented), types.CodeType,
+        types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
+        types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, range,
+    }
+)  # fmt: skip
+"""Types of objects that refer to nothing that could grow."""
+TRANSPARENT: Final = ""
+"""Label of what a path does not name: dictionaries of instances and the like, whose content is named instead."""
+KEYS: Final = "{key}"
+"""Label of keys; a mapping is as large as its values are many."""
+_SEQUENCES: Final = (list, tuple, set, frozenset, collections.deque)
+_MAPPINGS: Final = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+
+
+class Node:
+    """All objects that are reached by one path."""
+
+    __slots__ = ("children", "fold", "key", "label", "objects", "parent", "references", "type")
+
+    def __init__(self, parent: Node | None, label: str, kind: str, key: int) -> None:
+        self.parent = parent
+        self.label = label
+        self.type = kind
+        self.key = key
+        self.objects = 0
+        self.references = 0
+        self.fold = False
+        self.children: dict[tuple[str, Any], Node] = {}
+
+    def above(self) -> Iterator[Node]:
+        """The nodes from this one up to its root."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+
+class Root:
+    """Where a walk begins: a named object."""
+
+    __slots__ = ("kind", "label", "value")
+
+    def __init__(self, label: str, kind: str, value: Any) -> None:
+        self.label = label
+        self.kind = kind
+        self.value = value
+
+
+class Walk:
+    """One walk. `skip` says which frames and modules are the toolkit's own.
+
+    `only` restricts the walk to paths that lead to the given nodes (by key); below them everything is walked and handed
+    to `on_object`, whose objects are those that no walk has seen before (`known`).
+    """
+
+    def __init__(self, own: Callable[[str], bool]) -> None:
+        self.own = own
+        self.seen: set[int] = set()
+        self.nodes: dict[int, Node] = {}
+        self.members: dict[int, list[Any]] = {}
+        """Objects at the nodes that were asked for in `keep`."""
+        self.keep: frozenset[int] = frozenset()
+        self.only: frozenset[int] | None = None
+        self.through: frozenset[int] = frozenset()
+        """Nodes of `keep` that are entered even so: chains."""
+
+    def hide(self, objects: Iterable[Any]) -> None:
+        """Objects that the walk does not enter: the toolkit's own."""
+        self.seen.update(map(id, objects))
+
+    def run(self, roots: Iterable[Root]) -> Walk:
+        """Walk from the roots, the first named first; an object belongs to the shortest path, then to the first."""
+        level: dict[int, tuple[Node, list[Any]]] = {}
+        for root in roots:
+            if id(root.value) in self.seen or type(root.value) in LEAVES:
+                continue
+            self.seen.add(id(root.value))
+            key = hash(("", root.label, root.kind))
+            if self.only is not None and key not in self.only:
+                continue
+            node = self.nodes.get(key)
+            if node is None:
+                node = self.nodes[key] = Node(None, root.label, root.kind, key)
+            level.setdefault(key, (node, []))[1].append(root.value)
+        while level:
+            following: dict[int, tuple[Node, list[Any]]] = {}
+            for node, objects in level.values():
+                node.objects += len(objects)
+                if node.key in self.keep:
+                    self.members.setdefault(node.key, []).extend(objects)
+                    if self.only is not None and node.key not in self.through:
+                        continue
+                self._expand(node, objects, following)
+            level = following
+        return self
+
+    def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+        kind = type(objects[0])
+        if len(objects) > _NAMED_GROUP:
+            if kind in _SEQUENCES:
+                node.references += sum(map(len, objects))
+                self._add(node, "[*]", chain.from_iterable([list(each) for each in objects]), following)
+            elif kind in _MAPPINGS:
+                node.references += sum(map(dict.__len__, objects))
+                self._add(node, "[*]", chain.from_iterable([_values(each) for each in objects]), following)
+                self._add(node, KEYS, chain.from_iterable([_keys(each) for each in objects]), following)
+            elif kind is types.FunctionType:
+                for each in objects:
+                    self._add_named(node, each, following)
+            elif kind not in (types.FrameType, types.CoroutineType, types.GeneratorType) or not self._all_own(objects):
+                referents = gc.get_referents(*objects)
+                node.references += len(referents)
+                self._add(node, ".*", referents, following)
+            return
+        for each in objects:
+            self._add_named(node, each, following)
+
+    def _all_own(self, objects: list[Any]) -> bool:
+        return all(self.own(_code_of(each)) for each in objects)
+
+    def _add_named(self, node: Node, value: Any, following: dict[int, tuple[Node, list[Any]]]) -> None:
+        kind = type(value)
+        if kind in (types.FrameType, types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType):
+            if self.own(_code_of(value)):
+                return
+        elif types.ModuleType in lineage(kind) and self.own(_module_file(value)):
+            return
+        count = 0
+        for label, values in references(value):
+            if label is not TRANSPARENT and label != KEYS:
+                count += len(values)
+            self._add(node, label, values, following)
+        node.references += count
+
+    def _add(self, node: Node, label: str, values: Iterable[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+        seen, leaves = self.seen, LEAVES
+        if label is TRANSPARENT:
+            seen.update(map(id, values))
+            return
+        groups: dict[Any, list[Any]] = {}
+        for value in values:
+            kind = type(value)
+            if kind in leaves:
+                continue
+            identity = id(value)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            group = groups.get(kind)
+            if group is None:
+                groups[kind] = [value]
+            else:
+                group.append(value)
+        for kind, group in groups.items():
+            child = node.children.get((label, kind)) or self._child(node, label, kind)
+            if self.only is not None and child.key not in self.only:
+                continue
+            entry = following.get(child.key)
+            if entry is None:
+                following[child.key] = (child, group)
+            else:
+                entry[1].extend(group)
+
+    def _child(self, node: Node, label: str, kind: Any) -> Node:
+        name = full_name(kind)
+        for distance, above in enumerate(node.above()):
+            if distance == _FOLD_DEPTH:
+                break
+            if above.label == label and above.type == name and above.parent is not None:
+                above.fold = True
+                node.children[label, kind] = above
+                return above
+        key = hash((node.key, label, name))
+        child = self.nodes.get(key)
+        if child is None:
+            child = self.nodes[key] = Node(node, label, name, key)
+        node.children[label, kind] = child
+        return child
+
+
+def full_name(kind: Any) -> str:
+    """`module.Type`, without the module for built-in types."""
+    module, name = type_module(kind), type_name(kind)
+    return name if module == "builtins" or type(module) is not str else f"{module}.{name}"
+
+
+def _values(mapping: Any) -> list[Any]:
+    return list(dict.values(mapping))
+
+
+def _keys(mapping: Any) -> list[Any]:
+    return [key for key in dict.keys(mapping) if type(key) not in LEAVES]  # noqa: SIM118 - the exact dict's own
+
+
+def _code_of(value: Any) -> str:
+    for attribute in ("f_code", "cr_code", "gi_code", "ag_code"):
+        code = getattr(value, attribute, None)
+        if code is not None:
+            return str(code.co_filename)
+    return ""
+
+
+def _module_file(module: types.ModuleType) -> str:
+    file = _module_dict(module).get("__file__")
+    return file if type(file) is str else ""
+
+
+def references(value: Any) -> list[tuple[str, list[Any]]]:
+    """What an object refers to, by name where it has one: `[(label, objects)]`."""
+    kind = type(value)
+    if kind in _SEQUENCES:
+        return [("[*]", list(value))]
+    if kind in _MAPPINGS:
+        return _mapping(value)
+    opener = _OPENERS.get(kind)
+    if opener is not None:
+        return opener(value)
+    bases = lineage(kind)
+    if type in bases:
+        return _class(value)
+    if types.ModuleType in bases:
+        names = _module_dict(value)
+        return [(TRANSPARENT, [names]), *_namespace(names)]
+    return _instance(value)
+
+
+def reference_count(value: Any) -> int:
+    """How many references `references` names."""
+    return sum(len(values) for label, values in references(value) if label not in (TRANSPARENT, KEYS))
+
+
+def _mapping(mapping: Any) -> list[tuple[str, list[Any]]]:
+    keys = [(KEYS, found)] if (found := _keys(mapping)) else []
+    if dict.__len__(mapping) > _NAMED_KEYS:
+        return [("[*]", _values(mapping)), *keys]
+    named: list[tuple[str, list[Any]]] = []
+    rest: list[Any] = []
+    for key, value in list(dict.items(mapping)):
+        if type(key) is str and len(key) <= 80:
+            named.append((f"[{str.__repr__(key)}]", [value]))
+        else:
+            rest.append(value)
+    if rest:
+        named.append(("[*]", rest))
+    return named + keys
+
+
+def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
+    """The attributes of a module, class or instance."""
+    if len(names) > 4096:
+        return [(".*", list(dict.values(names)))]
+    return [(f".{key}" if type(key) is str else ".*", [value]) for key, value in list(dict.items(names))]
+
+
+def _class(cls: Any) -> list[tuple[str, list[Any]]]:
+    """What a class holds; `__mro__`, `__subclasses__` and the like are found on their own, or are weak."""
+    names = gc.get_referents(_type_dict(cls))
+    namespace = next((each for each in names if type(each) is dict), None)
+    labelled = _namespace(namespace) if namespace is not None else []
+    known = {id(namespace)} | {id(value) for _, values in labelled for value in values}
+    rest = [each for each in gc.get_referents(cls) if id(each) not in known and type(each) is not tuple]
+    transparent = [each for each in gc.get_referents(cls) if type(each) is tuple or each is namespace]
+    return [(TRANSPARENT, transparent), *labelled, (".?", rest)]
+
+
+def _function(function: types.FunctionType) -> list[tuple[str, list[Any]]]:
+    found: list[tuple[str, list[Any]]] = []
+    closure = function.__closure__
+    if closure is not None:
+        found.append((TRANSPARENT, [closure, *closure]))
+        found += [
+            (f".<closure {name}>", gc.get_referents(cell))
+            for name, cell in zip(function.__code__.co_freevars, closure, strict=False)
+        ]
+    if function.__defaults__ is not None:
+        found.append((TRANSPARENT, [function.__defaults__]))
+        found.append((".__defaults__", list(function.__defaults__)))
+    if function.__kwdefaults__ is not None:
+        found.append((TRANSPARENT, [function.__kwdefaults__]))
+        found.append((".__kwdefaults__", list(function.__kwdefaults__.values())))
+    names = function.__dict__
+    if names:
+        found += [(TRANSPARENT, [names]), *_namespace(names)]
+    return found
+
+
+def _bound_method(method: types.MethodType) -> list[tuple[str, list[Any]]]:
+    return [(".__self__", [method.__self__]), (".__func__", [method.__func__])]
+
+
+def _cell(cell: types.CellType) -> list[tuple[str, list[Any]]]:
+    return [(".cell_contents", gc.get_referents(cell))]
+
+
+def _weak(reference: Any) -> list[tuple[str, list[Any]]]:
+    return [(".__callback__", gc.get_referents(reference))]
+
+
+def _traceback(trace: types.TracebackType) -> list[tuple[str, list[Any]]]:
+    following = [] if trace.tb_next is None else [trace.tb_next]
+    return [(".tb_next", following), (".tb_frame", [trace.tb_frame])]
+
+
+def _frame(frame: types.FrameType) -> list[tuple[str, list[Any]]]:
+    labelled = [(f".<local {name}>", [value]) for name, value in frame_locals(frame).items()]
+    return _with_rest(frame, labelled)
+
+
+def _generator(generator: Any) -> list[tuple[str, list[Any]]]:
+    frame = getattr(generator, "gi_frame", None) or getattr(generator, "cr_frame", None)
+    frame = frame or getattr(generator, "ag_frame", None)
+    if frame is None:
+        return []
+    return _with_rest(
+        generator, [(f".<local {name}>", [value]) for name, value in frame_locals(frame).items()], ".<await>"
+    )
+
+
+def _cached(wrapper: Any) -> list[tuple[str, list[Any]]]:
+    """An `lru_cache`: its table is the dictionary that does not belong to the function."""
+    own = wrapper.__dict__
+    table = [each for each in gc.get_referents(wrapper) if type(each) is dict and each is not own]
+    return _with_rest(wrapper, [(".<lru_cache>", table), (TRANSPARENT, [own]), *_namespace(own)])
+
+
+def frame_locals(frame: types.FrameType) -> dict[str, Any]:
+    """The local variables; before Python 3.13 the copy that the frame keeps of them is emptied again."""
+    names = frame.f_locals
+    found = dict(names)
+    optimized = frame.f_code.co_flags & 1
+    if optimized and type(names) is dict:
+        names.clear()
+    return found
+
+
+_OPENERS: Final[dict[Any, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
+    types.FunctionType: _function,
+    types.MethodType: _bound_method,
+    types.CellType: _cell,
+    weakref.ReferenceType: _weak,
+    types.TracebackType: _traceback,
+    types.FrameType: _frame,
+    types.GeneratorType: _generator,
+    types.CoroutineType: _generator,
+    types.AsyncGeneratorType: _generator,
+    functools._lru_cache_wrapper: _cached,
+}
+
+
+@functools.cache
+def _layout(kind: Any) -> tuple[Any, tuple[tuple[str, Any], ...], bool, Any]:
+    """How instances of a type keep their attributes: dictionary getter, slots, whether a mapping, sequence getter."""
+    getter = None
+    slots: list[tuple[str, Any]] = []
+    bases = lineage(kind)
+    for base in bases:
+        for name, value in list(_type_dict(base).items()):
+            if type(value) is types.MemberDescriptorType:
+                slots.append((f".{name}", value))
+            elif name == "__dict__" and type(value) is types.GetSetDescriptorType and getter is None:
+                getter = value
+    if BaseException in bases:
+        for name in ("__traceback__", "__context__", "__cause__"):
+            slots.append((f".{name}", BaseException.__dict__[name]))
+    elements = next((base.__iter__ for base in _SEQUENCES if base in bases), None)
+    return getter, tuple(slots), dict in bases, elements
+
+
+def _instance(value: Any) -> list[tuple[str, list[Any]]]:
+    kind = type(value)
+    getter, slots, is_mapping, elements = _layout(kind)
+    labelled: list[tuple[str, list[Any]]] = []
+    if getter is not None:
+        names = getter.__get__(value)
+        if type(names) is dict:
+            labelled += [(TRANSPARENT, [names]), *_namespace(names)]
+    for label, slot in slots:
+        try:
+            labelled.append((label, [slot.__get__(value)]))
+        except (AttributeError, TypeError):
+            continue
+    if is_mapping:
+        labelled += _mapping(value)
+    elif elements is not None:
+        labelled.append(("[*]", list(elements(value))))
+    return _with_rest(value, labelled)
+
+
+def _with_rest(value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?") -> list[tuple[str, list[Any]]]:
+    """`labelled` and whatever else the collector knows the object to refer to."""
+    known = {id(each) for _, values in labelled for each in values}
+    kind = type(value)
+    rest = [each for each in gc.get_referents(value) if id(each) not in known and each is not kind]
+    if rest:
+        labelled = [*labelled, (label, rest)]
+    return labelled
+
+
+def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iterable[Root]) -> list[Root]:
+    """All places from which objects are kept alive: modules (the user's first), threads, contexts, event loop."""
+    modules: list[tuple[int, Root]] = []
+    for name, module in list(sys.modules.items()):
+        if types.ModuleType not in lineage(type(module)):
+            continue
+        file = _module_file(module)
+        if own(file):
+            continue
+        modules.append((rank(file), Root(name, "module", module)))
+    modules.sort(key=lambda pair: pair[0])
+    found = [*scenario, *(root for _, root in modules)]
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        current: types.FrameType | None = frame
+        while current is not None:
+            if not own(current.f_code.co_filename):
+                thread = "" if ident == threading.main_thread().ident else f" of thread {names.get(ident, ident)}"
+                found.append(Root(f"<frame {current.f_code.co_qualname}{thread}>", "frame", current))
+            current = current.f_back
+    asyncio = sys.modules.get("asyncio.events")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    if loop is not None:
+        found.append(Root("<event loop>", full_name(type(loop)), loop))
+    found += [Root(f"<context variable {variable.name}>", "ContextVar", value) for variable, value in _context_values()]
+    return found
+
+
+def _context_values() -> list[tuple[Any, Any]]:
+    contextvars = sys.modules.get("contextvars") or sys.modules.get("_contextvars")
+    return list(contextvars.copy_context().items()) if contextvars is not None else []

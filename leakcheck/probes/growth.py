@@ -1,0 +1,81 @@
+"""The rule that tells a growing container from its surroundings: object graphs at several points in, growing nodes out.
+
+Pure: it sees numbers by path and knows nothing of Python's heap. A *node* is all objects that are reached by the same
+path, so that `users[*].history` is one node whatever the number of users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+LEAST_EVENTS = 3
+"""Additions below which a growth is no evidence: a table that was made late adds one or two."""
+_FADING = 0.5
+"""A leak keeps its rate; a node whose rate halves between two equal stretches is filling up."""
+
+
+class Point(NamedTuple):
+    """One picture of the graph: numbers by node."""
+
+    iterations: int
+    objects: Mapping[int, int]
+    """How many objects are at the node."""
+    children: Mapping[int, int]
+    """How many references they hold altogether."""
+
+
+class Growing(NamedTuple):
+    """A node that grows by itself and not because something above it does."""
+
+    node: int
+    per_iteration: float
+    shape: Literal["wider", "deeper"]
+    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of linked nodes) that gets longer."""
+
+
+def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozenset[int] | set[int]) -> list[Growing]:
+    """The topmost growing nodes, the fastest first.
+
+    A container grows by itself when its references become more while the objects at its own node stay as many as they
+    were: below a growing list everything grows, and all of that is explained by the list. `chains` are the nodes into
+    which recurring stretches of a path were folded; such a node grows by its own objects.
+    """
+    found = []
+    first, last = points[0], points[-1]
+    for node in last.children:
+        shape: Literal["wider", "deeper"] = "deeper" if node in chains else "wider"
+        series = [(point.objects if shape == "deeper" else point.children).get(node, 0) for point in points]
+        if not _keeps_growing(points, series):
+            continue
+        if shape == "wider":
+            more_objects = last.objects.get(node, 0) - first.objects.get(node, 0)
+            if more_objects * 2 > series[-1] - series[0]:
+                continue
+            if more_objects > 0 and _keeps_growing(points, [point.objects.get(node, 0) for point in points]):
+                continue
+        rate = (series[-1] - series[0]) / (last.iterations - first.iterations)
+        found.append(Growing(node, rate, shape))
+    rates = {each.node: each.per_iteration for each in found}
+    top = [each for each in found if not _explained_above(each, rates, parents)]
+    return sorted(top, key=lambda each: -each.per_iteration)
+
+
+def _keeps_growing(points: Sequence[Point], series: Sequence[int]) -> bool:
+    if series[-1] - series[0] < LEAST_EVENTS:
+        return False
+    rates = [
+        (after - before) / (later.iterations - earlier.iterations)
+        for before, after, earlier, later in zip(series, series[1:], points, points[1:], strict=False)
+    ]
+    return min(rates) > 0 and rates[-1] >= _FADING * max(rates)
+
+
+def _explained_above(each: Growing, rates: Mapping[int, float], parents: Mapping[int, int]) -> bool:
+    """Whether a node above adds elements often enough to be the reason."""
+    node = parents.get(each.node)
+    while node is not None:
+        if rates.get(node, 0.0) * 4 >= each.per_iteration:
+            return True
+        node = parents.get(node)
+    return False

@@ -1,0 +1,42 @@
+"""Runs N and then 2N iterations under memray's tracker, each into a file of its own, which the parent reads.
+
+The one probe that imports something beyond the standard library. The settling is inside the tracker, so that what waits
+for the collector is gone before the tracker ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+
+async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments: `warm`, `count`, `directory` for the captures, `memray` a folder to import it from as a last resort.
+
+    Answers `missing` with the reason where there is no memray for this interpreter.
+    """
+    try:
+        import memray
+    except ImportError:
+        if arguments["cache_tag"] != sys.implementation.cache_tag or not arguments["memray"]:
+            return {
+                "missing": f"{sys.executable} has no memray; install it there: {sys.executable} -m pip install memray"
+            }
+        sys.path.append(arguments["memray"])
+        try:
+            import memray
+        except ImportError as error:
+            return {"missing": f"memray cannot be imported by {sys.executable}: {error}"}
+    driver, settler = conversation.driver, conversation.settler
+    await driver.run(arguments["warm"])
+    await settler.settle()
+    captures = []
+    for factor in (1, 2):
+        path = f"{arguments['directory']}/survivors-{factor * arguments['count']}.bin"
+        gc.collect()
+        with memray.Tracker(path, native_traces=True, follow_fork=False, trace_python_allocators=False):
+            seconds = await driver.run(factor * arguments["count"])
+            await settler.settle()
+        captures.append({"path": path, "iterations": factor * arguments["count"], "seconds": seconds})
+    return {"captures": captures, "memray": memray.__version__}
