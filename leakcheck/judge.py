@@ -163,7 +163,10 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
             return said("leak", "linear", "grows in proportion to the iterations")
         return said(None, "linear", "grows in proportion to the iterations so far")
 
-    if last.lowest <= min(before.lowest, first.lowest) + limits.floor:
+    # A series that only moves comes back below the middle of what it was; a leak that grew by more than twice the
+    # amplitude does not.
+    earlier = _median(sorted(sample.value for window in (first, before) for sample in window.samples))
+    if last.lowest <= earlier + limits.floor and not _rises_only(recent):
         enough = (evidence.enough_for_clean and evidence.enough_noise) or evidence.final
         grown = last.lowest - _after_first_call(samples)
         shape = "periodic" if _falls_in_steps(recent) else "noise"
