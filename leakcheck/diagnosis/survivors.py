@@ -18,9 +18,12 @@ _INTERPRETER_FILE = re.compile(
 _INTERPRETER_NAME = re.compile(
     r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
     r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
-    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
+    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone\w*|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
     r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
 )
+
+
+_EVALUATION = ("_PyEval_", "PyEval_")
 
 
 class NativeFrame(NamedTuple):
@@ -48,7 +51,7 @@ class Site(NamedTuple):
 
 def is_interpreter(frame: NativeFrame) -> bool:
     """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
-    return bool(_INTERPRETER_FILE.match(frame.file) or _INTERPRETER_NAME.match(frame.function))
+    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
 
 
 def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
@@ -89,7 +92,9 @@ def _survivors(capture: Path) -> dict[_Key, tuple[int, int, tuple[str, ...], str
             if inside is None:
                 continue
             trace = tuple((file, line) for _, file, line in inside)
-            native = tuple(_native(record.hybrid_stack_trace(), python))
+            native = tuple(_native(record.native_stack_trace()))
+            if not trace and not native:
+                continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside)
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
@@ -107,11 +112,10 @@ def _inside(python: list[tuple[str, str, int]]) -> list[tuple[str, str, int]] | 
     return python
 
 
-def _native(hybrid: Iterable[tuple[str, str, int]], python: list[tuple[str, str, int]]) -> Iterable[NativeFrame]:
-    lines = set(python)
-    for frame in hybrid:
-        if frame in lines:
+def _native(frames: Iterable[tuple[str, str, int]]) -> Iterable[NativeFrame]:
+    """The frames inside the innermost Python line: those before the first that evaluates Python code."""
+    for frame in map(NativeFrame._make, frames):
+        if frame.function.startswith(_EVALUATION):
             return
-        native = NativeFrame(*frame)
-        if not is_interpreter(native):
-            yield native
+        if not is_interpreter(frame):
+            yield frame
