@@ -1,0 +1,66 @@
+# Everything sets itself up in .venv: `make run` and `make test` need Python 3.11+, a C++ compiler and make.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := CMakeLists.txt $(wildcard elkyn/native/*.cpp elkyn/native/*.hpp)
+UV     := $(shell command -v uv 2>/dev/null)
+
+.PHONY: help
+help:  ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: pyproject.toml $(NATIVE)
+ifneq ($(UV),)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --editable . --group test --group lint
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group test --group lint
+endif
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.ready  ## Build the native part and install all of it into .venv
+
+.PHONY: run
+run: setup  ## Run Elkyn's scenario suite: a verdict for each scenario, and reports/latest/index.html
+	$(BIN)/elkyn-leakcheck run scenarios/
+
+.PHONY: test
+test: setup  ## Run the quick tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+.PHONY: test-slow
+test-slow: setup  ## Run the tests that take their time (kill -9 loops, soaks, long property tests)
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: native-test
+native-test:  ## C++ tests of the ring under ASan+UBSan, TSan and valgrind
+	elkyn/native/tests/run.sh
+
+.PHONY: lint
+lint: setup  ## Format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup  ## Format Python and C++
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i elkyn/native/*.cpp elkyn/native/*.hpp elkyn/native/tests/*.cpp
+
+.PHONY: detection
+detection: setup  ## The benchmark of detection: every case, our tool and its peers, one table (see benchmarks/detection)
+	$(BIN)/python -m benchmarks.detection $(ARGS)
+
+.PHONY: bench
+bench: setup  ## Elkyn's speed as ratios against named peers in the same run
+	$(BIN)/python -m benchmarks.elkyn
+
+.PHONY: clean
+clean:  ## Remove builds, caches and the virtual environment
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
