@@ -84,6 +84,8 @@ class Finding(Record, frozen=True, kw_only=True):
     """What to do or install to learn more; empty where nothing is missing."""
     source: str = ""
     """Which means found it: `survivors`, `graph`, `valgrind`, `resources`."""
+    known: str = ""
+    """Why the team accepted this leak, where the gate found it in the baseline; empty otherwise."""
 
 
 class Meter(Record, frozen=True, kw_only=True):

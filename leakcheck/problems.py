@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import Literal
 
-from leakcheck.model import Finding, Frame, Record, RunResult, ScenarioResult
+from leakcheck.model import Finding, Frame, Meter, Record, RunResult, ScenarioResult
 
 Level = Literal["error", "warning", "note"]
+
+_MEMORY = frozenset({"heap.bytes", "py.blocks", "py.objects", "uncollectable", "mapped.bytes", "rss", "uss", "peak"})
 
 RULES: dict[str, str] = {
     "leak-allocation": "Memory that a line allocates survives every iteration.",
@@ -58,8 +60,9 @@ def of_scenario(scenario: ScenarioResult) -> Iterator[Problem]:
 
 
 def leaks(scenario: ScenarioResult) -> Iterator[Problem]:
-    """One problem per finding of a leaking scenario, or one for the scenario where no place was found."""
-    for finding in scenario.findings:
+    """One problem per finding that is not known, or one for the scenario where no place was found."""
+    fresh = [finding for finding in scenario.findings if not finding.known]
+    for finding in fresh:
         at = place(finding)
         yield Problem(
             rule=f"leak-{finding.kind}",
@@ -71,7 +74,7 @@ def leaks(scenario: ScenarioResult) -> Iterator[Problem]:
             file=at.file if at else scenario.file,
             line=at.line if at else scenario.line,
         )
-    if not scenario.findings:
+    if not fresh:
         yield _whole(scenario, "leak", "error")
 
 
@@ -88,9 +91,19 @@ def place(finding: Finding) -> Frame | None:
 
 def placeless_fingerprint(scenario: ScenarioResult, what: str) -> str:
     """What identifies a problem that has no place: its scenario and what grew, or what it is."""
-    grown = sorted(meter.name for meter in scenario.meters if meter.decisive and meter.verdict == "leak")
+    grown = sorted({family(meter.name) for meter in leaking_meters(scenario)})
     parts = "\0".join([scenario.id, what, *grown])
     return hashlib.sha256(parts.encode(errors="replace")).hexdigest()[:16]
+
+
+def family(meter: str) -> str:
+    """Meters that show the same leak: memory as the heap, the blocks and the objects see it; others alone."""
+    return "memory" if meter in _MEMORY else meter
+
+
+def leaking_meters(scenario: ScenarioResult) -> list[Meter]:
+    """The meters that make the scenario a leak."""
+    return [meter for meter in scenario.meters if meter.decisive and meter.verdict == "leak"]
 
 
 def _whole(scenario: ScenarioResult, rule: str, level: Level) -> Problem:

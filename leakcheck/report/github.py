@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from leakcheck.gate import Gate
 from leakcheck.history import Entry
 from leakcheck.model import RunResult
 from leakcheck.problems import Problem, problems
@@ -25,12 +26,15 @@ def of_problems(found: Iterable[Problem]) -> str:
 
 
 def _command(problem: Problem) -> str:
-    title = f"{problem.rule}: {text.line(problem.scenario.id, 200)}"
-    parts = [f"file={_property(sentences.relative(problem.file))}"] if problem.file else []
-    if problem.line > 0:
-        parts.append(f"line={problem.line}")
-    parts.append(f"title={_property(title)}")
+    parts = _at(problem.file, problem.line, f"{problem.rule}: {problem.scenario.id}")
     return f"::{_COMMANDS[problem.level]} {','.join(parts)}::{_message(problem.message)}"
+
+
+def _at(file: str, line: int, title: str) -> list[str]:
+    parts = [f"file={_property(sentences.relative(file))}"] if file else []
+    if file and line > 0:
+        parts.append(f"line={line}")
+    return [*parts, f"title={_property(text.line(title, 200))}"]
 
 
 def _message(value: str) -> str:
@@ -39,3 +43,13 @@ def _message(value: str) -> str:
 
 def _property(value: str) -> str:
     return _message(value).replace(":", "%3A").replace(",", "%2C")
+
+
+def of_gate(gate: Gate) -> str:
+    """One line per thing that the gate says; known and fixed leaks as notices."""
+    levels = {"red": "error", "blind": "warning", "info": "notice"}
+    return "".join(
+        f"::{levels[one.level]} {','.join(_at(one.file, one.line, f'{one.kind}: {one.scenario}'))}"
+        f"::{_message(one.message)}\n"
+        for one in gate.lines
+    )

@@ -1,0 +1,117 @@
+"""`elkyn-leakcheck gate`: hold results against the baseline and the budgets; one exit code for CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from leakcheck import atomic, baseline, budgets, gate, results
+from leakcheck.errors import UsageError
+from leakcheck.model import RunResult
+
+DEFAULT_BASELINE = Path("ci/baseline.json")
+
+
+@click.command("gate")
+@click.argument("paths", nargs=-1, required=True, metavar="RESULTS...", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=click.Path(path_type=Path),
+    help=f"What the team has accepted.  [default: {DEFAULT_BASELINE}, if it is there; else nothing is accepted]",
+)
+@click.option(
+    "--budgets",
+    "budget_file",
+    type=click.Path(path_type=Path),
+    help="TOML file with [[budget]] tables.  [default: ci/budgets.toml or pyproject.toml, if they have some]",
+)
+@click.option("--partial", is_flag=True, help="Only a part of the suite was run: do not miss the other scenarios.")
+@click.option("--strict", is_flag=True, help="What could not be judged is red (exit 1 in place of 6).")
+@click.option(
+    "--report",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write gate.json, gate.md and the reports of the run as the gate sees it into this directory.",
+)
+@click.option(
+    "--annotations",
+    type=click.Choice(["auto", "github", "none"]),
+    default="auto",
+    show_default=True,
+    help="Print workflow commands that GitHub turns into annotations; auto: inside GitHub Actions.",
+)
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+def command(
+    paths: tuple[Path, ...],
+    baseline_file: Path | None,
+    budget_file: Path | None,
+    partial: bool,
+    strict: bool,
+    directory: Path | None,
+    annotations: str,
+    color: str,
+) -> None:
+    r"""Fail when memory behaviour got worse than what the team has accepted.
+
+    Names new, known, worse, fixed and expired leaks, broken budgets, vanished scenarios and lost sensitivity.
+
+    Exit code: 0 green, 1 red, 3 the control failed, 4 wrong usage or files, 5 nothing was run, 6 nothing is red
+    but something could not be judged.
+
+    \b
+    Example:
+      elkyn-leakcheck run scenarios/ --report out || true
+      elkyn-leakcheck gate out --baseline ci/baseline.json --report out/gate
+    """
+    run = results.merge(results.read(path) for path in paths)
+    accepted = _baseline(baseline_file)
+    if partial:
+        accepted = gate.only(accepted, run)
+    today = datetime.now(UTC).date()
+    judged = gate.judge(run, accepted, _budgets(budget_file), today, strict=strict)
+    seen = gate.applied(run, judged, accepted)
+
+    from leakcheck.report import gate as words
+    from leakcheck.report.console import make_console
+
+    words.show(judged, make_console(color))
+    if annotations == "github" or (annotations == "auto" and os.environ.get("GITHUB_ACTIONS") == "true"):
+        from leakcheck.report import github
+
+        sys.stdout.write(github.of_gate(judged))
+    if directory is not None:
+        _write(judged, seen, directory)
+    raise SystemExit(judged.exit_code)
+
+
+def _baseline(file: Path | None) -> baseline.Baseline:
+    if file is not None:
+        return baseline.read(file)
+    return baseline.read(DEFAULT_BASELINE) if DEFAULT_BASELINE.exists() else baseline.Baseline()
+
+
+def _budgets(file: Path | None) -> list[budgets.Budget]:
+    found = file or budgets.find(Path())
+    return budgets.read(found) if found else []
+
+
+def _write(judged: gate.Gate, seen: RunResult, directory: Path) -> None:
+    from leakcheck.report import gate as words
+
+    if (directory / results.FILE_NAME).exists() and not (directory / "gate.json").exists():
+        raise UsageError(f"{directory} holds the files of a run; give the gate a directory of its own")
+    verdict = {"exit_code": judged.exit_code, "lines": judged.lines}
+    atomic.write_together(
+        directory,
+        {
+            "gate.json": msgspec.json.format(msgspec.json.encode(verdict), indent=1),
+            "gate.md": words.to_markdown(judged, seen).encode(),
+        },
+    )
+    results.write_run(seen, directory)
