@@ -1,0 +1,55 @@
+"""Elkyn: an embedded real-time tree store on LMDB, with an event system that loses nothing silently.
+
+with elkyn.open("data/") as store:
+    store.watch("/users/*").subscribe(print)
+    store.set("/users/42", {"name": "Ada"})
+"""
+
+from elkyn._native import matches
+from elkyn.errors import (
+    ElkynError,
+    EventTimeout,
+    ForkedStoreError,
+    FormatError,
+    InvalidTypeError,
+    InvalidValueError,
+    MapFullError,
+    PathError,
+    StorageError,
+    StoreClosedError,
+    StoreInUseError,
+    SubscriptionOverflow,
+    WouldDeadlock,
+)
+from elkyn.events.event import Event, LiveSubscription, Overflow, QueueStats
+from elkyn.events.observable import Observable
+from elkyn.events.streams import EventStream
+from elkyn.events.subscriptions import Subscription
+from elkyn.store import Store, Transaction, open
+
+__all__ = [
+    "ElkynError",
+    "Event",
+    "EventStream",
+    "EventTimeout",
+    "ForkedStoreError",
+    "FormatError",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "LiveSubscription",
+    "MapFullError",
+    "Observable",
+    "Overflow",
+    "PathError",
+    "QueueStats",
+    "StorageError",
+    "Store",
+    "StoreClosedError",
+    "StoreInUseError",
+    "Subscription",
+    "SubscriptionOverflow",
+    "Transaction",
+    "WouldDeadlock",
+    "matches",
+    "open",
+]

@@ -1,0 +1,1 @@
+"""How a commit becomes events, and events reach their handlers."""

@@ -1,0 +1,149 @@
+"""What a commit changed, node by node, for those who watch: the step from writes to events."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from elkyn.events.routes import Cores, Node, Route, Routes
+from elkyn.paths import MAX_BYTES, is_segment, key_of
+from elkyn.storage import Transaction, Tree
+from elkyn.values import MISSING, decode, encode
+
+
+class Pending(NamedTuple):
+    """One event that will exist once its commit has succeeded. `raw` is None for a delete."""
+
+    path: str
+    raw: bytes | None
+    old: bytes | None
+    cores: Cores
+    last: bool
+
+
+@dataclass(slots=True)
+class _Touched:
+    cores: dict[Any, None]
+    new: bytes | None | Any  # the encoded value, None where the node is missing, MISSING where not read yet
+    old: bytes | None | Any
+
+
+class Watched:
+    """The nodes that one commit writes and somebody watches, with their values before it.
+
+    Made before the writes (or over a snapshot of the state before them), asked after them.
+    """
+
+    def __init__(
+        self, tree: Tree, routes: Routes, before: Transaction, paths: Iterable[str], merged: Iterable[str] = ()
+    ) -> None:
+        """Read what was there before. `merged` are the paths of update()s, which count as written too."""
+        self._tree = tree
+        self._routes: dict[str, Route] = {}
+        self._merged: dict[str, Cores] = {}
+        self._before: dict[str, bytes | None] = {}
+        for path in paths:
+            route = routes.route(path)
+            if route is not None:
+                self._routes[path] = route
+                self._read_before(before, path)
+                for ancestor, cores in route.above:
+                    if any(core.old for core in cores):
+                        self._read_before(before, ancestor)
+        for path in merged:
+            route = routes.route(path)
+            if route is not None and route.at:
+                self._merged[path] = route.at
+                self._read_before(before, path)
+
+    def _read_before(self, before: Transaction, path: str) -> None:
+        if path not in self._before:
+            self._before[path] = self._tree.raw(before, key_of(path))
+
+    def __bool__(self) -> bool:
+        return bool(self._routes or self._merged)
+
+    def events(self, after: Transaction) -> list[Pending]:
+        """Compare with the state after the writes and return the events, in the order of the writes."""
+        touched: dict[str, _Touched] = {}
+        for path, route in self._routes.items():
+            old = self._before[path]
+            new = self._tree.raw(after, key_of(path))
+            if old == new:
+                continue
+            _touch(touched, path, route.direct, new, old)
+            if route.below:
+                values = (MISSING if raw is None else decode(raw) for raw in (old, new))
+                for child, cores, old_value, new_value in _changed_below(route.below, path, *values):
+                    _touch(touched, child, cores, _raw(new_value), _raw(old_value))
+            for ancestor, cores in route.above:
+                _touch(touched, ancestor, cores, MISSING, self._before.get(ancestor, MISSING))
+        for path, cores in self._merged.items():
+            new = self._tree.raw(after, key_of(path))
+            if self._before[path] != new:
+                _touch(touched, path, cores, new, self._before[path])
+        for path, node in touched.items():
+            if node.new is MISSING:
+                node.new = self._tree.raw(after, key_of(path))
+        return list(_marked_last(touched))
+
+
+def _raw(value: Any) -> bytes | None:
+    return None if value is MISSING else encode(value)
+
+
+def _touch(touched: dict[str, _Touched], path: str, cores: Cores, new: Any, old: Any) -> None:
+    if not cores:
+        return
+    node = touched.get(path)
+    if node is None:
+        touched[path] = _Touched(dict.fromkeys(cores), new, old)
+        return
+    node.cores.update(dict.fromkeys(cores))
+    if node.new is MISSING:
+        node.new = new
+    if node.old is MISSING:
+        node.old = old
+
+
+def _changed_below(places: tuple[Node, ...], path: str, old: Any, new: Any) -> Iterator[tuple[str, Cores, Any, Any]]:
+    """Yield the nodes below `path` that differ and that a longer pattern names, with their old and new values."""
+    base = "" if path == "/" else path
+    old_children = old if type(old) is dict else {}
+    new_children = new if type(new) is dict else {}
+    names = {segment for place in places for segment in place.children}
+    if "*" in names:
+        # An object stored whole may have keys that no path can name.
+        names = {name for name in (*old_children, *new_children) if is_segment(name)}
+    else:
+        names = {name for name in names if name in old_children or name in new_children}
+    for name in sorted(names):
+        was = old_children.get(name, MISSING)
+        now = new_children.get(name, MISSING)
+        if _raw(was) == _raw(now):
+            continue
+        inner = tuple(
+            place.children[segment] for place in places for segment in (name, "*") if segment in place.children
+        )
+        child = f"{base}/{name}"
+        if len(child.encode()) > MAX_BYTES:
+            continue
+        cores = tuple(core for place in inner for core in (*place.exact, *place.family, *place.deep))
+        if cores:
+            yield child, cores, was, now
+        longer = tuple(place for place in inner if place.children)
+        if longer:
+            yield from _changed_below(longer, child, was, now)
+
+
+def _marked_last(touched: dict[str, _Touched]) -> Iterator[Pending]:
+    """Yield the group's events, each split where only some of its receivers see their last one, or the old value."""
+    last_path: dict[Any, str] = {core: path for path, node in touched.items() for core in node.cores}
+    for path, node in touched.items():
+        for wants_old in (False, True):
+            for last in (False, True):
+                cores = tuple(
+                    core for core in node.cores if core.old == wants_old and (last_path[core] == path) == last
+                )
+                if cores:
+                    old = node.old if wants_old and node.old is not MISSING else None
+                    yield Pending(path, node.new, old, cores, last)

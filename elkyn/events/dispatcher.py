@@ -1,0 +1,302 @@
+"""The one thread that takes events out of the ring and hands them on: delivery, timers, tasks, waiting for it."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from elkyn._native import Queue
+from elkyn.errors import WouldDeadlock
+from elkyn.events.event import Event
+from elkyn.events.gaps import Gaps
+from elkyn.events.routes import Cores, Routes
+from elkyn.events.subscriptions import Core, Run
+
+_BATCH = 256
+
+HandlerErrorHook = Callable[[BaseException, str], object]
+
+
+class Timer:
+    """A call that the dispatcher will make, unless cancelled before."""
+
+    __slots__ = ("callback", "run")
+
+    def __init__(self, callback: Callable[[], object], run: Run) -> None:
+        self.callback: Callable[[], object] | None = callback
+        self.run = run
+
+
+class Dispatcher:
+    """Takes events out of the ring on a thread of its own, which starts with the first subscription.
+
+    It knows nothing of the store, so that a forgotten store can be collected.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        routes: Routes,
+        gaps: Gaps,
+        on_handler_error: HandlerErrorHook,
+        check_fork: Callable[[], None],
+    ) -> None:
+        self.queue = queue
+        self.routes = routes
+        self.gaps = gaps
+        self.refuse_if_forked = check_fork
+        self.handler_errors = 0
+        self.dropped = 0  # events that an inbox had no room for
+        self.coalesced = 0  # events that an inbox replaced by a later one
+        self.dropped_at_close = 0
+        self.handled = 0  # events taken from the ring whose handlers have returned
+        self.lag_ns = 0
+        self.seq = 0  # of the event being delivered
+        self._on_handler_error = on_handler_error
+        self._done = 1  # all sequence numbers below it have been delivered
+        self._running: Run | None = None
+        self._dropped_seq = 0
+        self._progress = threading.Condition()
+        self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
+        self._tasks: deque[Callable[[], object]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timer_lock = threading.Lock()
+        self._ticket = itertools.count()
+        self._runs: dict[Run, None] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._deadline = float("inf")
+
+    # --- who is served
+
+    def start(self) -> None:
+        """Start the thread, unless it runs. The caller holds the store's mutex."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="elkyn-events", daemon=True)
+            self._thread.start()
+
+    def admit(self, run: Run) -> None:
+        """Remember a run until it ends, so that close() can complete it."""
+        self._runs[run] = None
+
+    def forget(self, run: Run) -> None:
+        """Let go of a run that has ended."""
+        self._runs.pop(run, None)
+        self.gaps.forget(run)
+
+    def runs(self) -> list[Run]:
+        """Return who is subscribed."""
+        return list(self._runs)
+
+    def on_thread(self) -> bool:
+        """Whether the caller is the dispatcher's own thread."""
+        return self._thread is threading.current_thread()
+
+    # --- what others ask of the thread
+
+    def post(self, task: Callable[[], object]) -> None:
+        """Have `task` called on the thread, before any event that is pushed from now on."""
+        self._tasks.append(task)
+        self.queue.wake()
+
+    def call_later(self, delay: float, callback: Callable[[], object], run: Run) -> Timer:
+        """Have `callback` called in `delay` seconds on the thread, as one of `run`'s calls. Call on the thread."""
+        timer = Timer(callback, run)
+        with self._timer_lock:
+            heapq.heappush(self._timers, (time.monotonic() + delay, next(self._ticket), timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Cancel a timer from any thread, and let go of what it would call."""
+        timer.callback = None
+        with self._timer_lock:
+            self._timers = [entry for entry in self._timers if entry[2] is not timer]
+            heapq.heapify(self._timers)
+
+    def wait_until(self, reached: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `reached` holds, looking whenever the thread has delivered something."""
+        with self._progress:
+            self._watchers += 1
+            try:
+                return self._progress.wait_for(reached, timeout)
+            finally:
+                self._watchers -= 1
+
+    def progressed(self) -> None:
+        """Wake those who wait for progress."""
+        if self._watchers:
+            with self._progress:
+                self._progress.notify_all()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until all that has been pushed so far is delivered; False when the time was over first."""
+        target = self.queue.settled
+        if self._done >= target or self._thread is None:
+            return True
+        if self.on_thread():
+            raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
+        return self.wait_until(lambda: self._done >= target or not self._alive(), timeout)
+
+    def wait_while_running(self, run: Run) -> None:
+        """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
+        if self._running is run and not self.on_thread():
+            self.wait_until(lambda: self._running is not run, None)
+
+    def handler_failed(self, error: BaseException, run: Run) -> None:
+        """Count and report what a handler raised."""
+        self.handler_errors += 1
+        try:
+            self._on_handler_error(error, run.where)
+        except Exception:  # noqa: BLE001, S110 - a reporter that fails has nobody left to tell
+            pass
+
+    def inbox_dropped(self) -> None:
+        """Count the event being delivered as dropped, once however many inboxes had no room for it."""
+        if self._dropped_seq != self.seq:
+            self._dropped_seq = self.seq
+            self.dropped += 1
+
+    def stop(self, drain_timeout: float) -> None:
+        """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
+        self._deadline = time.monotonic() + drain_timeout
+        self._stopping = True
+        self.queue.wake()
+        thread = self._thread
+        if thread is None:
+            self.queue.close()
+        elif not self.on_thread():
+            thread.join(drain_timeout + 1.0)
+
+    # --- the thread
+
+    def _alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _serve(self) -> None:
+        """Serve until stopped. Pure Python on purpose: no C++ frame lies below a handler when a process exits."""
+        queue = self.queue
+        while True:
+            events, plans = queue.pop(_BATCH)
+            # After the pop: a task posted before an event was pushed is done before that event.
+            while self._tasks:
+                self._tasks.popleft()()
+            if self._timers:
+                self._call_due()
+            if events:
+                self._deliver(events, plans)
+                if self._stopping and time.monotonic() >= self._deadline:
+                    break
+            elif self._stopping:
+                break
+            else:
+                queue.wait(self._time_to_next_timer())
+        self._finish()
+
+    def _deliver(self, events: list[Any], plans: list[Cores | None]) -> None:
+        first = events[0]
+        if plans[0] is not None:
+            self.lag_ns = time.time_ns() - first.timestamp_ns
+        handled = 0
+        done = 0
+        for event, plan in zip(events, plans, strict=True):
+            if plan is None:
+                done = event[1] + 1
+                self._settle_gap(event[1])
+                continue
+            self.seq = done = event.seq
+            handled += 1
+            if len(plan) == 1:
+                core = plan[0]
+                # First the mark, then the look: unsubscribe() does it the other way round, so one of them sees the
+                # other.
+                self._running = core.run
+                if core.active:
+                    try:
+                        core.next(event)
+                    except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
+                        self._failed(core, error)
+            else:
+                self._fan_out(event, plan)
+            if self._watchers:
+                self._running = None
+                self.progressed()
+            if self._stopping and time.monotonic() >= self._deadline:
+                self.dropped_at_close += sum(plan is not None for plan in plans) - handled
+                break
+            done += 1
+        self._running = None
+        self.handled += handled
+        self._done = done
+        self.progressed()
+
+    def deliver_one(self, core: Core, event: Event) -> None:
+        """Hand one event to one subscription, outside the ring's order. Call on the thread."""
+        self._fan_out(event, (core,))
+        self._running = None
+        self.progressed()
+
+    def _fan_out(self, event: Event, plan: Cores) -> None:
+        # Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
+        shareable = event.shareable
+        for core in plan:
+            self._running = core.run
+            if core.active:
+                try:
+                    core.next(event if shareable else event.copy(event.last))
+                except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
+                    self._failed(core, error)
+
+    def _failed(self, core: Core, error: BaseException) -> None:
+        if core.plain:
+            self.handler_failed(error, core.run)
+        else:  # an operator's function: a handler's own errors are caught closer to it
+            core.run.fail(error)
+
+    def _settle_gap(self, last: int) -> None:
+        reckoning = self.gaps.reckon(last)
+        for event, cores in reckoning.kept:
+            self.seq = event.seq
+            self._fan_out(event, cores)
+        for core, lost in reckoning.losses:
+            self._running = core.run
+            if core.active:
+                core.run.guarded(core.missed, lost)
+        self._running = None
+
+    def _call_due(self) -> None:
+        now = time.monotonic()
+        while True:
+            with self._timer_lock:
+                if not self._timers or self._timers[0][0] > now:
+                    break
+                timer = heapq.heappop(self._timers)[2]
+            self._running = timer.run
+            callback = timer.callback
+            if callback is not None and not timer.run.done:
+                try:
+                    callback()
+                except BaseException as error:  # noqa: BLE001 - an operator's function, as in _failed
+                    timer.run.fail(error)
+            self._running = None
+            self.progressed()
+
+    def _time_to_next_timer(self) -> float:
+        with self._timer_lock:
+            return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1.0
+
+    def _finish(self) -> None:
+        self.queue.close()
+        self.dropped_at_close += self.queue.discard()
+        for run in self.runs():
+            self._running = run
+            for core in run.cores:
+                if core.active:
+                    run.guarded(core.sink.complete)
+            if not run.done:
+                run.complete()
+        self._running = None
+        self._done = self.queue.settled
+        self.progressed()

@@ -1,0 +1,248 @@
+"""What `watch()` returns: a description of events to come, which costs nothing until someone subscribes."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from elkyn.events import operators
+from elkyn.events.dispatcher import Dispatcher
+from elkyn.events.event import Overflow
+from elkyn.events.operators import Connect
+from elkyn.events.streams import EventStream, executor_sink, loop_sink
+from elkyn.events.subscriptions import Options, OverflowPolicy, Run, Sink, Subscription, caller
+from elkyn.values import MISSING
+
+if TYPE_CHECKING:
+    import reactivex
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+POLICIES = ("gap", "error", "latest", "block")
+
+
+class Observable(Generic[T]):
+    """Items to come, from one watch or several. Immutable: each operator returns a new one.
+
+    Subscribe with a handler (`subscribe`), or iterate (`async for`). Operators run on the store's dispatcher thread and
+    so should be quick. An `Overflow` passes all of them untouched.
+    """
+
+    __slots__ = ("__weakref__", "_connect", "_dispatcher", "_options", "_pattern")
+
+    def __init__(self, dispatcher: Dispatcher, connect: Connect, options: Options, pattern: str) -> None:
+        self._dispatcher = dispatcher
+        self._connect = connect
+        self._options = options
+        self._pattern = pattern
+
+    def __repr__(self) -> str:
+        return f"<Observable of {self._pattern}>"
+
+    def _derive(self, connect: Connect) -> "Observable[Any]":
+        return Observable(self._dispatcher, connect, self._options, self._pattern)
+
+    # --- operators
+
+    def filter(self, predicate: Callable[[T], object]) -> "Observable[T]":
+        """Keep the items for which `predicate` is true."""
+        return self._derive(operators.filtering(self._connect, predicate))
+
+    def map(self, function: Callable[[T], U]) -> "Observable[U]":
+        """Replace each item by `function(item)`."""
+        return self._derive(operators.mapping(self._connect, function))
+
+    def take(self, count: int) -> "Observable[T]":
+        """Take the first `count` items, then unsubscribe and complete; `take(0)` completes at once."""
+        return self._derive(operators.taking(self._connect, _not_negative("take", count)))
+
+    def take_until(self, signal: "Observable[Any]") -> "Observable[T]":
+        """Take items until `signal` has its first, then unsubscribe and complete."""
+        return self._derive(operators.taking_until(self._connect, signal._connect))
+
+    def skip(self, count: int) -> "Observable[T]":
+        """Leave out the first `count` items."""
+        return self._derive(operators.skipping(self._connect, _not_negative("skip", count)))
+
+    def distinct(self, key: Callable[[T], Any] | None = None) -> "Observable[T]":
+        """Leave out an item that equals the one before it: by `key`, or for events by path, type and value.
+
+        Remembers one item only, so that its memory is bounded.
+        """
+        return self._derive(operators.distinct(self._connect, key))
+
+    def debounce(self, seconds: float) -> "Observable[T]":
+        """Pass an item once no other has followed it for `seconds`."""
+        return self._derive(operators.debouncing(self._connect, _positive("debounce", seconds)))
+
+    def throttle(self, seconds: float) -> "Observable[T]":
+        """Pass an item at once, then at most one every `seconds`: the latest that came meanwhile."""
+        return self._derive(operators.throttling(self._connect, _positive("throttle", seconds)))
+
+    def buffer(self, count: int | None = None, seconds: float | None = None) -> "Observable[list[T]]":
+        """Gather items in lists: of `count`, or of what came within `seconds`, whichever is full first.
+
+        Without `count` a list is passed on at 1024 items, so that its memory is bounded.
+        """
+        if count is None and seconds is None:
+            raise ValueError("buffer() needs count=, seconds= or both")
+        if count is not None and count < 1:
+            raise ValueError(f"buffer() needs a count of 1 or more, not {count}")
+        if seconds is not None:
+            _positive("buffer", seconds)
+        return self._derive(operators.buffering(self._connect, count, seconds))
+
+    def scan(self, function: Callable[[Any, T], U], seed: Any = MISSING) -> "Observable[U]":
+        """Pass the running result of `function(result, item)`; without `seed` the first item starts it."""
+        return self._derive(operators.scanning(self._connect, function, seed))
+
+    def merge(self, *others: "Observable[Any]") -> "Observable[Any]":
+        """Pass the items of this and the `others`, of the same store, as they come; complete when all have."""
+        if any(other._dispatcher is not self._dispatcher for other in others):
+            raise ValueError(
+                "merge() takes observables of one store: another's have a thread and an order of their own"
+            )
+        return self._derive(operators.merging((self._connect, *(other._connect for other in others))))
+
+    # --- ends
+
+    def subscribe(
+        self,
+        on_next: Callable[[Any], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        on_complete: Callable[[], object] | None = None,
+        *,
+        overflow: OverflowPolicy | None = None,
+        capacity: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        initial: bool | None = None,
+        old: bool | None = None,
+    ) -> Subscription:
+        """Have `on_next` called with every item, and with an `Overflow` wherever items were lost.
+
+        A plain function runs on the store's dispatcher thread, or on `executor`; an async one on the event loop that is
+        running now. Calls for one subscription never overlap. What a handler raises is counted and reported, and
+        reaches nobody else. At most one of `on_error` and `on_complete` is called, once, and nothing after it.
+
+        `overflow` says what happens when there is no room: "gap" drops the newest and tells so by one `Overflow`;
+        "error" ends the subscription; "latest" keeps the last event of each path; "block" has the writer wait, up to
+        `timeout` seconds, and then raises `EventTimeout` from the write, which did not happen. `capacity` bounds the
+        items that wait for an executor or a loop.
+
+        Raises `StoreClosedError`, `ForkedStoreError`.
+        """
+        if not callable(on_next):
+            raise TypeError(f"on_next must be callable, not {type(on_next).__name__}")
+        asynchronous = _is_async(on_next)
+        if asynchronous and executor is not None:
+            raise ValueError("an async handler runs on the event loop that subscribes; leave executor= out")
+        options = _options(
+            self._options, overflow=overflow, capacity=capacity, timeout=timeout, initial=initial, old=old
+        )
+        run = self._run(options)
+
+        def on_end(error: BaseException | None) -> None:
+            if error is None:
+                if on_complete is not None:
+                    on_complete()
+            elif on_error is not None:
+                on_error(error)
+            else:
+                self._dispatcher.handler_failed(error, run)
+
+        if asynchronous:
+            sink = loop_sink(run, options, asyncio.get_running_loop(), on_next, on_end)
+        elif executor is not None:
+            sink = executor_sink(run, options, executor, on_next, on_end)
+        else:
+            sink = _direct_sink(run, on_next, on_end)
+        self._start(run, sink)
+        return Subscription(run)
+
+    def __aiter__(self) -> EventStream[T]:
+        """Subscribe now and iterate over the items; an `Overflow` stands where items were lost."""
+        run = self._run(self._options)
+        stream: EventStream[T] = EventStream(run, self._options)
+        self._start(run, stream.sink())
+        return stream
+
+    def to_reactivex(self) -> "reactivex.Observable[Any]":
+        """Return this as an observable of the reactivex package, for all other operators. Needs the extra `rx`."""
+        try:
+            import reactivex
+            from reactivex.disposable import Disposable
+        except ImportError as error:
+            raise ImportError("to_reactivex() needs reactivex: pip install 'elkyn-leakcheck[rx]'") from error
+
+        def subscribe(observer: Any, _scheduler: Any = None) -> Disposable:
+            subscription = self.subscribe(observer.on_next, observer.on_error, observer.on_completed)
+            return Disposable(subscription.unsubscribe)
+
+        return reactivex.create(subscribe)
+
+    # --- how a run begins
+
+    def _run(self, options: Options) -> Run:
+        run = Run(self._dispatcher, caller(), options)
+        run.pattern = self._pattern
+        return run
+
+    def _start(self, run: Run, sink: Sink) -> None:
+        run.terminal = sink
+        self._dispatcher.admit(run)
+        try:
+            self._connect(run, Sink(sink.next, sink.overflow, run.fail, run.complete))
+        except BaseException:
+            run.end()
+            raise
+
+
+def _direct_sink(run: Run, handler: Callable[[Any], object], on_end: Callable[[BaseException | None], object]) -> Sink:
+    failed = run.dispatcher.handler_failed
+
+    def on_next(item: Any) -> None:
+        try:
+            handler(item)
+        except BaseException as error:  # noqa: BLE001 - a handler's error is its own
+            failed(error, run)
+
+    def overflow(lost: Overflow) -> None:
+        on_next(lost)
+
+    run.handler = handler
+    run.guard = on_next
+    return Sink(on_next, overflow, on_end, lambda: on_end(None))
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+def _options(options: Options, **overrides: Any) -> Options:
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    if not chosen:
+        return options
+    if chosen.get("overflow", "gap") not in POLICIES:
+        raise ValueError(f"overflow must be one of {', '.join(POLICIES)}, not {chosen['overflow']!r}")
+    if chosen.get("capacity", 1) < 1:
+        raise ValueError("capacity must be 1 or more")
+    return replace(options, **chosen)
+
+
+def _not_negative(name: str, count: int) -> int:
+    if count < 0:
+        raise ValueError(f"{name}() needs a count of 0 or more, not {count}")
+    return count
+
+
+def _positive(name: str, seconds: float) -> float:
+    if not seconds > 0:
+        raise ValueError(f"{name}() needs a time above 0 seconds, not {seconds}")
+    return seconds
+
+
+__all__ = ["Observable"]

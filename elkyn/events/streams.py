@@ -1,0 +1,345 @@
+"""Buffered subscriptions: a small bounded inbox between the dispatcher and a consumer that runs elsewhere.
+
+The consumer is an executor, an event loop with an async handler, or an async iterator. However long it stalls, it
+fills only its own inbox.
+"""
+
+import asyncio
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, Generic, TypeVar
+
+from elkyn.errors import SubscriptionOverflow
+from elkyn.events.event import Event, Overflow
+from elkyn.events.subscriptions import Options, Run, Sink
+
+T = TypeVar("T")
+
+
+class _Nothing:
+    """The type of NOTHING: an empty inbox whose next item will ring."""
+
+
+class End:
+    """The terminal signal, at its place behind the last item."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+NOTHING = _Nothing()
+
+
+class Inbox:
+    """Bounded items on their way to one consumer. `put` on the dispatcher, `take` on the consumer's side."""
+
+    def __init__(self, run: Run, options: Options, wake: Callable[[], object]) -> None:
+        self._run = run
+        self._policy = options.overflow
+        self._capacity = options.capacity
+        self._wake = wake
+        self._lock = threading.Lock()
+        # By path for "latest", else by number; in the order of the stream.
+        self._items: OrderedDict[object, Any] = OrderedDict()
+        self._number = 0
+        self._end: End | None = None
+        self._idle = True
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def sink(self) -> Sink:
+        """Return the observer's face of this inbox."""
+        return Sink(self.put, self._put_overflow, self._finish_with, self.finish)
+
+    def put(self, item: Any) -> None:
+        """Take an item in, or apply the overflow policy where there is no room."""
+        with self._lock:
+            if self.closed or self._end is not None:
+                return
+            if not self._accept(item):
+                return
+            idle, self._idle = self._idle, False
+        if idle:
+            self._wake()
+
+    def _accept(self, item: Any) -> bool:
+        dispatcher = self._run.dispatcher
+        key: object = None
+        if self._policy == "latest":
+            key = item.path if isinstance(item, Event) else None
+            if key in self._items:
+                del self._items[key]  # and in again at the end, so that sequence numbers keep rising
+                dispatcher.coalesced += 1
+                self._items[key] = item
+                return True
+        elif self._policy == "error" and len(self._items) >= self._capacity:
+            dispatcher.inbox_dropped()
+            error = SubscriptionOverflow(f"the subscription from {self._run.where} lost events; read anew")
+            self._end = End(error)
+            # Not here, where our lock is held.
+            dispatcher.post(self._run.end)
+            return True
+        if len(self._items) >= self._capacity:
+            dispatcher.inbox_dropped()
+            seq = item.seq if isinstance(item, Event) else dispatcher.seq
+            self._note_loss(Overflow(1, seq, seq))
+            return True
+        self._append(item, key)
+        return True
+
+    def _append(self, item: Any, key: object = None) -> None:
+        self._number += 1
+        self._items[self._number if self._policy != "latest" or isinstance(item, Overflow) else key] = item
+
+    def _note_loss(self, loss: Overflow) -> None:
+        """Put one marker behind the last item, or let the marker that is there grow."""
+        newest = next(reversed(self._items), None)
+        before = self._items[newest] if newest is not None or None in self._items else None
+        if isinstance(before, Overflow):
+            self._items[newest] = Overflow(before.lost + loss.lost, before.first_seq, loss.last_seq)
+        else:
+            self._append(loss)
+
+    def _put_overflow(self, loss: Overflow) -> None:
+        with self._lock:
+            if self.closed or self._end is not None:
+                return
+            self._note_loss(loss)
+            idle, self._idle = self._idle, False
+        if idle:
+            self._wake()
+
+    def finish(self) -> None:
+        """Have the consumer told, after the last item, that this was all."""
+        self._finish(End(None))
+
+    def _finish_with(self, error: BaseException) -> None:
+        self._finish(End(error))
+
+    def _finish(self, end: End) -> None:
+        with self._lock:
+            if self.closed or self._end is not None:
+                return
+            self._end = end
+            idle, self._idle = self._idle, False
+        if idle:
+            self._wake()
+
+    def take(self) -> Any:
+        """Return the next item, an `End` after the last, or NOTHING: then the next item will ring."""
+        with self._lock:
+            if self._items:
+                _, item = self._items.popitem(last=False)
+            elif self._end is not None:
+                return self._end
+            else:
+                self._idle = True
+                return NOTHING
+        self._run.dispatcher.progressed()
+        return item
+
+    def close(self) -> None:
+        """Drop what is waiting and take nothing more."""
+        with self._lock:
+            self.closed = True
+            self._items.clear()
+
+
+class _Turn:
+    """Whether a handler is running, for unsubscribe() to wait for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: int | None = None
+
+    def begin(self) -> None:
+        with self._changed:
+            self._thread = threading.get_ident()
+
+    def finish(self) -> None:
+        with self._changed:
+            self._thread = None
+            self._changed.notify_all()
+
+    def wait(self, alive: Callable[[], bool] | None = None) -> None:
+        """Wait for the handler to return, unless we are inside it (or on its loop)."""
+        with self._changed:
+            while self._thread not in (None, threading.get_ident()):
+                # A loop that dies with its handler half done will never say so: look again now and then.
+                self._changed.wait(None if alive is None else 0.1)
+                if alive is not None and not alive():
+                    return
+
+
+def executor_sink(
+    run: Run,
+    options: Options,
+    executor: Executor,
+    handler: Callable[[Any], object],
+    on_end: Callable[[BaseException | None], object],
+) -> Sink:
+    """Return a sink whose items reach `handler` on `executor`, one at a time."""
+    turn = _Turn()
+
+    def wake() -> None:
+        try:
+            executor.submit(drain)
+        except RuntimeError as error:  # the executor was shut down
+            inbox.close()
+            if run.end():
+                run.guarded(on_end, error)
+
+    def drain() -> None:
+        while True:
+            item = inbox.take()
+            if item is NOTHING:
+                return
+            turn.begin()
+            try:
+                # Looked at after begin(): unsubscribe() closes first and waits then.
+                if inbox.closed:
+                    return
+                if isinstance(item, End):
+                    inbox.close()
+                    run.end()
+                    run.guarded(on_end, item.error)
+                    return
+                run.guarded(handler, item)
+            finally:
+                turn.finish()
+
+    def discard() -> None:
+        inbox.close()
+        turn.wait()
+
+    inbox = Inbox(run, options, wake)
+    run.discard = discard
+    run.waiting = inbox.__len__
+    return inbox.sink()
+
+
+def loop_sink(
+    run: Run,
+    options: Options,
+    loop: asyncio.AbstractEventLoop,
+    handler: Callable[[Any], Awaitable[object]],
+    on_end: Callable[[BaseException | None], object],
+) -> Sink:
+    """Return a sink whose items reach the async `handler` on `loop`, one at a time."""
+    turn = _Turn()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            inbox.close()
+            if run.end():
+                run.guarded(on_end, RuntimeError(f"the event loop of the subscription from {run.where} is closed"))
+
+    def start() -> None:
+        task = loop.create_task(drain())
+        tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(tasks.discard)
+
+    async def drain() -> None:
+        while True:
+            item = inbox.take()
+            if item is NOTHING:
+                return
+            turn.begin()
+            try:
+                if inbox.closed:
+                    return
+                if isinstance(item, End):
+                    inbox.close()
+                    run.end()
+                    run.guarded(on_end, item.error)
+                    return
+                await handler(item)
+            except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
+                run.dispatcher.handler_failed(error, run)
+            finally:
+                turn.finish()
+
+    def discard() -> None:
+        inbox.close()
+        turn.wait(lambda: not loop.is_closed())
+
+    inbox = Inbox(run, options, wake)
+    run.discard = discard
+    run.waiting = inbox.__len__
+    return inbox.sink()
+
+
+class EventStream(AsyncIterator[T | Overflow], Generic[T]):
+    """An async iterator over a subscription, which began when the iterator was made.
+
+    It ends when the store closes or the source completes, and raises what the source ended with. Dropping it, `break`
+    and cancellation included, unsubscribes; `aclose()` does so at once.
+    """
+
+    def __init__(self, run: Run, options: Options) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        # No reference to self in what the subscription holds: dropping the iterator must end the subscription.
+        self._ready = ready
+        self._run = run
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(ready.set)
+            except RuntimeError:  # the loop is closed: nobody will ever ask again
+                run.end()
+
+        self._inbox = Inbox(run, options, wake)
+        run.discard = self._inbox.close
+        run.waiting = self._inbox.__len__
+        self._release = weakref.finalize(self, _release, run, self._inbox)
+        self._release.atexit = False
+
+    @property
+    def start_rev(self) -> int:
+        """The revision at which the iteration began: it sees exactly the commits after it."""
+        return self._run.start_rev
+
+    def sink(self) -> Sink:
+        """Return where the source delivers to."""
+        return self._inbox.sink()
+
+    def __aiter__(self) -> "EventStream[T]":
+        return self
+
+    async def __anext__(self) -> T | Overflow:
+        while True:
+            item = self._inbox.take()
+            if item is NOTHING:
+                if self._inbox.closed:
+                    raise StopAsyncIteration
+                await self._ready.wait()
+                self._ready.clear()
+                continue
+            if isinstance(item, End):
+                self._release()
+                if item.error is not None:
+                    raise item.error
+                raise StopAsyncIteration
+            result: T | Overflow = item
+            return result
+
+    async def aclose(self) -> None:
+        """Unsubscribe. Idempotent; the iterator ends."""
+        self._release()
+        self._ready.set()
+
+
+def _release(run: Run, inbox: Inbox) -> None:
+    run.end()
+    inbox.close()

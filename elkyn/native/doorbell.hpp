@@ -1,0 +1,68 @@
+// Wakes the one sleeping consumer of a ring: an eventfd that is written only when the consumer really sleeps.
+#pragma once
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+
+namespace elkyn {
+
+enum class Woken : std::uint8_t { kRung, kTimeout, kSignal };
+
+class Doorbell {
+  public:
+    Doorbell() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+        if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "cannot make an eventfd");
+    }
+    ~Doorbell() { ::close(fd_); }
+    Doorbell(const Doorbell&) = delete;
+    Doorbell& operator=(const Doorbell&) = delete;
+
+    // Any thread. One fence and one load when nobody sleeps; the system call only on empty -> non-empty.
+    void ring() noexcept {
+        // Pairs with the fence in wait(): either we see the sleeper, or the sleeper sees what we published.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (!sleeping_.load(std::memory_order_relaxed)) return;
+        if (sleeping_.exchange(false, std::memory_order_acq_rel)) {
+            const std::uint64_t one = 1;
+            // Cannot fail: the counter is at most 1 here, far from its limit.
+            [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);
+        }
+    }
+
+    // The consumer: sleeps until rung, unless `ready()` already holds. Never spins.
+    template <typename Ready>
+    Woken wait(int timeout_ms, Ready ready) noexcept {
+        sleeping_.store(true, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (ready()) {
+            answer();
+            return Woken::kRung;
+        }
+        pollfd waiting{fd_, POLLIN, 0};
+        const int woken = ::poll(&waiting, 1, timeout_ms);
+        const int error = errno;
+        answer();
+        if (woken > 0) return Woken::kRung;
+        return woken < 0 && error == EINTR ? Woken::kSignal : Woken::kTimeout;
+    }
+
+  private:
+    // Takes the ring back, so that one ring wakes one sleep. A ringer clears the flag before it writes: where
+    // its write is still to come, it wakes the next sleep for nothing, which is harmless.
+    void answer() noexcept {
+        sleeping_.exchange(false, std::memory_order_acq_rel);
+        std::uint64_t count = 0;
+        [[maybe_unused]] const auto taken = ::read(fd_, &count, sizeof count);
+    }
+
+    int fd_;
+    std::atomic<bool> sleeping_{false};
+};
+
+}  // namespace elkyn

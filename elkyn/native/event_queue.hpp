@@ -1,0 +1,348 @@
+// A lock-free single-producer single-consumer ring of events: fixed memory, no silent loss.
+//
+// 1024 slots with a 256-byte path array each, and beside them one 1 MiB circular buffer for the values. All
+// of it is allocated in the constructor and nothing afterwards. An event that does not fit is dropped, but it
+// has already taken its sequence number, so the consumer sees the hole and reports it as a Gap at its place
+// in the stream.
+//
+// Threads: exactly one thread at a time may call push() (the store's mutex sees to it), exactly one may call
+// front() and release(); stats() is wait-free for everyone.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace elkyn {
+
+inline constexpr std::size_t kSlots = 1024;
+inline constexpr std::size_t kMaxPath = 256;
+inline constexpr std::size_t kValueBytes = std::size_t{1} << 20;
+// Two lines, not one: the adjacent-line prefetcher of x86 fetches lines in pairs.
+inline constexpr std::size_t kLine = 128;
+
+static_assert((kSlots & (kSlots - 1)) == 0, "positions are reduced by a mask");
+static_assert((kValueBytes & (kValueBytes - 1)) == 0, "positions are reduced by a mask");
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+using Bytes = std::span<const std::byte>;
+
+// What the producer hands in. The bytes are copied before push() returns.
+struct Record {
+    std::string_view path;
+    std::uint64_t rev = 0;
+    std::int64_t timestamp_ns = 0;
+    std::uintptr_t tag = 0;  // opaque to the ring: comes out with its event
+    std::uint8_t kind = 0;
+    bool last = true;
+    bool has_old = false;
+    Bytes value;
+    Bytes old;
+};
+
+// A value as it lies in the circular buffer: in two pieces where it crosses the end.
+struct Pieces {
+    Bytes head;
+    Bytes tail;
+
+    [[nodiscard]] std::size_t size() const noexcept { return head.size() + tail.size(); }
+    void copy_to(std::byte* out) const noexcept {
+        if (!head.empty()) std::memcpy(out, head.data(), head.size());
+        if (!tail.empty()) std::memcpy(out + head.size(), tail.data(), tail.size());
+    }
+};
+
+// What the consumer sees: valid until release().
+struct View {
+    std::uint64_t seq = 0;
+    std::string_view path;
+    std::uint64_t rev = 0;
+    std::int64_t timestamp_ns = 0;
+    std::uintptr_t tag = 0;
+    std::uint8_t kind = 0;
+    bool last = true;
+    bool has_old = false;
+    bool omitted = false;    // the value was larger than the whole buffer: only its size came through
+    std::uint64_t size = 0;  // of the value, also where it was omitted
+    Pieces value;
+    Pieces old;
+};
+
+// Sequence numbers that were taken by events which did not fit: both ends belong to the gap.
+struct Gap {
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+
+    [[nodiscard]] std::uint64_t lost() const noexcept { return last - first + 1; }
+};
+
+enum class Front : std::uint8_t { kEmpty, kEvent, kGap };
+enum class Push : std::uint8_t { kStored, kDropped, kInvalid };
+
+// Figures of the ring. At rest produced == popped + dropped + pending.
+struct RingStats {
+    std::uint64_t produced = 0;           // sequence numbers taken
+    std::uint64_t popped = 0;             // events released by the consumer
+    std::uint64_t dropped = 0;            // events that did not fit
+    std::uint64_t omitted = 0;            // events stored without their value, which was over the limit
+    std::uint64_t pending = 0;            // events in the ring now
+    std::uint64_t bytes = 0;              // value bytes in the ring now
+    std::uint64_t high_water = 0;         // most events ever pending
+    std::uint64_t high_water_bytes = 0;   // most value bytes ever pending
+    std::uint64_t overflow_episodes = 0;  // times the ring went from accepting to dropping
+};
+
+class EventQueue {
+  public:
+    EventQueue()
+        : slots_(std::make_unique<Slot[]>(kSlots)), values_(std::make_unique<std::byte[]>(kValueBytes)) {}
+    EventQueue(const EventQueue&) = delete;
+    EventQueue& operator=(const EventQueue&) = delete;
+
+    // Producer: takes the next sequence number and copies the event in, or drops it when it does not fit now.
+    // A drop becomes visible to the consumer by settle() (or by the next stored event), so that the producer
+    // can first note whose event it was. kInvalid (a path that is empty or too long: never cut) takes no
+    // sequence number.
+    Push push(const Record& record) noexcept {
+        if (record.path.empty() || record.path.size() > kMaxPath) return Push::kInvalid;
+        // Taken before anything can fail: a dropped event leaves a hole in the numbers, and so a trace.
+        const std::uint64_t seq = next_seq_++;
+        const bool omitted = !fits_at_all(record.value.size(), record.old.size());
+        const std::size_t need = omitted ? 0 : record.value.size() + record.old.size();
+
+        const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
+        if (!has_room(write, need)) return drop();
+
+        Slot& slot = slots_[write & (kSlots - 1)];
+        slot.seq = seq;
+        slot.rev = record.rev;
+        slot.timestamp_ns = record.timestamp_ns;
+        slot.tag = record.tag;
+        slot.size = record.value.size();
+        slot.value_begin = value_write_;
+        slot.value_size = omitted ? 0 : static_cast<std::uint32_t>(record.value.size());
+        slot.old_size = omitted ? 0 : static_cast<std::uint32_t>(record.old.size());
+        slot.path_size = static_cast<std::uint16_t>(record.path.size());
+        slot.kind = record.kind;
+        slot.last = record.last;
+        slot.has_old = record.has_old && !omitted;
+        slot.omitted = omitted;
+        std::memcpy(slot.path.data(), record.path.data(), record.path.size());
+        if (need != 0) {
+            copy_in(value_write_, record.value);
+            copy_in(value_write_ + record.value.size(), record.old);
+            value_write_ += need;
+        }
+
+        dropping_ = false;
+        if (omitted) bump(omitted_, 1);
+        note_high_water(write);
+        value_written_.store(value_write_, std::memory_order_relaxed);
+        // Publishes the slot: everything above happens before the consumer's acquire of write_.
+        write_.store(write + 1, std::memory_order_release);
+        settled_.store(seq + 1, std::memory_order_release);
+        return Push::kStored;
+    }
+
+    // Producer: shows the consumer that all numbers taken so far are decided.
+    void settle() noexcept { settled_.store(next_seq_, std::memory_order_release); }
+
+    // Producer: whether `events` events with `bytes` bytes of values in all would fit now. Room only grows
+    // until the producer's next push, so a yes stays true.
+    [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
+        const std::uint64_t write = write_.load(std::memory_order_relaxed);
+        cached_read_ = read_.load(std::memory_order_acquire);
+        return kSlots - (write - cached_read_) >= events &&
+               kValueBytes - (value_write_ - value_tail(write)) >= bytes;
+    }
+
+    // Consumer: what comes next. A Gap is consumed by being seen; an event stays until release().
+    Front front(View& view, Gap& gap) noexcept {
+        const std::uint64_t read = read_.load(std::memory_order_relaxed);  // our own variable
+        if (read == cached_write_) {
+            // The order matters: settled_ first. If the ring is still empty after that, every number below
+            // `settled` was decided before we looked, and those not consumed were dropped.
+            const std::uint64_t settled = settled_.load(std::memory_order_acquire);
+            cached_write_ = write_.load(std::memory_order_acquire);
+            if (read == cached_write_) {
+                if (expected_seq_ == settled) return Front::kEmpty;
+                gap = Gap{expected_seq_, settled - 1};
+                expected_seq_ = settled;
+                return Front::kGap;
+            }
+        }
+        const Slot& slot = slots_[read & (kSlots - 1)];
+        if (slot.seq != expected_seq_) {
+            gap = Gap{expected_seq_, slot.seq - 1};
+            expected_seq_ = slot.seq;
+            return Front::kGap;
+        }
+        view.seq = slot.seq;
+        view.path = std::string_view(slot.path.data(), slot.path_size);
+        view.rev = slot.rev;
+        view.timestamp_ns = slot.timestamp_ns;
+        view.tag = slot.tag;
+        view.kind = slot.kind;
+        view.last = slot.last;
+        view.has_old = slot.has_old;
+        view.omitted = slot.omitted;
+        view.size = slot.size;
+        view.value = pieces(slot.value_begin, slot.value_size);
+        view.old = pieces(slot.value_begin + slot.value_size, slot.old_size);
+        return Front::kEvent;
+    }
+
+    // Consumer: gives the slot and the bytes of the event that front() showed back to the producer.
+    void release() noexcept {
+        const std::uint64_t read = read_.load(std::memory_order_relaxed);
+        const Slot& slot = slots_[read & (kSlots - 1)];
+        expected_seq_ = slot.seq + 1;
+        value_read_.store(slot.value_begin + slot.value_size + slot.old_size, std::memory_order_relaxed);
+        // Publishes that we have finished reading: the producer may overwrite from here on.
+        read_.store(read + 1, std::memory_order_release);
+    }
+
+    [[nodiscard]] static constexpr bool fits_at_all(std::size_t value, std::size_t old) noexcept {
+        // Written without a sum that could wrap around.
+        return value <= kValueBytes && old <= kValueBytes - value;
+    }
+
+    [[nodiscard]] bool empty() const noexcept {
+        return read_.load(std::memory_order_acquire) == write_.load(std::memory_order_acquire);
+    }
+
+    // Consumer: whether front() would show anything, a trailing gap included.
+    [[nodiscard]] bool ready() const noexcept {
+        return settled_.load(std::memory_order_seq_cst) != expected_seq_ || !empty();
+    }
+
+    // The first number that is not decided yet.
+    [[nodiscard]] std::uint64_t settled() const noexcept { return settled_.load(std::memory_order_acquire); }
+
+    // Producer: the number that the next push() takes.
+    [[nodiscard]] std::uint64_t next_seq() const noexcept { return next_seq_; }
+
+    [[nodiscard]] RingStats stats() const noexcept {
+        RingStats s;
+        // Read before what it bounds, so that a difference is never negative.
+        s.popped = read_.load(std::memory_order_acquire);
+        const std::uint64_t value_read = value_read_.load(std::memory_order_relaxed);
+        s.dropped = dropped_.load(std::memory_order_relaxed);
+        s.omitted = omitted_.load(std::memory_order_relaxed);
+        s.overflow_episodes = overflow_episodes_.load(std::memory_order_relaxed);
+        s.high_water = high_water_.load(std::memory_order_relaxed);
+        s.high_water_bytes = high_water_bytes_.load(std::memory_order_relaxed);
+        s.pending = write_.load(std::memory_order_acquire) - s.popped;
+        s.bytes = std::max(value_written_.load(std::memory_order_relaxed), value_read) - value_read;
+        s.produced = settled_.load(std::memory_order_acquire) - kFirstSeq;
+        return s;
+    }
+
+  private:
+    static constexpr std::uint64_t kFirstSeq = 1;
+
+    struct Slot {
+        std::uint64_t seq;
+        std::uint64_t rev;
+        std::int64_t timestamp_ns;
+        std::uintptr_t tag;
+        std::uint64_t size;
+        std::uint64_t value_begin;  // a position that only grows; masked where it becomes an index
+        std::uint32_t value_size;
+        std::uint32_t old_size;
+        std::uint16_t path_size;
+        std::uint8_t kind;
+        bool last;
+        bool has_old;
+        bool omitted;
+        std::array<char, kMaxPath> path;
+    };
+    static_assert(kValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");
+    static_assert(sizeof(Slot) <= 320, "about 300 bytes a slot");
+
+    [[nodiscard]] bool has_room(std::uint64_t write, std::size_t need) noexcept {
+        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
+        // when the ring looks full, and being old it can only make the ring look fuller than it is.
+        if (write - cached_read_ < kSlots && kValueBytes - (value_write_ - value_tail(write)) >= need)
+            return true;
+        cached_read_ = read_.load(std::memory_order_acquire);
+        return write - cached_read_ < kSlots && kValueBytes - (value_write_ - value_tail(write)) >= need;
+    }
+
+    // The cached index makes the ring look fuller than it is, so a record is believed only after a fresh
+    // look; that costs one read of the consumer's line per `high_water_` pushes at most.
+    void note_high_water(std::uint64_t write) noexcept {
+        const std::uint64_t marked = high_water_.load(std::memory_order_relaxed);
+        const std::uint64_t marked_bytes = high_water_bytes_.load(std::memory_order_relaxed);
+        if (write + 1 - cached_read_ <= marked && value_write_ - value_tail(write) <= marked_bytes) return;
+        cached_read_ = read_.load(std::memory_order_acquire);
+        raise(high_water_, write + 1 - cached_read_);
+        raise(high_water_bytes_, value_write_ - slots_[cached_read_ & (kSlots - 1)].value_begin);
+    }
+
+    // Where the value bytes that are still in use begin: at the oldest unread slot. That slot is the
+    // producer's own writing and the consumer only reads it, so looking at it is no race.
+    [[nodiscard]] std::uint64_t value_tail(std::uint64_t write) const noexcept {
+        return cached_read_ == write ? value_write_ : slots_[cached_read_ & (kSlots - 1)].value_begin;
+    }
+
+    Push drop() noexcept {
+        if (!dropping_) bump(overflow_episodes_, 1);
+        dropping_ = true;
+        bump(dropped_, 1);
+        return Push::kDropped;
+    }
+
+    void copy_in(std::uint64_t position, Bytes bytes) noexcept {
+        if (bytes.empty()) return;
+        const std::size_t begin = position & (kValueBytes - 1);
+        const std::size_t head = std::min(bytes.size(), kValueBytes - begin);
+        std::memcpy(values_.get() + begin, bytes.data(), head);
+        if (head < bytes.size()) std::memcpy(values_.get(), bytes.data() + head, bytes.size() - head);
+    }
+
+    [[nodiscard]] Pieces pieces(std::uint64_t position, std::size_t size) const noexcept {
+        const std::size_t begin = position & (kValueBytes - 1);
+        const std::size_t head = std::min(size, kValueBytes - begin);
+        return {Bytes(values_.get() + begin, head), Bytes(values_.get(), size - head)};
+    }
+
+    // One writer each, so a load and a store do: no locked instruction in the hot path.
+    static void bump(std::atomic<std::uint64_t>& counter, std::uint64_t by) noexcept {
+        counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+    }
+    static void raise(std::atomic<std::uint64_t>& mark, std::uint64_t to) noexcept {
+        if (to > mark.load(std::memory_order_relaxed)) mark.store(to, std::memory_order_relaxed);
+    }
+
+    std::unique_ptr<Slot[]> slots_;
+    std::unique_ptr<std::byte[]> values_;
+
+    // Written by the producer alone. The padding keeps the two sides off each other's cache lines.
+    alignas(kLine) std::atomic<std::uint64_t> write_{0};
+    std::atomic<std::uint64_t> settled_{kFirstSeq};  // numbers below it are decided: stored or dropped
+    std::uint64_t next_seq_ = kFirstSeq;
+    std::uint64_t value_write_ = 0;
+    std::uint64_t cached_read_ = 0;
+    bool dropping_ = false;
+    std::atomic<std::uint64_t> value_written_{0};
+    std::atomic<std::uint64_t> dropped_{0};
+    std::atomic<std::uint64_t> omitted_{0};
+    std::atomic<std::uint64_t> high_water_{0};
+    std::atomic<std::uint64_t> high_water_bytes_{0};
+    std::atomic<std::uint64_t> overflow_episodes_{0};
+
+    // Written by the consumer alone.
+    alignas(kLine) std::atomic<std::uint64_t> read_{0};
+    std::uint64_t cached_write_ = 0;
+    std::uint64_t expected_seq_ = kFirstSeq;
+    std::atomic<std::uint64_t> value_read_{0};
+};
+
+}  // namespace elkyn

@@ -1,0 +1,914 @@
+"""The face of the store: `open()`, `Store`, `Transaction`.
+
+One mutex is held from the begin of a write transaction over its commit to the push of its events. That is what makes
+commit order, event order and "one producer" the same thing.
+"""
+
+import atexit
+import os
+import secrets
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import lmdb
+
+from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue
+from elkyn.errors import EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
+from elkyn.events.changes import Pending, Watched
+from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
+from elkyn.events.event import LiveSubscription, QueueStats
+from elkyn.events.gaps import Gaps
+from elkyn.events.observable import POLICIES, Observable
+from elkyn.events.operators import Stop
+from elkyn.events.routes import Routes
+from elkyn.events.subscriptions import Core, Options, OverflowPolicy, Run, Sink, log_handler_error
+from elkyn.paths import child_path, key_of, pattern_segments
+from elkyn.storage import Database, Tree, storage_error
+from elkyn.storage import Transaction as LmdbTransaction
+from elkyn.values import MISSING, Leaves, decode, flatten
+from elkyn.writer import Writer
+
+Durability = Literal["sync", "async", "none"]
+
+_CACHED_KEYS = 1024
+_SYNC_EVERY_S = 0.25
+_CHANGE, _DELETE = 0, 1
+
+
+def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
+    path: str | os.PathLike[str],
+    *,
+    durability: Durability = "sync",
+    map_size: int = 64 << 20,
+    max_map_size: int = 64 << 30,
+    drain_timeout: float = 5.0,
+    on_handler_error: HandlerErrorHook = log_handler_error,
+) -> "Store":
+    """Open the store in the directory `path`, making it where it is missing. Use as a context manager.
+
+    `durability`: "sync" has every commit on the disk before its call returns; "async" syncs every quarter of a second;
+    "none" leaves it to the system. A killed process loses nothing in any of them; with the latter two a power failure
+    may lose the latest commits and, depending on the file system, damage the file.
+    `map_size` is the first size of the database in bytes: it grows by itself up to `max_map_size`.
+    `drain_timeout` is how many seconds close() lets handlers work off what is pending.
+    `on_handler_error` is called with the exception and the `file:line` that subscribed.
+
+    Raises `StoreInUseError` where the directory is open already, `FormatError` where it holds something else,
+    `StorageError` where it cannot be written.
+    """
+    if durability not in ("sync", "async", "none"):
+        raise ValueError(f"durability must be 'sync', 'async' or 'none', not {durability!r}")
+    if not 0 < map_size <= max_map_size:
+        raise ValueError(f"map_size must be above 0 and at most max_map_size, not {map_size}")
+    database = Database(Path(path).absolute(), sync=durability == "sync", map_size=map_size, max_map_size=max_map_size)
+    return Store(database, durability, drain_timeout, on_handler_error)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One write call, checked and encoded: what it does once it has the mutex."""
+
+    writes: list[tuple[str, bytes, Leaves | None]]  # path, key, leaves; None deletes
+    merged: list[str] = field(default_factory=list)  # the path of an update(), which counts as written too
+
+
+class _NoRoomError(Exception):
+    """The call's events do not fit and someone with overflow="block" is to have them: try again when they do."""
+
+
+class Store:
+    """An open store. All methods may be called from any thread; made by `open()`."""
+
+    def __init__(
+        self, database: Database, durability: Durability, drain_timeout: float, on_handler_error: HandlerErrorHook
+    ) -> None:
+        self._database = database
+        self._drain_timeout = drain_timeout
+        # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
+        self._mutex = threading.RLock()
+        self._tree = Tree()
+        self._rev = database.rev
+        self._keys: dict[str, bytes] = {}
+        self._routes = Routes()
+        self._gaps = Gaps()
+        self._queue = Queue(decode)
+        self._dispatcher = Dispatcher(
+            self._queue, self._routes, self._gaps, on_handler_error, _fork_check(os.getpid(), database.directory)
+        )
+        self._writer = Writer(self._commit_group)
+        self._names = _NameMaker()
+        self._refusal: Callable[[], NoReturn] | None = None
+        # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
+        self._begin: Callable[[], LmdbTransaction] = database.env.begin
+        self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database.env)
+        self._syncer = _Syncer(database.env) if durability == "async" else None
+        _open_stores.add(self)
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_refusal", self) is None:
+            warnings.warn(f"the store in {self._database.directory} was never closed", ResourceWarning, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self._refusal is None else "closed"
+        return f"<Store in {self._database.directory}, {state}, rev {self._rev}>"
+
+    @property
+    def rev(self) -> int:
+        """The revision of the latest commit; 0 in a new store."""
+        return self._rev
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._database.directory
+
+    # --- reading
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the value at `path`, or `default` where there is none. The value is the caller's own copy."""
+        key = self._keys.get(path) or self._remember(path)
+        try:
+            raw = self._begin().get(key)
+        except lmdb.Error:
+            raw = None  # the map was being moved: look again below, behind the mutex
+        if raw is not None:
+            return decode(raw)
+        value = self._read(lambda txn: self._tree.value(txn, key))
+        return default if value is MISSING else value
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a value at `path`; None is one."""
+        key = key_of(path)
+        return self._read(lambda txn: self._tree.exists(txn, key))
+
+    def keys(
+        self, path: str = "/", *, start: str | None = None, end: str | None = None, limit: int | None = None
+    ) -> list[str]:
+        """Return the names of the children of `path` in byte order.
+
+        From `start` (included) to `end` (not included), `limit` at most.
+        """
+        key = key_of(path)
+        return self._read(lambda txn: list(islice(self._tree.names(txn, key, start, end), limit)))
+
+    def items(
+        self, path: str = "/", *, start: str | None = None, end: str | None = None, limit: int | None = None
+    ) -> list[tuple[str, Any]]:
+        """Return (name, value) of the children of `path`, with ranges as for `keys()`, from one state of the store."""
+        key = key_of(path)
+        return self._read(lambda txn: _items(self._tree, txn, path, key, (start, end, limit)))
+
+    def _read(self, read: Callable[[LmdbTransaction], Any]) -> Any:
+        try:
+            return read(self._begin())
+        except lmdb.Error:
+            # A growing map invalidates the reads under way. Behind the mutex nothing grows.
+            with self._mutex:
+                try:
+                    return read(self._begin())
+                except lmdb.Error as error:
+                    raise storage_error(error, self._database.directory) from error
+
+    def _remember(self, path: str) -> bytes:
+        key = key_of(path)
+        if len(self._keys) >= _CACHED_KEYS:
+            self._keys = {}
+        self._keys[path] = key
+        return key
+
+    # --- writing
+
+    def set(self, path: str, value: Any) -> int:
+        """Replace the whole subtree at `path` by `value`; return the revision.
+
+        Raises `PathError`, `InvalidValueError` or `InvalidTypeError` before anything is written.
+        """
+        key = self._keys.get(path) or self._remember(path)
+        leaves = flatten(key, value)
+        routes = self._routes
+        if routes.empty or (route := routes.route(path)) is None:
+            with self._mutex:
+                # Looked at again: someone may have subscribed meanwhile, and is owed this event.
+                if routes.empty or routes.route(path) is None:
+                    return self._set_unwatched(key, leaves)
+        del routes
+        return self._commit(_Call([(path, key, leaves)]))
+
+    def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
+        txn = self._begin_write()
+        try:
+            self._tree.set(txn, key, leaves)
+            txn.commit()
+        except BaseException as error:
+            txn.abort()
+            return self._recover(error, _Call([("", key, leaves)]))
+        self._rev = rev = self._rev + 1
+        return rev
+
+    def update(self, path: str, values: dict[str, Any]) -> int:
+        """Set the children of `path` that `values` names and leave the others; return the revision."""
+        return self._commit(_update_call(path, values))
+
+    def delete(self, path: str) -> int:
+        """Remove `path` and everything below it; return the revision. Nothing there: nothing happens."""
+        return self._commit(_Call([(path, key_of(path), None)]))
+
+    def push(self, path: str, value: Any) -> str:
+        """Store `value` under `path` with a new name, and return the name: names sort by the time of their making."""
+        with self._mutex:
+            name = self._names.make()
+            self.set(child_path(path, name), value)
+            return name
+
+    def set_async(self, path: str, value: Any) -> "Future[int]":
+        """Like `set()`, committed together with other calls by a writer thread; the future gives the revision.
+
+        The value is checked and encoded now: these errors are raised here, those of the disk by the future.
+        """
+        key = key_of(path)
+        return self._submit(_Call([(path, key, flatten(key, value))]))
+
+    def update_async(self, path: str, values: dict[str, Any]) -> "Future[int]":
+        """Like `update()`, as `set_async()` is to `set()`."""
+        return self._submit(_update_call(path, values))
+
+    def delete_async(self, path: str) -> "Future[int]":
+        """Like `delete()`, as `set_async()` is to `set()`."""
+        return self._submit(_Call([(path, key_of(path), None)]))
+
+    @contextmanager
+    def transaction(self) -> "Iterator[Transaction]":
+        """Group several reads and writes into one commit with one revision and one group of events.
+
+        An exception in the block undoes all of it. Other writers wait meanwhile, so do not wait for them inside.
+        """
+        with self._mutex:
+            txn = self._begin_write()
+            inner = Transaction(self, txn)
+            begin_write, self._begin_write = self._begin_write, _refuse_nested
+            try:
+                yield inner
+                self._begin_write = begin_write
+                inner.close()
+                if inner.call.writes:
+                    self._commit_transaction(inner)
+                else:
+                    inner.rev = self._rev
+            finally:
+                # close() inside the block has put its own refusal there, which stays.
+                if self._begin_write is _refuse_nested:
+                    self._begin_write = begin_write
+                inner.abort()
+                if not inner.committed:
+                    self._tree.forget()
+
+    def _commit(self, call: _Call) -> int:
+        """Commit one call and push its events."""
+        deadline: float | None = None
+        while True:
+            with self._mutex:
+                txn = self._begin_write()
+                events: list[Pending] = []
+                try:
+                    watched = self._watched(call, txn)
+                    changed = self._apply(call, txn)
+                    if not changed:
+                        txn.abort()
+                        return self._rev
+                    if watched:
+                        events = watched.events(txn)
+                        self._require_room(events)
+                    txn.commit()
+                    return self._publish(events)
+                except _NoRoomError:
+                    txn.abort()
+                    self._tree.forget()
+                except BaseException as error:
+                    txn.abort()
+                    return self._recover(error, call, events)
+            deadline = self._wait_for_room(events, deadline)
+
+    def _watched(self, call: _Call, before: LmdbTransaction) -> Watched | None:
+        if self._routes.empty:
+            return None
+        paths = [path for path, _, _ in call.writes]
+        watched = Watched(self._tree, self._routes, before, paths, call.merged)
+        return watched or None
+
+    def _apply(self, call: _Call, txn: LmdbTransaction) -> bool:
+        changed = False
+        for _, key, leaves in call.writes:
+            if leaves is None:
+                changed |= self._tree.delete(txn, key)
+            else:
+                self._tree.set(txn, key, leaves)
+                changed = True
+        return changed
+
+    def _publish(self, events: Iterable[Pending], rev: int | None = None) -> int:
+        """Count the commit and push its events. The mutex is held since before the commit."""
+        if rev is None:
+            rev = self._rev + 1
+        self._rev = rev
+        timestamp = time.time_ns()
+        for pending in events:
+            raw = pending.raw
+            seq = self._queue.push(
+                pending.path,
+                _DELETE if raw is None else _CHANGE,
+                rev,
+                timestamp,
+                pending.last,
+                raw,
+                pending.old,
+                pending.cores,
+            )
+            if seq > 0:
+                self._gaps.stored()
+            else:
+                # Noted before the consumer can see the gap, so that it finds whose events they were.
+                self._gaps.dropped(-seq, rev, timestamp, pending)
+                self._queue.settle()
+        return rev
+
+    def _recover(self, error: BaseException, call: _Call, events: Iterable[Pending] = ()) -> int:
+        """After a failed or interrupted commit: make the store true again, and retry where growing helps."""
+        self._tree.forget()
+        if isinstance(error, lmdb.MapFullError):
+            self._database.grow()
+            return self._commit(call)
+        if isinstance(error, lmdb.Error):
+            raise storage_error(error, self._database.directory) from error
+        # A signal handler may raise anywhere, also right after the commit: then the events are still owed.
+        if self._refusal is None and self._database.current_rev() > self._rev:
+            self._publish(events)
+        raise error
+
+    def _commit_transaction(self, inner: "Transaction") -> None:
+        call = inner.call
+        while True:
+            events: list[Pending] = []
+            try:
+                if not self._routes.empty:
+                    # The state before: what readers still see, since the mutex keeps other writers out.
+                    snapshot = self._begin()
+                    watched = self._watched(call, snapshot)
+                    if watched:
+                        events = watched.events(inner.txn)
+                    snapshot.abort()
+                self._await_room(events)
+                inner.txn.commit()
+                inner.committed = True
+                inner.rev = self._publish(events)
+                return
+            except lmdb.MapFullError:
+                inner.grow_and_replay()
+            except lmdb.Error as error:
+                raise storage_error(error, self._database.directory) from error
+
+    def _submit(self, call: _Call) -> "Future[int]":
+        self._check()
+        return self._writer.submit(call)
+
+    def _commit_group(self, calls: list[_Call]) -> list[int | BaseException]:
+        """Commit many calls at once; each has its revision and its group of events, in their order."""
+        deadline: float | None = None
+        while True:
+            events: list[list[Pending]] = []
+            with self._mutex:
+                txn = self._begin_write()
+                try:
+                    changed = []
+                    for call in calls:
+                        watched = self._watched(call, txn)
+                        changed.append(self._apply(call, txn))
+                        events.append(watched.events(txn) if watched and changed[-1] else [])
+                    commits = sum(changed)
+                    if commits == 0:
+                        txn.abort()
+                        return [self._rev] * len(calls)
+                    self._require_room([one for group in events for one in group])
+                    if commits > 1:
+                        self._database.raise_rev_base(txn, commits - 1)
+                    txn.commit()
+                    self._database.rev_base += commits - 1
+                    return [
+                        self._publish(group) if did else self._rev for group, did in zip(events, changed, strict=True)
+                    ]
+                except _NoRoomError:
+                    txn.abort()
+                    self._tree.forget()
+                except lmdb.Error as error:
+                    txn.abort()
+                    self._tree.forget()
+                    if len(calls) > 1:  # one by one, so that each gets its own success or failure
+                        return [result for call in calls for result in self._commit_group([call])]
+                    if not isinstance(error, lmdb.MapFullError):
+                        return [storage_error(error, self._database.directory)]
+                    try:
+                        self._database.grow()
+                    except StorageError as full:
+                        return [full]
+                    continue
+            try:
+                deadline = self._wait_for_room([one for group in events for one in group], deadline)
+            except EventTimeout as late:
+                if len(calls) == 1:
+                    return [late]
+                return [result for call in calls for result in self._commit_group([call])]
+
+    # --- room for events, for those who would rather have the writer wait
+
+    def _has_room(self, events: list[Pending]) -> bool:
+        blocking = {core.run for event in events for core in event.cores if core.options.overflow == "block"}
+        if not blocking:
+            return True
+        # More than the ring holds can never fit at once: that much is asked for and the rest overflows.
+        count = min(len(events), SLOTS)
+        sizes = sum(len(event.raw or b"") + len(event.old or b"") for event in events)
+        if not self._queue.room_for(count, min(sizes, VALUE_BYTES)):
+            return False
+        in_ring = self._queue.stats().pending
+        return all(
+            run.waiting() + in_ring + min(count, run.options.capacity) <= run.options.capacity
+            for run in blocking
+            if run.waiting is not None
+        )
+
+    def _require_room(self, events: list[Pending]) -> None:
+        if not events or self._has_room(events):
+            return
+        if self._dispatcher.on_thread():
+            raise WouldDeadlock(
+                "a write inside a handler would wait for room in a subscription with overflow='block', "
+                "which only this thread can make; nothing was written"
+            )
+        raise _NoRoomError
+
+    def _wait_for_room(self, events: list[Pending], deadline: float | None) -> float:
+        """Wait without the mutex; room that was seen may be gone again, so the caller tries anew until the deadline."""
+        timeout = min(
+            core.options.timeout for event in events for core in event.cores if core.options.overflow == "block"
+        )
+        now = time.monotonic()
+        deadline = now + timeout if deadline is None else deadline
+        if not self._dispatcher.wait_until(lambda: self._has_room(events), max(0.0, deadline - now)):
+            raise EventTimeout(f"a subscription with overflow='block' had no room for {timeout} s; nothing was written")
+        return deadline
+
+    def _await_room(self, events: list[Pending]) -> None:
+        """Wait with the mutex, in a transaction, whose block cannot be run again."""
+        try:
+            self._require_room(events)
+        except _NoRoomError:
+            self._wait_for_room(events, None)
+
+    # --- events
+
+    def watch(
+        self,
+        pattern: str,
+        *,
+        children: bool = False,
+        old: bool = False,
+        initial: bool = False,
+        overflow: OverflowPolicy = "gap",
+        capacity: int = 1024,
+        timeout: float = 5.0,
+    ) -> Observable[Event]:
+        """Return the changes to come of the nodes that `pattern` names.
+
+        `*` is exactly one segment; a final `**` is the node and everything below it. A node's event comes when a commit
+        changed its value by a write at it or above it; with `children=True` also by one below it. A `**` reports each
+        node that was written, at the depth at which it was written. `old=True` adds the value before the commit;
+        `initial=True` first delivers what is there. The other options are those of `Observable.subscribe()`, which
+        matter here for async iteration.
+        """
+        self._check()
+        pattern_segments(pattern)
+        if overflow not in POLICIES:
+            raise ValueError(f"overflow must be one of {', '.join(POLICIES)}, not {overflow!r}")
+        if capacity < 1:
+            raise ValueError("capacity must be 1 or more")
+        options = Options(
+            children=children, old=old, initial=initial, overflow=overflow, capacity=capacity, timeout=timeout
+        )
+
+        def connect(run: Run, sink: Sink) -> Stop:
+            return self._attach(Core(run, pattern, run.options, children, sink))
+
+        return Observable(self._dispatcher, connect, options, pattern)
+
+    def _attach(self, core: Core) -> Stop:
+        routes = self._routes
+        with self._mutex:
+            self._check()
+            if self._begin_write is _refuse_nested:
+                raise WouldDeadlock("cannot subscribe inside one's own transaction; subscribe before or after it")
+            self._dispatcher.start()
+            core.run.cores.append(core)
+            core.run.start_rev = self._rev
+            routes.add(core)
+            if core.options.initial:
+                self._dispatcher.post(_Snapshot(core, self._snapshot(core)))
+
+        def stop() -> None:
+            routes.remove(core)
+            core.stop()
+
+        return stop
+
+    def _snapshot(self, core: Core) -> list[Event]:
+        paths = self._read(lambda txn: list(_existing(self._tree, txn, core.place)))
+        first = self._queue.settled - len(paths)  # so that they are numbered just below the first live event
+        events = []
+        for index, path in enumerate(paths):
+            raw = self._read(lambda txn, path=path: self._tree.raw(txn, key_of(path)))
+            omitted = len(raw) > VALUE_BYTES
+            events.append(
+                Event(
+                    decode,
+                    deleted=False,
+                    path=path,
+                    value=None if omitted else raw,
+                    old=None,
+                    rev=self._rev,
+                    seq=first + index,
+                    last=index == len(paths) - 1,
+                    timestamp_ns=time.time_ns(),
+                    size=len(raw),
+                    omitted=omitted,
+                )
+            )
+        return events
+
+    def flush_events(self, timeout: float | None = None) -> bool:
+        """Return when all that was committed before has been delivered; False when `timeout` seconds were over first.
+
+        Delivered means: the handlers on the dispatcher thread have returned, and buffered subscriptions (executor,
+        async) have it in their inboxes.
+        """
+        self._check()
+        if self._begin_write is _refuse_nested and self._mutex_is_mine():
+            raise WouldDeadlock(
+                "flush_events() inside a transaction may wait for a handler that waits for the transaction"
+            )
+        return self._dispatcher.flush(timeout)
+
+    def _mutex_is_mine(self) -> bool:
+        # True only for the thread that holds it: others fail to take it.
+        if not self._mutex.acquire(blocking=False):
+            return False
+        try:
+            return self._begin_write is _refuse_nested
+        finally:
+            self._mutex.release()
+
+    def event_queue_stats(self) -> QueueStats:
+        """Return the figures of the event queue. Wait-free."""
+        self._check()
+        return self._stats()
+
+    def _stats(self) -> QueueStats:
+        ring = self._queue.stats()
+        dispatcher, gaps = self._dispatcher, self._gaps
+        coalesced = gaps.coalesced + dispatcher.coalesced
+        dropped = ring.dropped - gaps.parked + dispatcher.dropped + dispatcher.dropped_at_close
+        pending = max(0, ring.produced - ring.dropped - dispatcher.handled - dispatcher.dropped_at_close)
+        pending += gaps.waiting()
+        return QueueStats(
+            pending=pending,
+            processed=ring.popped,
+            produced=ring.produced,
+            delivered=max(0, ring.produced - dropped - coalesced - pending),
+            dropped=dropped,
+            coalesced=coalesced,
+            omitted=ring.omitted,
+            dropped_at_close=dispatcher.dropped_at_close,
+            handler_errors=dispatcher.handler_errors,
+            overflow_episodes=ring.overflow_episodes,
+            capacity=SLOTS,
+            capacity_bytes=VALUE_BYTES,
+            bytes=ring.bytes,
+            high_water=ring.high_water,
+            high_water_bytes=ring.high_water_bytes,
+            lag_ns=dispatcher.lag_ns,
+        )
+
+    def live_subscriptions(self) -> list[LiveSubscription]:
+        """Return who is subscribed, with the line that subscribed."""
+        self._check()
+        return [
+            LiveSubscription(run.pattern, run.where, run.start_rev, run.abandoned)
+            for run in self._dispatcher.runs()
+            if not run.done
+        ]
+
+    # --- the end
+
+    def close(self, drain_timeout: float | None = None) -> None:
+        """Commit what is queued, deliver what is pending, complete every subscription, and let go of everything.
+
+        Waits `drain_timeout` seconds at most for handlers, and counts what was not delivered then in
+        `dropped_at_close`. Idempotent. Inside a handler it returns at once and the rest follows when the handler returns.
+        Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
+        """
+        if self._refusal is _refuse_forked:
+            _refuse_forked()
+        if self._refusal is not None:
+            return
+        if self._begin_write is _refuse_nested and self._mutex_is_mine():
+            raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
+        self._writer.close()
+        with self._mutex:
+            if self._refusal is not None:
+                return
+            self._refusal = _refuse_closed
+            self._begin_write = _refuse_closed
+        _open_stores.discard(self)
+        abandoned = [run for run in self._dispatcher.runs() if run.abandoned and not run.done]
+        try:
+            self._dispatcher.stop(self._drain_timeout if drain_timeout is None else drain_timeout)
+        finally:
+            with self._mutex:
+                self._begin = _refuse_closed
+                if self._syncer is not None:
+                    self._syncer.close()
+                self._database.close()
+                self._keys = {}
+                self._tree.forget()
+        for run in abandoned:
+            _warn_of(run)
+
+    def _check(self) -> None:
+        if self._refusal is not None:
+            self._refusal()
+
+    def _after_fork(self) -> None:
+        """In a forked child: refuse everything, and touch nothing that the parent goes on using."""
+        self._mutex = threading.RLock()  # the old one may be held by a thread that does not exist here
+        self._refusal = self._begin = self._begin_write = _refuse_forked
+        self._database.forked()
+
+
+class Transaction:
+    """Several reads and writes that become one commit. Made by `Store.transaction()`; for the block's thread only."""
+
+    def __init__(self, store: Store, txn: LmdbTransaction) -> None:
+        self._store = store
+        self._open = True
+        self.txn = txn
+        self.call = _Call([])
+        self.committed = False
+        self.rev = 0
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the value at `path` as this transaction has left it."""
+        value = self._tree().value(self.txn, key_of(path))
+        return default if value is MISSING else value
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a value at `path`."""
+        return self._tree().exists(self.txn, key_of(path))
+
+    def keys(
+        self, path: str = "/", *, start: str | None = None, end: str | None = None, limit: int | None = None
+    ) -> list[str]:
+        """Return the names of the children, as `Store.keys()` does."""
+        return list(islice(self._tree().names(self.txn, key_of(path), start, end), limit))
+
+    def items(
+        self, path: str = "/", *, start: str | None = None, end: str | None = None, limit: int | None = None
+    ) -> list[tuple[str, Any]]:
+        """Return the children with their values, as `Store.items()` does."""
+        return _items(self._tree(), self.txn, path, key_of(path), (start, end, limit))
+
+    def set(self, path: str, value: Any) -> None:
+        """Replace the whole subtree at `path` by `value`."""
+        key = key_of(path)
+        self._do(_Call([(path, key, flatten(key, value))]))
+
+    def update(self, path: str, values: dict[str, Any]) -> None:
+        """Set the children of `path` that `values` names and leave the others."""
+        self._do(_update_call(path, values))
+
+    def delete(self, path: str) -> None:
+        """Remove `path` and everything below it."""
+        key = key_of(path)
+        if self.exists(path):
+            self._do(_Call([(path, key, None)]))
+
+    def push(self, path: str, value: Any) -> str:
+        """Store `value` under `path` with a new name that sorts by time, and return the name."""
+        name = self._store._names.make()
+        self.set(child_path(path, name), value)
+        return name
+
+    def _tree(self) -> Tree:
+        if not self._open:
+            raise StoreClosedError("the transaction is over; begin another with store.transaction()")
+        return self._store._tree
+
+    def _do(self, call: _Call) -> None:
+        self._tree()
+        try:
+            self._store._apply(call, self.txn)
+        except lmdb.MapFullError:
+            self.call.writes += call.writes
+            self.grow_and_replay()
+        except lmdb.Error as error:
+            raise storage_error(error, self._store.path) from error
+        else:
+            self.call.writes += call.writes
+        self.call.merged += call.merged
+
+    def grow_and_replay(self) -> None:
+        """Give the map more room, which ends the transaction underneath, and do all writes again in a new one."""
+        while True:
+            self.txn.abort()
+            self._store._tree.forget()
+            self._store._database.grow()
+            self.txn = _write_transactions(self._store._database.env)()
+            try:
+                self._store._apply(self.call, self.txn)
+            except lmdb.MapFullError:
+                continue
+            return
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._open = False
+
+    def abort(self) -> None:
+        """Let go of the transaction underneath, undoing what is not committed."""
+        self._open = False
+        self.txn.abort()
+
+
+class _Snapshot:
+    """Delivers what was there when a subscription began, before its first live event."""
+
+    def __init__(self, core: Core, events: list[Event]) -> None:
+        self._core = core
+        self._events = events
+
+    def __call__(self) -> None:
+        for event in self._events:
+            if not self._core.active:
+                break
+            self._core.run.dispatcher.deliver_one(self._core, event)
+
+
+class _NameMaker:
+    """Names for push(): 8 characters of milliseconds, 12 of chance that count up within one millisecond."""
+
+    _ALPHABET = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"  # in byte order
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at = 0
+        self._chance = 0
+
+    def make(self) -> str:
+        """Return a name that sorts behind all that were made before, also when the clock is set back."""
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            if now > self._at:
+                self._at = now
+                self._chance = secrets.randbits(71)  # one bit less than fits: room to count up
+            else:
+                self._chance += 1
+            number = self._at << 72 | self._chance
+        return "".join(self._ALPHABET[number >> shift & 63] for shift in range(114, -6, -6))
+
+
+class _Syncer:
+    """Brings commits to the disk every quarter of a second: durability="async"."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="elkyn-sync", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        synced = -1
+        while not self._stop.wait(_SYNC_EVERY_S):
+            now = self._env.info()["last_txnid"]
+            if now != synced:
+                self._env.sync(True)
+                synced = now
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._env.sync(True)
+
+
+def _update_call(path: str, values: dict[str, Any]) -> _Call:
+    key_of(path)
+    if type(values) is not dict:
+        raise TypeError(f"update() takes a dict of children, not {type(values).__name__}; set() stores a value")
+    writes: list[tuple[str, bytes, Leaves | None]] = []
+    for name, value in values.items():
+        child = child_path(path, name)
+        key = key_of(child)
+        writes.append((child, key, flatten(key, value)))
+    return _Call(writes, [path])
+
+
+def _items(
+    tree: Tree, txn: LmdbTransaction, path: str, key: bytes, bounds: tuple[str | None, str | None, int | None]
+) -> list[tuple[str, Any]]:
+    start, end, limit = bounds
+    opaque = txn.get(key)
+    if opaque is not None:
+        value = decode(opaque)
+        return [(name, value[name]) for name in islice(tree.names(txn, key, start, end), limit)]
+    base = b"\0" if path == "/" else key + b"\0"
+    return [(name, tree.value(txn, base + name.encode())) for name in islice(tree.names(txn, key, start, end), limit)]
+
+
+def _existing(tree: Tree, txn: LmdbTransaction, place: tuple[str, ...], at: str = "") -> Iterator[str]:
+    """Yield the paths of the nodes that exist at `place`, a pattern's segments, below the path `at`."""
+    if not place:
+        if tree.exists(txn, key_of(at or "/")):
+            yield at or "/"
+        return
+    if place[0] != "*":
+        yield from _existing(tree, txn, place[1:], f"{at}/{place[0]}")
+        return
+    for name in tree.names(txn, key_of(at or "/"), None, None):
+        yield from _existing(tree, txn, place[1:], f"{at}/{name}")
+
+
+def _write_transactions(env: lmdb.Environment) -> Callable[[], LmdbTransaction]:
+    begin = env.begin
+
+    def begin_write() -> LmdbTransaction:
+        return begin(write=True)
+
+    return begin_write
+
+
+def _fork_check(pid: int, directory: Path) -> Callable[[], None]:
+    def check() -> None:
+        if os.getpid() != pid:
+            raise ForkedStoreError(f"the store in {directory} belongs to the parent process; open another here")
+
+    return check
+
+
+def _refuse_closed() -> NoReturn:
+    raise StoreClosedError("the store is closed; open it again to go on")
+
+
+def _refuse_forked() -> NoReturn:
+    raise ForkedStoreError("the store was opened by the parent process; a forked child opens another directory itself")
+
+
+def _refuse_nested() -> NoReturn:
+    raise WouldDeadlock("the store is in your own transaction: write through it (tx.set and so on), or leave the block")
+
+
+def _warn_of(run: Run) -> None:
+    file, _, line = run.where.rpartition(":")
+    message = f"the subscription to {run.pattern} was never unsubscribed, and its handle is gone"
+    warnings.warn_explicit(message, ResourceWarning, file or "?", int(line) if line.isdigit() else 0)
+
+
+_open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """At exit: close what is open, waiting half a second for handlers, so that no thread outlives the interpreter."""
+    for store in list(_open_stores):
+        try:
+            store.close(drain_timeout=0.25)
+        except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
+            pass
+
+
+def _refuse_in_child() -> None:
+    for store in list(_open_stores):
+        store._after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_refuse_in_child)
