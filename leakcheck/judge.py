@@ -37,18 +37,24 @@ class Thresholds(NamedTuple):
     """The smallest thing that can be lost, in the meter's unit: an object of Python takes 32 to 64 bytes of malloc."""
     notable: float = 4096.0
     """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
-    linear_residual: float = 0.12
-    """Straightness: root mean square distance from the line, as a part of the growth. Hash tables and lists grow in
-    steps that leave up to 0.1 on a true leak; a noise of any size falls below it as the line gets longer."""
+    straight: float = 0.04
+    """Straightness: root mean square distance from the line, as a part of the growth. Things lost one by one leave 0.01,
+    or 1 / sqrt(count) where they are lost at random; any noise falls below it as the line gets longer."""
+    rough: float = 0.12
+    """Hash tables and arenas grow in ever larger steps, which leave up to 0.1 on a true leak. So do a few one-time
+    costs that happen to come one after the other: a line so rough must be longer before it is believed."""
     fading: float = 0.80
-    """A rate that fell below this part of the rate one doubling earlier is fading: wait. A cache of K entries drawn at
-    random fades to 0.78 when half of K calls have been made, and ever faster after that."""
+    """A rate that fell below this part of an earlier doubling's is fading: wait. A cache of K entries drawn at random
+    fades to 0.78 when half of K calls have been made, and ever faster after that."""
     steadily_fading: tuple[float, float] = (0.97, 0.93)
     """The same for two doublings in a row, earlier and later: a leak's rate may wobble, but it does not fall twice
     running, the second time by more. (A cache drawn at random fades to 0.94 and 0.88 at a sixth of its size.)"""
     faded: float = 0.55
     """At the end of the budget: a rate below this part of its highest, and still falling, belongs to something that
     saturates (a logarithm halves its rate each doubling, and is a cache in all but name)."""
+    asked: float = 1 / 1000
+    """Sensitivity that is asked for, in quanta per iteration. What creeps more slowly, and not in a straight line, ends
+    the search: it would take ever longer to learn ever less."""
     least_points: int = 8
     """Samples in the last three doublings that a line needs before it can be believed."""
 
@@ -89,6 +95,8 @@ class Evidence(NamedTuple):
     """Enough iterations were run, or time spent, to call a flat series clean."""
     enough_for_leak: bool = True
     """Enough to believe in a straight line: what fills has had its time to show that it stops."""
+    enough_for_rough: bool = True
+    """Enough to believe in a rough line."""
     enough_noise: bool = True
     """Enough to stop asking a noisy series for a finer sensitivity."""
     final: bool = False
@@ -139,7 +147,7 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
     recent = [sample for window in windows for sample in window.samples[1:]]
     recent.insert(0, windows[0].samples[0])
     growth, low, high = theil_sen(recent)
-    # What stays unseen must hide in the last doubling: below the floor, as two objects where three were due, or in noise.
+    # What stays unseen must hide in the last doubling: below the floor, as two objects where three were due, in noise.
     last_span = recent[-1].iterations - windows[-1].samples[0].iterations
     detectable = max(1.25 * limits.floor, 3 * limits.quantum, _amplitude(recent)) / last_span
 
@@ -156,12 +164,20 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
             return said("bounded" if enough else None, shape, "grew, then stopped", grown)
         return said("clean" if enough else None, "constant", "does not grow")
 
-    straight = _straight(recent, growth, limits) and low > 0 and min(first.rate, before.rate) > 0
+    creeps = max(last.rate, high) < limits.asked * limits.quantum
+    grows = low > 0 and min(first.rate, before.rate) > 0
+    distance = _distance_from_line(recent, growth, limits) if grows else math.inf
     fading = _fading([window.rate for window in windows], limits)
-    if straight and not fading:
-        if evidence.enough_for_leak or evidence.final:
+    if distance <= limits.rough and not fading:
+        straight = distance <= limits.straight and last.rate >= limits.fading * first.rate
+        enough = evidence.enough_for_leak if straight else evidence.enough_for_rough
+        if enough or evidence.final:
             return said("leak", "linear", "grows in proportion to the iterations")
         return said(None, "linear", "grows in proportion to the iterations so far")
+
+    if creeps and evidence.enough_for_clean and evidence.enough_noise:
+        detectable = max(detectable, limits.asked * limits.quantum)
+        return said("clean", "saturating" if fading else "noise", "creeps by less than the sensitivity asked for")
 
     # A series that only moves comes back below the middle of what it was; a leak that grew by more than twice the
     # amplitude does not.
@@ -256,15 +272,14 @@ def _stopped(window: _Window, limits: Thresholds) -> bool:
     return all(abs(sample.value - start) <= limits.floor for sample in window.samples)
 
 
-def _straight(recent: Sequence[Sample], growth: float, limits: Thresholds) -> bool:
-    """Whether one line explains the growth of the whole window."""
+def _distance_from_line(recent: Sequence[Sample], growth: float, limits: Thresholds) -> float:
+    """Root mean square distance of the samples from the line, as a part of the growth; infinite where little grew."""
     total = growth * (recent[-1].iterations - recent[0].iterations)
     if len(recent) < limits.least_points or total <= 2 * limits.floor:
-        return False
+        return math.inf
     rests = [sample.value - growth * sample.iterations for sample in recent]
     middle = _median(sorted(rests))
-    rms = math.sqrt(sum((rest - middle) ** 2 for rest in rests) / len(rests))
-    return rms <= limits.linear_residual * total
+    return math.sqrt(sum((rest - middle) ** 2 for rest in rests) / len(rests)) / total
 
 
 def _fading(rates: Sequence[float], limits: Thresholds) -> bool:

@@ -38,6 +38,9 @@ LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (4_096, 1.2), (1_024, 2.0), (256
 be longer than such things usually are: thousands of calls, where they are cheap; where a call takes milliseconds,
 there are none of that size."""
 
+ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (16_384, 2.5), (4_096, 4.0), (512, 6.0), (64, 8.0)))
+"""A rough line: four times as long, for what looks like it by chance does not go on for so long."""
+
 NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
 
@@ -64,6 +67,7 @@ def evidence(progress: Progress, budget: Budget) -> Evidence:
     return Evidence(
         enough_for_clean=CLEAN.reached(*done),
         enough_for_leak=LEAK.reached(*done),
+        enough_for_rough=ROUGH.reached(*done),
         enough_noise=NOISE.reached(*done),
         final=exhausted(progress, budget) is not None,
     )
