@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from leakcheck import atomic, baseline, budgets, gate, results
+from leakcheck import atomic, gate, results
+from leakcheck import baseline as accepted
+from leakcheck import budgets as rules
 from leakcheck.errors import UsageError
 from leakcheck.model import RunResult
 
@@ -21,13 +23,11 @@ DEFAULT_BASELINE = Path("ci/baseline.json")
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS...", type=click.Path(path_type=Path))
 @click.option(
     "--baseline",
-    "baseline_file",
     type=click.Path(path_type=Path),
     help=f"What the team has accepted.  [default: {DEFAULT_BASELINE}, if it is there; else nothing is accepted]",
 )
 @click.option(
     "--budgets",
-    "budget_file",
     type=click.Path(path_type=Path),
     help="TOML file with [[budget]] tables.  [default: ci/budgets.toml or pyproject.toml, if they have some]",
 )
@@ -49,8 +49,8 @@ DEFAULT_BASELINE = Path("ci/baseline.json")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def command(
     paths: tuple[Path, ...],
-    baseline_file: Path | None,
-    budget_file: Path | None,
+    baseline: Path | None,
+    budgets: Path | None,
     partial: bool,
     strict: bool,
     directory: Path | None,
@@ -70,12 +70,12 @@ def command(
       elkyn-leakcheck gate out --baseline ci/baseline.json --report out/gate
     """
     run = results.merge(results.read(path) for path in paths)
-    accepted = _baseline(baseline_file)
+    known = _baseline(baseline)
     if partial:
-        accepted = gate.only(accepted, run)
+        known = gate.only(known, run)
     today = datetime.now(UTC).date()
-    judged = gate.judge(run, accepted, _budgets(budget_file), today, strict=strict)
-    seen = gate.applied(run, judged, accepted)
+    judged = gate.judge(run, known, _budgets(budgets), today, strict=strict)
+    seen = gate.applied(run, judged, known)
 
     from leakcheck.report import gate as words
     from leakcheck.report.console import make_console
@@ -87,18 +87,18 @@ def command(
         sys.stdout.write(github.of_gate(judged))
     if directory is not None:
         _write(judged, seen, directory)
-    raise SystemExit(judged.exit_code)
+    click.get_current_context().exit(judged.exit_code)
 
 
-def _baseline(file: Path | None) -> baseline.Baseline:
+def _baseline(file: Path | None) -> accepted.Baseline:
     if file is not None:
-        return baseline.read(file)
-    return baseline.read(DEFAULT_BASELINE) if DEFAULT_BASELINE.exists() else baseline.Baseline()
+        return accepted.read(file)
+    return accepted.read(DEFAULT_BASELINE) if DEFAULT_BASELINE.exists() else accepted.Baseline()
 
 
-def _budgets(file: Path | None) -> list[budgets.Budget]:
-    found = file or budgets.find(Path())
-    return budgets.read(found) if found else []
+def _budgets(file: Path | None) -> list[rules.Budget]:
+    found = file or rules.find(Path())
+    return rules.read(found) if found else []
 
 
 def _write(judged: gate.Gate, seen: RunResult, directory: Path) -> None:

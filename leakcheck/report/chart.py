@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from leakcheck.model import Meter, Sample
 from leakcheck.report import numbers
+from leakcheck.report.text import line
 
 _WIDTH, _HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 30
@@ -45,10 +46,10 @@ def chart(meter: Meter) -> Markup:
     if len(samples) < 2 or samples[0].iterations == samples[-1].iterations:
         return Markup()
     scale = _scale(meter, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
-    first, last = samples[0], samples[-1]
+    first, last, unit = samples[0], samples[-1], line(meter.unit, 40)
     label = (
-        f"{meter.name}: {numbers.quantity(first.value, meter.unit)} at {first.iterations:,} iterations, "
-        f"{numbers.quantity(last.value, meter.unit)} at {last.iterations:,}"
+        f"{line(meter.name, 60)}: {numbers.quantity(first.value, unit)} at {first.iterations:,} iterations, "
+        f"{numbers.quantity(last.value, unit)} at {last.iterations:,}"
     )
     parts = _grid(scale, first.value, meter.unit)
     parts.append(f'<path class="series" d="{_line(samples, scale)}"/>')
@@ -57,7 +58,7 @@ def chart(meter: Meter) -> Markup:
     parts.append(f'<path class="cursor" d="M-9 {_TOP}V{_HEIGHT - _BOTTOM}"/>')
     return Markup(  # noqa: S704 - numbers made here, and names through escape()
         f'<svg class="chart v-{meter.verdict}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" tabindex="0" '
-        f'aria-label="{escape(label[:300])}" data-frame="{_LEFT} {_WIDTH - _LEFT - _RIGHT}" '
+        f'aria-label="{escape(label)}" data-frame="{_LEFT} {_WIDTH - _LEFT - _RIGHT}" '
         f"{_readings(meter, samples)}>{''.join(parts)}</svg>"
     )
 
@@ -80,7 +81,7 @@ def _readings(meter: Meter, samples: Sequence[Sample]) -> str:
     for sample in samples:
         pairs.append(f"{sample.iterations}" if sample.value == before else f"{sample.iterations}:{sample.value:.12g}")
         before = sample.value
-    return f'data-u="{escape(meter.unit[:40])}" data-s="{" ".join(pairs)}"'
+    return f'data-u="{escape(line(meter.unit, 40))}" data-s="{" ".join(pairs)}"'
 
 
 def _thinned(samples: Sequence[Sample]) -> list[Sample]:

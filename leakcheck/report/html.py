@@ -85,9 +85,9 @@ def _stack_text(finding: Finding) -> str:
     """The finding as text for the clipboard."""
     rows = [finding.title]
     for frame in finding.stack[:FRAMES]:
-        rows.append(f"  {sentences.location(frame)} in {frame.function}")
+        rows.append(f"  {text.line(f'{sentences.location(frame)} in {frame.function}')}")
         if frame.source:
-            rows.append(f"    {frame.source.strip()}")
+            rows.append(f"    {text.line(frame.source)}")
     if finding.path:
         rows.append("  held by " + "".join(node.name for node in finding.path))
     return text.block("\n".join(rows))
@@ -145,6 +145,7 @@ def _template() -> jinja2.Template:
         SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
     )
     environment.filters["line"] = text.line
+    environment.filters["source"] = text.source
     return environment.get_template("index.html.j2")
 
 

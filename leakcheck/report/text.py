@@ -28,6 +28,13 @@ def line(text: str, limit: int = LINE) -> str:
     return _cut(visible(" ".join(text[: limit * 4].split())), limit, len(text))
 
 
+def source(text: str, limit: int = LINE) -> str:
+    """One line of source code: as `line`, but with its indentation."""
+    stripped = text.lstrip()
+    indentation = text[: len(text) - len(stripped)].expandtabs(4).replace("\n", "")[:80]
+    return indentation + line(stripped, limit)
+
+
 def block(text: str, limit: int = BLOCK) -> str:
     """`text` with its lines, visible; of a long one the beginning and the longer end, where errors stand."""
     if len(text) <= limit:

@@ -1,0 +1,405 @@
+"""The HTML report in a real browser: every control, both themes, keyboard, hostile content, sizes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import sample_run
+from axe_playwright_python.sync_playwright import Axe
+
+from leakcheck import history
+from leakcheck.model import Control, Failure, Sample
+from leakcheck.report import html
+
+pytestmark = pytest.mark.needs_chromium
+
+SUBSCRIBE = "scenarios/subscriptions.py::subscribe_twice"
+HOSTILE = (
+    "<script>window.owned=1</script>\"'`--></style><img src=x onerror=window.owned=1>"
+    "{{7*7}}\u202egnp.exe\u2066\x1b[2J\x00&amp;"
+)
+
+
+def past(count=8):
+    runs = [sample_run.run(started=f"2026-11-{day:02}T10:00:00Z") for day in range(1, count + 1)]
+    better = [sample_run.scenario(one.id) if one.id == SUBSCRIBE else one for one in sample_run.suite()]
+    runs[-1] = sample_run.replace(sample_run.run(better), started=runs[-1].started)
+    return [history.entry(run) for run in runs]
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "index.html"
+    file.write_text(html.render(sample_run.run(), past()))
+    return file
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file in a fresh browser context; any script error or request fails the test."""
+    contexts, faults = [], []
+
+    def open_file(file, fragment="", **options):
+        context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: None if _is_own(request.url, file) else faults.append(request.url))
+        page.goto(f"file://{file}{fragment}")
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def _is_own(url, file):
+    return url.startswith(("data:", f"file://{file}"))
+
+
+@pytest.fixture
+def page(open_page, page_file):
+    return open_page(page_file)
+
+
+def shown(page):
+    return page.locator(".scenario:visible").count()
+
+
+def test_the_first_screen_says_how_many_of_what_and_what_is_wrong(page):
+    assert page.locator(".headline").inner_text().startswith("6 of 25 scenarios are not as expected")
+    tiles = [tile.replace("\n", " ") for tile in page.locator(".tile").all_inner_texts()]
+    assert tiles == ["5 ✗ leak", "1 ! error", "1 ? inconclusive", "1 ◠ bounded", "16 ✓ clean", "1 - skipped"]
+    assert page.locator(".wrong li").count() == 6
+    assert page.locator(".wrong li").last.bounding_box()["y"] < 900
+    assert "3 more" not in page.locator(".trend-panel").inner_text()
+    assert "Broken since" in page.locator(".trend-panel").inner_text()
+
+
+def test_filters_by_verdict_text_tag_and_expectation_work_together(page):
+    assert shown(page) == 25
+    page.get_by_role("button", name="leak", exact=False).first.click()
+    assert shown(page) == 5
+    page.get_by_role("button", name="only unexpected").click()
+    assert shown(page) == 3
+    page.get_by_label("Search scenarios").fill("hub.py")
+    assert shown(page) == 1
+    assert page.locator("#shown").inner_text() == "1 of 25"
+    page.get_by_label("Tag").select_option("client")
+    assert shown(page) == 0
+    page.get_by_role("button", name="show all").click()
+    assert shown(page) == 25
+
+
+def test_every_tile_filters_its_own_verdict(page):
+    for verdict, count in (("leak", 5), ("error", 1), ("inconclusive", 1), ("bounded", 1), ("clean", 16)):
+        tile = page.locator(f".tile[data-verdict={verdict}]")
+        tile.click()
+        assert shown(page) == count
+        assert tile.get_attribute("aria-pressed") == "true"
+        tile.click()
+    assert shown(page) == 25
+
+
+def test_all_can_be_opened_and_closed(page):
+    page.get_by_role("button", name="open all").click()
+    assert page.locator(".scenario[open]").count() == 25
+    page.get_by_role("button", name="close all").click()
+    assert page.locator(".scenario[open]").count() == 0
+
+
+def test_a_link_to_a_finding_opens_it_even_when_it_is_filtered_away(page):
+    page.get_by_role("button", name="clean").click()
+    page.evaluate("location.hash = '#" + sample_run.NATIVE.fingerprint + "'")
+    finding = page.locator(f"[id='{sample_run.NATIVE.fingerprint}']")
+    finding.wait_for(state="visible")
+    assert finding.evaluate("one => one === document.activeElement")
+    assert shown(page) == 25
+
+
+def test_a_link_to_a_finding_works_from_outside_and_in_the_next_run(open_page, tmp_path):
+    moved = [sample_run.replace(frame, line=frame.line + 100, context=[]) for frame in sample_run.LISTENER.stack]
+    later = sample_run.leaking("elsewhere.py::other", [sample_run.replace(sample_run.LISTENER, stack=moved)])
+    file = tmp_path / "index.html"
+    file.write_text(html.render(sample_run.run([sample_run.scenario("a.py::one"), later])))
+    page = open_page(file, f"#{sample_run.LISTENER.fingerprint}")
+    assert page.locator(f"[id='{sample_run.LISTENER.fingerprint}']").is_visible()
+
+
+def test_each_wrong_thing_links_to_its_place(page):
+    for link in page.locator(".wrong a").all():
+        target = link.get_attribute("href")[1:]
+        link.click()
+        assert page.locator(f"[id='{target}']").is_visible()
+
+
+def test_anchors_are_unique(page):
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(one => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_charts_tell_their_values_on_hover_and_with_arrow_keys(page):
+    chart = page.locator("svg.chart").first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] / 2)
+    assert re.fullmatch(r"6,656 iterations: 3\.9\d MiB \(\+2\.7\d MiB\)", page.locator("#tip").inner_text())
+    chart.focus()
+    page.keyboard.press("Home")
+    assert page.locator("#tip").inner_text().startswith("0 iterations: 1.17 MiB")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tip").inner_text().startswith("13 iterations")
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+
+
+def test_small_charts_and_the_flame_graph_tell_theirs(page):
+    page.locator(".scenario summary svg.mini").first.hover()
+    assert "iterations" in page.locator("#tip").inner_text()
+    page.locator(".scenario[open] .flame span.user").last.hover()
+    assert "app/headers.py:8: 310 B/iteration" in page.locator("#tip").inner_text()
+
+
+def test_the_suspect_part_of_a_path_is_underlined_and_named(page):
+    suspects = page.locator(".path").first.locator(".suspect")
+    assert [one.split("\n")[0] for one in suspects.all_inner_texts()] == [".listeners", "[*]"]
+    decoration = suspects.first.locator("code").evaluate("one => getComputedStyle(one).textDecorationLine")
+    assert decoration == "underline"
+
+
+def test_the_line_at_fault_is_marked_in_its_source(page):
+    hot = page.locator(".finding").first.locator(".hot").first.inner_text()
+    assert re.fullmatch(r"41\s+self\.listeners\.append\(Listener\(handler\)\)\s*", hot)
+
+
+def test_commands_and_findings_can_be_copied(open_page, page_file):
+    page = open_page(page_file, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the command that runs this again").first.click()
+    page.get_by_role("button", name="Copy").filter(has_text="copied").first.wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == f"elkyn-leakcheck run '{SUBSCRIBE}'"
+    page.get_by_role("button", name="Copy this finding as text").first.click()
+    page.wait_for_function("navigator.clipboard.readText().then(text => text.includes('app/hub.py:41 in on'))")
+
+
+def background(page):
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_colours_follow_the_system_and_the_button(open_page, page_file):
+    page = open_page(page_file, color_scheme="dark")
+    dark = background(page)
+    page.emulate_media(color_scheme="light")
+    light = background(page)
+    assert dark != light
+    button = page.locator("#theme")
+    button.click()
+    assert button.inner_text().endswith("light")
+    page.emulate_media(color_scheme="dark")
+    assert background(page) == light
+    button.click()
+    assert background(page) == dark
+    page.reload()
+    assert button.inner_text().endswith("dark")
+    page.emulate_media(color_scheme="light")
+    assert background(page) == dark
+
+
+def test_it_is_usable_with_the_keyboard_alone(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the scenarios"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("debounce")
+    assert shown(page) == 1
+    page.keyboard.press("Escape")
+    assert shown(page) == 25
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    assert page.evaluate("document.activeElement.closest('.scenario').id") == html.scenario_anchor(
+        sample_run.suite()[0]
+    )
+    page.keyboard.press("Enter")
+    assert page.locator(".scenario").first.get_attribute("open") is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page, page_file, scheme):
+    page = open_page(page_file, color_scheme=scheme, reduced_motion="reduce")
+    page.get_by_role("button", name="open all").click()
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_nothing_is_wider_than_a_phone(open_page, page_file):
+    page = open_page(page_file, viewport={"width": 360, "height": 740})
+    page.get_by_role("button", name="open all").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_it_prints_in_light_with_everything_that_is_wrong_open(open_page, page_file):
+    page = open_page(page_file, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert background(page) == "rgb(255, 255, 255)"
+    assert page.locator(".tools").is_hidden()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".scenario[data-ok='0'] .meters").first.evaluate("one => one.open")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.locator(".scenario[data-ok='0'] .meters").first.evaluate("one => one.open")
+    assert len(page.pdf()) > 20_000
+
+
+def test_it_says_the_essential_without_scripts(open_page, page_file):
+    page = open_page(page_file, java_script_enabled=False)
+    assert "added at app/hub.py:41" in page.locator(".scenario[open]").first.inner_text()
+
+
+def test_25_scenarios_fit_in_300_kb(page_file):
+    assert page_file.stat().st_size < 300_000
+
+
+def hostile_run(text):
+    finding = sample_run.replace(
+        sample_run.LISTENER,
+        title=text,
+        fingerprint=text,
+        type=text,
+        examples=[text],
+        hint=text,
+        source=text,
+        known=text,
+        meter=text,
+        stack=[
+            sample_run.frame(text, 3, text, text, user=True, context=[text, text, text]),
+            sample_run.frame(text, 0, text, text, native=True, context=[]),
+        ],
+        path=[sample_run.replace(node, name=text, type=text, why=text) for node in sample_run.LISTENER.path],
+    )
+    allocation = sample_run.replace(sample_run.BUFFER, title=text, fingerprint=text, stack=finding.stack)
+    odd = sample_run.replace(
+        sample_run.meter("x", "y", 3.0, verdict="leak"), name=text, unit=text, reason=text, model=text
+    )
+    scenario = sample_run.leaking(
+        text,
+        [finding, allocation],
+        reason=text,
+        doc=text,
+        tags=[text],
+        file=text,
+        command=text,
+        advice=[text],
+        meters=[odd],
+        detectable={text: 1.0},
+        budget={text: 2.0},
+        origin=text,
+        tools=[sample_run.replace(sample_run.leaking("a", []).tools[2], name=text, reason=text)],
+        failure=Failure(type=text, message=text, traceback=text, output=text),
+    )
+    return sample_run.run(
+        [scenario],
+        environment={text: text, "python": text, "platform": text, "commit": text},
+        options={text: text},
+        started=text,
+        tool=sample_run.replace(sample_run.run().tool, name=text, version=text),
+        control=Control(
+            status="failed",
+            reason=text,
+            checks=[sample_run.replace(sample_run.run().control.checks[0], name=text, reason=text)],
+        ),
+    )
+
+
+def test_hostile_text_stays_text_everywhere(open_page, tmp_path):
+    file = tmp_path / "index.html"
+    before = [history.entry(sample_run.replace(hostile_run(HOSTILE), started="2026"))]
+    file.write_text(html.render(hostile_run(HOSTILE), before))
+    page = open_page(file)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert page.evaluate("window.owned") is None
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 1
+    text = page.content()
+    assert "49" not in page.locator(".reason").first.inner_text()
+    for hidden in "\u202e\u2066\x1b\x00":
+        assert hidden not in text
+    assert "[U+202E]gnp.exe[U+2066][U+001B]" in page.locator("h3.reason").first.inner_text()
+    page.locator(".dot").first.hover()
+    assert "<script>" in page.locator(".finding h4").first.inner_text()
+
+
+def test_even_broken_escaping_would_not_run_a_script(browser, tmp_path):
+    file = tmp_path / "index.html"
+    file.write_text(html.render(sample_run.run()).replace("<main", "<script>window.owned=1</script><main"))
+    page = browser.new_page()
+    refusals = []
+    page.on("console", lambda message: refusals.append(message.text))
+    page.goto(f"file://{file}")
+    assert page.evaluate("window.owned") is None
+    assert len(refusals) == 1
+    assert "Content Security Policy" in refusals[0]
+    page.close()
+
+
+def test_ten_megabytes_of_text_are_cut_with_a_word(open_page, tmp_path):
+    file = tmp_path / "index.html"
+    file.write_text(html.render(hostile_run("a<b> \u202e" * 1_700_000)))
+    assert file.stat().st_size < 1_500_000
+    page = open_page(file)
+    assert "more characters" in page.locator("h3.reason").inner_text()
+    assert "characters left out" in page.locator(".failure pre").first.inner_text()
+
+
+def test_very_many_of_everything_stay_readable(open_page, tmp_path):
+    deep = sample_run.replace(
+        sample_run.BUFFER, stack=sample_run.BUFFER.stack * 200, path=sample_run.LISTENER.path * 50
+    )
+    scenario = sample_run.leaking(
+        "a.py::one",
+        [deep] * 100,
+        meters=[sample_run.meter(f"m{n}", "B", 5.0, verdict="leak") for n in range(300)],
+    )
+    file = tmp_path / "index.html"
+    file.write_text(html.render(sample_run.run([scenario])))
+    assert file.stat().st_size < 3_000_000
+    page = open_page(file)
+    assert "70 more findings stand in results.json" in page.locator(".scenario").inner_text()
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        [(0, 1.0)],
+        [(0, 5.0), (0, 5.0)],
+        [(0, 1e300), (9, -1e300)],
+        [(0, 0.0), (10**15, 1e-12)],
+        [(n, n % 7) for n in range(5000)],
+    ],
+    ids=["none", "one", "same iteration", "enormous", "tiny", "very many"],
+)
+def test_odd_series_are_drawn(open_page, tmp_path, samples):
+    odd = sample_run.replace(
+        sample_run.meter("heap.bytes", "B", 1.0, verdict="leak"), samples=[Sample(n, float(v)) for n, v in samples]
+    )
+    file = tmp_path / "index.html"
+    file.write_text(html.render(sample_run.run([sample_run.leaking("a.py::one", [], meters=[odd])])))
+    page = open_page(file)
+    assert "NaN" not in page.content()
+    assert page.locator("svg.chart").count() == (len({n for n, _ in samples}) > 1)
+
+
+def test_an_empty_run_and_a_failed_control_say_so(open_page, tmp_path):
+    file = tmp_path / "index.html"
+    control = Control(status="failed", reason="the planted leak was not found")
+    file.write_text(html.render(sample_run.run([], control=control)))
+    page = open_page(file)
+    assert "The control failed, no verdict of this run can be relied on" in page.locator(".headline").inner_text()
+    assert page.locator(".top.bad").count() == 1
