@@ -51,7 +51,8 @@ class Plan(NamedTuple):
     jobs: int = 1
     with_control: bool = True
     keep_captures: Path | None = None
-    graph: bool = False
+    graph: Path | None = None
+    """Folder for pictures of the back-references."""
     suppressions: Sequence[Path] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
 
@@ -211,39 +212,35 @@ class Runner:
         auto = "auto" in tools
         wants_valgrind = "valgrind" in tools or (auto and job.scenario.native)
         leaking = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
-        if not leaking and not wants_valgrind:
+        if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
-        if not (auto or tools & {"memray", "valgrind"}):
-            return result
-        from leakcheck.diagnosis.diagnose import DiagnosisOptions, GrowthFacts, diagnose
+        from leakcheck.diagnosis.diagnose import diagnose
+        from leakcheck.diagnosis.records import DiagnosisOptions, GrowthFacts
 
         with self._telling:
             self._view.start(job.scenario.id, "diagnosis")
-        facts = GrowthFacts(
-            growth=leaking,
-            iterations=measured.iterations,
-            seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+        diagnosis = diagnose(
+            job,
+            GrowthFacts(
+                meters=leaking,
+                iterations=measured.iterations,
+                seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+            ),
+            DiagnosisOptions(
+                tools=_diagnosis_tools(tools, bool(leaking)),
+                valgrind=wants_valgrind,
+                keep_captures=self._plan.keep_captures,
+                suppressions=tuple(self._plan.suppressions),
+                graph=self._plan.graph,
+            ),
+            self._start,
         )
-        options = DiagnosisOptions(
-            memray=auto or "memray" in tools,
-            valgrind=auto or "valgrind" in tools,
-            want_valgrind=wants_valgrind,
-            keep_captures=self._plan.keep_captures,
-            suppressions=list(self._plan.suppressions),
-            graph=self._plan.graph,
-        )
-        try:
-            diagnosis = diagnose(job, facts, options, self._start)
-        except WorkerFailed as failure:
-            failed_run = ToolRun(name="diagnosis", status="error", reason=str(failure))
-            return msgspec.structs.replace(result, tools=[*result.tools, failed_run])
         verdict, ok, reason = result.verdict, result.ok, result.reason
-        if diagnosis.findings and not leaking and any(finding.source == "valgrind" for finding in diagnosis.findings):
-            # What valgrind alone sees: blocks lost for good whose number grows with the iterations.
-            verdict, reason = "leak", diagnosis.findings[0].title
-            ok = verdicts.as_expected(verdict, job.scenario.expect)
-        elif diagnosis.findings:
+        if diagnosis.findings:
             reason = diagnosis.findings[0].title
+            if not leaking:
+                # What valgrind alone sees: blocks lost for good whose number grows with the iterations.
+                verdict, ok = "leak", verdicts.as_expected("leak", job.scenario.expect)
         return msgspec.structs.replace(
             result,
             verdict=verdict,
@@ -251,6 +248,7 @@ class Runner:
             reason=reason,
             findings=diagnosis.findings,
             explained=diagnosis.explained,
+            advice=[*result.advice, *diagnosis.notes],
             tools=[*result.tools, *diagnosis.tools],
         )
 
@@ -268,9 +266,17 @@ class Runner:
         return watch
 
 
+def _diagnosis_tools(tools: frozenset[str], leaking: bool) -> frozenset[Any]:
+    """The object graph and memray explain growth; valgrind is for what they cannot see, or where it was asked for."""
+    chosen = {"valgrind"} if tools & {"auto", "valgrind"} else set()
+    if leaking and tools & {"auto", "memray"}:
+        chosen |= {"graph", "memray"}
+    return frozenset(chosen)
+
+
 def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
     """The command line that reproduces one scenario's result."""
-    words = ["elkyn-leakcheck", "run", info.id]
+    words = [*(info.command or ["elkyn-leakcheck", "run", info.id])]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

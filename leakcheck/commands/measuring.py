@@ -29,7 +29,7 @@ def run_and_report(
         jobs=options["jobs"],
         with_control=not options["no_control"],
         keep_captures=directory / "captures" if options["keep_captures"] else None,
-        graph=options["graph"],
+        graph=directory / "graphs" if options["graph"] else None,
         suppressions=options["suppressions"],
         options=shared.changed(options),
     )
