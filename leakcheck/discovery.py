@@ -43,6 +43,8 @@ class _Target(NamedTuple):
     """How ids begin: a path as short as it stays clear, or the same `module:function`."""
     wanted: str | None
     """The part after `::`, where one scenario or function was named."""
+    in_folder: bool = False
+    """Whether the file was found in a folder: then only its marked scenarios count, and no `main`."""
 
 
 def collect(arguments: Sequence[str], template: Job, start: Callable[[Job], Worker] = Worker) -> Collected:
@@ -88,7 +90,7 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
         if separator:
             raise UsageError(f"{argument}: {path_part} is a folder; name the file before '::'")
         root = path.resolve()
-        return [_Target(str(file), _label(file, root.parent, cwd), None) for file in sorted(_python_files(root))]
+        return [_Target(str(file), _label(file, root.parent, cwd), None, in_folder=True) for file in sorted(_python_files(root))]
     if path.is_file():
         if path.suffix != ".py":
             raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
@@ -129,6 +131,8 @@ def _list(target: _Target, template: Job, start: Callable[[Job], Worker]) -> lis
     is_file = target.load.endswith(".py")
     found = []
     for each in listed:
+        if target.in_folder and not each["marked"]:
+            continue
         identifier = f"{target.label}::{each['name']}" if is_file else target.label
         found.append(msgspec.convert({**each, "id": identifier, "target": target.load}, ScenarioInfo))
     if target.wanted is None:

@@ -45,6 +45,8 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_growth: int | None = None
     tools: list[str] | None = None
     native: bool = False
+    command: list[str] = []
+    """The words of the command that runs it again; empty for `elkyn-leakcheck run <id>`."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

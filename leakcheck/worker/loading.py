@@ -1,4 +1,4 @@
-"""Import what the user named, a scenario file or `module:function`, and list the scenarios in it."""
+"""Import what the user named, a scenario file, a script or `module:function`, and list the scenarios in it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ from types import ModuleType
 from typing import Any
 
 from leakcheck.scenario import MARK, Options, Scenario, expand
+from leakcheck.worker.step import CO_COROUTINE, flags
 
 
 class TargetError(Exception):
     """The target could be imported, but what was asked for is not in it."""
 
 
+class ScriptFailedError(Exception):
+    """A script's `main` ended the interpreter with a code that says failure."""
+
+
 def load(target: str) -> list[Scenario]:
     """The scenarios of `path/to/file.py` or `package.module:function`, in the order of definition.
 
-    A file's own folder comes first on `sys.path`, as if it were run as a script. Whatever the import raises, passes.
+    A file's own folder comes first on `sys.path`, as if it were run as a script. A file without a scenario is a script:
+    its `main` is the step. `kind://rest` is loaded by `leakcheck.worker.<kind>`. Whatever the import raises, passes.
     """
+    kind, separator, rest = target.partition("://")
+    if separator:
+        found_there: list[Scenario] = importlib.import_module(f"leakcheck.worker.{kind}").load(rest)
+        return found_there
     if target.endswith(".py"):
-        return scenarios_in(_import_file(target))
+        module = _import_file(target)
+        return scenarios_in(module) or _script(module)
     module_name, _, qualified_name = target.partition(":")
     sys.path.insert(0, os.getcwd())
     found: Any = importlib.import_module(module_name)
@@ -43,6 +54,26 @@ def scenarios_in(module: ModuleType) -> list[Scenario]:
         if isinstance(options, Options) and getattr(value, "__module__", None) == module.__name__:
             found += expand(name, value, options)
     return found
+
+
+def _script(module: ModuleType) -> list[Scenario]:
+    """The `main` of a script, if it has one of its own. That it ends with `sys.exit(0)` is no fault."""
+    main = getattr(module, "main", None)
+    if getattr(main, "__module__", None) != module.__name__ or not callable(main):
+        return []
+    sys.argv[0] = module.__file__ or ""
+    if flags(main) & CO_COROUTINE:
+        return [Scenario("main", main, {}, Options())]
+
+    def run_main() -> None:
+        try:
+            main()
+        except SystemExit as done:
+            if done.code not in (None, 0):
+                raise ScriptFailedError(f"main() ended with exit code {done.code}") from done
+
+    run_main.__doc__, run_main.__wrapped__ = main.__doc__, main  # type: ignore[attr-defined]
+    return [Scenario("main", run_main, {}, Options())]
 
 
 def _import_file(path: str) -> ModuleType:

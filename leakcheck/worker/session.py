@@ -13,7 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any
 
-from leakcheck.scenario import Context, Scenario
+from leakcheck.scenario import MARK, Context, Scenario
 from leakcheck.worker.channel import Channel
 from leakcheck.worker.loading import load
 from leakcheck.worker.reading import Readings
@@ -137,11 +137,13 @@ def describe_error(error: BaseException, during: str) -> dict[str, Any]:
 
 def _describe(scenario: Scenario) -> dict[str, Any]:
     options = scenario.options
+    function = getattr(scenario.function, "__wrapped__", scenario.function)
     return {
         "name": scenario.name,
         "doc": scenario.doc,
         "line": scenario.line,
-        "file": getattr(getattr(scenario.function, "__code__", None), "co_filename", ""),
+        "file": getattr(getattr(function, "__code__", None), "co_filename", ""),
+        "marked": hasattr(function, MARK),
         "tags": sorted(options.tags),
         "expect": options.expect,
         "budget": dict(options.budget),

@@ -15,7 +15,7 @@ from typing import Any
 
 from leakcheck.scenario import Context, Scenario
 
-_CO_COROUTINE = 0x80
+CO_COROUTINE = 0x80
 _CO_GENERATOR = 0x20
 _CO_ASYNC_GENERATOR = 0x200
 
@@ -42,7 +42,7 @@ def flags(function: Callable[..., Any]) -> int:
 
 def is_async(scenario: Scenario) -> bool:
     """Whether the scenario needs an event loop from the start."""
-    return bool(flags(scenario.function) & (_CO_COROUTINE | _CO_ASYNC_GENERATOR))
+    return bool(flags(scenario.function) & (CO_COROUTINE | _CO_ASYNC_GENERATOR))
 
 
 def run_plain(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -86,7 +86,7 @@ class Driver:
             step = function
         if not callable(step):
             raise TypeError(f"{self.scenario.name} must yield its step, a function; it yielded {type(step).__name__}")
-        self._async_step = bool(flags(step) & _CO_COROUTINE) or bool(kind & _CO_COROUTINE)
+        self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
         if self._async_step and not self.in_loop:
             raise TypeError(
                 f"{self.scenario.name} yields an async step: make the scenario itself `async def`, so that set-up "
@@ -136,7 +136,7 @@ class Driver:
 
 
 def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:
-    if flags(function) & _CO_COROUTINE:
+    if flags(function) & CO_COROUTINE:
 
         async def async_step() -> None:
             await function(**arguments)
