@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leakcheck import cli, results
+from leakcheck import cli, history, results
 from leakcheck.commands import options as shared
 from leakcheck.discovery import Broken
 from leakcheck.errors import UsageError
@@ -39,7 +39,8 @@ def run_and_report(
     with view:
         view.plan([f"{len(scenarios)} scenarios"])
         run = Runner(plan, view).run()
-    results.write_run(run, directory)
+    base = Path("reports") if options["report"] is None else directory
+    results.write_run(run, directory, history=base / history.FILE_NAME)
     if options["report"] is None:
         results.point_latest(Path("reports"), directory)
     view.summary(run, directory)

@@ -54,7 +54,7 @@ def chart(meter: Meter) -> Markup:
     parts = _grid(scale, first.value, meter.unit)
     parts.append(f'<path class="series" d="{_line(samples, scale)}"/>')
     parts.extend(_fitted(meter, scale))
-    parts.extend(f'<circle r="2.6" cx="{scale.x(s.iterations)}" cy="{scale.y(s.value)}"/>' for s in samples)
+    parts.append(f'<path class="dots" d="{_dots(samples, scale)}"/>')
     parts.append(f'<path class="cursor" d="M-9 {_TOP}V{_HEIGHT - _BOTTOM}"/>')
     return Markup(  # noqa: S704 - numbers made here, and names through escape()
         f'<svg class="chart v-{meter.verdict}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" tabindex="0" '
@@ -70,7 +70,7 @@ def mini(meter: Meter) -> Markup:
         return Markup()
     scale = _scale(meter, samples, 2, _MINI_WIDTH - 4, 3, _MINI_HEIGHT - 6)
     return Markup(  # noqa: S704 - numbers made here, and the unit through escape()
-        f'<svg class="mini v-{meter.verdict}" viewBox="0 0 {_MINI_WIDTH} {_MINI_HEIGHT}" aria-hidden="true" '
+        f'<svg class="mini v-{meter.verdict}" viewBox="0 0 {_MINI_WIDTH} {_MINI_HEIGHT}" '
         f'{_readings(meter, _without_flats(samples))}><path d="{_line(samples, scale)}"/></svg>'
     )
 
@@ -112,6 +112,12 @@ def _least_span(meter: Meter, samples: Sequence[Sample]) -> float:
 def _line(samples: Sequence[Sample], scale: _Scale) -> str:
     points = [(scale.x(s.iterations), scale.y(s.value)) for s in _without_flats(samples)]
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _dots(samples: Sequence[Sample], scale: _Scale) -> str:
+    """A dot for each reading, as strokes of no length with round ends; those that would cover each other once."""
+    places = dict.fromkeys((round(scale.x(s.iterations)), round(scale.y(s.value))) for s in samples)
+    return "".join(f"M{x} {y}h0" for x, y in places)
 
 
 def _without_flats(samples: Sequence[Sample]) -> list[Sample]:

@@ -313,9 +313,10 @@ def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int =
 
 def print_finding(finding: Finding, scenario: ScenarioResult, console: Console) -> None:
     """A finding: the sentence with `file:line`, the source around it, the stack, the path that keeps it."""
-    where = sentences.location(place(finding))
+    at = place(finding)
+    where = sentences.location(at)
     head = Text("  ")
-    if where and where not in finding.title:
+    if where and f"{Path(at.file).name if at else ''}:{at.line if at else 0}" not in finding.title:
         head.append(f"{line(where)}: ", style="bold")
     head.append(line(finding.title))
     console.print(head, soft_wrap=True)

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from leakcheck.history import Entry
-from leakcheck.model import VERDICTS, Finding, Meter, RunResult, ScenarioResult
+from leakcheck.model import VERDICTS, Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.problems import place
 from leakcheck.report import chart, flame, numbers, sentences, text, trend
 
@@ -81,16 +81,12 @@ def _charted(scenario: ScenarioResult) -> list[Meter]:
     ][:12]
 
 
-def _stack_text(finding: Finding) -> str:
-    """The finding as text for the clipboard."""
-    rows = [finding.title]
-    for frame in finding.stack[:FRAMES]:
-        rows.append(f"  {text.line(f'{sentences.location(frame)} in {frame.function}')}")
-        if frame.source:
-            rows.append(f"    {text.line(frame.source)}")
-    if finding.path:
-        rows.append("  held by " + "".join(node.name for node in finding.path))
-    return text.block("\n".join(rows))
+def _context(frame: Frame, around: int) -> list[tuple[int, str]]:
+    """The source lines around a frame's line, numbered; the line alone where no others are at hand."""
+    if not frame.context:
+        return [(frame.line, frame.source)] if frame.source else []
+    numbered = enumerate(frame.context, start=frame.context_start)
+    return [(number, row) for number, row in numbered if abs(number - frame.line) <= around]
 
 
 def _split_id(identifier: str) -> tuple[str, str]:
@@ -129,13 +125,16 @@ def _template() -> jinja2.Template:
         "location": sentences.location,
         "mini": chart.mini,
         "place": place,
+        "noticed": numbers.noticed,
         "quantity": numbers.quantity,
         "rate": numbers.rate,
         "rates": sentences.rates,
+        "relative": sentences.relative,
         "seconds": numbers.seconds,
+        "sensitivity": sentences.sensitivity,
         "share": sentences.share,
         "split_id": _split_id,
-        "stack_text": _stack_text,
+        "context": _context,
         "trend_bars": trend.bars,
         "trend_changes": trend.changes,
         "trend_sentence": trend.sentence,

@@ -20,6 +20,13 @@ def rate(value: float, unit: str) -> str:
     return f"{sign}{quantity(value, unit)}/iteration"
 
 
+def noticed(value: float, unit: str) -> str:
+    """The smallest growth that is noticed: `40 B`, or for things `1 in 3,277`: one in so many iterations."""
+    if unit == "B" or value >= 1 or value <= 0 or not math.isfinite(value):
+        return quantity(value, unit)
+    return f"1 in {1 / value:,.0f}"
+
+
 def plain(value: float) -> str:
     """A number in three significant digits, whole ones without a fraction."""
     if not math.isfinite(value):

@@ -118,8 +118,10 @@ def decisive_meter(scenario: ScenarioResult) -> Meter | None:
 def sensitivity(scenario: ScenarioResult) -> str:
     """The smallest growth that would have been noticed, in words; empty where unknown."""
     units = {meter.name: meter.unit for meter in scenario.meters}
+    main = [name for name in ("heap.bytes", "py.blocks", "py.objects", "fds", "threads") if name in scenario.detectable]
+    others = [name for name in scenario.detectable if name not in main]
     parts = [
-        f"{line(name, 60)} {numbers.quantity(value, units.get(name, ''))}"
-        for name, value in list(scenario.detectable.items())[:12]
+        f"{line(name, 60)} {numbers.noticed(scenario.detectable[name], units.get(name, ''))}"
+        for name in [*main, *others][:5]
     ]
     return f"would have noticed, per iteration: {', '.join(parts)}" if parts else ""

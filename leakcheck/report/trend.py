@@ -25,8 +25,15 @@ class Dot:
 
 
 def runs(run: RunResult, past: Sequence[Entry]) -> list[Entry]:
-    """The runs to draw, oldest first; `run` is the last, and only once."""
-    return [one for one in past if one.started != run.started] + [entry(run)]
+    """The runs to draw, oldest first; `run` is the last, and only once. Runs of other scenarios are left out."""
+    now = entry(run)
+    return [one for one in past if one.started != now.started and _comparable(one, now)] + [now]
+
+
+def _comparable(one: Entry, other: Entry) -> bool:
+    """Whether two runs measured mostly the same: a part of the suite says nothing about the trend of the whole."""
+    both = one.scenarios.keys() & other.scenarios.keys()
+    return 2 * len(both) >= len(one.scenarios.keys() | other.scenarios.keys())
 
 
 def bars(entries: Sequence[Entry]) -> Markup:

@@ -83,6 +83,18 @@
   });
 
   // Copying
+  function findingText(finding) {
+    const rows = [$("h4", finding).lastChild.textContent.trim()];
+    for (const frame of all(".stack > li", finding)) {
+      rows.push(`  ${$(".where", frame)?.textContent.trim() ?? frame.textContent.trim()}`);
+      const hot = $(".hot", frame)?.lastChild.textContent.trim();
+      if (hot) rows.push(`    ${hot}`);
+    }
+    const path = all(".path code", finding).map((one) => one.textContent).join("");
+    if (path) rows.push(`  held by ${path}`);
+    rows.push(`  ${$(".hash", finding).textContent}`);
+    return rows.join("\n");
+  }
   async function copy(text) {
     try { await navigator.clipboard.writeText(text); return true; } catch { /* some browsers refuse this to files */ }
     const box = document.createElement("textarea");
@@ -96,7 +108,7 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.(".copy");
     if (!button) return;
-    const done = await copy(button.dataset.copy);
+    const done = await copy(button.dataset.from === "command" ? button.previousElementSibling.textContent : findingText(button.closest(".finding")));
     button.textContent = done ? "copied" : "select it by hand";
     button.focus();
     setTimeout(() => { button.textContent = "copy"; }, 1600);
