@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 from leakcheck.scenario import Context, scenario
 
 if TYPE_CHECKING:
+    from leakcheck.checking import LeakFoundError, Result, check
     from leakcheck.errors import LeakcheckError
 
-__all__ = ["Context", "LeakcheckError", "scenario"]
+__all__ = ["Context", "LeakFoundError", "LeakcheckError", "Result", "check", "scenario"]
 
-_LAZY = {"LeakcheckError": "leakcheck.errors"}
+_LAZY = {
+    "LeakFoundError": "leakcheck.checking",
+    "LeakcheckError": "leakcheck.errors",
+    "Result": "leakcheck.checking",
+    "check": "leakcheck.checking",
+}
 
 
 def __getattr__(name: str) -> Any:

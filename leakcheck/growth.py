@@ -134,7 +134,7 @@ class _Run:
         """Run as many rounds as double the number of iterations."""
         start = self.progress.iterations
         reading_seconds = (self.progress.seconds - self._step_seconds) / max(self._rounds, 1)
-        cuts = min(rounds_per_doubling(self.progress, self._suspicious, reading_seconds), max(start, 1))
+        cuts = min(rounds_per_doubling(self.progress, self._budget, self._suspicious, reading_seconds), max(start, 1))
         for position in range(cuts):
             self.round(next_round(start, position, self.progress, self._budget, cuts))
             self.ended_by = exhausted(self.progress, self._budget)

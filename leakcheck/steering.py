@@ -99,7 +99,7 @@ def next_round(iterations: int, position: int, progress: Progress, budget: Budge
     `iterations` were done when the present doubling began, and `position` of its `cuts` rounds have been run since.
     The round is cut short where the rates so far say that it would pass a ceiling or the time budget.
     """
-    target = 2 * max(iterations, 1)
+    target = 2 * iterations if iterations else 1
     if position < cuts - 1:
         share = (position + 1 + 0.5 * ((iterations * _GOLDEN + position * _GOLDEN) % 1 - 0.5)) / cuts
         target = iterations + round((target - iterations) * share)
@@ -107,10 +107,11 @@ def next_round(iterations: int, position: int, progress: Progress, budget: Budge
     return max(1, min(count, *_allowances(progress, budget)))
 
 
-def rounds_per_doubling(progress: Progress, suspicious: bool, reading_seconds: float) -> int:
+def rounds_per_doubling(progress: Progress, budget: Budget, suspicious: bool, reading_seconds: float) -> int:
     """Into how many rounds the next doubling is cut: enough to see its shape, and readings not dearer than the step."""
     if progress.iterations < 16:
-        return 4 if _per_iteration(progress) > reading_seconds else 1
+        dear = _per_iteration(progress) > reading_seconds or min(_allowances(progress, budget)) < 32
+        return 16 if dear else 1  # each single call of a step that is slow, or grows so fast that there will be few
     affordable = progress.step_seconds / max(reading_seconds, 1e-6)
     wanted = 8 if suspicious and progress.iterations >= 1024 else 4
     return max(4 if suspicious else 2, min(wanted, int(affordable)))

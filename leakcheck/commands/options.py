@@ -32,8 +32,8 @@ _MEASURING = [
     ),
     click.option("--max-iterations", type=click.IntRange(1), metavar="N", help="Never run a step more often."),
     click.option(
-        "--max-growth", default="512MiB", show_default=True, metavar="BYTES",
-        help="Stop a scenario that has grown by so much (1GiB, 64MiB, 1000000).",
+        "--max-growth", default="1GiB", show_default=True, metavar="BYTES",
+        help="Stop a scenario that has grown by so much (2GiB, 64MiB, 1000000).",
     ),
     click.option(
         "--gc", type=click.Choice(["collect", "auto", "off", "freeze"]), default="collect", show_default=True,
@@ -106,7 +106,7 @@ _REPRODUCED = {
     "tools": "auto",
     "time_budget": 10.0,
     "max_iterations": None,
-    "max_growth": "512MiB",
+    "max_growth": "1GiB",
     "gc": "collect",
     "allocator": "malloc",
     "python": None,

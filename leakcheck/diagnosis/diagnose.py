@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from leakcheck.diagnosis.faults import assemble
+from leakcheck.diagnosis.faults import Fault, assemble, with_ledger
 from leakcheck.diagnosis.findings import finding_of
 from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.diagnosis.resources import custom_of, faults_of, kinds_of
 from leakcheck.diagnosis.survivors import Site, read_sites
 from leakcheck.execution.job import Job
 from leakcheck.execution.local import Worker, WorkerFailed
@@ -26,7 +27,13 @@ _EVENTS = 12
 _SMALLEST = 64
 """Bytes of the smallest thing that is likely to be leaked: what tells how rare a small growth is."""
 _MEMORY = 256 << 20
-_WATCHED = 19
+_TRACED = 101
+"""Iterations under tracemalloc, unless the growth is rarer than one in ten."""
+_WATCH_S = 2.0
+_TRACE_SLOWDOWN = 60
+_WATCHED = 20
+_RESIDUAL = 0.2
+"""Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 
 
 def diagnose(
@@ -39,16 +46,38 @@ def diagnose(
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
             graph_run = pool.submit(_graph, plan)
             memray_run = pool.submit(_memray, plan, captures)
+            resources_run = pool.submit(_resources, plan, kinds_of(growth.meters) + custom_of(growth.meters))
             graph, graph_tool = graph_run.result()
             sites, memray_tool = memray_run.result()
+            found, resources_tool = resources_run.result()
+        heap = growth.meters.get("heap.bytes", 0.0)
+        faults = assemble(graph, sites, faults_of(found, growth.meters), heap)
+        unexplained = heap - _heap_bytes(faults)
+        if heap > 0 and unexplained > _RESIDUAL * heap:
+            ledger, _ = _resources(plan, ["heap.bytes"])
+            faults = with_ledger(faults, ledger.get("heap.bytes", {}).get("stacks", []), unexplained)
     finally:
         shutil.rmtree(captures, ignore_errors=True)
-    heap = growth.meters.get("heap.bytes", growth.meters.get("py.blocks", 0.0))
-    faults = assemble(graph, sites, heap)
     means = "graph, survivors" if graph and sites is not None else "graph" if graph else "survivors"
-    findings = [finding_of(fault, heap, means) for fault in faults]
-    explained = min(1.0, sum(fault.bytes for fault in faults) / heap) if heap > 0 else None
-    return Diagnosis(findings=findings, tools=[graph_tool, memray_tool], explained=explained)
+    findings = [finding_of(fault, heap, "resources" if fault.kind == "resource" else means) for fault in faults]
+    return Diagnosis(
+        findings=findings, tools=[graph_tool, memray_tool, resources_tool], explained=_explained(growth, faults)
+    )
+
+
+def _heap_bytes(faults: list[Fault]) -> float:
+    return sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
+
+
+def _explained(growth: GrowthFacts, faults: list[Fault]) -> float | None:
+    heap = growth.meters.get("heap.bytes", 0.0)
+    if heap > 0:
+        return round(min(1.0, _heap_bytes(faults) / heap), 4)
+    for meter in growth.meters:
+        shares = [fault.share or 0.0 for fault in faults if fault.meter == meter]
+        if shares:
+            return round(min(1.0, sum(shares)), 4)
+    return None
 
 
 class Plan:
@@ -62,7 +91,19 @@ class Plan:
         self.options = options
         self.start_worker = start_worker
         self.count = stretch(growth)
+        heap = growth.meters.get("heap.bytes", 0.0)
+        self.traced = min(self.count, next_prime(max(_TRACED, int(_EVENTS * _SMALLEST / heap) if heap > 0 else 0)))
+        self.watched = max(3, min(self.count, int(_WATCH_S / _TRACE_SLOWDOWN / max(growth.seconds_per_iteration, 1e-6))))
+        self.seconds = max(growth.seconds_per_iteration, 1e-6)
         self.warm = min(max(growth.warmup, 11), max(11, int(1.0 / max(growth.seconds_per_iteration, 1e-6))))
+
+
+    def watched_for(self, kind: str) -> int:
+        """Iterations under a trace function that should show several additions of a kind."""
+        rate = self.growth.meters.get(kind, 1.0)
+        things = rate / 4096 if kind == "mapped.bytes" else rate / _SMALLEST if kind.endswith(".bytes") else rate
+        wanted = max(_WATCHED, _WATCHED / things if 0 < things < 1 else 0.0)
+        return max(3, min(int(wanted), int(_WATCH_S / _TRACE_SLOWDOWN / self.seconds * 4), 2000))
 
 
 def stretch(growth: GrowthFacts) -> int:
@@ -95,7 +136,7 @@ def _graph(plan: Plan) -> tuple[dict[str, Any] | None, ToolRun]:
             worker.open(plan.options.time_s)
             answer = worker.probe(
                 "leakcheck.probes.container",
-                {"warm": plan.warm, "count": plan.count, "watch": min(plan.count, _WATCHED)},
+                {"warm": plan.warm, "count": plan.count, "traced": plan.traced, "watch": plan.watched},
                 plan.options.time_s,
             )
     except WorkerFailed as failed:
@@ -136,6 +177,22 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
     except OSError as error:
         return None, ToolRun(name="memray", status="error", reason=f"its capture cannot be read: {error}")
     return sites, ToolRun(name="memray", status="ok", duration_s=round(time.monotonic() - began, 3))
+
+
+def _resources(plan: Plan, kinds: list[str]) -> tuple[dict[str, Any], ToolRun]:
+    if not kinds or "graph" not in plan.options.tools:
+        return {}, ToolRun(name="resources", status="not needed")
+    began = time.monotonic()
+    counts = {kind: plan.watched_for(kind) for kind in kinds}
+    try:
+        with plan.start_worker(plan.job) as worker:
+            worker.open(plan.options.time_s)
+            answer = worker.probe(
+                "leakcheck.probes.resources", {"warm": plan.warm, "kinds": counts}, plan.options.time_s
+            )
+    except WorkerFailed as failed:
+        return {}, _failed("resources", failed, began)
+    return answer["kinds"], ToolRun(name="resources", status="ok", duration_s=round(time.monotonic() - began, 3))
 
 
 def _failed(name: str, failed: WorkerFailed, began: float) -> ToolRun:

@@ -6,10 +6,11 @@ object accounts for is a fault of its own, one for each line that calls into it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from leakcheck.diagnosis.sources import qualified_name
 from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
 from leakcheck.probes import places
 
@@ -20,7 +21,7 @@ Place = tuple[str, int, str]
 class Fault:
     """One cause while it is being put together."""
 
-    kind: Literal["container", "pinned", "allocation"]
+    kind: Literal["container", "pinned", "allocation", "resource"]
     count: float
     bytes: float
     type: str = ""
@@ -33,12 +34,21 @@ class Fault:
     sites: list[Site] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
     types: dict[str, float] = field(default_factory=dict)
+    heads: list[tuple[Trace, float, float]] = field(default_factory=list)
+    """Where the elements themselves are born, as opposed to what they lead to."""
     weak: bool = False
+    untracked: bool = False
+    """Known from the heap's ledger alone: an allocator that no tracker sees."""
+    meter: str = "heap.bytes"
+    share: float | None = None
+    """The part of `meter`'s growth; worked out from the bytes where it is None."""
     lines: set[tuple[str, int]] = field(default_factory=set)
     """Lines outside the standard library on whose behalf it happens."""
 
 
-def assemble(graph: dict[str, Any] | None, sites: Sequence[Site] | None, heap_growth: float) -> list[Fault]:
+def assemble(
+    graph: dict[str, Any] | None, sites: Sequence[Site] | None, resources: Sequence[Fault], heap_growth: float
+) -> list[Fault]:
     """All faults, those that explain most bytes first. `sites` are memray's; without it the graph's own stand in."""
     faults = _containers(graph["containers"]) if graph else []
     faults += [_pinned(each) for each in graph["pinned"]] if graph else []
@@ -49,26 +59,82 @@ def assemble(graph: dict[str, Any] | None, sites: Sequence[Site] | None, heap_gr
         ]
     for fault in faults:
         fault.lines = _lines(fault)
-    rest = [site for site in sites if not _given_to_owner(site, faults)]
+    rest = _without_owned(sites, faults)
+    _weigh(faults, heap_growth)
     explained = sum(fault.bytes for fault in faults)
-    loose = _allocations(rest)
-    for fault in loose:
+    for fault in _allocations(rest):
         relative = next((each for each in faults if each.lines & fault.lines), None)
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
             relative.sites += fault.sites
-            if explained + fault.bytes <= 1.05 * heap_growth:
-                relative.bytes += fault.bytes
-                explained += fault.bytes
-            continue
-        if faults and fault.bytes < 0.02 * max(heap_growth, explained):
-            continue
-        faults.append(fault)
-    strong = [fault for fault in faults if not fault.weak]
-    return sorted(strong or faults, key=_order)
+            more = max(0.0, min(fault.bytes, heap_growth - explained))
+            relative.bytes += more
+            explained += more
+        elif not faults or fault.bytes >= 0.02 * max(heap_growth, explained):
+            faults.append(fault)
+            explained += fault.bytes
+    strong = [fault for fault in faults if not fault.weak] or faults
+    return sorted(_with_resources(strong, resources), key=_order)
 
 
-def _order(fault: Fault) -> tuple[float, int]:
-    return (-fault.bytes, {"container": 0, "pinned": 1, "allocation": 2}[fault.kind])
+def _weigh(faults: list[Fault], heap_growth: float) -> None:
+    """Sites count every block, objects only themselves: the larger of both, as far as the heap has grown so much."""
+    spare = heap_growth - sum(fault.bytes for fault in faults)
+    for fault in faults:
+        by_sites = sum(site.bytes for site in fault.sites)
+        more = max(0.0, min(by_sites - fault.bytes, spare))
+        fault.bytes += more
+        spare -= more
+
+
+def _with_resources(faults: list[Fault], resources: Sequence[Fault]) -> list[Fault]:
+    """A resource explains the memory of the same line: one fault, with the path that holds it."""
+    rest = list(faults)
+    for resource in resources:
+        for fault in list(rest):
+            if not fault.lines & resource.lines or not _goes_with(fault, resource):
+                continue
+            rest.remove(fault)
+            resource.bytes += fault.bytes
+            resource.path = resource.path or fault.path
+            resource.births = resource.births or fault.births
+            resource.sites += fault.sites
+            resource.also += fault.also
+    return [*resources, *rest]
+
+
+def _goes_with(fault: Fault, resource: Fault) -> bool:
+    """Whether the memory comes as often as the resource does."""
+    if fault.kind == "allocation" or resource.meter == "mapped.bytes":
+        return True
+    return resource.count > 0 and 0.5 <= fault.count / resource.count <= 4
+
+
+def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: float) -> list[Fault]:
+    """Add the lines after which the heap's own ledger had grown: for allocators that no tracker sees."""
+    faults = list(faults)
+    for each in stacks:
+        if each["count"] < 0.15 * unexplained or not each["stack"]:
+            continue
+        stack = tuple((file, line, function) for file, line, function in each["stack"])
+        fault = Fault(kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])])
+        fault.lines = {(file, line) for file, line, _ in stack if not places.standard(file)}
+        fault.untracked = True
+        relative = next((known for known in faults if known.lines & fault.lines), None)
+        if relative is None:
+            faults.append(fault)
+        elif relative.meter != "mapped.bytes":
+            more = min(max(0.0, each["count"] - relative.bytes), unexplained)
+            relative.bytes += more
+            unexplained -= more
+    return sorted(faults, key=_order)
+
+
+def _order(fault: Fault) -> tuple[bool, float, int]:
+    return (
+        fault.kind != "resource",
+        -fault.bytes,
+        {"resource": 0, "container": 0, "pinned": 1, "allocation": 2}[fault.kind],
+    )
 
 
 def _containers(found: list[dict[str, Any]]) -> list[Fault]:
@@ -83,9 +149,13 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
             shape=each["shape"],
             adders=[(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in each["adders"]],
             births=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["sites"]],
+            heads=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["heads"]],
             examples=each["examples"],
             types=each["types"],
         )
+        fault.type = _telling_type(fault)
+        if graph_is_blind(each, fault):
+            fault.adders = []
         fault.weak = fault.type.rpartition(".")[2] in ("ReferenceType", "KeyedRef", "weakref", "WeakMethod")
         owner = next((one for one in faults if not one.weak and _holds_the_same(each, one)), None)
         if owner is not None:
@@ -107,9 +177,36 @@ def _pinned(each: dict[str, Any]) -> Fault:
         bytes=each["bytes"],
         type=each["type"],
         births=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["sites"]],
+        heads=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["heads"]],
         examples=each["examples"],
         types=each["types"],
     )
+
+
+_WRAPPERS = {"tuple", "list", "dict", "set", "cell", "int", "str", "bytes", "float", ""}
+
+
+def _telling_type(fault: Fault) -> str:
+    """The element's type; of what a plain tuple or the like leads to, the first type that is somebody's own."""
+    if fault.type not in _WRAPPERS:
+        return fault.type
+    for name, rate in fault.types.items():
+        if "." in name and rate >= 0.5 * fault.count:
+            return name
+    return fault.type
+
+
+def graph_is_blind(container: dict[str, Any], fault: Fault) -> bool:
+    """Whether the lines that were watched cannot be those that add: another thread did it, which Python 3.11 cannot
+    watch, and the elements are born on a stack of which the watched one knows nothing.
+    """
+    if not container["other_threads"] or not fault.adders or not fault.heads:
+        return False
+    watched = {(file, qualified_name(file, line)) for file, line, _ in fault.adders[0][0] if not places.standard(file)}
+    born = {
+        (file, qualified_name(file, line)) for trace, _, _ in fault.heads for file, line in trace if not places.standard(file)
+    }
+    return bool(born) and not watched & born
 
 
 def _lines(fault: Fault) -> set[tuple[str, int]]:
@@ -122,12 +219,39 @@ def _lines(fault: Fault) -> set[tuple[str, int]]:
     return lines
 
 
-def _given_to_owner(site: Site, faults: list[Fault]) -> bool:
-    for fault in faults:
-        if any(trace == site.trace for trace, _, _ in fault.births):
-            fault.sites.append(site)
-            return True
-    return False
+def _without_owned(sites: Sequence[Site], faults: list[Fault]) -> list[Site]:
+    """Give each site to the fault whose objects are born there; returns those that are nobody's.
+
+    A stack that was cut short goes by its inner part, one without any Python line by its native frames.
+    """
+    rest = list(sites)
+    for fits in (_same, _cut_short):
+        rest = [site for site in rest if not _give(site, faults, lambda fault, site: _born(fault, site, fits))]  # noqa: B023
+    return [site for site in rest if site.trace or not _give(site, faults, _native_alike)]
+
+
+def _give(site: Site, faults: list[Fault], fits: Callable[[Fault, Site], bool]) -> bool:
+    owner = next((fault for fault in faults if fits(fault, site)), None)
+    if owner is not None:
+        owner.sites.append(site)
+    return owner is not None
+
+
+def _born(fault: Fault, site: Site, fits: Callable[[Trace, Trace], bool]) -> bool:
+    return any(fits(trace, site.trace) for trace, _, _ in fault.births)
+
+
+def _native_alike(fault: Fault, site: Site) -> bool:
+    return any(site.native == other.native for other in fault.sites)
+
+
+def _same(birth: Trace, site: Trace) -> bool:
+    return birth == site
+
+
+def _cut_short(birth: Trace, site: Trace) -> bool:
+    shorter = min(len(birth), len(site))
+    return shorter > 0 and birth[:shorter] == site[:shorter]
 
 
 def _allocations(sites: Sequence[Site]) -> list[Fault]:

@@ -7,12 +7,19 @@ from collections.abc import Iterable
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.faults import Fault, Place, native_frames
 from leakcheck.diagnosis.sources import native_frame, python_frame
+from leakcheck.diagnosis.resources import WORDS, Words
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.survivors import Trace
-from leakcheck.model import Finding, Frame, PathNode
+from leakcheck.model import Finding, FindingKind, Frame, PathNode
 from leakcheck.probes import places
 
 _MOST_FRAMES = 24
+_KINDS: dict[str, FindingKind] = {
+    "container": "container",
+    "pinned": "allocation",
+    "allocation": "allocation",
+    "resource": "resource",
+}
 
 
 def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
@@ -20,8 +27,13 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     path = judge_path(fault.path) if fault.path else []
     frames = _frames(fault)
     stack = [*_native(fault), *frames]
-    share = min(1.0, fault.bytes / heap_growth) if heap_growth > 0 else None
-    if fault.kind == "container":
+    share = fault.share
+    if share is None and fault.kind != "resource" and heap_growth > 0:
+        share = min(1.0, fault.bytes / heap_growth)
+    if fault.kind == "resource":
+        title = _resource_title(fault, frames, path)
+        mark = fingerprint.of_frames(fault.meter, stack, [] if stack else fault.examples[:1])
+    elif fault.kind == "container":
         title, mark = _container_title(fault, frames, path), fingerprint.of_path(path)
     elif fault.kind == "pinned":
         title = _pinned_title(fault, frames, stack)
@@ -29,11 +41,12 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     else:
         title, mark = _allocation_title(fault, frames, stack), fingerprint.of_frames("allocation", stack)
     return Finding(
-        kind="container" if fault.kind == "container" else "allocation",
+        kind=_KINDS[fault.kind],
         fingerprint=mark,
         title=title,
-        bytes_per_iteration=round(fault.bytes, 2),
-        count_per_iteration=round(fault.count, 4),
+        bytes_per_iteration=round(fault.bytes, 2) or None,
+        count_per_iteration=round(fault.count, 4) or None,
+        meter=fault.meter,
         share=None if share is None else round(share, 4),
         stack=stack[:_MOST_FRAMES],
         path=path,
@@ -86,6 +99,23 @@ def path_text(path: Iterable[PathNode]) -> str:
     return "".join(node.name for node in path)
 
 
+def _resource_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> str:
+    words = WORDS.get(fault.meter, Words(fault.meter, "grown", "never taken back"))
+    what = words.one
+    if fault.meter in ("fds", "children", "disk.files") and fault.examples:
+        what += f" {fault.examples[0]}"
+    elif fault.meter in ("threads", "py.threads", "tasks") and fault.type:
+        what += f" {fault.type}"
+    if fault.count:
+        amount = f"{fault.count:.2f} {what}" if fault.count >= 0.095 else f"{fault.count:.2g} {what}"
+    else:
+        amount = f"{plain_bytes(fault.bytes)} of {what}"
+    amount += f" ({plain_bytes(fault.bytes)})" if fault.count and fault.bytes else ""
+    where = f"{words.came} at {places_named(frames)}" if frames else f"{words.came} by native code or another thread"
+    held = f", held by {path_text(path)}[*]" if path else ""
+    return f"leaks {amount} per iteration: {where}{held}, {words.never}"
+
+
 def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> str:
     named = places_named(frames)
     what = short_type(fault.type) or "reference"
@@ -121,6 +151,11 @@ def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
 
 
 def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
+    if fault.untracked:
+        return (
+            f"leaks {plain_bytes(fault.bytes)} per iteration: after {places_named(frames)} the heap has grown; the "
+            "allocator is one that no tracker sees (malloc called through a pointer, or a statically linked one)"
+        )
     what = "block" if 0.99 < fault.count < 1.01 else "blocks"
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: allocated at {places_named(frames)}{_by(stack)}, "
@@ -138,7 +173,7 @@ def _by(stack: list[Frame]) -> str:
 
 
 def _native(fault: Fault) -> list[Frame]:
-    if fault.kind == "container":
+    if fault.kind in ("container", "resource"):
         return []
     return [native_frame(frame.file, frame.line, frame.function) for frame in native_frames(fault)]
 
@@ -147,9 +182,11 @@ def _frames(fault: Fault) -> list[Frame]:
     """The Python stack: of the line that adds, else of the place where most of it is born."""
     if fault.adders:
         return [python_frame(*place) for place in _trimmed(fault.adders[0][0])]
-    traces: list[tuple[Trace, tuple[str, ...], float]] = [
-        (site.trace, site.functions, site.bytes) for site in fault.sites if site.trace
-    ] or [(trace, (), size) for trace, _, size in fault.births if trace]
+    traces: list[tuple[Trace, tuple[str, ...], float]] = (
+        [(trace, (), size) for trace, _, size in fault.heads if trace]
+        or [(trace, (), size) for trace, _, size in fault.births if trace]
+        or [(site.trace, site.functions, site.bytes) for site in fault.sites if site.trace]
+    )
     if not traces:
         return []
     trace, functions, _ = max(traces, key=lambda each: each[2])

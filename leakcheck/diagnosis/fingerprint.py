@@ -30,7 +30,8 @@ def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = ()) -> 
     python = [frame for frame in frames if not frame.native]
     chosen = [frame for frame in python if frame.user] or python[:3]
     names = [f"{module_name(frame.file)}:{frame.function}" for frame in _distinct(chosen)[:4]]
-    return _digest(kind, [*map(_plain, extra), *map(_plain, native), *names])
+    statement = [" ".join(frame.source.split()) for frame in chosen[:1]]
+    return _digest(kind, [*map(_plain, extra), *map(_plain, native), *names, *statement])
 
 
 def _distinct(frames: list[Frame]) -> list[Frame]:

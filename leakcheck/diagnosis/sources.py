@@ -24,7 +24,7 @@ def python_frame(file: str, line: int, function: str = "") -> Frame:
     return Frame(
         file=file,
         line=max(0, line),
-        function=_qualified_name(file, line) or function or "?",
+        function=qualified_name(file, line) or function or "?",
         source=text.strip(),
         user=places.rank(file) == 0,
         context=context,
@@ -47,7 +47,8 @@ def module_name(file: str) -> str:
     return match or file.rpartition("/")[2]
 
 
-def _qualified_name(file: str, line: int) -> str:
+def qualified_name(file: str, line: int) -> str:
+    """The function or method around a line, `Hub.on`; empty outside of any, and where there is no source."""
     best = ""
     for first, last, name in _functions(file):
         if first <= line <= last:

@@ -21,7 +21,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that the step may run in the growth measurement. Clean scenarios need a fraction of it; the rest is for
     growth that has to be told from a filling cache."""
     max_iterations: int | None = None
-    max_growth: int = 512 * MIB
+    max_growth: int = 1024 * MIB
     """Bytes that a scenario may grow by before it is stopped: enough to see some calls of a leak of 100 MB a call, and
     little enough for any machine that runs tests."""
 

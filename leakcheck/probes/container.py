@@ -11,11 +11,13 @@ import contextlib
 import gc
 import os
 import sys
+import threading
 import time
 import tracemalloc
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from leakcheck.probes import places
@@ -29,11 +31,17 @@ _TRACE_DEPTH = 40
 _MANAGED_DICT = 1 << 4
 _PREFIX = 32
 """Bytes before an instance with a managed dictionary: the collector's header, and two pointers."""
-_MOST_NEW = 1_500
+_MOST_NEW = 800
 """New objects that are looked at one by one; a container's share is extrapolated from them."""
 _MOST_CANDIDATES = 24
 _MOST_ELEMENTS = 100_000
-_MOST_ENTRIES = 100
+_MOST_ENTRIES = 40
+_GOLDEN = 0.6180339887498949
+"""Steps of the golden ratio spread evenly and fall in with no period."""
+_EVENTS = 24
+"""Additions to a container that the traced stretches should see."""
+_WATCHED = 7
+"""Additions that name the line."""
 
 Trace = tuple[tuple[str, int], ...]
 
@@ -61,7 +69,9 @@ def _object_trace() -> Callable[[Any], Trace | None]:
 
 
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: `warm` and `count` iterations, `watch` iterations under the trace function."""
+    """Arguments: `warm` and `count` iterations, `traced` how many of those at least under `tracemalloc`, `watch` how many
+    at most under the trace function.
+    """
     driver, settler = conversation.driver, conversation.settler
     count = arguments["count"]
     phases: dict[str, float] = {}
@@ -90,14 +100,16 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     deeper = frozenset(each.node for each in candidates if each.shape == "deeper")
     del first
     second.nodes.clear()
+    rates = [each.per_iteration for each in candidates[:4]] or [rate for _, rate in pinned[:4]]
+    traced = min(count, max(arguments["traced"], *(int(_EVENTS / rate) for rate in rates), 0))
 
     gc.collect()  # empties the free lists too: an object that is made from one of them has no trace
     tracemalloc.start(_TRACE_DEPTH)
     try:
-        await driver.run(count)
+        await driver.run(traced)
         await settler.settle()
         early = _traces()
-        await driver.run(count)
+        await driver.run(traced)
         await settler.settle()
         late = _traces()
         clock("traced run")
@@ -113,7 +125,7 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         measures: list[tuple[int, Any]] = []
         for each in candidates:
             members = walk.members.get(each.node, [])
-            container = _examine(each, members, described[each.node], points[1], 2 * count, claimed)
+            container = _examine(each, members, described[each.node], points[1], 2 * traced, claimed)
             if container is not None:
                 containers.append(container)
                 measures.append((len(containers) - 1, members))
@@ -121,17 +133,18 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         groups = [
             each
             for name, rate in pinned
-            if (each := _examine_pinned(name, rate, newborn.get(name, []), claimed, 2 * count)) is not None
+            if (each := _examine_pinned(name, rate, newborn.get(name, []), claimed, 2 * traced)) is not None
         ]
         newborn.clear()
         clock("examine")
     finally:
         tracemalloc.stop()
-    sites = _scaling(early, late, count)
+    sites = _scaling(early, late, traced)
     frozen = gc.get_freeze_count()
     if arguments["watch"] and containers:
         for index, members in measures[:4]:
-            containers[index]["adders"] = await _adders(driver, members, arguments["watch"])
+            turns = min(arguments["watch"], max(5, int(_WATCHED / containers[index]["count"])))
+            containers[index]["adders"] = await _adders(driver, members, turns)
         clock("watch")
     members = []
     walk.members.clear()
@@ -359,8 +372,10 @@ def _examine(
         "types": {name: n * scale / stretch for name, n in kept.types.most_common(8)},
         "elements": {name: n * rate / max(1, direct.total()) for name, n in direct.most_common(4)},
         "sites": [[list(map(list, trace)), n * scale / stretch, b * scale / stretch] for trace, (n, b) in _top(kept)],
+        "heads": _heads([_telling(entry) for entry in newest]),
         "examples": [safe_repr(_telling(entry)) for entry in (newest or entries)[-3:]],
         "adders": [],
+        "other_threads": sys.version_info < (3, 12) and threading.active_count() > 1,
     }
 
 
@@ -376,7 +391,8 @@ def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     if len(entries) <= 2 * _MOST_ENTRIES:
         return entries
     older = entries[:-_MOST_ENTRIES]
-    return older[:: len(older) // _MOST_ENTRIES] + entries[-_MOST_ENTRIES:]
+    spread = {int(turn * _GOLDEN * len(older)) % len(older) for turn in range(1, _MOST_ENTRIES)}
+    return [older[index] for index in sorted(spread)] + entries[-_MOST_ENTRIES:]
 
 
 def _telling(entry: tuple[Any, ...]) -> Any:
@@ -391,6 +407,18 @@ def _main_owner(kept: _Kept) -> str:
 
 def _top(kept: _Kept) -> list[tuple[Trace, list[int]]]:
     return sorted(kept.sites.items(), key=lambda item: -item[1][1])[:40]
+
+
+def _heads(values: list[Any]) -> list[list[Any]]:
+    """Where the elements themselves are born: `[trace, how many of the sample, bytes of the sample]`."""
+    found: dict[Trace, list[int]] = {}
+    for value in values:
+        trace = birth(value)
+        if trace:
+            site = found.setdefault(trace, [0, 0])
+            site[0] += 1
+            site[1] += size_of(value)
+    return [[list(map(list, trace)), n, size] for trace, (n, size) in sorted(found.items(), key=lambda item: -item[1][1])[:8]]
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:
@@ -425,6 +453,7 @@ def _examine_pinned(
         "objects": kept.objects * scale / stretch,
         "types": {name: n * scale / stretch for name, n in kept.types.most_common(8)},
         "sites": [[list(map(list, trace)), n * scale / stretch, b * scale / stretch] for trace, (n, b) in _top(kept)],
+        "heads": _heads(members[-2 * _MOST_ENTRIES :]),
         "examples": [safe_repr(value) for value in members[-3:]],
         "excess": max(sys.getrefcount(each) - 3 - len(gc.get_referrers(each)) + 1 for each in members[-2:]),
     }
@@ -514,6 +543,6 @@ def _measure(members: list[Any]) -> Callable[[], int] | None:
     """A cheap reading of how much is in the containers; None where there are too many to read after each line."""
     if len(members) > 8 or any(type(each) is tuple for each in members):
         return None
-    if len(members) == 1 and type(members[0]) in (list, dict, set):
-        return members[0].__len__  # type: ignore[no-any-return]
-    return lambda: sum(len(gc.get_referents(each)) for each in members)
+    if len(members) == 1:
+        return partial(reference_count, members[0])
+    return lambda: sum(map(reference_count, members))

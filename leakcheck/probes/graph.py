@@ -16,15 +16,15 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
 _NAMED_KEYS = 64
 """Dictionaries up to this size have a path for each key; larger ones are collections."""
-_FOLD_DEPTH = 6
-"""How far back a path is searched for the same step: `node.next.next` is folded into `node.next`."""
+_FOLD_PERIOD = 4
+"""A stretch of up to so many steps that is repeated at once is folded: `node.next.next` into `node.next…`."""
 
 type_name = type.__dict__["__name__"].__get__
 type_module = type.__dict__["__module__"].__get__
@@ -199,10 +199,12 @@ class Walk:
 
     def _child(self, node: Node, label: str, kind: Any) -> Node:
         name = full_name(kind)
-        for distance, above in enumerate(node.above()):
-            if distance == _FOLD_DEPTH:
-                break
-            if above.label == label and above.type == name and above.parent is not None:
+        trail = [(label, name), *((above.label, above.type) for above in islice(node.above(), 2 * _FOLD_PERIOD))]
+        for period in range(1, len(trail) // 2 + 1):
+            if trail[:period] == trail[period : 2 * period]:
+                above = next(islice(node.above(), period - 1, None))
+                if above.parent is None:
+                    break
                 above.fold = True
                 node.children[label, kind] = above
                 return above
@@ -225,7 +227,10 @@ def _values(mapping: Any) -> list[Any]:
 
 
 def _keys(mapping: Any) -> list[Any]:
-    return [key for key in dict.keys(mapping) if type(key) not in LEAVES]  # noqa: SIM118 - the exact dict's own
+    keys = dict.keys(mapping)
+    if LEAVES.issuperset(map(type, keys)):
+        return []
+    return [key for key in keys if type(key) not in LEAVES]
 
 
 def _code_of(value: Any) -> str:
@@ -261,7 +266,12 @@ def references(value: Any) -> list[tuple[str, list[Any]]]:
 
 
 def reference_count(value: Any) -> int:
-    """How many references `references` names."""
+    """How many references `references` names; of a mapping, its length."""
+    bases = lineage(type(value))
+    if dict in bases and type(value) in _MAPPINGS:
+        return dict.__len__(value)
+    if type(value) in _SEQUENCES:
+        return len(value)
     return sum(len(values) for label, values in references(value) if label not in (TRANSPARENT, KEYS))
 
 
@@ -285,7 +295,16 @@ def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
     """The attributes of a module, class or instance."""
     if len(names) > 4096:
         return [(".*", list(dict.values(names)))]
-    return [(f".{key}" if type(key) is str else ".*", [value]) for key, value in list(dict.items(names))]
+    named: list[tuple[str, list[Any]]] = []
+    leaves: list[Any] = []
+    for key, value in list(dict.items(names)):
+        if type(value) in LEAVES:
+            leaves.append(value)
+        else:
+            named.append((f".{key}" if type(key) is str else ".*", [value]))
+    if leaves:
+        named.append((".*", leaves))
+    return named
 
 
 def _class(cls: Any) -> list[tuple[str, list[Any]]]:

@@ -42,23 +42,23 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
     which recurring stretches of a path were folded; such a node grows by its own objects.
     """
     found = []
-    first, last = points[0], points[-1]
+    last = points[-1]
     for node in last.children:
-        shape: Literal["wider", "deeper"] = "deeper" if node in chains else "wider"
-        series = [(point.objects if shape == "deeper" else point.children).get(node, 0) for point in points]
-        if not _keeps_growing(points, series):
+        objects = [point.objects.get(node, 0) for point in points]
+        more = _keeps_growing(points, objects)
+        if more and node in chains:
+            found.append(Growing(node, _rate(points, objects), "deeper"))
             continue
-        if shape == "wider":
-            more_objects = last.objects.get(node, 0) - first.objects.get(node, 0)
-            if more_objects * 2 > series[-1] - series[0]:
-                continue
-            if more_objects > 0 and _keeps_growing(points, [point.objects.get(node, 0) for point in points]):
-                continue
-        rate = (series[-1] - series[0]) / (last.iterations - first.iterations)
-        found.append(Growing(node, rate, shape))
+        children = [point.children.get(node, 0) for point in points]
+        if _keeps_growing(points, children) and not more and (objects[-1] - objects[0]) * 2 <= children[-1] - children[0]:
+            found.append(Growing(node, _rate(points, children), "wider"))
     rates = {each.node: each.per_iteration for each in found}
     top = [each for each in found if not _explained_above(each, rates, parents)]
     return sorted(top, key=lambda each: -each.per_iteration)
+
+
+def _rate(points: Sequence[Point], series: Sequence[int]) -> float:
+    return (series[-1] - series[0]) / (points[-1].iterations - points[0].iterations)
 
 
 def _keeps_growing(points: Sequence[Point], series: Sequence[int]) -> bool:

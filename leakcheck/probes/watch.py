@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 import types
+from array import array
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 40
+_MOST_LINES = 20_000
+_MOST_ADDITIONS = 100_000
 
 Place = tuple[str, int, str]
 """File, line, qualified function name."""
@@ -37,7 +40,6 @@ class Watch:
         self._frame: types.FrameType | None = None
         self._line = 0
         self.additions: list[Addition] = []
-        self.most = 100_000
 
     def __enter__(self) -> Watch:
         if sys.version_info >= (3, 12):
@@ -79,10 +81,7 @@ class Watch:
         if now == before:
             return
         self._now = now
-        if len(self.additions) >= self.most:
-            return
-        if isinstance(now, (int, float)):
-            self.additions.append(Addition(None, now - before, self._stack()))
+        if len(self.additions) >= _MOST_ADDITIONS:
             return
         came = now - before
         stack = self._stack() if came else ()
@@ -100,6 +99,43 @@ class Watch:
             frame = frame.f_back
             line = (frame.f_lineno or 0) if frame is not None else 0
         return tuple(places)
+
+
+class Ledger(Watch):
+    """Watches a number: what each line adds to it, less what it takes from it.
+
+    It keeps one sum a line and allocates nothing that lasts beyond the first pass over a line, so that the heap's own
+    ledger can be watched too.
+    """
+
+    def __init__(self, read: Callable[[], float], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
+        super().__init__(read, opaque, own)
+        self._indices: dict[Any, int] = {}
+        self._stacks: list[tuple[Place, ...]] = []
+        self._sums = array("d", bytes(8 * _MOST_LINES))
+
+    def clear(self) -> None:
+        """Forget the sums, keep the lines."""
+        for index in range(len(self._sums)):
+            self._sums[index] = 0.0
+        self._now = self._read()
+
+    def sums(self) -> list[tuple[tuple[Place, ...], float]]:
+        """What each line added, most first."""
+        return sorted(zip(self._stacks, self._sums, strict=False), key=lambda pair: -pair[1])
+
+    def _check(self) -> None:
+        change = self._read() - self._now
+        if change:
+            frame = self._frame
+            key = (frame.f_code, self._line) if frame is not None else None
+            index = self._indices.get(key)
+            if index is None and len(self._stacks) < _MOST_LINES:
+                index = self._indices[key] = len(self._stacks)
+                self._stacks.append(self._stack())
+            if index is not None:
+                self._sums[index] += change
+        self._now = self._read()
 
 
 def lasting(additions: list[Addition]) -> list[Addition]:
