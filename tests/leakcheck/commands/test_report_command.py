@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import sample_run
+from click.testing import CliRunner
 
 from leakcheck import results
 from leakcheck.commands.report import command

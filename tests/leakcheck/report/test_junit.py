@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sample_run
-from conftest import schema_file
+from foreign_schemas import schema_file
 from lxml import etree
 
 from leakcheck.model import Control

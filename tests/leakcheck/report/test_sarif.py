@@ -7,7 +7,7 @@ import json
 import jsonschema
 import pytest
 import sample_run
-from conftest import schema_file
+from foreign_schemas import schema_file
 
 from leakcheck.model import Control
 from leakcheck.report import sarif
