@@ -24,7 +24,7 @@ from leakcheck.probes import places
 from leakcheck.probes.graph import LEAVES, Node, Root, Walk, full_name, lineage, reference_count, roots
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
-from leakcheck.probes.watch import Watch
+from leakcheck.probes.watch import Ledger
 from leakcheck.worker.step import Driver
 
 _TRACE_DEPTH = 40
@@ -529,14 +529,10 @@ async def _adders(driver: Any, members: list[Any], iterations: int) -> list[list
     read = _measure(members)
     if read is None:
         return []
-    with Watch(read, places.standard, places.own) as watch:
+    with Ledger(read, places.standard, places.own) as ledger:
         await driver.run(iterations)
-        additions = watch.additions
-    net: Counter[tuple[tuple[str, int, str], ...]] = Counter()
-    for each in additions:
-        if each.amount > 0:
-            net[each.stack] += int(each.amount)
-    return [[list(map(list, stack)), n / iterations] for stack, n in net.most_common(3) if stack]
+        sums = ledger.sums()
+    return [[list(map(list, stack)), amount / iterations] for stack, amount in sums[:3] if stack and amount > 0]
 
 
 def _measure(members: list[Any]) -> Callable[[], int] | None:
