@@ -90,7 +90,10 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
         if separator:
             raise UsageError(f"{argument}: {path_part} is a folder; name the file before '::'")
         root = path.resolve()
-        return [_Target(str(file), _label(file, root.parent, cwd), None, in_folder=True) for file in sorted(_python_files(root))]
+        return [
+            _Target(str(file), _label(file, root.parent, cwd), None, in_folder=True)
+            for file in sorted(_python_files(root))
+        ]
     if path.is_file():
         if path.suffix != ".py":
             raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")

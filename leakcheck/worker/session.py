@@ -74,7 +74,7 @@ class Conversation:
                 "meters": [[meter.name, meter.unit, meter.decisive] for meter in self.readings.meters],
                 "unavailable": self.readings.unavailable,
                 "python": sys.version,
-                "pid": os.getpid(),
+                "descriptor_limit": _descriptor_limit(),
             }
         )
         while (message := channel.receive()) is not None:
@@ -113,6 +113,16 @@ class Conversation:
         if raised is not None:
             answer["raised"] = raised
         return answer
+
+
+def _descriptor_limit() -> int | None:
+    """How many descriptors this process may have; a scenario may have set it."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def describe_error(error: BaseException, during: str) -> dict[str, Any]:

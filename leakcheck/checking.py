@@ -1,0 +1,188 @@
+"""`leakcheck.check(function, ...)`: a verdict as a value, for scripts, notebooks and other people's test frameworks."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from leakcheck.errors import LeakcheckError, UsageError
+
+if TYPE_CHECKING:
+    from leakcheck.execution.job import Allocator, GcMode
+    from leakcheck.model import Finding, ScenarioResult, Verdict
+
+_MAIN = "__main__"
+
+
+class LeakFoundError(LeakcheckError, AssertionError):
+    """A function leaks (or fails, or does not leak as it was expected to); `result` has all that is known."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(str(result))
+        self.result = result
+
+
+class Result:
+    """What came out: a view of the `ScenarioResult` in `record`, immutable. Printing it tells what a person must know."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: ScenarioResult) -> None:
+        self.record = record
+
+    @property
+    def verdict(self) -> Verdict:
+        """`clean`, `bounded` (grew, then stopped), `leak`, `inconclusive`, `error` or `skipped`."""
+        return self.record.verdict
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is what was expected; `inconclusive` does not contradict `clean`."""
+        return self.record.ok
+
+    @property
+    def reason(self) -> str:
+        """One sentence; of a leak, what leaks, where it is added and who holds it."""
+        return self.record.reason
+
+    @property
+    def iterations(self) -> int:
+        """How often the function was called."""
+        return self.record.iterations
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The causes, the best first; empty where nothing grows."""
+        return list(self.record.findings)
+
+    @property
+    def growth(self) -> dict[str, float]:
+        """Growth per iteration of each meter that leaks: `{"heap.bytes": 432.0}`; empty where nothing does."""
+        return {meter.name: meter.growth for meter in self.record.meters if meter.decisive and meter.verdict == "leak"}
+
+    def raise_unless_ok(self) -> Result:
+        """Return itself, or raise `LeakFoundError` (an `AssertionError`)."""
+        if not self.ok:
+            raise LeakFoundError(self)
+        return self
+
+    def __str__(self) -> str:
+        from leakcheck.report.failing import text
+
+        return text(self.record)
+
+    def __repr__(self) -> str:
+        return f"<leakcheck.Result {self.verdict}: {self.reason}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        colour = "#1a7f37" if self.ok else "#b42318"
+        head, _, rest = str(self).partition("\n")
+        return (
+            f'<div><strong style="color:{colour}">{escape(head)}</strong>'
+            + (f"<pre style='margin:.4em 0 0'>{escape(rest)}</pre>" if rest else "")
+            + "</div>"
+        )
+
+
+def check(
+    function: Callable[..., Any],
+    *arguments: Any,
+    name: str | None = None,
+    expect: Literal["clean", "leak"] = "clean",
+    budget: Mapping[str, float] | None = None,
+    time_budget: float = 10.0,
+    max_iterations: int | None = None,
+    raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+    tools: str = "auto",
+    gc: GcMode = "collect",
+    allocator: Allocator = "malloc",
+    python: str = sys.executable,
+) -> Result:
+    """Call `function(*arguments)` again and again in a fresh process, and say whether it leaks. Raises nothing for a leak.
+
+    The function may be plain or `async`; keyword arguments go in with `functools.partial`. It is sent to the other
+    process as `multiprocessing` sends functions: by its name where it lives in a module, else (a lambda, a closure, a
+    notebook's cell) by value, with copies of what it uses. `UsageError` says what cannot be sent. The other options are
+    those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter, `time_budget` the seconds
+    that the function may run where growth must be told from a filling cache.
+
+    Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
+    (which waits: use `asyncio.to_thread(check, ...)` where it must not).
+    """
+    from leakcheck.commands.options import tools as tool_names
+    from leakcheck.execution.job import Budget, Job, ScenarioInfo
+    from leakcheck.runner import Plan, Runner
+
+    label = name or _name(function)
+    code = getattr(function, "__code__", None)
+    with tempfile.TemporaryDirectory(prefix="leakcheck-call-") as folder:
+        file = Path(folder, "call.pickle").resolve()
+        file.write_bytes(pickle.dumps(sys.path) + _pickled(label, function, arguments, raises))
+        info = ScenarioInfo(
+            id=f"call::{label}",
+            target=f"pickled://{file}",
+            name="call",
+            doc=(function.__doc__ or "").strip().partition("\n")[0],
+            file=getattr(code, "co_filename", ""),
+            line=getattr(code, "co_firstlineno", 0),
+            expect=expect,
+            budget=dict(budget or {}),
+            command=["python"],
+        )
+        job = Job(
+            scenario=info,
+            python=python,
+            allocator=allocator,
+            gc=gc,
+            budget=Budget(time_s=time_budget, max_iterations=max_iterations),
+            cwd=Path.cwd(),
+        )
+        plan = Plan(scenarios=[info], broken=[], template=job, tools=tool_names(tools), with_control=False)
+        return Result(one(Runner(plan, Unseen())))
+
+
+def one(runner: Any) -> ScenarioResult:
+    """The result of a run of one scenario; an interrupt goes on to the caller."""
+    run = runner.run()
+    if run.interrupted:
+        raise KeyboardInterrupt
+    result: ScenarioResult = run.scenarios[0]
+    return result
+
+
+class Unseen:
+    """A view that shows nothing."""
+
+    def start(self, *_: Any) -> None:
+        """Ignore."""
+
+    progress = finish = control = start
+
+
+def _name(function: Callable[..., Any]) -> str:
+    function = getattr(function, "func", function)  # functools.partial
+    module = getattr(function, "__module__", None) or _MAIN
+    qualified = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return qualified if module == _MAIN else f"{module}.{qualified}"
+
+
+def _pickled(label: str, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any) -> bytes:
+    """By reference what can be imported, by value the rest."""
+    import cloudpickle
+
+    for what, value in (("the function", function), *((f"argument {i}", a) for i, a in enumerate(arguments, 1))):
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:
+            raise UsageError(
+                f"check({label}): {what} ({type(value).__name__}) cannot be sent to the process that measures: {error}; "
+                "make it inside the function, or write a scenario whose set-up makes it"
+            ) from error
+    result: bytes = cloudpickle.dumps((function, arguments, raises))
+    return result

@@ -1,0 +1,62 @@
+"""A call that another process of the same program asks to measure: function and arguments come as a pickle."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from types import ModuleType
+from typing import Any
+
+from leakcheck.scenario import Options, Scenario
+from leakcheck.worker.step import CO_COROUTINE, flags
+
+
+def load(path: str) -> list[Scenario]:
+    """The one scenario of the file that `leakcheck.check` has written. It trusts the file as it trusts its parent."""
+    with open(path, "rb") as file:
+        where: list[str] = pickle.load(file)  # noqa: S301
+        sys.path[:] = where  # what the function needs is imported from where the caller has it
+        function, arguments, raises = pickle.load(file)  # noqa: S301
+    _make_visible(function)
+    options = Options(raises=raises)
+    if not arguments:
+        step = function
+    elif flags(function) & CO_COROUTINE:
+
+        async def step() -> None:
+            await function(*arguments)
+
+    else:
+
+        def step() -> Any:
+            function(*arguments)
+
+    # As a generator, so that a generator function under test is called and not taken for a scenario's set-up.
+    if flags(step) & CO_COROUTINE:
+
+        async def opened() -> Any:
+            yield step
+
+    else:
+
+        def opened() -> Any:
+            yield step
+
+    return [Scenario("call", opened, {}, options)]
+
+
+def _make_visible(function: Any) -> None:
+    """A function that came by value lives in no module: give its names one, so that what it keeps has a path."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    function = getattr(function, "__func__", function)
+    names = getattr(function, "__globals__", None)
+    owner = sys.modules.get(getattr(function, "__module__", None) or "")
+    if names is None or names is getattr(owner, "__dict__", None):
+        return
+    file = function.__code__.co_filename.rpartition("/")[2]
+    name = file.removesuffix(".py") if file.endswith(".py") and file[:1].isalpha() else "call"
+    module = ModuleType(name)
+    vars(module).update({key: value for key, value in names.items() if key != "__builtins__"})
+    vars(module).setdefault(function.__name__, function)
+    sys.modules.setdefault(name, module)
