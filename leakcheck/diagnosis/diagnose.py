@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from leakcheck.diagnosis.faults import Fault, assemble, with_ledger
+from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.native import Loss, run_valgrind
 from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
 from leakcheck.diagnosis.resources import custom_of, faults_of, kinds_of
 from leakcheck.diagnosis.survivors import Site, read_sites
@@ -32,6 +33,10 @@ _TRACED = 101
 _WATCH_S = 2.0
 _TRACE_SLOWDOWN = 60
 _WATCHED = 20
+_VALGRIND_S = 2.0
+_VALGRIND_SLOWDOWN = 50
+_LEDGER_NOISE = 16
+"""Bytes per iteration that the watching of the heap's ledger may get wrong."""
 _RESIDUAL = 0.2
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 
@@ -53,15 +58,20 @@ def diagnose(
         heap = growth.meters.get("heap.bytes", 0.0)
         faults = assemble(graph, sites, faults_of(found, growth.meters), heap)
         unexplained = heap - _heap_bytes(faults)
-        if heap > 0 and unexplained > _RESIDUAL * heap:
+        if unexplained > _RESIDUAL * heap and (unexplained > _LEDGER_NOISE or not faults):
             ledger, _ = _resources(plan, ["heap.bytes"])
             faults = with_ledger(faults, ledger.get("heap.bytes", {}).get("stacks", []), unexplained)
+        losses, notes, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, faults, sites))
+        faults = with_losses(faults, losses, heap)
     finally:
         shutil.rmtree(captures, ignore_errors=True)
     means = "graph, survivors" if graph and sites is not None else "graph" if graph else "survivors"
     findings = [finding_of(fault, heap, "resources" if fault.kind == "resource" else means) for fault in faults]
     return Diagnosis(
-        findings=findings, tools=[graph_tool, memray_tool, resources_tool], explained=_explained(growth, faults)
+        findings=findings,
+        tools=[graph_tool, memray_tool, resources_tool, valgrind_tool],
+        explained=_explained(growth, faults),
+        notes=notes,
     )
 
 
@@ -93,10 +103,11 @@ class Plan:
         self.count = stretch(growth)
         heap = growth.meters.get("heap.bytes", 0.0)
         self.traced = min(self.count, next_prime(max(_TRACED, int(_EVENTS * _SMALLEST / heap) if heap > 0 else 0)))
-        self.watched = max(3, min(self.count, int(_WATCH_S / _TRACE_SLOWDOWN / max(growth.seconds_per_iteration, 1e-6))))
+        self.watched = max(
+            3, min(self.count, int(_WATCH_S / _TRACE_SLOWDOWN / max(growth.seconds_per_iteration, 1e-6)))
+        )
         self.seconds = max(growth.seconds_per_iteration, 1e-6)
         self.warm = min(max(growth.warmup, 11), max(11, int(1.0 / max(growth.seconds_per_iteration, 1e-6))))
-
 
     def watched_for(self, kind: str) -> int:
         """Iterations under a trace function that should show several additions of a kind."""
@@ -193,6 +204,44 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[dict[str, Any], ToolRun]:
     except WorkerFailed as failed:
         return {}, _failed("resources", failed, began)
     return answer["kinds"], ToolRun(name="resources", status="ok", duration_s=round(time.monotonic() - began, 3))
+
+
+def _valgrind_is_of_use(plan: Plan, faults: list[Fault], sites: list[Site] | None) -> str:
+    """Why valgrind need not run; empty where it should."""
+    heap = plan.growth.meters.get("heap.bytes", 0.0)
+    if plan.options.valgrind:
+        return ""
+    if heap <= 0:
+        return "the heap does not grow"
+    if any(fault.untracked for fault in faults) or heap - _heap_bytes(faults) > _RESIDUAL * heap:
+        return ""
+    if sites is None and any(fault.kind == "allocation" for fault in faults):
+        return ""
+    return "the growth is explained without it"
+
+
+def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[list[Loss], list[str], ToolRun]:
+    if "valgrind" not in plan.options.tools:
+        return [], [], ToolRun(name="valgrind", status="skipped", reason="not among the tools that were asked for")
+    if why_not:
+        return [], [], ToolRun(name="valgrind", status="not needed", reason=why_not)
+    began = time.monotonic()
+    count = next_prime(
+        int(min(max(_LEAST, plan.count / 10), max(5.0, _VALGRIND_S / _VALGRIND_SLOWDOWN / plan.seconds)))
+    )
+    try:
+        losses, suppressed, tool = run_valgrind(
+            plan.job,
+            (count, 2 * count),
+            plan.options.suppressions,
+            directory,
+            plan.options.valgrind_time_s,
+            plan.start_worker,
+        )
+    except WorkerFailed as failed:
+        return [], [], _failed("valgrind", failed, began)
+    notes = [f"valgrind: {suppressed} loss records were suppressed"] if suppressed else []
+    return losses, notes, tool
 
 
 def _failed(name: str, failed: WorkerFailed, began: float) -> ToolRun:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.sources import qualified_name
 from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
 from leakcheck.probes import places
@@ -21,7 +22,7 @@ Place = tuple[str, int, str]
 class Fault:
     """One cause while it is being put together."""
 
-    kind: Literal["container", "pinned", "allocation", "resource"]
+    kind: Literal["container", "pinned", "allocation", "resource", "frozen", "native"]
     count: float
     bytes: float
     type: str = ""
@@ -37,6 +38,8 @@ class Fault:
     heads: list[tuple[Trace, float, float]] = field(default_factory=list)
     """Where the elements themselves are born, as opposed to what they lead to."""
     weak: bool = False
+    losses: list[Loss] = field(default_factory=list)
+    """What valgrind says of the same memory."""
     untracked: bool = False
     """Known from the heap's ledger alone: an allocator that no tracker sees."""
     meter: str = "heap.bytes"
@@ -60,10 +63,13 @@ def assemble(
     for fault in faults:
         fault.lines = _lines(fault)
     rest = _without_owned(sites, faults)
+    faults += _frozen(graph, rest) if graph else []
     _weigh(faults, heap_growth)
     explained = sum(fault.bytes for fault in faults)
     for fault in _allocations(rest):
         relative = next((each for each in faults if each.lines & fault.lines), None)
+        if relative is None and explained + fault.bytes > 1.1 * heap_growth > 0:
+            relative = next((each for each in faults if _functions(each) & _functions(fault)), None)  # counted twice
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
             relative.sites += fault.sites
             more = max(0.0, min(fault.bytes, heap_growth - explained))
@@ -74,6 +80,24 @@ def assemble(
             explained += fault.bytes
     strong = [fault for fault in faults if not fault.weak] or faults
     return sorted(_with_resources(strong, resources), key=_order)
+
+
+def _functions(fault: Fault) -> set[tuple[str, str]]:
+    return {(file, qualified_name(file, line)) for file, line in fault.lines}
+
+
+def _frozen(graph: dict[str, Any], rest: list[Site]) -> list[Fault]:
+    """What `gc.freeze` puts out of the collector's reach: the cycles among it stay for ever."""
+    stacks = [(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in graph["freezing"]]
+    lost = [site for site in rest if not site.native]
+    if not stacks or not lost:
+        return []
+    fault = Fault(
+        kind="frozen", count=graph["frozen"], bytes=sum(site.bytes for site in lost), adders=stacks, sites=lost
+    )
+    fault.lines = {(f, n) for f, n, _ in stacks[0][0]} | {place for site in lost for place in site.trace}
+    rest[:] = [site for site in rest if site.native]
+    return [fault]
 
 
 def _weigh(faults: list[Fault], heap_growth: float) -> None:
@@ -116,7 +140,9 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
         if each["count"] < 0.15 * unexplained or not each["stack"]:
             continue
         stack = tuple((file, line, function) for file, line, function in each["stack"])
-        fault = Fault(kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])])
+        fault = Fault(
+            kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])]
+        )
         fault.lines = {(file, line) for file, line, _ in stack if not places.standard(file)}
         fault.untracked = True
         relative = next((known for known in faults if known.lines & fault.lines), None)
@@ -133,7 +159,7 @@ def _order(fault: Fault) -> tuple[bool, float, int]:
     return (
         fault.kind != "resource",
         -fault.bytes,
-        {"resource": 0, "container": 0, "pinned": 1, "allocation": 2}[fault.kind],
+        {"resource": 0, "container": 0, "frozen": 0, "pinned": 1, "native": 2, "allocation": 2}[fault.kind],
     )
 
 
@@ -204,7 +230,10 @@ def graph_is_blind(container: dict[str, Any], fault: Fault) -> bool:
         return False
     watched = {(file, qualified_name(file, line)) for file, line, _ in fault.adders[0][0] if not places.standard(file)}
     born = {
-        (file, qualified_name(file, line)) for trace, _, _ in fault.heads for file, line in trace if not places.standard(file)
+        (file, qualified_name(file, line))
+        for trace, _, _ in fault.heads
+        for file, line in trace
+        if not places.standard(file)
     }
     return bool(born) and not watched & born
 
@@ -271,6 +300,33 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
         fault.lines = {place for place in group[0].trace if not places.standard(place[0])}
         faults.append(fault)
     return sorted(faults, key=lambda fault: -fault.bytes)
+
+
+def with_losses(faults: list[Fault], losses: Sequence[Loss], heap_growth: float) -> list[Fault]:
+    """Give each loss to the fault that has the same native functions; what nothing else explains is a fault of its own."""
+    faults = list(faults)
+    unexplained = heap_growth - sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
+    for loss in losses:
+        relative = next((fault for fault in faults if _same_functions(fault, loss)), None)
+        if relative is None and unexplained < 0.1 * heap_growth:
+            relative = next((f for f in faults if f.untracked or (loss.frames and _blind(f))), None)
+        if relative is not None:
+            relative.losses.append(loss)
+        elif unexplained >= 0.5 * loss.bytes and unexplained >= 0.02 * heap_growth:
+            faults.append(Fault(kind="native", count=loss.count, bytes=loss.bytes + 8 * loss.count, losses=[loss]))
+            unexplained -= faults[-1].bytes
+    return sorted(faults, key=_order)
+
+
+def _same_functions(fault: Fault, loss: Loss) -> bool:
+    ours = {frame.function for site in fault.sites for frame in site.native}
+    ours |= {frame.function for known in fault.losses for frame in known.frames if frame.function != "???"}
+    return bool(ours & {frame.function for frame in loss.frames})
+
+
+def _blind(fault: Fault) -> bool:
+    """An allocation whose native frames are not known."""
+    return fault.kind in ("allocation", "pinned") and not any(site.native for site in fault.sites)
 
 
 def native_frames(fault: Fault) -> tuple[NativeFrame, ...]:

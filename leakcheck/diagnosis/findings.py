@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.faults import Fault, Place, native_frames
 from leakcheck.diagnosis.sources import native_frame, python_frame
+from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.resources import WORDS, Words
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.survivors import Trace
@@ -17,6 +19,8 @@ _MOST_FRAMES = 24
 _KINDS: dict[str, FindingKind] = {
     "container": "container",
     "pinned": "allocation",
+    "frozen": "allocation",
+    "native": "native",
     "allocation": "allocation",
     "resource": "resource",
 }
@@ -35,6 +39,10 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
         mark = fingerprint.of_frames(fault.meter, stack, [] if stack else fault.examples[:1])
     elif fault.kind == "container":
         title, mark = _container_title(fault, frames, path), fingerprint.of_path(path)
+    elif fault.kind == "frozen":
+        title, mark = _frozen_title(fault, frames), fingerprint.of_frames("frozen", stack)
+    elif fault.kind == "native":
+        title, mark = _native_title(fault, stack), fingerprint.of_frames("native", stack)
     elif fault.kind == "pinned":
         title = _pinned_title(fault, frames, stack)
         mark = fingerprint.of_frames("pinned", stack, [fault.type])
@@ -51,7 +59,7 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
         stack=stack[:_MOST_FRAMES],
         path=path,
         type=fault.type,
-        examples=fault.examples,
+        examples=[*fault.examples, *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
         hint=_hint(fault, stack),
         source=source,
     )
@@ -141,6 +149,20 @@ def places_named(frames: list[Frame]) -> str:
     return f"{at(inner)}, called from {at(user)}"
 
 
+def _native_title(fault: Fault, stack: list[Frame]) -> str:
+    loss = fault.losses[0]
+    what = "block" if 0.99 < fault.count < 1.01 else "blocks"
+    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: {loss.kind}, allocated{_by(stack)}"
+
+
+def _frozen_title(fault: Fault, frames: list[Frame]) -> str:
+    born = [at(python_frame(*site.trace[0])) for site in fault.sites if site.trace][:2]
+    return (
+        f"leaks {plain_bytes(fault.bytes)} per iteration: frozen at {places_named(frames)}, so that the collector never "
+        f"looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
+    )
+
+
 def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
     by = _by(stack)
     return (
@@ -167,15 +189,36 @@ def _by(stack: list[Frame]) -> str:
     native = [frame for frame in stack if frame.native]
     if not native:
         return ""
-    first = next((frame for frame in native if frame.line), native[0])
+    first = next((frame for frame in native if frame.line and not _is_allocator(frame.function)), native[0])
     where = f" ({first.file.rpartition('/')[2]}:{first.line})" if first.line else ""
     return f" by native {first.function}{where}"
 
 
+_ALLOCATOR = re.compile(
+    r"(?:^|_)(?:x?(?:m|c|re)alloc|strn?dup|free|new|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
+)
+
+
+def _is_allocator(function: str) -> bool:
+    """A function that only hands on what malloc gives it: its caller is worth more."""
+    return _ALLOCATOR.search(function) is not None
+
+
 def _native(fault: Fault) -> list[Frame]:
-    if fault.kind in ("container", "resource"):
+    if fault.kind in ("container", "resource", "frozen"):
         return []
-    return [native_frame(frame.file, frame.line, frame.function) for frame in native_frames(fault)]
+    known = [native_frame(frame.file, frame.line, frame.function) for frame in native_frames(fault)]
+    for loss in fault.losses[:1]:
+        if sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known) or not known:
+            return [
+                native_frame(frame.file or library, frame.line, _native_name(frame.function, library))
+                for frame, library in zip(loss.frames, loss.objects, strict=True)
+            ]
+    return known
+
+
+def _native_name(function: str, library: str) -> str:
+    return f"an unknown function of {library.rpartition('/')[2]}" if function == "???" else function
 
 
 def _frames(fault: Fault) -> list[Frame]:
@@ -198,11 +241,18 @@ def _trimmed(stack: tuple[Place, ...]) -> tuple[Place, ...]:
     return stack[:_MOST_FRAMES]
 
 
+def _loss_text(loss: Loss) -> str:
+    names = [_native_name(frame.function, library) for frame, library in zip(loss.frames, loss.objects, strict=True)]
+    by = f" by {names[0]}" if names else ""
+    return f"{loss.kind}{by}, {loss.count:.2f} blocks and {plain_bytes(loss.bytes)} per iteration"
+
+
 def _hint(fault: Fault, stack: list[Frame]) -> str:
     blind = [frame for frame in stack if frame.native and not frame.line]
     if fault.kind != "container" and blind and not any(frame.native and frame.line for frame in stack):
+        what = blind[0].file.rpartition("/")[2] if ".so" in blind[0].file else blind[0].function
         return (
-            f"no debug information for {blind[0].function}: install the library's -dbg package, or build it with -g, "
-            "to see file and line"
+            f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, to see "
+            "file and line"
         )
     return ""

@@ -61,7 +61,9 @@ def faults_of(found: dict[str, Any], meters: dict[str, float]) -> list[Fault]:
     return faults
 
 
-def _fault(meter: str, entry: dict[str, Any], each: dict[str, Any], stack: tuple[Place, ...], meters: dict[str, float]) -> Fault:
+def _fault(
+    meter: str, entry: dict[str, Any], each: dict[str, Any], stack: tuple[Place, ...], meters: dict[str, float]
+) -> Fault:
     kinds = [thing["kind"] for thing in each["things"]]
     texts = list(dict.fromkeys(pattern(thing["text"]) for thing in each["things"]))
     in_bytes = meter.endswith(".bytes")

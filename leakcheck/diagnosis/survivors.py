@@ -13,7 +13,7 @@ Trace = tuple[tuple[str, int], ...]
 """Python lines (file, line), the innermost first, without the toolkit's."""
 
 _INTERPRETER_FILE = re.compile(
-    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython|/Python-3\."
+    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
 )
 _INTERPRETER_NAME = re.compile(
     r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"

@@ -109,6 +109,7 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         await driver.run(traced)
         await settler.settle()
         early = _traces()
+        frozen = gc.get_freeze_count()
         await driver.run(traced)
         await settler.settle()
         late = _traces()
@@ -140,11 +141,13 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     finally:
         tracemalloc.stop()
     sites = _scaling(early, late, traced)
-    frozen = gc.get_freeze_count()
+    freezing = []
+    if (frozen := (gc.get_freeze_count() - frozen) / traced) > 0:
+        freezing = await _adders(driver, gc.get_freeze_count, 5)
     if arguments["watch"] and containers:
         for index, members in measures[:4]:
             turns = min(arguments["watch"], max(5, int(_WATCHED / containers[index]["count"])))
-            containers[index]["adders"] = await _adders(driver, members, turns)
+            containers[index]["adders"] = await _adders(driver, _measure(members), turns)
         clock("watch")
     members = []
     walk.members.clear()
@@ -154,6 +157,7 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         "pinned": groups,
         "sites": sites,
         "frozen": frozen,
+        "freezing": freezing,
         "iterations": driver.iterations,
         "objects": second.size,
         "phases": phases,
@@ -418,7 +422,10 @@ def _heads(values: list[Any]) -> list[list[Any]]:
             site = found.setdefault(trace, [0, 0])
             site[0] += 1
             site[1] += size_of(value)
-    return [[list(map(list, trace)), n, size] for trace, (n, size) in sorted(found.items(), key=lambda item: -item[1][1])[:8]]
+    return [
+        [list(map(list, trace)), n, size]
+        for trace, (n, size) in sorted(found.items(), key=lambda item: -item[1][1])[:8]
+    ]
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:
@@ -524,9 +531,8 @@ def _scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count:
     return found[:60]
 
 
-async def _adders(driver: Any, members: list[Any], iterations: int) -> list[list[Any]]:
-    """The lines that add to a container, with their stacks: `[stack, additions per iteration]`."""
-    read = _measure(members)
+async def _adders(driver: Any, read: Callable[[], int] | None, iterations: int) -> list[list[Any]]:
+    """The lines that add to what is read, with their stacks: `[stack, additions per iteration]`."""
     if read is None:
         return []
     with Ledger(read, places.standard, places.own) as ledger:

@@ -32,6 +32,7 @@ lineage = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 _module_dict = types.ModuleType.__dict__["__dict__"].__get__
 
+_local_type = threading.local
 LEAVES: Final = frozenset(
     {
         str, int, float, complex, bool, bytes, bytearray, type(None), type(...), type(NotImplemented), types.CodeType,
@@ -259,6 +260,8 @@ def references(value: Any) -> list[tuple[str, list[Any]]]:
     bases = lineage(kind)
     if type in bases:
         return _class(value)
+    if _local_type in bases:
+        return _with_rest(value, _thread_local(value))
     if types.ModuleType in bases:
         names = _module_dict(value)
         return [(TRANSPARENT, [names]), *_namespace(names)]
@@ -421,6 +424,19 @@ def _layout(kind: Any) -> tuple[Any, tuple[tuple[str, Any], ...], bool, Any]:
     return getter, tuple(slots), dict in bases, elements
 
 
+def _thread_local(local: Any) -> list[tuple[str, list[Any]]]:
+    """The attributes that any thread has set: the interpreter keeps a dictionary for each thread inside the object."""
+    found: list[tuple[str, list[Any]]] = []
+    for table in gc.get_referents(local):
+        if type(table) is not dict:
+            continue
+        names = [each for each in dict.values(table) if type(each) is dict]
+        found += [(TRANSPARENT, [table, *names])]
+        for each in names:
+            found += _namespace(each)
+    return found
+
+
 def _instance(value: Any) -> list[tuple[str, list[Any]]]:
     kind = type(value)
     getter, slots, is_mapping, elements = _layout(kind)
@@ -436,9 +452,18 @@ def _instance(value: Any) -> list[tuple[str, list[Any]]]:
             continue
     if is_mapping:
         labelled += _mapping(value)
+    elif elements is not None and (fields := _named_fields(kind)):
+        labelled += [(f".{name}", [each]) for name, each in zip(fields, list(tuple.__iter__(value)), strict=False)]
     elif elements is not None:
         labelled.append(("[*]", list(elements(value))))
     return _with_rest(value, labelled)
+
+
+def _named_fields(kind: Any) -> tuple[str, ...]:
+    """The field names of a named tuple."""
+    fields = _type_dict(kind).get("_fields")
+    named = kind.__base__ is tuple and type(fields) is tuple and all(type(name) is str for name in fields)
+    return fields if named else ()
 
 
 def _with_rest(value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?") -> list[tuple[str, list[Any]]]:

@@ -50,7 +50,11 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
             found.append(Growing(node, _rate(points, objects), "deeper"))
             continue
         children = [point.children.get(node, 0) for point in points]
-        if _keeps_growing(points, children) and not more and (objects[-1] - objects[0]) * 2 <= children[-1] - children[0]:
+        if (
+            _keeps_growing(points, children)
+            and not more
+            and (objects[-1] - objects[0]) * 2 <= children[-1] - children[0]
+        ):
             found.append(Growing(node, _rate(points, children), "wider"))
     rates = {each.node: each.per_iteration for each in found}
     top = [each for each in found if not _explained_above(each, rates, parents)]

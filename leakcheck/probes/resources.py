@@ -99,9 +99,7 @@ def _files(directories: list[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _kept_things(
-    additions: list[Addition], before: frozenset[Hashable], after: frozenset[Hashable]
-) -> list[Addition]:
+def _kept_things(additions: list[Addition], before: frozenset[Hashable], after: frozenset[Hashable]) -> list[Addition]:
     there = after - before
     kept = [each for each in lasting(additions) if each.thing in there]
     seen = {each.thing for each in kept}
@@ -206,7 +204,9 @@ def _named_thread(thread: threading.Thread) -> dict[str, str]:
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None and places.standard(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
-    where = "" if frame is None else f", now in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+    where = (
+        "" if frame is None else f", now in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+    )
     return {"kind": f"thread running {name}", "text": f"{thread.name}: {name}{where}"}
 
 
