@@ -182,7 +182,8 @@ class Runner:
             opened = worker.open()
             names = [MeterInfo(*meter) for meter in opened["meters"]]
             doubt = caches.CacheDoubt(worker)
-            measured = measure(worker, names, job.budget, watch=self._watcher(info, job.budget), doubt=doubt)
+            budget = _within_limits(job.budget, opened)
+            measured = measure(worker, names, budget, watch=self._watcher(info, budget), doubt=doubt)
             raised = measured.raised
             read = verdicts.meters(measured, info.budget)
             advice: list[str] = []
@@ -264,6 +265,12 @@ class Runner:
                 self._view.progress(info.id, fraction, name, list(series), left)
 
         return watch
+
+
+def _within_limits(budget: Budget, opened: dict[str, Any]) -> Budget:
+    """The budget, lowered to what the process may have: half of its descriptors, for readings need some too."""
+    limit = opened["descriptor_limit"]
+    return budget if limit is None else msgspec.structs.replace(budget, resources=min(budget.resources, limit // 2))
 
 
 def _diagnosis_tools(tools: frozenset[str], leaking: bool) -> frozenset[Any]:

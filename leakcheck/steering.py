@@ -44,9 +44,8 @@ ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (16_384, 2.5), (4_096, 4.0),
 NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
 
-RESOURCE_CEILING = 512
-"""Descriptors, threads, children that a scenario may pile up: far below any limit of a system, and more than any pool
-of them that a test would have."""
+_RESOURCES = ("fds", "threads", "children")
+_BYTES = ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes")
 
 
 class Progress(NamedTuple):
@@ -84,11 +83,11 @@ def exhausted(progress: Progress, budget: Budget) -> str | None:
         return f"--time-budget {budget.time_s:g} s used up"
     if progress.seconds >= 3 * budget.time_s + 5 and progress.iterations >= 12:
         return f"--time-budget {budget.time_s:g} s used up by readings"
-    for name in ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes"):
+    for name in _BYTES:
         if progress.grown.get(name, 0.0) >= _byte_ceiling(name, budget):
             return f"{name} grew by {progress.grown[name] / 2**20:,.0f} MiB, the ceiling (--max-growth)"
-    for name in ("fds", "threads", "children"):
-        if progress.grown.get(name, 0.0) >= RESOURCE_CEILING:
+    for name in _RESOURCES:
+        if progress.grown.get(name, 0.0) >= budget.resources:
             return f"{name} grew by {progress.grown[name]:,.0f}, the ceiling for a test"
     return None
 
@@ -126,10 +125,8 @@ def _allowances(progress: Progress, budget: Budget) -> list[int]:
     per_iteration = _per_iteration(progress)
     if per_iteration > 0 and progress.iterations >= 12:
         left.append(int((budget.time_s - progress.step_seconds) / per_iteration) + 1)
-    ceilings = {
-        name: _byte_ceiling(name, budget) for name in ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes")
-    }
-    ceilings |= dict.fromkeys(("fds", "threads", "children"), float(RESOURCE_CEILING))
+    ceilings = {name: _byte_ceiling(name, budget) for name in _BYTES}
+    ceilings |= dict.fromkeys(_RESOURCES, float(budget.resources))
     for name, ceiling in ceilings.items():
         grown = progress.grown.get(name, 0.0)
         if grown > 0 and progress.iterations > 0:

@@ -110,7 +110,8 @@ def _thinned(samples: list[Sample]) -> list[Sample]:
 def judged(job: Job, measured: Measurement, read: list[Meter], **changes: Any) -> ScenarioResult:
     """The result of a measured scenario, from its meters as judged (and as changed by what was asked since)."""
     decisive = [meter for meter in read if meter.decisive]
-    verdict = next((each for each in _ORDER if any(meter.verdict == each for meter in decisive)), "inconclusive")
+    found = {meter.verdict for meter in decisive}
+    verdict: Verdict = next((each for each in _ORDER if each in found), "inconclusive")
     return describe(
         job,
         **{

@@ -24,6 +24,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     max_growth: int = 1024 * MIB
     """Bytes that a scenario may grow by before it is stopped: enough to see some calls of a leak of 100 MB a call, and
     little enough for any machine that runs tests."""
+    resources: int = 512
+    """Descriptors, threads and children that a scenario may pile up: far below the limits of any system, and more than
+    any pool of them that a test would have. Where the limit on descriptors is lower, half of what is left."""
 
 
 class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):

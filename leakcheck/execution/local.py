@@ -159,7 +159,7 @@ class Worker:
         return Round(int(iterations), seconds, int(cycles), values, answer.get("raised"))
 
     def probe(self, module: str, arguments: dict[str, Any], timeout: float = 60.0) -> dict[str, Any]:
-        """Run `async def probe(conversation, arguments) -> dict` of a module inside the child."""
+        """Await a module's `probe(conversation, arguments)` inside the child; its answer must be fit for JSON."""
         return self.ask({"do": "probe", "module": module, "arguments": arguments}, timeout)
 
     def close(self, timeout: float = 60.0) -> None:

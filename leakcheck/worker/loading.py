@@ -46,6 +46,14 @@ def load(target: str) -> list[Scenario]:
     return expand(qualified_name, found, getattr(found, MARK, Options()))
 
 
+def named(scenarios: list[Scenario], name: str, target: str) -> Scenario:
+    """The scenario of that name. Raises `TargetError`."""
+    for scenario in scenarios:
+        if scenario.name == name:
+            return scenario
+    raise TargetError(f"{target} has no scenario named {name!r}")
+
+
 def scenarios_in(module: ModuleType) -> list[Scenario]:
     """All functions of a module that carry `@scenario` and were defined in it (not imported from elsewhere)."""
     found = []

@@ -12,8 +12,9 @@ HEADER = ("iterations", "seconds", "cycles")
 
 
 class Readings:
-    """The meters of one process in the order of reading: the exact ledgers first, so that no other meter's temporary
-    objects are on them.
+    """The meters of one process in the order of reading.
+
+    The exact ledgers come first, so that no other meter's temporary objects are on them.
     """
 
     def __init__(self, context: Context, directories: list[str], in_loop: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from leakcheck.scenario import MARK, Context, Scenario
 from leakcheck.worker.channel import Channel
-from leakcheck.worker.loading import load
+from leakcheck.worker.loading import load, named
 from leakcheck.worker.reading import Readings
 from leakcheck.worker.settling import Settler, apply, resource_counts
 from leakcheck.worker.step import Driver, StepRaisedError, is_async, run_plain
@@ -30,16 +30,25 @@ def serve(channel: Channel) -> None:
                 scenarios = load(message["target"])
                 channel.send({"scenarios": [_describe(scenario) for scenario in scenarios], "python": sys.version})
             elif message["do"] == "open":
+                if message["target"].startswith(_HOSTED):
+                    _hold_elsewhere(channel, message)
+                    continue
                 if not scenarios:
                     scenarios = load(message["target"])
-                chosen = next((each for each in scenarios if each.name == message["name"]), None)
-                if chosen is None:
-                    raise LookupError(f"{message['target']} has no scenario named {message['name']!r}")
-                _serve_scenario(channel, chosen, message)
+                _serve_scenario(channel, named(scenarios, message["name"], message["target"]), message)
         except BaseException as error:
             channel.send({"error": describe_error(error, message["do"])})
             if not isinstance(error, Exception):
                 raise
+
+
+_HOSTED = ("pytest_item://", "unittest_test://")
+"""Targets whose step exists only inside another runner: that holds the conversation where it is."""
+
+
+def _hold_elsewhere(channel: Channel, message: dict[str, Any]) -> None:
+    kind, _, rest = message["target"].partition("://")
+    import_module(f"leakcheck.worker.{kind}").hold(channel, message, rest)
 
 
 def _serve_scenario(channel: Channel, scenario: Scenario, message: dict[str, Any]) -> None:

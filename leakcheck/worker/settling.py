@@ -1,4 +1,4 @@
-"""What happens before a reading: background work gets the time to end, garbage is collected, free memory handed back."""
+"""What happens before a reading: background work may end, garbage is collected, free memory handed back."""
 
 from __future__ import annotations
 

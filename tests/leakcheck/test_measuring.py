@@ -1,0 +1,447 @@
+"""Real processes: what the meters see, and that they see nothing where nothing is."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+
+from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.growth import MeterInfo, measure
+
+EXACT = (
+    "heap.bytes",
+    "py.objects",
+    "uncollectable",
+    "fds",
+    "threads",
+    "py.threads",
+    "children",
+    "disk.files",
+    "disk.bytes",
+)
+
+
+@pytest.fixture
+def job(tmp_path):
+    def make(source: str, name: str = "case", **options) -> Job:
+        file = tmp_path / "scenarios_under_test.py"
+        file.write_text("from leakcheck import scenario\n" + textwrap.dedent(source))
+        info = ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name)
+        return Job(scenario=info, cwd=tmp_path, **options)
+
+    return make
+
+
+def measured(job: Job, time_s: float = 10.0):
+    with Worker(job) as worker:
+        opened = worker.open()
+        result = measure(worker, [MeterInfo(*meter) for meter in opened["meters"]], Budget(time_s=time_s))
+        if result.raised is None:
+            worker.close()
+        return result
+
+
+NO_OP = """
+    @scenario
+    def case():
+        pass
+"""
+
+
+def test_a_no_op_shows_exactly_no_growth_on_every_exact_meter(job):
+    with Worker(job(NO_OP)) as worker:
+        names = [name for name, *_ in worker.open()["meters"]]
+        worker.run(509)
+        first = dict(zip(names, worker.run(1021).values, strict=True))
+        worker.run(2039)
+        last = dict(zip(names, worker.run(100_003).values, strict=True))
+    assert {name: last[name] - first[name] for name in EXACT} == dict.fromkeys(EXACT, 0)
+
+
+def test_an_async_no_op_moves_by_no_more_than_the_rounding_of_two_chunks(job):
+    """The loop's own timers and handles find chunks of 16 bytes more or less, to and fro."""
+    source = """
+        @scenario
+        async def case():
+            pass
+    """
+    with Worker(job(source)) as worker:
+        names = [name for name, *_ in worker.open()["meters"]]
+        worker.run(1021)
+        first = dict(zip(names, worker.run(1021).values, strict=True))
+        last = dict(zip(names, worker.run(50_021).values, strict=True))
+    assert abs(last["heap.bytes"] - first["heap.bytes"]) <= 32
+    exact = {*EXACT, "tasks"} - {"heap.bytes"}
+    assert {name: last[name] - first[name] for name in exact} == dict.fromkeys(exact, 0)
+
+
+LEAKS = {
+    "heap.bytes": """
+        kept = []
+        @scenario
+        def case():
+            kept.append(bytes(50))
+    """,
+    "py.objects": """
+        kept = []
+        @scenario
+        def case():
+            kept.append([])
+    """,
+    "fds": """
+        import os
+        @scenario
+        def case():
+            os.open(os.devnull, os.O_RDONLY)
+    """,
+    "threads": """
+        import _thread
+        lock = _thread.allocate_lock()
+        lock.acquire()
+        @scenario
+        def case():
+            _thread.start_new_thread(lock.acquire, ())
+    """,
+    "children": """
+        import os
+        @scenario
+        def case():
+            os.posix_spawn("/bin/true", ["true"], {})
+    """,
+    "mapped.bytes": """
+        import mmap
+        import ctypes
+        libc = ctypes.CDLL(None)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+        @scenario
+        def case():
+            libc.mmap(None, 65536, 3, 0x22, -1, 0)
+    """,
+    "disk.files": """
+        import tempfile
+        @scenario
+        def case():
+            tempfile.NamedTemporaryFile(delete=False).close()
+    """,
+    "tasks": """
+        import asyncio
+        @scenario
+        async def case():
+            never = asyncio.Event()
+            kept = set()
+            async def step():
+                kept.add(asyncio.ensure_future(never.wait()))
+                await asyncio.sleep(0)
+            yield step
+    """,
+    "answers": """
+        answers = 0
+        @scenario
+        def case(ctx):
+            ctx.meter("answers", lambda: answers)
+            def step():
+                global answers
+                answers += 1
+            yield step
+    """,
+}
+
+
+@pytest.mark.parametrize("meter", LEAKS)
+def test_each_meter_sees_its_own_leak(job, meter):
+    assert meter in measured(job(LEAKS[meter])).leaking
+
+
+INNOCENT = {
+    "threads that are joined": """
+        import threading
+        @scenario
+        def case():
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+    """,
+    "threads that end by themselves a little later": """
+        import threading, time
+        @scenario
+        def case():
+            threading.Thread(target=time.sleep, args=(0.002,)).start()
+    """,
+    "cyclic garbage": """
+        @scenario
+        def case():
+            cycle = []
+            cycle.append(cycle)
+    """,
+    "a bounded cache": """
+        import functools, itertools
+        numbers = itertools.count()
+        @functools.lru_cache(maxsize=5000)
+        def cached(number):
+            return bytes(100)
+        @scenario
+        def case():
+            cached(next(numbers))
+    """,
+    "files that are removed": """
+        import tempfile
+        @scenario
+        def case():
+            with tempfile.TemporaryFile() as file:
+                file.write(b"x")
+    """,
+    "children that are waited for": """
+        import os
+        @scenario
+        def case():
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+    """,
+    "background work that drains": """
+        import queue, threading
+        @scenario
+        def case(ctx):
+            work = queue.Queue()
+            def consume():
+                while work.get() is not None:
+                    work.task_done()
+            thread = threading.Thread(target=consume)
+            thread.start()
+            ctx.settle(work.join)
+            yield lambda: work.put(object())
+            work.put(None)
+            thread.join()
+    """,
+    "a step that should raise": """
+        @scenario(raises=ValueError)
+        def case():
+            int("x")
+    """,
+    "async with tasks that end": """
+        import asyncio
+        @scenario
+        async def case():
+            await asyncio.create_task(asyncio.sleep(0))
+    """,
+}
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_what_cleans_up_is_not_accused(job, name):
+    result = measured(job(INNOCENT[name]))
+    assert result.raised is None
+    assert result.leaking == []
+
+
+def test_a_plain_step_costs_less_than_100_ns_of_ours(job):
+    """One turn of a C iterator and a call: compared with the same loop around a call that is timed by itself."""
+    source = """
+        import timeit
+        def nothing():
+            pass
+        @scenario
+        def case(ctx):
+            ctx.meter("own_ns", lambda: min(timeit.repeat(nothing, number=100_000, repeat=5)) * 1e4)
+            yield nothing
+    """
+    with Worker(job(source)) as worker:
+        worker.open()
+        rounds = [worker.run(100_003) for _ in range(5)]
+    ours = min(each.seconds / 100_003 * 1e9 for each in rounds)
+    own = min(each.values[-1] for each in rounds)
+    assert ours - own < 100
+
+
+def test_parameters_context_and_tear_down_reach_the_scenario(job, tmp_path):
+    source = f"""
+        @scenario(params={{"size": [1, 2]}})
+        def case(ctx, size):
+            (ctx.tmp_path / "made").write_text(str(size))
+            yield lambda: None
+            open({str(tmp_path / "torn_down")!r}, "w").write(str(size))
+    """
+    with Worker(job(source, "case[2]")) as worker:
+        assert [each["name"] for each in worker.list_scenarios()] == ["case[1]", "case[2]"]
+        worker.open()
+        worker.run(3)
+        worker.close()
+    assert (tmp_path / "torn_down").read_text() == "2"
+
+
+def test_the_measured_process_loads_little_of_ours(job):
+    source = """
+        import sys
+        @scenario
+        def case(ctx):
+            ctx.meter("ours", lambda: sum(name.startswith("leakcheck") for name in sys.modules))
+            heavy = {"numpy", "rich", "jinja2", "memray", "click", "msgspec", "psutil", "elkyn"}
+            ctx.meter("heavy", lambda: len(heavy & set(sys.modules)))
+            yield lambda: None
+    """
+    with Worker(job(source)) as worker:
+        names = [name for name, *_ in worker.open()["meters"]]
+        values = dict(zip(names, worker.run(1).values, strict=True))
+    assert values["heavy"] == 0
+    assert values["ours"] <= 16
+
+
+def failure_of(job: Job, action) -> str:
+    with Worker(job) as worker:
+        worker.open(timeout=20)
+        with pytest.raises(WorkerFailed) as caught:
+            action(worker)
+    return caught.value.failure
+
+
+def test_a_crash_names_the_signal_and_the_python_stack(job):
+    source = """
+        import ctypes
+        @scenario
+        def case():
+            ctypes.string_at(0)
+    """
+    failure = failure_of(job(source), lambda worker: worker.run(1))
+    assert failure.type == "signal"
+    assert "SIGSEGV" in failure.message
+    assert "in case" in failure.traceback
+
+
+def test_a_step_that_ends_the_process_is_told_with_its_exit_code(job):
+    source = """
+        import os
+        @scenario
+        def case():
+            print("last words", flush=True)
+            os._exit(3)
+    """
+    failure = failure_of(job(source), lambda worker: worker.run(1))
+    assert failure.type == "exit"
+    assert "exit code 3" in failure.message
+    assert "last words" in failure.output
+
+
+def test_a_step_that_hangs_is_stopped_and_its_stack_told(job):
+    source = """
+        @scenario
+        def case():
+            while True:
+                pass
+    """
+    failure = failure_of(job(source), lambda worker: worker.run(1, timeout=1.0))
+    assert failure.type == "timeout"
+    assert "in case" in failure.traceback
+
+
+def test_a_child_that_is_killed_is_told(job):
+    source = """
+        import os, signal
+        @scenario
+        def case():
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    failure = failure_of(job(source), lambda worker: worker.run(1))
+    assert "SIGKILL" in failure.message
+
+
+def test_a_child_above_the_memory_ceiling_is_stopped(job):
+    source = """
+        kept = []
+        @scenario
+        def case():
+            kept.append(b"x" * 50_000_000)
+    """
+    with Worker(job(source), memory_limit=300 << 20) as worker:
+        worker.open()
+        with pytest.raises(WorkerFailed) as caught:
+            worker.run(10_000)
+    assert caught.value.failure.type == "memory"
+
+
+def test_an_exception_in_the_step_is_told_with_the_users_frames_only(job):
+    source = """
+        def inner():
+            raise ValueError("no")
+        @scenario
+        def case():
+            inner()
+    """
+    result = measured(job(source))
+    assert result.raised["type"] == "ValueError"
+    assert "in inner" in result.raised["traceback"]
+    assert "leakcheck/worker" not in result.raised["traceback"]
+
+
+def test_a_step_that_should_raise_and_returns_is_an_error(job):
+    source = """
+        @scenario(raises=ValueError)
+        def case():
+            pass
+    """
+    assert measured(job(source)).raised["type"] == "DidNotRaiseError"
+
+
+def test_output_of_the_child_is_kept_to_its_end_and_never_blocks_it(job):
+    source = """
+        @scenario
+        def case():
+            print("x" * 1000)
+    """
+    with Worker(job(source)) as worker:
+        worker.open()
+        assert worker.run(20_000).iterations == 20_000
+        worker.close()
+
+
+def test_a_forked_child_that_lives_on_does_not_keep_the_worker_waiting(job):
+    source = """
+        import os, time
+        @scenario
+        def case(ctx):
+            if os.fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+            yield lambda: None
+    """
+    with Worker(job(source)) as worker:
+        worker.open()
+        worker.run(10)
+        worker.close()
+
+
+def test_another_interpreter_needs_nothing_of_ours(job, tmp_path):
+    import venv
+
+    venv.create(tmp_path / "empty", with_pip=False, symlinks=True)
+    python = str(tmp_path / "empty" / "bin" / "python")
+    assert python != sys.executable
+    source = """
+        kept = []
+        @scenario
+        def case():
+            kept.append(bytearray(10))
+    """
+    assert "heap.bytes" in measured(job(source, python=python)).leaking
+
+
+def test_with_pymalloc_blocks_are_counted(job):
+    source = """
+        kept = []
+        @scenario
+        def case():
+            kept.append(bytes(10))
+    """
+    assert "py.blocks" in measured(job(source, allocator="pymalloc")).leaking
+
+
+@pytest.mark.parametrize("mode", ["collect", "auto", "off", "freeze"])
+def test_a_leak_is_found_under_every_collector_mode(job, mode):
+    source = """
+        kept = []
+        @scenario
+        def case():
+            kept.append([1])
+    """
+    assert "heap.bytes" in measured(job(source, gc=mode)).leaking
