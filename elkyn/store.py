@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import lmdb
 
@@ -30,14 +30,16 @@ from elkyn.events.gaps import Gaps
 from elkyn.events.observable import POLICIES, Observable
 from elkyn.events.operators import Stop
 from elkyn.events.routes import Routes
-from elkyn.events.subscriptions import Core, Options, OverflowPolicy, Run, Sink, log_handler_error
-from elkyn.paths import child_path, key_of, pattern_segments
+from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
+from elkyn.paths import child_path, is_segment, key_of, pattern_segments
 from elkyn.storage import Database, Tree, storage_error
 from elkyn.storage import Transaction as LmdbTransaction
 from elkyn.values import MISSING, Leaves, decode, flatten
 from elkyn.writer import Writer
 
 Durability = Literal["sync", "async", "none"]
+
+T = TypeVar("T")
 
 _CACHED_KEYS = 1024
 _SYNC_EVERY_S = 0.25
@@ -113,7 +115,7 @@ class Store:
         self._syncer = _Syncer(database.env) if durability == "async" else None
         _open_stores.add(self)
 
-    def __enter__(self) -> "Store":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,7 +176,7 @@ class Store:
         key = key_of(path)
         return self._read(lambda txn: _items(self._tree, txn, path, key, (start, end, limit)))
 
-    def _read(self, read: Callable[[LmdbTransaction], Any]) -> Any:
+    def _read(self, read: Callable[[LmdbTransaction], T]) -> T:
         try:
             return read(self._begin())
         except lmdb.Error:
@@ -201,13 +203,10 @@ class Store:
         """
         key = self._keys.get(path) or self._remember(path)
         leaves = flatten(key, value)
-        routes = self._routes
-        if routes.empty or (route := routes.route(path)) is None:
-            with self._mutex:
-                # Looked at again: someone may have subscribed meanwhile, and is owed this event.
-                if routes.empty or routes.route(path) is None:
-                    return self._set_unwatched(key, leaves)
-        del routes
+        with self._mutex:
+            # Looked at behind the mutex: who has subscribed before us is owed this event.
+            if self._routes.empty or self._routes.route(path) is None:
+                return self._set_unwatched(key, leaves)
         return self._commit(_Call([(path, key, leaves)]))
 
     def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
@@ -215,7 +214,7 @@ class Store:
         try:
             self._tree.set(txn, key, leaves)
             txn.commit()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
             txn.abort()
             return self._recover(error, _Call([("", key, leaves)]))
         self._rev = rev = self._rev + 1
@@ -299,7 +298,7 @@ class Store:
                 except _NoRoomError:
                     txn.abort()
                     self._tree.forget()
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
                     txn.abort()
                     return self._recover(error, call, events)
             deadline = self._wait_for_room(events, deadline)
@@ -376,11 +375,12 @@ class Store:
                 inner.txn.commit()
                 inner.committed = True
                 inner.rev = self._publish(events)
-                return
             except lmdb.MapFullError:
                 inner.grow_and_replay()
             except lmdb.Error as error:
                 raise storage_error(error, self._database.directory) from error
+            else:
+                return
 
     def _submit(self, call: _Call) -> "Future[int]":
         self._check()
@@ -510,7 +510,7 @@ class Store:
             children=children, old=old, initial=initial, overflow=overflow, capacity=capacity, timeout=timeout
         )
 
-        def connect(run: Run, sink: Sink) -> Stop:
+        def connect(run: Run, sink: Observer) -> Stop:
             return self._attach(Core(run, pattern, run.options, children, sink))
 
         return Observable(self._dispatcher, connect, options, pattern)
@@ -535,11 +535,10 @@ class Store:
         return stop
 
     def _snapshot(self, core: Core) -> list[Event]:
-        paths = self._read(lambda txn: list(_existing(self._tree, txn, core.place)))
-        first = self._queue.settled - len(paths)  # so that they are numbered just below the first live event
+        found = self._read(lambda txn: list(_existing(self._tree, txn, core.place)))
+        first = self._queue.settled - len(found)  # so that they are numbered just below the first live event
         events = []
-        for index, path in enumerate(paths):
-            raw = self._read(lambda txn, path=path: self._tree.raw(txn, key_of(path)))
+        for index, (path, raw) in enumerate(found):
             omitted = len(raw) > VALUE_BYTES
             events.append(
                 Event(
@@ -550,7 +549,7 @@ class Store:
                     old=None,
                     rev=self._rev,
                     seq=first + index,
-                    last=index == len(paths) - 1,
+                    last=index == len(found) - 1,
                     timestamp_ns=time.time_ns(),
                     size=len(raw),
                     omitted=omitted,
@@ -626,7 +625,8 @@ class Store:
         """Commit what is queued, deliver what is pending, complete every subscription, and let go of everything.
 
         Waits `drain_timeout` seconds at most for handlers, and counts what was not delivered then in
-        `dropped_at_close`. Idempotent. Inside a handler it returns at once and the rest follows when the handler returns.
+        `dropped_at_close`. Idempotent. Inside a handler it returns at once; the rest follows when
+        the handler returns.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
         """
         if self._refusal is _refuse_forked:
@@ -636,11 +636,8 @@ class Store:
         if self._begin_write is _refuse_nested and self._mutex_is_mine():
             raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
         self._writer.close()
-        with self._mutex:
-            if self._refusal is not None:
-                return
-            self._refusal = _refuse_closed
-            self._begin_write = _refuse_closed
+        if not self._refuse_writes():
+            return
         _open_stores.discard(self)
         abandoned = [run for run in self._dispatcher.runs() if run.abandoned and not run.done]
         try:
@@ -655,6 +652,15 @@ class Store:
                 self._tree.forget()
         for run in abandoned:
             _warn_of(run)
+
+    def _refuse_writes(self) -> bool:
+        """Begin to close; False where another thread was first."""
+        with self._mutex:
+            if self._refusal is not None:
+                return False
+            self._refusal = _refuse_closed
+            self._begin_write = _refuse_closed
+            return True
 
     def _check(self) -> None:
         if self._refusal is not None:
@@ -845,17 +851,19 @@ def _items(
     return [(name, tree.value(txn, base + name.encode())) for name in islice(tree.names(txn, key, start, end), limit)]
 
 
-def _existing(tree: Tree, txn: LmdbTransaction, place: tuple[str, ...], at: str = "") -> Iterator[str]:
-    """Yield the paths of the nodes that exist at `place`, a pattern's segments, below the path `at`."""
+def _existing(tree: Tree, txn: LmdbTransaction, place: tuple[str, ...], at: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield the nodes that exist at `place`, a pattern's segments, below the path `at`: paths and encoded values."""
     if not place:
-        if tree.exists(txn, key_of(at or "/")):
-            yield at or "/"
+        raw = tree.raw(txn, key_of(at or "/"))
+        if raw is not None:
+            yield at or "/", raw
         return
     if place[0] != "*":
         yield from _existing(tree, txn, place[1:], f"{at}/{place[0]}")
         return
     for name in tree.names(txn, key_of(at or "/"), None, None):
-        yield from _existing(tree, txn, place[1:], f"{at}/{name}")
+        if is_segment(name):  # an object stored whole may have keys that no path can name
+            yield from _existing(tree, txn, place[1:], f"{at}/{name}")
 
 
 def _write_transactions(env: lmdb.Environment) -> Callable[[], LmdbTransaction]:

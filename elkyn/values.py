@@ -83,7 +83,7 @@ def check(value: object, depth: int = 0) -> None:
             check(child, depth + 1)
     else:
         raise InvalidTypeError(
-            f"cannot store a {kind.__name__}: use None, bool, int, float, str, bytes, list or dict (exactly these types)"
+            f"cannot store a {kind.__name__}: use exactly None, bool, int, float, str, bytes, list or dict"
         )
 
 

@@ -23,8 +23,8 @@ class Pending(NamedTuple):
 @dataclass(slots=True)
 class _Touched:
     cores: dict[Any, None]
-    new: bytes | None | Any  # the encoded value, None where the node is missing, MISSING where not read yet
-    old: bytes | None | Any
+    new: Any  # the encoded value, None where the node is missing, MISSING where not read yet
+    old: Any
 
 
 class Watched:

@@ -2,17 +2,16 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
 from elkyn.events import operators
 from elkyn.events.dispatcher import Dispatcher
-from elkyn.events.event import Overflow
 from elkyn.events.operators import Connect
-from elkyn.events.streams import EventStream, executor_sink, loop_sink
-from elkyn.events.subscriptions import Options, OverflowPolicy, Run, Sink, Subscription, caller
+from elkyn.events.streams import EventStream, Inbox, executor_inbox, loop_inbox
+from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Run, Subscription, caller
 from elkyn.values import MISSING
 
 if TYPE_CHECKING:
@@ -137,37 +136,27 @@ class Observable(Generic[T]):
         """
         if not callable(on_next):
             raise TypeError(f"on_next must be callable, not {type(on_next).__name__}")
-        asynchronous = _is_async(on_next)
-        if asynchronous and executor is not None:
+        if _is_async(on_next) and executor is not None:
             raise ValueError("an async handler runs on the event loop that subscribes; leave executor= out")
         options = _options(
             self._options, overflow=overflow, capacity=capacity, timeout=timeout, initial=initial, old=old
         )
         run = self._run(options)
 
-        def on_end(error: BaseException | None) -> None:
-            if error is None:
-                if on_complete is not None:
-                    on_complete()
-            elif on_error is not None:
-                on_error(error)
-            else:
-                self._dispatcher.handler_failed(error, run)
-
-        if asynchronous:
-            sink = loop_sink(run, options, asyncio.get_running_loop(), on_next, on_end)
+        handlers = Handlers(run, on_next, on_error, on_complete)
+        terminal: Handlers | Inbox = handlers
+        if _is_async(on_next):
+            terminal = loop_inbox(run, options, asyncio.get_running_loop(), on_next, handlers)
         elif executor is not None:
-            sink = executor_sink(run, options, executor, on_next, on_end)
-        else:
-            sink = _direct_sink(run, on_next, on_end)
-        self._start(run, sink)
+            terminal = executor_inbox(run, options, executor, handlers)
+        self._start(run, terminal)
         return Subscription(run)
 
     def __aiter__(self) -> EventStream[T]:
         """Subscribe now and iterate over the items; an `Overflow` stands where items were lost."""
         run = self._run(self._options)
         stream: EventStream[T] = EventStream(run, self._options)
-        self._start(run, stream.sink())
+        self._start(run, stream.inbox)
         return stream
 
     def to_reactivex(self) -> "reactivex.Observable[Any]":
@@ -191,34 +180,17 @@ class Observable(Generic[T]):
         run.pattern = self._pattern
         return run
 
-    def _start(self, run: Run, sink: Sink) -> None:
-        run.terminal = sink
+    def _start(self, run: Run, terminal: Handlers | Inbox) -> None:
+        run.terminal = terminal
         self._dispatcher.admit(run)
         try:
-            self._connect(run, Sink(sink.next, sink.overflow, run.fail, run.complete))
+            self._connect(run, terminal)
         except BaseException:
             run.end()
             raise
 
 
-def _direct_sink(run: Run, handler: Callable[[Any], object], on_end: Callable[[BaseException | None], object]) -> Sink:
-    failed = run.dispatcher.handler_failed
-
-    def on_next(item: Any) -> None:
-        try:
-            handler(item)
-        except BaseException as error:  # noqa: BLE001 - a handler's error is its own
-            failed(error, run)
-
-    def overflow(lost: Overflow) -> None:
-        on_next(lost)
-
-    run.handler = handler
-    run.guard = on_next
-    return Sink(on_next, overflow, on_end, lambda: on_end(None))
-
-
-def _is_async(handler: Callable[..., Any]) -> bool:
+def _is_async(handler: Callable[..., Any]) -> TypeGuard[Callable[..., Awaitable[object]]]:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Run, Sink, ignore
+from elkyn.events.subscriptions import Observer, Run, Sink, ignore
 from elkyn.values import MISSING, encode
 
 T = TypeVar("T")
 
 Stop = Callable[[], object]
-Connect = Callable[[Run, Sink], Stop]
+Connect = Callable[[Run, Observer], Stop]
 
 MOST_BUFFERED = 1024
 
@@ -40,7 +40,7 @@ class _Source:
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         emit = below.next
 
         def on_next(item: Any) -> None:
@@ -55,7 +55,7 @@ def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
     """Pass `function(item)`."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         emit = below.next
 
         def on_next(item: Any) -> None:
@@ -69,7 +69,7 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
 def taking(source: Connect, count: int) -> Connect:
     """Pass `count` items, then unsubscribe and complete."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         if count == 0:
             below.complete()
             return ignore
@@ -95,7 +95,7 @@ def taking(source: Connect, count: int) -> Connect:
 def taking_until(source: Connect, other: Connect) -> Connect:
     """Pass items until `other` says anything, then complete."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         upstream, signal = _Source(), _Source()
 
         def stop() -> None:
@@ -117,7 +117,7 @@ def taking_until(source: Connect, other: Connect) -> Connect:
 def skipping(source: Connect, count: int) -> Connect:
     """Pass all but the first `count` items."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         left = count
 
         def on_next(item: Any) -> None:
@@ -136,7 +136,7 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
     """Pass an item unless its key equals that of the item before it. Remembers one key."""
     key_of = _identity if key is None else key
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         before: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -159,7 +159,7 @@ def _identity(item: Any) -> Any:
 def debouncing(source: Connect, seconds: float) -> Connect:
     """Pass an item once nothing has followed it for `seconds`."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         waiting: Any = MISSING
         timer: Any = None
         dispatcher = run.dispatcher
@@ -197,7 +197,7 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 def throttling(source: Connect, seconds: float) -> Connect:
     """Pass an item at once, then at most one every `seconds`: the latest that came meanwhile."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         waiting: Any = MISSING
         timer: Any = None
         dispatcher = run.dispatcher
@@ -241,7 +241,7 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
     """Pass lists of `count` items, or of what came within `seconds`, whichever is full first."""
     most = MOST_BUFFERED if count is None else count
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         items: list[Any] = []
         timer: Any = None
         dispatcher = run.dispatcher
@@ -284,7 +284,7 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
 def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) -> Connect:
     """Pass the running result of `function(result, item)`."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         result = seed
 
         def on_next(item: Any) -> None:
@@ -300,7 +300,7 @@ def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) ->
 def merging(sources: tuple[Connect, ...]) -> Connect:
     """Pass the items of all sources as they come; complete when all have."""
 
-    def connect(run: Run, below: Sink) -> Stop:
+    def connect(run: Run, below: Observer) -> Stop:
         left = len(sources)
         upstreams = [_Source() for _ in sources]
 

@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from elkyn.events.subscriptions import Core
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 _CACHED_PATHS = 1024
 
 Cores = tuple["Core", ...]
+Members = dict["Core", None]
 
 
 @dataclass(slots=True)
@@ -17,9 +18,14 @@ class Node:
     """One place in the tree of patterns. `*` is a child like any other: no path segment can hold it."""
 
     children: dict[str, "Node"] = field(default_factory=dict)
-    exact: Cores = ()  # fire for a write at the node or above
-    family: Cores = ()  # children=True: fire for a write below too
-    deep: Cores = ()  # "**": fire for every node written at the place or below it
+    # Dictionaries as ordered sets: one more or less costs the same however many there are.
+    exact: Members = field(default_factory=dict)  # fire for a write at the node or above
+    family: Members = field(default_factory=dict)  # children=True: fire for a write below too
+    deep: Members = field(default_factory=dict)  # "**": fire for every node written at the place or below it
+
+    def members(self, slot: Literal["exact", "family", "deep"]) -> Members:
+        """Return those who are here for one of the three reasons."""
+        return self.exact if slot == "exact" else self.family if slot == "family" else self.deep
 
     def is_empty(self) -> bool:
         """Whether nobody needs this place any more."""
@@ -61,7 +67,7 @@ class Routes:
             node = self._root
             for segment in core.place:
                 node = node.children.setdefault(segment, Node())
-            setattr(node, core.slot, (*getattr(node, core.slot), core))
+            node.members(core.slot)[core] = None
             self._cores[core] = None
             self.empty = False
             self.cache = {}
@@ -77,7 +83,7 @@ class Routes:
             for segment in core.place:
                 way.append(way[-1].children[segment])
             node = way[-1]
-            setattr(node, core.slot, tuple(other for other in getattr(node, core.slot) if other is not core))
+            del node.members(core.slot)[core]
             for parent, segment in zip(reversed(way[:-1]), reversed(core.place), strict=True):
                 if not parent.children[segment].is_empty():
                     break

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Options, Run, Sink
+from elkyn.events.subscriptions import Handlers, Options, Run
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ NOTHING = _Nothing()
 
 
 class Inbox:
-    """Bounded items on their way to one consumer. `put` on the dispatcher, `take` on the consumer's side."""
+    """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(self, run: Run, options: Options, wake: Callable[[], object]) -> None:
         self._run = run
@@ -54,11 +54,7 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._items)
 
-    def sink(self) -> Sink:
-        """Return the observer's face of this inbox."""
-        return Sink(self.put, self._put_overflow, self._finish_with, self.finish)
-
-    def put(self, item: Any) -> None:
+    def next(self, item: Any) -> None:
         """Take an item in, or apply the overflow policy where there is no room."""
         with self._lock:
             if self.closed or self._end is not None:
@@ -107,7 +103,8 @@ class Inbox:
         else:
             self._append(loss)
 
-    def _put_overflow(self, loss: Overflow) -> None:
+    def overflow(self, loss: Overflow) -> None:
+        """Take a marker in: there is always room for one."""
         with self._lock:
             if self.closed or self._end is not None:
                 return
@@ -116,18 +113,20 @@ class Inbox:
         if idle:
             self._wake()
 
-    def finish(self) -> None:
-        """Have the consumer told, after the last item, that this was all."""
-        self._finish(End(None))
+    def error(self, error: BaseException) -> None:
+        """End the run with `error`."""
+        self._run.fail(error)
 
-    def _finish_with(self, error: BaseException) -> None:
-        self._finish(End(error))
+    def complete(self) -> None:
+        """End the run."""
+        self._run.complete()
 
-    def _finish(self, end: End) -> None:
+    def ended(self, error: BaseException | None) -> None:
+        """Have the consumer told after the last item."""
         with self._lock:
             if self.closed or self._end is not None:
                 return
-            self._end = end
+            self._end = End(error)
             idle, self._idle = self._idle, False
         if idle:
             self._wake()
@@ -178,14 +177,8 @@ class _Turn:
                     return
 
 
-def executor_sink(
-    run: Run,
-    options: Options,
-    executor: Executor,
-    handler: Callable[[Any], object],
-    on_end: Callable[[BaseException | None], object],
-) -> Sink:
-    """Return a sink whose items reach `handler` on `executor`, one at a time."""
+def executor_inbox(run: Run, options: Options, executor: Executor, handlers: Handlers) -> Inbox:
+    """Return an inbox whose items reach the handler on `executor`, one at a time."""
     turn = _Turn()
 
     def wake() -> None:
@@ -194,7 +187,7 @@ def executor_sink(
         except RuntimeError as error:  # the executor was shut down
             inbox.close()
             if run.end():
-                run.guarded(on_end, error)
+                run.guarded(handlers.ended, error)
 
     def drain() -> None:
         while True:
@@ -209,9 +202,9 @@ def executor_sink(
                 if isinstance(item, End):
                     inbox.close()
                     run.end()
-                    run.guarded(on_end, item.error)
+                    run.guarded(handlers.ended, item.error)
                     return
-                run.guarded(handler, item)
+                handlers.next(item)
             finally:
                 turn.finish()
 
@@ -222,17 +215,17 @@ def executor_sink(
     inbox = Inbox(run, options, wake)
     run.discard = discard
     run.waiting = inbox.__len__
-    return inbox.sink()
+    return inbox
 
 
-def loop_sink(
+def loop_inbox(
     run: Run,
     options: Options,
     loop: asyncio.AbstractEventLoop,
     handler: Callable[[Any], Awaitable[object]],
-    on_end: Callable[[BaseException | None], object],
-) -> Sink:
-    """Return a sink whose items reach the async `handler` on `loop`, one at a time."""
+    handlers: Handlers,
+) -> Inbox:
+    """Return an inbox whose items reach the async `handler` on `loop`, one at a time."""
     turn = _Turn()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -242,7 +235,9 @@ def loop_sink(
         except RuntimeError:
             inbox.close()
             if run.end():
-                run.guarded(on_end, RuntimeError(f"the event loop of the subscription from {run.where} is closed"))
+                run.guarded(
+                    handlers.ended, RuntimeError(f"the event loop of the subscription from {run.where} is closed")
+                )
 
     def start() -> None:
         task = loop.create_task(drain())
@@ -261,7 +256,7 @@ def loop_sink(
                 if isinstance(item, End):
                     inbox.close()
                     run.end()
-                    run.guarded(on_end, item.error)
+                    run.guarded(handlers.ended, item.error)
                     return
                 await handler(item)
             except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
@@ -276,7 +271,7 @@ def loop_sink(
     inbox = Inbox(run, options, wake)
     run.discard = discard
     run.waiting = inbox.__len__
-    return inbox.sink()
+    return inbox
 
 
 class EventStream(AsyncIterator[T | Overflow], Generic[T]):
@@ -299,10 +294,10 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
             except RuntimeError:  # the loop is closed: nobody will ever ask again
                 run.end()
 
-        self._inbox = Inbox(run, options, wake)
-        run.discard = self._inbox.close
-        run.waiting = self._inbox.__len__
-        self._release = weakref.finalize(self, _release, run, self._inbox)
+        self.inbox = Inbox(run, options, wake)
+        run.discard = self.inbox.close
+        run.waiting = self.inbox.__len__
+        self._release = weakref.finalize(self, _release, run, self.inbox)
         self._release.atexit = False
 
     @property
@@ -310,18 +305,14 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
         """The revision at which the iteration began: it sees exactly the commits after it."""
         return self._run.start_rev
 
-    def sink(self) -> Sink:
-        """Return where the source delivers to."""
-        return self._inbox.sink()
-
     def __aiter__(self) -> "EventStream[T]":
         return self
 
     async def __anext__(self) -> T | Overflow:
         while True:
-            item = self._inbox.take()
+            item = self.inbox.take()
             if item is NOTHING:
-                if self._inbox.closed:
+                if self.inbox.closed:
                     raise StopAsyncIteration
                 await self._ready.wait()
                 self._ready.clear()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
@@ -49,6 +49,19 @@ class Sink:
     complete: Callable[[], object]
 
 
+class Observer(Protocol):
+    """A Sink's shape: the terminals below have it without being one, which spares five objects a subscription."""
+
+    @property
+    def next(self) -> Callback: ...
+    @property
+    def overflow(self) -> Callable[[Overflow], object]: ...
+    @property
+    def error(self) -> Callable[[BaseException], object]: ...
+    @property
+    def complete(self) -> Callable[[], object]: ...
+
+
 def ignore(*_: object) -> None:
     """Take anything and do nothing: what the ends of an unsubscribed chain are replaced by."""
 
@@ -58,19 +71,19 @@ class Core:
 
     __slots__ = ("active", "next", "old", "options", "pattern", "place", "plain", "run", "sink", "slot")
 
-    def __init__(self, run: "Run", pattern: str, options: Options, children: bool, sink: Sink) -> None:
+    def __init__(self, run: "Run", pattern: str, options: Options, children: bool, sink: Observer) -> None:
         segments = pattern_segments(pattern)
         deep = segments[-1:] == ("**",)
         self.run = run
         self.pattern = pattern
         self.options = options
         self.place = segments[:-1] if deep else segments
-        self.slot = "deep" if deep else "family" if children else "exact"
+        self.slot: Literal["exact", "family", "deep"] = "deep" if deep else "family" if children else "exact"
         self.old = options.old
-        self.sink = sink
+        self.sink: Observer = sink
         # Without operators between, the handler itself: one call less. What it raises is then the handler's error.
-        self.plain = run.handler is not None and sink.next is run.guard
-        self.next = run.handler if self.plain and run.handler is not None else sink.next
+        self.plain = isinstance(sink, Handlers)
+        self.next: Callback = sink.handler if isinstance(sink, Handlers) else sink.next
         self.active = True
 
     def missed(self, lost: Overflow) -> None:
@@ -86,18 +99,90 @@ class Core:
         """Let go of everything; a call under way ends normally, no other begins."""
         self.active = False
         self.next = ignore
-        self.sink = Sink(ignore, ignore, ignore, ignore)
+        self.sink = NOBODY
+
+
+class Ending(Protocol):
+    """A terminal: what is told, once, that the run has ended."""
+
+    def ended(self, error: BaseException | None) -> object:
+        """Tell the handlers: complete where there is no `error`."""
+
+
+class Handlers:
+    """The terminal that calls handlers on the dispatcher thread."""
+
+    __slots__ = ("_on_complete", "_on_error", "_run", "handler")
+
+    def __init__(
+        self,
+        run: "Run",
+        handler: Callback,
+        on_error: Callable[[BaseException], object] | None,
+        on_complete: Callable[[], object] | None,
+    ) -> None:
+        self._run = run
+        self.handler = handler
+        self._on_error = on_error
+        self._on_complete = on_complete
+
+    def next(self, item: Any) -> None:
+        """Hand an item on; what the handler raises is counted and goes no further."""
+        try:
+            self.handler(item)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
+            self._run.dispatcher.handler_failed(error, self._run)
+
+    def overflow(self, lost: Overflow) -> None:
+        """Hand the loss to the handler, in its place among the items."""
+        self.next(lost)
+
+    def error(self, error: BaseException) -> None:
+        """End the run with `error`."""
+        self._run.fail(error)
+
+    def complete(self) -> None:
+        """End the run."""
+        self._run.complete()
+
+    def ended(self, error: BaseException | None) -> None:
+        """Call `on_error` or `on_complete`; an error that nobody asked for is reported like a handler's."""
+        if error is None:
+            if self._on_complete is not None:
+                self._on_complete()
+        elif self._on_error is not None:
+            self._on_error(error)
+        else:
+            self._run.dispatcher.handler_failed(error, self._run)
+
+
+NOBODY = Sink(ignore, ignore, ignore, ignore)
 
 
 class Run:
     """Everything that one call of subscribe() started."""
 
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_on_end",
+        "abandoned",
+        "cores",
+        "discard",
+        "dispatcher",
+        "done",
+        "options",
+        "pattern",
+        "start_rev",
+        "terminal",
+        "waiting",
+        "where",
+    )
+
     def __init__(self, dispatcher: "Dispatcher", where: str, options: Options) -> None:
         self.dispatcher = dispatcher
         self.where = where
         self.options = options  # what subscribe() asked for; a source takes over all but its own children=
-        self.handler: Callback | None = None  # a plain handler on the dispatcher thread ...
-        self.guard: Callback | None = None  # ... and what calls it and catches its errors
         self.cores: list[Core] = []
         self.pattern = ""
         self.start_rev = 0
@@ -105,7 +190,7 @@ class Run:
         self.done = False
         self._lock = threading.Lock()
         self._on_end: list[Callable[[], object]] = []
-        self.terminal = Sink(ignore, ignore, ignore, ignore)
+        self.terminal: Ending | None = None
         self.discard: Callable[[], None] = ignore  # empties the inbox of a buffered run, and waits for its handler
         self.waiting: Callable[[], int] | None = None  # items in that inbox; None: not buffered
 
@@ -129,22 +214,22 @@ class Run:
             core.stop()
         for cleanup in cleanups:
             cleanup()
-        self.terminal = Sink(ignore, ignore, ignore, ignore)
-        self.handler = self.guard = None
+        self.terminal = None
         self.dispatcher.forget(self)
         return True
 
     def complete(self) -> None:
         """End with complete, unless it has ended."""
-        say = self.terminal.complete
-        if self.end():
-            self.guarded(say)
+        self._finish(None)
 
     def fail(self, error: BaseException) -> None:
         """End with `error`, unless it has ended."""
-        say = self.terminal.error
-        if self.end():
-            self.guarded(say, error)
+        self._finish(error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        terminal = self.terminal
+        if self.end() and terminal is not None:
+            self.guarded(terminal.ended, error)
 
     def guarded(self, callback: Callback, *args: object) -> None:
         """Call a handler; what it raises is counted and reported, and goes no further."""
@@ -159,6 +244,8 @@ class Subscription:
 
     A context manager: leaving the block unsubscribes.
     """
+
+    __slots__ = ("__weakref__", "_run")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -190,7 +277,7 @@ class Subscription:
         run.dispatcher.wait_while_running(run)
         run.discard()
 
-    def __enter__(self) -> "Subscription":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
