@@ -226,7 +226,7 @@ def _frames(fault: Fault) -> list[Frame]:
     if fault.adders:
         return [python_frame(*place) for place in _trimmed(fault.adders[0][0])]
     traces: list[tuple[Trace, tuple[str, ...], float]] = (
-        [(trace, (), size) for trace, _, size in fault.heads if trace]
+        [(trace, (), count) for trace, count, _ in fault.heads if trace]
         or [(trace, (), size) for trace, _, size in fault.births if trace]
         or [(site.trace, site.functions, site.bytes) for site in fault.sites if site.trace]
     )

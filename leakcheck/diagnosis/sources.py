@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 from functools import lru_cache
 
 from leakcheck.model import Frame
@@ -24,7 +25,7 @@ def python_frame(file: str, line: int, function: str = "") -> Frame:
     return Frame(
         file=file,
         line=max(0, line),
-        function=qualified_name(file, line) or function or "?",
+        function=_best_name(qualified_name(file, line), function),
         source=text.strip(),
         user=places.rank(file) == 0,
         context=context,
@@ -32,10 +33,38 @@ def python_frame(file: str, line: int, function: str = "") -> Frame:
     )
 
 
+def _best_name(qualified: str, told: str) -> str:
+    """A tool may know the bare name only; the source may not tell on whose behalf a line with `def` runs."""
+    if told and qualified.rpartition(".")[2] != told.rpartition(".")[2]:
+        return told
+    return qualified if len(qualified) >= len(told) else told or "?"
+
+
 def native_frame(file: str, line: int, function: str) -> Frame:
     """A frame of C, C++, Cython or Rust code."""
     text = linecache.getline(file, line).rstrip("\n") if file.startswith("/") and line else ""
-    return Frame(file=file, line=max(0, line), function=function, native=True, source=text.strip())
+    return Frame(file=file, line=max(0, line), function=readable(function), native=True, source=text.strip())
+
+
+_CYTHON = re.compile(r"__pyx_(?:p[fw]|f|mdef|specialmethod|getprop|setprop|tp_\w+?)_(?=\d)")
+_RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
+
+
+def readable(function: str) -> str:
+    """The name that the author gave a function: Cython's as `package.module.Class.method`, Rust's without its hash."""
+    match = _CYTHON.match(function)
+    if match is None:
+        return _RUST_HASH.sub("", function)
+    rest, parts = function[match.end() :], []
+    while (length := re.match(r"\d+", rest)) is not None:
+        size = int(length.group())
+        part = rest[length.end() : length.end() + size]
+        following = rest[length.end() + size :]
+        if len(part) < size or (following and not following.startswith("_")):
+            break
+        parts.append(part)
+        rest = following.removeprefix("_")
+    return ".".join([*parts, rest.lstrip("0123456789")]).rstrip(".")
 
 
 def module_name(file: str) -> str:
@@ -51,8 +80,10 @@ def qualified_name(file: str, line: int) -> str:
     """The function or method around a line, `Hub.on`; empty outside of any, and where there is no source."""
     best = ""
     for first, last, name in _functions(file):
-        if first <= line <= last:
-            best = name  # ordered from the outside in: the last that fits is the innermost
+        # Ordered from the outside in: the last that fits is the innermost. The line with `def` runs in the function
+        # around it.
+        if first < line <= last or first == line == last or (first == line and not best):
+            best = name
     return best
 
 

@@ -197,6 +197,17 @@ def _roots(conversation: Any) -> list[Root]:
 
 
 def _picture(conversation: Any) -> _Picture:
+    """Walk the graph with the collector switched off: what a walk makes would set it going over and over."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _walk_all(conversation)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _walk_all(conversation: Any) -> _Picture:
     before = gc.get_objects()
     walk = Walk(places.own)
     walk.hide([conversation, before])
@@ -206,17 +217,9 @@ def _picture(conversation: Any) -> _Picture:
     hidden.seen = seen
     hidden.run(_own_roots(conversation))
     unreached = [each for each in before if id(each) not in seen]
-    ids = set(map(id, unreached))
-    inside: Counter[int] = Counter()
-    for each in unreached:
-        inside.update(other for other in map(id, gc.get_referents(each)) if other in ids)
-    groups: dict[str, int] = {}
-    for each in unreached:
-        # Known references: `before`, `unreached`, `each`, the argument of the call, and those of other unreached ones.
-        if sys.getrefcount(each) - 4 > inside[id(each)]:
-            name = group_name(each)
-            groups[name] = groups.get(name, 0) + 1
-    del each, before, unreached
+    before.clear()
+    groups = dict(Counter(map(group_name, held_from_outside(unreached))))
+    unreached.clear()
     picture = _Picture(walk, conversation.driver.iterations, groups)
     if not walk.seen:
         raise RuntimeError("nothing could be walked")
@@ -241,8 +244,10 @@ def _own_roots(conversation: Any) -> list[Root]:
 
 
 def group_name(value: Any) -> str:
-    """How objects that only native code holds are told apart: by type, functions by their name."""
+    """How objects that only native code holds are told apart: by type, functions and methods by their name."""
     kind = type(value)
+    if kind is types.MethodType and type(value.__func__) is types.FunctionType:
+        value, kind = value.__func__, types.FunctionType
     if kind is types.FunctionType:
         return f"function {value.__module__}.{value.__qualname__}"
     return full_name(kind)
@@ -429,12 +434,26 @@ def _heads(values: list[Any]) -> list[list[Any]]:
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:
-    """Objects that the collector knows, no growing container leads to, and that were born in the traced stretches."""
+    """Objects that were born in the traced stretches, that no growing container leads to, and that something unknown to
+    the collector refers to, by group.
+    """
+    lost = [each for each in gc.get_objects() if id(each) not in claimed and birth(each) is not None]
     found: dict[str, list[Any]] = {}
-    for each in gc.get_objects():
-        if birth(each) is not None and id(each) not in claimed:
-            found.setdefault(group_name(each), []).append(each)
+    for each in held_from_outside(lost):
+        found.setdefault(group_name(each), []).append(each)
     return found
+
+
+def held_from_outside(objects: list[Any]) -> list[Any]:
+    """Those of `objects` to which more references exist than the others account for. `objects` must be the only list
+    that holds them.
+    """
+    ids = set(map(id, objects))
+    inside: Counter[int] = Counter()
+    for each in objects:
+        inside.update(other for other in map(id, gc.get_referents(each)) if other in ids)
+    # Known references: the list, `each`, and the argument of the call.
+    return [each for each in objects if sys.getrefcount(each) - 3 > inside[id(each)]]
 
 
 def _examine_pinned(
@@ -454,7 +473,7 @@ def _examine_pinned(
         return None
     scale = count / used
     return {
-        "type": name,
+        "type": Counter(map(element_name, members[-20:])).most_common(1)[0][0],
         "count": count / stretch,
         "bytes": kept.bytes * scale / stretch,
         "objects": kept.objects * scale / stretch,

@@ -21,6 +21,8 @@ from typing import Any, Final
 
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
+_PATIENCE = 3
+"""How often a container is read again that changes under the walk."""
 _NAMED_KEYS = 64
 """Dictionaries up to this size have a path for each key; larger ones are collections."""
 _FOLD_PERIOD = 4
@@ -136,11 +138,11 @@ class Walk:
         if len(objects) > _NAMED_GROUP:
             if kind in _SEQUENCES:
                 node.references += sum(map(len, objects))
-                self._add(node, "[*]", chain.from_iterable([list(each) for each in objects]), following)
+                self._add_many(node, "[*]", lambda: chain.from_iterable(objects), following)
             elif kind in _MAPPINGS:
                 node.references += sum(map(dict.__len__, objects))
-                self._add(node, "[*]", chain.from_iterable([_values(each) for each in objects]), following)
-                self._add(node, KEYS, chain.from_iterable([_keys(each) for each in objects]), following)
+                self._add_many(node, "[*]", lambda: chain.from_iterable(map(dict.values, objects)), following)
+                self._add_many(node, KEYS, lambda: chain.from_iterable(map(dict.keys, objects)), following)
             elif kind is types.FunctionType:
                 for each in objects:
                     self._add_named(node, each, following)
@@ -169,25 +171,42 @@ class Walk:
             self._add(node, label, values, following)
         node.references += count
 
-    def _add(self, node: Node, label: str, values: Iterable[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+    def _add_many(
+        self,
+        node: Node,
+        label: str,
+        values: Callable[[], Iterable[Any]],
+        following: dict[int, tuple[Node, list[Any]]],
+    ) -> None:
+        """As `_add`, in passes that run at the speed of C; another thread may change a container meanwhile."""
+        for _ in range(_PATIENCE):
+            try:
+                if LEAVES.issuperset(map(type, values())):
+                    return
+                self._add(node, label, list(values()), following)
+            except RuntimeError:
+                continue
+            return
+
+    def _add(self, node: Node, label: str, values: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
         seen, leaves = self.seen, LEAVES
         if label is TRANSPARENT:
             seen.update(map(id, values))
             return
         groups: dict[Any, list[Any]] = {}
-        for value in values:
-            kind = type(value)
-            if kind in leaves:
-                continue
-            identity = id(value)
-            if identity in seen:
-                continue
-            seen.add(identity)
-            group = groups.get(kind)
-            if group is None:
-                groups[kind] = [value]
-            else:
-                group.append(value)
+        if len(values) > _NAMED_GROUP:
+            for kind in set(map(type, values)) - leaves:
+                fresh = {id(each): each for each in values if type(each) is kind and id(each) not in seen}
+                if fresh:
+                    seen.update(fresh)
+                    groups[kind] = list(fresh.values())
+        else:
+            for value in values:
+                kind = type(value)
+                if kind in leaves or id(value) in seen:
+                    continue
+                seen.add(id(value))
+                groups.setdefault(kind, []).append(value)
         for kind, group in groups.items():
             child = node.children.get((label, kind)) or self._child(node, label, kind)
             if self.only is not None and child.key not in self.only:
