@@ -1,0 +1,163 @@
+"""The benchmark of detection: every case, our tool and its peers, one table (`--help` tells the options)."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.detection import contestants, environments
+from benchmarks.detection.cases import Case, all_cases
+from benchmarks.detection.contestants import Outcome
+
+_QUICK = ("hard", "lookalike", "peer")
+"""What needs no package but ours."""
+
+
+def main() -> int:
+    """Print a line for each case that a tool got wrong, then the table; returns 1 where our tool was wrong at all."""
+    options = _options()
+    chosen = [
+        case
+        for case in all_cases()
+        if re.search(options.only, case.id)
+        and (not options.quick or (case.layer in _QUICK and not case.requirements))
+        and (not options.layer or case.layer in options.layer)
+    ]
+    tools = _tools(options.against, options.tools)
+    outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]] = defaultdict(list)
+    work = [(name, case) for case in chosen for name in tools]
+
+    def run(item: tuple[str, Case]) -> list[Outcome] | str:
+        name, case = item
+        try:
+            python = environments.interpreter(case, options.cache)
+            if name != "leakcheck":
+                environments.with_peers(python, options.cache)
+        except environments.EnvironmentMissingError as reason:
+            return str(reason)
+        return [tools[name](case, python) for _ in range(options.repeats)]
+
+    unavailable = 0
+    with _busy(options.busy), ThreadPoolExecutor(options.jobs) as pool:
+        for (name, case), answers in zip(work, pool.map(run, work), strict=True):
+            if isinstance(answers, str):
+                unavailable += 1
+                print(f"-- {case.id}: no environment: {answers}", flush=True)
+                continue
+            outcomes[name, _group(case)].append((case, answers))
+            for answer in answers:
+                if not answer.right(case) and (name == "leakcheck" or options.verbose):
+                    print(f"!! {name}: {case.id} is {'a leak' if case.leaks else 'none'}: {answer.answer}: "
+                          f"{answer.detail}", flush=True)  # fmt: skip
+    _print_table(outcomes, options.repeats)
+    if options.places:
+        _print_places(outcomes)
+    wrong = [case for (name, _), rows in outcomes.items() if name == "leakcheck" for case, answers in rows
+             if not all(answer.right(case) for answer in answers)]  # fmt: skip
+    return 1 if wrong or unavailable or not outcomes else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=main.__doc__)
+    parser.add_argument("--quick", action="store_true", help="only cases that need no package from an index")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only cases whose id matches")
+    parser.add_argument("--layer", action="append", choices=["hard", "lookalike", "native", "python", "peer"])
+    parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
+    parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
+    parser.add_argument("--places", action="store_true", help="also tell how often the first finding names the place")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--busy", action="store_true", help="with a busy loop on each core")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/detection"), help="where environments are kept")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line also where a peer is wrong")
+    options = parser.parse_args()
+    options.cache = options.cache.resolve()
+    if options.places:
+        options.tools = "auto"
+    return options
+
+
+def _tools(against: str, ours: str) -> dict[str, Callable[[Case, Path], Outcome]]:
+    known = {"psleak": contestants.psleak, "pytest-memray": contestants.pytest_memray}
+    peers = [name for name in against.split(",") if name and name != "none"]
+    unknown = set(peers) - set(known)
+    if unknown:
+        sys.exit(f"--against: {', '.join(sorted(unknown))} is not known; there are {', '.join(known)}")
+    return {"leakcheck": lambda case, python: contestants.leakcheck(case, python, ours)} | {
+        name: known[name] for name in peers
+    }
+
+
+def _group(case: Case) -> str:
+    if case.layer in ("native", "python"):
+        return f"{case.layer}, {'leaking' if case.leaks else 'mended'}"
+    return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
+
+
+def _print_table(outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]], repeats: int) -> None:
+    header = f"{'tool':14} {'cases':18} {'found':>6} {'missed':>7} {'alarms':>7} {'unsure':>7} {'errors':>7}"
+    print(
+        f"\n{header} {'flips':>6} {'median':>8}   ({repeats} repeat{'s' if repeats > 1 else ''} each; whole processes)"
+    )
+    for (tool, group), rows in sorted(outcomes.items()):
+        flat = [(case, answer) for case, answers in rows for answer in answers]
+        leaking = [answer for case, answer in flat if case.leaks]
+        innocent = [answer for case, answer in flat if not case.leaks]
+        found = f"{sum(a.answer == 'leak' for a in leaking)}/{len(leaking)}" if leaking else "-"
+        alarms = f"{sum(a.answer == 'leak' for a in innocent)}/{len(innocent)}" if innocent else "-"
+        flips = sum(len({answer.answer for answer in answers}) > 1 for _, answers in rows)
+        print(
+            f"{tool:14} {group:18} {found:>6} {sum(a.answer == 'no leak' for a in leaking):>7} {alarms:>7} "
+            f"{sum(a.answer == 'inconclusive' for _, a in flat):>7} {sum(a.answer == 'error' for _, a in flat):>7} "
+            f"{flips:>6} {statistics.median(a.seconds for _, a in flat):>6.2f} s"
+        )
+
+
+def _print_places(outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]]) -> None:
+    """How often the place that is named is the true one, over the leaks that were found."""
+    from benchmarks.detection.places import named
+
+    ranks: dict[str, list[int]] = {}
+    for (tool, _), rows in outcomes.items():
+        if tool == "leakcheck":
+            for case, answers in rows:
+                if case.leaks and case.layer != "peer":
+                    ranks[case.name] = [named(case.name, answer.findings) for answer in answers]
+    flat = [rank for each in ranks.values() for rank in each]
+    if not flat:
+        return
+    print(f"\nplaces: {sum(rank == 1 for rank in flat)} of {len(flat)} named first, "
+          f"{sum(1 <= rank <= 3 for rank in flat)} within three")  # fmt: skip
+    for name, each in ranks.items():
+        if set(each) != {1}:
+            print(f"   {name}: rank {', '.join(str(rank or 'none') for rank in each)}")
+
+
+@contextmanager
+def _busy(wanted: bool) -> Iterator[None]:
+    """A process that never rests on each core, for as long as the block lasts."""
+    loops = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(multiprocessing.cpu_count() * wanted)]
+    for loop in loops:
+        loop.start()
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

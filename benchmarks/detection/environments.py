@@ -1,0 +1,67 @@
+"""A virtual environment for each version of each package, made once and kept; peers are installed beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.detection.cases import Case
+
+PEERS = ("psleak==0.1.6", "pytest-memray==1.11.0", "pytest")
+_READY = "ok"
+
+
+class EnvironmentMissingError(Exception):
+    """An environment cannot be made here; the message says why."""
+
+
+def interpreter(case: Case, cache: Path) -> Path:
+    """The Python that runs a case, with its requirements installed. Raises `EnvironmentMissingError`."""
+    if not case.python and not case.requirements:
+        return Path(sys.executable)
+    folder = cache / (case.id if case.version != "only" else f"requires-{'-'.join(case.requirements)}")
+    python = folder / "bin" / "python"
+    if not (folder / _READY).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([_base(case.python), "-m", "venv", str(folder)])
+        _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
+        (folder / _READY).write_text("")
+    return python
+
+
+def with_peers(python: Path, cache: Path) -> Path:
+    """Make the peers importable for an interpreter, after everything that it has itself, and return it."""
+    script = "import sys, sysconfig; print(*sys.version_info[:2], sep='.'); print(sysconfig.get_path('purelib'))"
+    version, site = _run([str(python), "-c", script]).split()
+    peers = cache / f"peers-{version}"
+    if not (peers / _READY).exists():
+        shutil.rmtree(peers, ignore_errors=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--target", str(peers)]
+        _run([*pip, *PEERS])
+        (peers / _READY).write_text("")
+    pth = Path(site) / "detection_peers.pth"
+    if not pth.exists():
+        pth.write_text(f"{peers}\n")
+    return python
+
+
+def _base(version: str) -> str:
+    """An interpreter of that version: `python3.12` on PATH, one of pyenv's, or this one."""
+    short = ".".join(version.split(".")[:2])
+    if not short or short == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return sys.executable
+    pyenv = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{short}*/bin/python"))
+    for candidate in (*map(str, reversed(pyenv)), shutil.which(f"python{short}")):
+        if candidate and subprocess.run([candidate, "-c", ""], check=False).returncode == 0:
+            return candidate
+    raise EnvironmentMissingError(f"no Python {short} found on PATH or among pyenv's versions")
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EnvironmentMissingError(f"{' '.join(command[:6])} ... failed: {done.stderr.strip()[-300:]}")
+    return done.stdout
