@@ -230,6 +230,7 @@ class Store:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name, and return the name: names sort by the time of their making."""
+        key_of(path)
         with self._mutex:
             name = self._names.make()
             self.set(child_path(path, name), value)
@@ -722,6 +723,7 @@ class Transaction:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name that sorts by time, and return the name."""
+        key_of(path)
         name = self._store._names.make()
         self.set(child_path(path, name), value)
         return name

@@ -167,6 +167,7 @@ class Dispatcher:
         thread = self._thread
         if thread is None:
             self.queue.close()
+            self.queue.discard()
         elif not self.on_thread():
             thread.join(drain_timeout + 1.0)
 

@@ -308,27 +308,32 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
     def __aiter__(self) -> "EventStream[T]":
         return self
 
-    async def __anext__(self) -> T | Overflow:
-        while True:
-            item = self.inbox.take()
-            if item is NOTHING:
-                if self.inbox.closed:
-                    raise StopAsyncIteration
-                await self._ready.wait()
-                self._ready.clear()
-                continue
-            if isinstance(item, End):
-                self._release()
-                if item.error is not None:
-                    raise item.error
-                raise StopAsyncIteration
-            result: T | Overflow = item
-            return result
+    def __anext__(self) -> Awaitable[T | Overflow]:
+        # Not a coroutine method: its frame would hold `self`, and the traceback of a cancelled wait would hold the
+        # frame, and so the subscription would go on.
+        return _next_item(self.inbox, self._ready, self._release)
 
     async def aclose(self) -> None:
         """Unsubscribe. Idempotent; the iterator ends."""
         self._release()
         self._ready.set()
+
+
+async def _next_item(inbox: Inbox, ready: asyncio.Event, release: Callable[[], object]) -> Any:
+    while True:
+        item = inbox.take()
+        if item is NOTHING:
+            if inbox.closed:
+                raise StopAsyncIteration
+            await ready.wait()
+            ready.clear()
+            continue
+        if not isinstance(item, End):
+            return item
+        release()
+        if item.error is not None:
+            raise item.error
+        raise StopAsyncIteration
 
 
 def _release(run: Run, inbox: Inbox) -> None:

@@ -19,9 +19,15 @@ class Doorbell {
     Doorbell() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
         if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "cannot make an eventfd");
     }
-    ~Doorbell() { ::close(fd_); }
+    ~Doorbell() { close(); }
     Doorbell(const Doorbell&) = delete;
     Doorbell& operator=(const Doorbell&) = delete;
+
+    // Once the consumer has gone for good. Nobody writes to the descriptor then, since nobody sleeps on it.
+    void close() noexcept {
+        if (fd_ >= 0) ::close(fd_);
+        fd_ = -1;
+    }
 
     // Any thread. One fence and one load when nobody sleeps; the system call only on empty -> non-empty.
     void ring() noexcept {

@@ -208,6 +208,12 @@ class EventQueue {
         read_.store(read + 1, std::memory_order_release);
     }
 
+    // After the last push() and front(): gives the 1.3 MB back; the figures stay.
+    void free_memory() noexcept {
+        slots_.reset();
+        values_.reset();
+    }
+
     [[nodiscard]] static constexpr bool fits_at_all(std::size_t value, std::size_t old) noexcept {
         // Written without a sum that could wrap around.
         return value <= kValueBytes && old <= kValueBytes - value;

@@ -135,7 +135,9 @@ class Turn {
 class Queue {
   public:
     explicit Queue(nb::object decode) : decode_(std::move(decode)) {}
-    ~Queue() { release_all(); }
+    ~Queue() {
+        if (!freed_) release_all();
+    }
     Queue(const Queue&) = delete;
     Queue& operator=(const Queue&) = delete;
 
@@ -184,6 +186,7 @@ class Queue {
     // plan is None.
     nb::tuple pop(std::size_t limit) {
         const Turn turn(consuming_, "pop() is running in another thread: the ring has one consumer");
+        if (freed_) throw nb::value_error("the event queue is closed");
         nb::list events;
         nb::list plans;
         View view;
@@ -210,6 +213,7 @@ class Queue {
     // limit.
     bool wait(double timeout_s) {
         const Turn turn(consuming_, "wait() while another thread consumes: the ring has one consumer");
+        if (freed_) throw nb::value_error("the event queue is closed");
         const double ms = timeout_s < 0 ? -1 : std::ceil(std::min(timeout_s, 1e6) * 1e3);
         elkyn::Woken woken = elkyn::Woken::kTimeout;
         {
@@ -235,14 +239,22 @@ class Queue {
         bell_.ring();
     }
 
-    // After close(), when the consumer has gone: lets go of what nobody will pop any more.
+    // After close(), by the consumer or when it has gone: lets go of the events that nobody will pop any
+    // more, and gives memory and descriptor back. Only the figures stay.
     std::uint64_t discard() {
-        const Turn turn(consuming_, "discard() while another thread consumes: the ring has one consumer");
-        return release_all();
+        const Turn producer(producing_,
+                            "discard() while another thread pushes: close() and wait for it first");
+        const Turn consumer(consuming_, "discard() while another thread consumes: the ring has one consumer");
+        closed_.store(true, std::memory_order_seq_cst);
+        if (std::exchange(freed_, true)) return 0;
+        const std::uint64_t events = release_all();
+        ring_.free_memory();
+        bell_.close();
+        return events;
     }
 
     [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
-        return ring_.room_for(events, bytes);
+        return !freed_ && ring_.room_for(events, bytes);
     }
     [[nodiscard]] std::uint64_t settled() const noexcept { return ring_.settled(); }
     [[nodiscard]] elkyn::RingStats stats() const noexcept { return ring_.stats(); }
@@ -285,6 +297,7 @@ class Queue {
     nb::object decode_;
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};
+    bool freed_ = false;  // changed only by who holds both sides' turns
     std::atomic_flag producing_ = ATOMIC_FLAG_INIT;
     std::atomic_flag consuming_ = ATOMIC_FLAG_INIT;
 };
@@ -382,7 +395,7 @@ NB_MODULE(_native, m) {
         .def("wake", &Queue::wake, "Ends a wait() from any thread.")
         .def("close", &Queue::close, "Refuses further events and ends a wait(). Idempotent.")
         .def("discard", &Queue::discard,
-             "Drops what is still in the ring and returns how many events that were.")
+             "Drops what is still in the ring, gives its memory back, and returns how many events that were.")
         .def("room_for", &Queue::room_for, "events"_a, "bytes"_a,
              "Whether so much would fit now (producer only).")
         .def("stats", &Queue::stats, "Wait-free figures.")
