@@ -16,6 +16,8 @@ from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
 from leakcheck.probes import places
 
 Place = tuple[str, int, str]
+LEDGER_NOISE = 16
+"""Bytes per iteration that the watching of the heap's ledger may get wrong."""
 
 
 @dataclass
@@ -137,7 +139,7 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
     """Add the lines after which the heap's own ledger had grown: for allocators that no tracker sees."""
     faults = list(faults)
     for each in stacks:
-        if each["count"] < 0.15 * unexplained or not each["stack"]:
+        if each["count"] < max(0.15 * unexplained, LEDGER_NOISE if faults else 0) or not each["stack"]:
             continue
         stack = tuple((file, line, function) for file, line, function in each["stack"])
         fault = Fault(
@@ -307,6 +309,10 @@ def with_losses(faults: list[Fault], losses: Sequence[Loss], heap_growth: float)
     faults = list(faults)
     unexplained = heap_growth - sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
     for loss in losses:
+        if heap_growth <= 0:
+            if loss.kind == "definitely lost":
+                faults.append(Fault(kind="native", count=loss.count, bytes=loss.bytes + 8 * loss.count, losses=[loss]))
+            continue
         relative = next((fault for fault in faults if _same_functions(fault, loss)), None)
         if relative is None and unexplained < 0.1 * heap_growth:
             relative = next((f for f in faults if f.untracked or (loss.frames and _blind(f))), None)

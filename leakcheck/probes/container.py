@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from leakcheck.probes import places
-from leakcheck.probes.graph import LEAVES, Node, Root, Walk, full_name, lineage, reference_count, roots
+from leakcheck.probes.graph import LEAVES, Node, Root, Walk, full_name, lineage, reference_count, references, roots
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
 from leakcheck.probes.watch import Ledger
@@ -359,6 +359,7 @@ def _examine(
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
     direct = Counter(element_name(_telling(entry)) for entry in newest or entries[-20:])
+    path = _with_names(path, members)
     name = "".join(label for label, _ in path)
     kept = _Kept(claimed, {id(part) for entry in entries for part in entry}, name)
     used = 0
@@ -386,6 +387,19 @@ def _examine(
         "adders": [],
         "other_threads": sys.version_info < (3, 12) and threading.active_count() > 1,
     }
+
+
+def _with_names(path: list[list[str]], members: list[Any]) -> list[list[str]]:
+    """Where many objects were walked in bulk, the last step has no name yet: ask one object that has it."""
+    if path[-1][0] != ".*" or len(path) < 2:
+        return path
+    for owner in gc.get_referrers(members[-1]):
+        if full_name(type(owner)) != path[-2][1]:
+            owner = next((each for each in gc.get_referrers(owner) if full_name(type(each)) == path[-2][1]), None)
+        for label, values in references(owner) if owner is not None else []:
+            if label and any(value is members[-1] for value in values):
+                return [*path[:-1], [label, path[-1][1]]]
+    return path
 
 
 def _entries(member: Any) -> list[tuple[Any, ...]]:

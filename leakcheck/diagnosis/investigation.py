@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
+from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
 from leakcheck.diagnosis.native import Loss, run_valgrind
 from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
@@ -35,9 +35,7 @@ _TRACE_SLOWDOWN = 60
 _WATCHED = 20
 _VALGRIND_S = 2.0
 _VALGRIND_SLOWDOWN = 50
-_LEDGER_NOISE = 16
-"""Bytes per iteration that the watching of the heap's ledger may get wrong."""
-_RESIDUAL = 0.2
+_RESIDUAL = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 
 
@@ -58,7 +56,7 @@ def diagnose(
         heap = growth.meters.get("heap.bytes", 0.0)
         faults = assemble(graph, sites, faults_of(found, growth.meters), heap)
         unexplained = heap - _heap_bytes(faults)
-        if unexplained > _RESIDUAL * heap and (unexplained > _LEDGER_NOISE or not faults):
+        if unexplained > _RESIDUAL * heap and (unexplained > LEDGER_NOISE or not faults):
             ledger, _ = _resources(plan, ["heap.bytes"])
             faults = with_ledger(faults, ledger.get("heap.bytes", {}).get("stacks", []), unexplained)
         losses, notes, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, faults, sites))
