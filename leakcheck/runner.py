@@ -215,7 +215,7 @@ class Runner:
         leaking = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
-        from leakcheck.diagnosis.diagnose import diagnose
+        from leakcheck.diagnosis.investigation import diagnose
         from leakcheck.diagnosis.records import DiagnosisOptions, GrowthFacts
 
         with self._telling:
