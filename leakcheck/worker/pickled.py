@@ -7,8 +7,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from leakcheck.scenario import Options, Scenario
-from leakcheck.worker.step import CO_COROUTINE, flags
+from leakcheck.scenario import Scenario
+from leakcheck.worker.hosting import of_call
 
 
 def load(path: str) -> list[Scenario]:
@@ -18,31 +18,7 @@ def load(path: str) -> list[Scenario]:
         sys.path[:] = where  # what the function needs is imported from where the caller has it
         function, arguments, raises = pickle.load(file)  # noqa: S301
     _make_visible(function)
-    options = Options(raises=raises)
-    if not arguments:
-        step = function
-    elif flags(function) & CO_COROUTINE:
-
-        async def step() -> None:
-            await function(*arguments)
-
-    else:
-
-        def step() -> Any:
-            function(*arguments)
-
-    # As a generator, so that a generator function under test is called and not taken for a scenario's set-up.
-    if flags(step) & CO_COROUTINE:
-
-        async def opened() -> Any:
-            yield step
-
-    else:
-
-        def opened() -> Any:
-            yield step
-
-    return [Scenario("call", opened, {}, options)]
+    return [of_call(function, arguments, raises)]
 
 
 def _make_visible(function: Any) -> None:

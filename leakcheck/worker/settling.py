@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,8 @@ class Settler:
             if hasattr(waiting, "__await__"):
                 await waiting
         await self._wait_for_resources()
+        _flush_output()
+        _forget_lookups()
         found = 0
         if self._gc_mode in ("collect", "freeze"):
             for _ in range(_MAX_COLLECTIONS):
@@ -83,6 +86,20 @@ class Settler:
             await asyncio.sleep(0)
         if delay:
             await asyncio.sleep(delay)
+
+
+def _flush_output() -> None:
+    """What the step has printed waits in Python's buffers, up to 8 KiB: the file's memory, not the step's."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):  # None, closed, or a pipe that nobody reads
+            continue
+
+
+_forget_lookups: Callable[[], object] = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+"""Empties the interpreter's cache of attribute lookups. Its up to 4096 entries keep the names alive, so that
+`getattr(x, "visit_" + name)` grows it by a string a call until it is full."""
 
 
 def resource_counts(in_loop: bool) -> Callable[[], list[int]]:

@@ -1,0 +1,91 @@
+"""The pytest plugin: `pytest --leakcheck` repeats each test in a process of its own and fails those that leak.
+
+On by being installed, silent until asked, and light: the measured process imports this module too. The tests themselves
+run as ever; what is measured is measured afterwards, in `leakcheck.pytest_plugin.measuring`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from leakcheck.pytest_plugin.call import LeakcheckCall
+    from leakcheck.pytest_plugin.measuring import Measuring
+
+HOST: pytest.StashKey[Any] = pytest.StashKey()
+"""Set in the measured process only: what holds the conversation there."""
+MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
+
+_MARKS = (
+    "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None): how `pytest --leakcheck` judges this "
+    "test: accepted growth per run by meter, 'leak' where one is planted, seconds that it may take.",
+    "no_leakcheck(reason=''): `pytest --leakcheck` runs this test once, as ever, and does not measure it.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, all named `--leakcheck...`."""
+    group = parser.getgroup("leakcheck", "memory leaks (elkyn-leakcheck)")
+    group.addoption("--leakcheck", action="store_true", help="Repeat each passing test and fail those that leak.")
+    group.addoption(
+        "--leakcheck-select", metavar="EXPR", help="Measure only tests whose node id matches: 'parser and not slow'."
+    )
+    group.addoption(
+        "--leakcheck-time-budget",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="Seconds that a suspicious test may run (default: 10); clean ones need far less.",
+    )
+    group.addoption(
+        "--leakcheck-report", type=Path, metavar="DIR", help="Write results.json, index.html, ... of the measured tests."
+    )
+    group.addoption(
+        "--leakcheck-strict", action="store_true", help="Fail also tests that could not be measured or decided."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks; start nothing unless asked."""
+    for mark in _MARKS:
+        config.addinivalue_line("markers", mark)
+    if config.option.leakcheck and not config.option.collectonly:
+        from leakcheck.pytest_plugin.measuring import Measuring
+        from leakcheck.pytest_plugin.session import Session
+
+        config.stash[MEASURING] = Measuring(config)
+        config.pluginmanager.register(Session(config), "leakcheck-session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test as ever; if it passes, measure it before its reports are told."""
+    measuring = item.config.stash.get(MEASURING, None)
+    if measuring is None or not measuring.wants(item):
+        return None
+    from _pytest.runner import runtestprotocol
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if [report.outcome for report in reports] == ["passed"] * 3:
+        measuring.measure(item, reports)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.fixture
+def leakcheck(request: pytest.FixtureRequest) -> Iterator[LeakcheckCall]:
+    """`leakcheck(function, *arguments)`: fails the test where the function leaks; returns the `leakcheck.Result`.
+
+    The function may use anything that the test has made: the test itself is run again in the measured process, up to
+    this call. `await leakcheck.awaiting(function, ...)` is the same inside an async test.
+    """
+    from leakcheck.pytest_plugin.call import LeakcheckCall
+
+    yield LeakcheckCall(request)

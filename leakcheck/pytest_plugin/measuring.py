@@ -1,0 +1,168 @@
+"""In the user's pytest process: which tests are measured, one run of the measurement, and its verdict in the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from leakcheck.checking import Unseen, one
+from leakcheck.discovery import select
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.model import ScenarioResult
+from leakcheck.report import failing
+from leakcheck.runner import Plan, Runner
+
+if TYPE_CHECKING:
+    from _pytest._code.code import ReprExceptionInfo
+
+ATTRIBUTE = "leakcheck_result"
+"""Where a report carries the result as JSON: reports travel between the processes of pytest-xdist."""
+
+_ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+_UNDECIDED = ("inconclusive", "skipped")
+
+
+class Measuring:
+    """What `--leakcheck` means in this session."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.template = template(config)
+        self._select: str | None = config.option.leakcheck_select
+        self._strict: bool = config.option.leakcheck_strict
+        try:
+            select([], self._select, None)
+        except UsageError as error:
+            raise pytest.UsageError(str(error).replace("-k", "--leakcheck-select", 1)) from None
+
+    def wants(self, item: pytest.Item) -> bool:
+        """Python test functions and methods, unless marked, not selected, or measuring by themselves with the fixture."""
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
+            return False
+        if "leakcheck" in item.fixturenames:
+            return False
+        info = ScenarioInfo(id=item.nodeid, target="", name="")
+        return bool(select([info], self._select, None))
+
+    def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
+        """Measure a test that has passed; where it leaks, turn its report into a failure."""
+        self._cancel_timer(item)
+        mark = item.get_closest_marker("leakcheck")
+        options = _mark_options(item, mark)
+        job = job_of(item, self.template, 0, options)
+        result = _run(job)
+        if mark is None and _is_not_repeatable(result):
+            result = msgspec.structs.replace(
+                result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
+            )
+        failed = not result.ok or (self._strict and result.verdict in _UNDECIDED)
+        _, call, teardown = reports
+        if failed:
+            call.outcome = "failed"
+            call.longrepr = _representation(item, result)
+        setattr(call, ATTRIBUTE, msgspec.json.encode([result]).decode())
+        teardown.user_properties.append(("leakcheck", result.verdict))
+
+    @staticmethod
+    def _cancel_timer(item: pytest.Item) -> None:
+        """A time-out that is set for the test is not meant for its thousand repetitions."""
+        hook = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
+        if hook is not None:
+            hook(item=item)
+
+
+def measure_call(item: pytest.Item, number: int, options: dict[str, Any]) -> ScenarioResult:
+    """Measure the call of the fixture that is the `number`-th in its test."""
+    Measuring._cancel_timer(item)
+    job = job_of(item, template(item.config), number, options)
+    result = _run(job)
+    results = getattr(item, ATTRIBUTE, [])
+    setattr(item, ATTRIBUTE, [*results, result])
+    return result
+
+
+def template(config: pytest.Config) -> Job:
+    """The job that those of all tests are made from."""
+    return Job(
+        scenario=ScenarioInfo(id="", target="", name=""),
+        budget=Budget(time_s=config.option.leakcheck_time_budget),
+        cwd=config.invocation_params.dir,
+    )
+
+
+def job_of(item: pytest.Item, template: Job, call: int, options: dict[str, Any]) -> Job:
+    """How the worker finds the test (and the call in it) again: as pytest was started here, for this one."""
+    config = item.config
+    nodeid = item.nodeid.partition("@")[0]  # pytest-xdist appends its groups
+    request = {
+        "nodeid": nodeid,
+        "path": f"{item.path}::{nodeid.partition('::')[2]}",
+        "call": call,
+        "arguments": [str(each) for each in config.invocation_params.args],
+        "more_arguments": _more_arguments(config),
+        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        "sys_path": sys.path,
+    }
+    identifier = f"{nodeid}[call {call}]" if call else nodeid
+    scenario = ScenarioInfo(
+        id=identifier,
+        target=f"pytest_item://{json.dumps(request)}",
+        name="call" if call else nodeid,
+        doc=(getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0],
+        file=str(item.path),
+        line=(item.location[1] or 0) + 1,
+        tags=sorted({mark.name for mark in item.iter_markers()} - {"parametrize", "usefixtures"}),
+        command=["pytest", "--leakcheck", nodeid],
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    return msgspec.structs.replace(template, scenario=scenario)
+
+
+def _more_arguments(config: pytest.Config) -> list[str]:
+    """What is added to the user's arguments: directories of a passed test go at once, coverage is not ours to count."""
+    more = ["-o", "tmp_path_retention_policy=failed"]
+    return [*more, "--no-cov"] if hasattr(config.option, "no_cov") else more
+
+
+def _run(job: Job) -> ScenarioResult:
+    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=frozenset({"auto"}), with_control=False)
+    return one(Runner(plan, Unseen()))
+
+
+def _mark_options(item: pytest.Item, mark: pytest.Mark | None) -> dict[str, Any]:
+    if mark is None:
+        return {}
+    known = {"budget", "expect", "time_budget", "max_iterations", "max_growth"}
+    if mark.args or set(mark.kwargs) - known:
+        raise pytest.UsageError(
+            f"{item.nodeid}: @pytest.mark.leakcheck takes {', '.join(sorted(known))} by name, not "
+            f"{', '.join([*map(repr, mark.args), *sorted(set(mark.kwargs) - known)])}"
+        )
+    return dict(mark.kwargs)
+
+
+def _is_not_repeatable(result: ScenarioResult) -> bool:
+    """A test that fails or hangs when it is repeated or alone says nothing of leaks; one that crashes is broken."""
+    return (
+        result.verdict == "error"
+        and result.failure is not None
+        and result.failure.type not in ("signal", "exit", "memory", "internal")
+    )
+
+
+def _representation(item: pytest.Item, result: ScenarioResult) -> ReprExceptionInfo:
+    """The failure as pytest shows it; its first line is what the short summary repeats."""
+    from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
+
+    text = failing.text(result)
+    where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
+    trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
+    return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)
+
+

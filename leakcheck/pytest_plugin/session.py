@@ -1,0 +1,93 @@
+"""What the whole session says: the control, the summary section, the report files, the exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from leakcheck import results, surroundings
+from leakcheck.control import run_control
+from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
+from leakcheck.pytest_plugin.measuring import ATTRIBUTE, template
+from leakcheck.report.text import line
+
+_CONTROL_FAILED = 3
+"""Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
+
+
+class Session:
+    """Lives in the process that the user started; those of pytest-xdist have one that only passes reports on."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._is_controller = not hasattr(config, "workerinput")
+        self._results: list[ScenarioResult] = []
+        self._began = time.perf_counter()
+        self._started = datetime.now(UTC)
+        self._control: Future[Control] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="leakcheck-control")
+        self._verdict_of_control = Control(status="off", reason="no test was measured")
+        self._written: Path | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather the results that reports bring, from wherever they were made."""
+        told = getattr(report, ATTRIBUTE, None)
+        if told is None or not self._is_controller:
+            return
+        self._results += msgspec.json.decode(told, type=list[ScenarioResult])
+        if self._control is None:
+            self._control = self._pool.submit(run_control, template(self._config))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Wait for the control, write the reports, say the exit code."""
+        if not self._is_controller:
+            return
+        if self._control is not None:
+            self._verdict_of_control = self._control.result()
+        self._pool.shutdown()
+        if self._verdict_of_control.status == "failed":
+            session.exitstatus = _CONTROL_FAILED
+        directory = self._config.option.leakcheck_report
+        if directory is not None:
+            directory = self._config.invocation_params.dir / directory
+            directory.mkdir(parents=True, exist_ok=True)
+            results.write_run(self._run(), directory)
+            self._written = directory
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The section `leakcheck summary`."""
+        terminalreporter.section("leakcheck summary")
+        for text in self._summary():
+            terminalreporter.write_line(text)
+
+    def _summary(self) -> Iterator[str]:
+        counts = summarize(self._results)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        yield f"{len(self._results)} measured: {told}" if self._results else "no test was measured"
+        for verdict in ("leak", "error", "inconclusive", "skipped", "bounded"):
+            for result in self._results:
+                if result.verdict == verdict:
+                    yield f"{verdict} {result.id}: {line(result.reason, 300)}"
+        if self._verdict_of_control.status == "failed":
+            yield f"the control failed, no verdict can be relied on: {line(self._verdict_of_control.reason)}"
+        if self._written is not None:
+            yield f"report: {self._written / 'index.html'}"
+
+    def _run(self) -> RunResult:
+        return RunResult(
+            tool=surroundings.tool(),
+            environment=surroundings.environment(template(self._config)),
+            started=self._started.isoformat(timespec="seconds"),
+            duration_s=time.perf_counter() - self._began,
+            control=self._verdict_of_control,
+            summary=summarize(self._results),
+            scenarios=self._results,
+        )

@@ -1,0 +1,92 @@
+"""A conversation that is held inside a test: at the call of `leakcheck(...)` that the parent wants measured.
+
+So a function under test may use whatever the test has made before: it is not sent anywhere, the test itself runs in the
+measured process up to that call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NamedTuple
+
+from leakcheck.scenario import Options, Scenario
+from leakcheck.worker.channel import Channel
+from leakcheck.worker.session import Conversation
+from leakcheck.worker.step import CO_COROUTINE, flags, is_async, run_plain
+
+
+class NotMeasured(NamedTuple):
+    """What a call returns in the measured process, where nobody reads it: as if all were well."""
+
+    verdict: str
+    ok: bool = True
+    reason: str = ""
+    iterations: int = 0
+    findings: tuple[Any, ...] = ()
+    growth: dict[str, float] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
+
+
+class Host:
+    """The one conversation of a measured process, and at which call it is to be held."""
+
+    def __init__(self, channel: Channel, message: dict[str, Any], wanted: int) -> None:
+        self._channel = channel
+        self._message = message
+        self._wanted = wanted
+        self._calls = 0
+        self.held = False
+
+    def wants(self) -> bool:
+        """Count one call; whether it is the one."""
+        self._calls += 1
+        return self._calls == self._wanted
+
+    def hold(self, scenario: Scenario) -> None:
+        """Let the parent have the scenario until it says `close`."""
+        self.held = True
+        conversation = Conversation(self._channel, scenario, self._message).hold()
+        if is_async(scenario):
+            import asyncio
+
+            asyncio.run(conversation)
+        else:
+            run_plain(conversation)
+
+    async def hold_in_loop(self, scenario: Scenario) -> None:
+        """The same under a loop that runs already."""
+        self.held = True
+        await Conversation(self._channel, scenario, self._message).hold()
+
+
+def of_call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any, forget: Callable[[], None] | None = None
+) -> Scenario:
+    """A call as a scenario; `forget` is run after each call, for what the surroundings keep of it.
+
+    Always a generator, so that a generator function under test is called and not taken for a scenario's set-up.
+    """
+    options = Options(raises=raises)
+    step = function
+    if flags(function) & CO_COROUTINE:
+        if arguments or forget:
+
+            async def step() -> None:
+                await function(*arguments)
+                if forget:
+                    forget()
+
+        async def async_call() -> AsyncIterator[Callable[[], Any]]:
+            yield step
+
+        return Scenario("call", async_call, {}, options)
+    if arguments or forget:
+
+        def step() -> None:
+            function(*arguments)
+            if forget:
+                forget()
+
+    def call() -> Iterator[Callable[[], Any]]:
+        yield step
+
+    return Scenario("call", call, {}, options)
