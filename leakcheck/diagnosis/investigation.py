@@ -35,6 +35,8 @@ _TRACE_SLOWDOWN = 60
 _WATCHED = 20
 _VALGRIND_S = 2.0
 _VALGRIND_SLOWDOWN = 50
+_BLIND = 0.4
+"""The same, before valgrind is asked of its own accord."""
 _RESIDUAL = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 
@@ -211,7 +213,7 @@ def _valgrind_is_of_use(plan: Plan, faults: list[Fault], sites: list[Site] | Non
         return ""
     if heap <= 0:
         return "the heap does not grow"
-    if any(fault.untracked for fault in faults) or heap - _heap_bytes(faults) > _RESIDUAL * heap:
+    if any(fault.untracked for fault in faults) or heap - _heap_bytes(faults) > _BLIND * heap:
         return ""
     if sites is None and any(fault.kind == "allocation" for fault in faults):
         return ""
