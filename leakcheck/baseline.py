@@ -165,12 +165,17 @@ def remove(baseline: Baseline, fingerprint: str) -> Baseline:
 
 
 def learn(baseline: Baseline, scenarios: Iterable[ScenarioResult]) -> Baseline:
-    """Remember these scenarios and their sensitivity; those that could not be judged are left as they were."""
-    decided = {
-        scenario.id: Known(verdict=scenario.verdict, detectable=detectable(scenario))
-        for scenario in scenarios
-        if scenario.verdict in ("clean", "bounded", "leak")
-    }
+    """Remember these scenarios and their sensitivity; those that could not be judged are left as they were.
+
+    Of a scenario that is there several times, from several runs, the bluntest reading of each meter counts.
+    """
+    decided: dict[str, Known] = {}
+    for scenario in scenarios:
+        if scenario.verdict in ("clean", "bounded", "leak"):
+            before = decided[scenario.id].detectable if scenario.id in decided else {}
+            now = detectable(scenario)
+            blunt = {name: max(now.get(name, 0.0), before.get(name, 0.0)) for name in now.keys() | before.keys()}
+            decided[scenario.id] = Known(verdict=scenario.verdict, detectable=dict(sorted(blunt.items())))
     return msgspec.structs.replace(baseline, scenarios={**baseline.scenarios, **decided})
 
 

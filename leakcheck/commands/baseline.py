@@ -58,7 +58,11 @@ def show(file: Path) -> None:
 @click.option("--expires", metavar="YYYY-MM-DD", default="", help="Last day on which the accepted leaks are known.")
 @click.option("--remove", multiple=True, metavar="FINGERPRINT", help="Take a leak out of the baseline.")
 @click.option("--remove-fixed", is_flag=True, help="Take out the leaks that RESULTS show as fixed.")
-@click.option("--scenarios", is_flag=True, help="Remember the scenarios of RESULTS and how sensitive they are.")
+@click.option(
+    "--scenarios",
+    is_flag=True,
+    help="Remember the scenarios of RESULTS and how sensitive they are; of several runs the bluntest counts.",
+)
 @click.option("--forget", multiple=True, metavar="SCENARIO", help="Forget a scenario that is gone for good.")
 @click.option("--dry-run", is_flag=True, help="Show the difference, write nothing.")
 def update(
@@ -86,7 +90,8 @@ def update(
     if expires and not accept:
         raise UsageError("--expires goes with --accept")
     before = baseline.read(file) if file.exists() else baseline.Baseline()
-    run = results.merge(results.read(path) for path in paths) if paths else None
+    runs = [results.read(path) for path in paths]
+    run = results.merge(runs) if runs else None
     after = before
     today = datetime.now(UTC).date()
     for fingerprint in remove:
@@ -94,7 +99,9 @@ def update(
     for scenario in forget:
         after = baseline.forget(after, scenario)
     if run is not None:
-        after = _from_run(after, run, accept, expires, remove_fixed, scenarios)
+        after = _from_run(after, run, accept, expires, remove_fixed)
+    if scenarios:
+        after = baseline.learn(after, [scenario for one in runs for scenario in one.scenarios])
     difference = baseline.difference(before, after)
     for one in difference:
         click.echo(line(one, 600))
@@ -118,7 +125,6 @@ def _from_run(
     accept: tuple[tuple[str, str], ...],
     expires: str,
     remove_fixed: bool,
-    scenarios: bool,
 ) -> baseline.Baseline:
     today = datetime.now(UTC).date()
     if run.control.status == "failed":
@@ -129,7 +135,7 @@ def _from_run(
                 known = baseline.remove(known, one.fingerprint)
     for fingerprint, reason in accept:
         known = baseline.accept(known, run, fingerprint, reason, today, expires)
-    return baseline.learn(known, run.scenarios) if scenarios else known
+    return known
 
 
 def _preview(run: RunResult, known: baseline.Baseline) -> None:

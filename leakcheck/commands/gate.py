@@ -86,7 +86,7 @@ def command(
 
         sys.stdout.write(github.of_gate(judged))
     if directory is not None:
-        _write(judged, seen, directory)
+        _write(judged, seen, directory, paths)
     click.get_current_context().exit(judged.exit_code)
 
 
@@ -101,11 +101,13 @@ def _budgets(file: Path | None) -> list[rules.Budget]:
     return rules.read(found) if found else []
 
 
-def _write(judged: gate.Gate, seen: RunResult, directory: Path) -> None:
+def _write(judged: gate.Gate, seen: RunResult, directory: Path, paths: tuple[Path, ...]) -> None:
     from leakcheck.report import gate as words
 
-    if (directory / results.FILE_NAME).exists() and not (directory / "gate.json").exists():
-        raise UsageError(f"{directory} holds the files of a run; give the gate a directory of its own")
+    if directory.resolve() in {(path if path.is_dir() else path.parent).resolve() for path in paths}:
+        raise UsageError(
+            f"--report {directory} holds the files of the run itself; give the gate a directory of its own"
+        )
     verdict = {"exit_code": judged.exit_code, "lines": judged.lines}
     atomic.write_together(
         directory,

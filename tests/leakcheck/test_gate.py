@@ -180,6 +180,20 @@ def test_lost_sensitivity_is_not_green():
     assert judge(clean(), known).exit_code == 0
 
 
+def test_a_leaking_meter_has_no_sensitivity_and_has_lost_none():
+    known = baseline.learn(accepting(), clean().scenarios)
+    heap = sample_run.meter("heap.bytes", "B", 1024.0, verdict="leak", detectable=None)
+    judged = judge(leaky(heap=heap, detectable={"fds": 0.001}), known)
+    assert kinds(judged) == ["known leak"]
+
+
+def test_of_several_runs_the_bluntest_sensitivity_is_remembered():
+    sharp, blunt = clean(detectable={"heap.bytes": 0.1}), clean(detectable={"heap.bytes": 7.0})
+    for runs in ((sharp, blunt), (blunt, sharp)):
+        known = baseline.learn(Baseline(), [one for run in runs for one in run.scenarios])
+        assert known.scenarios[NAME].detectable["heap.bytes"] == 7.0
+
+
 def test_a_meter_that_is_no_longer_read_is_lost_sensitivity():
     known = baseline.learn(Baseline(), clean().scenarios)
     assert "less sensitive" in kinds(judge(clean(meters=[], detectable={}), known))
@@ -406,7 +420,7 @@ def test_a_wrong_result_file_is_an_error_and_never_green(story):
 def test_the_gate_does_not_write_over_the_run_it_judges(story):
     story.run(clean())
     said = story.gate("--report", story.directory / "out")
-    assert "holds the files of a run" in str(said.exception)
+    assert "holds the files of the run itself" in str(said.exception)
 
 
 def test_the_baseline_in_version_control_changes_in_few_lines(story):
