@@ -51,7 +51,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="elkyn-leakcheck", prog_name="elkyn-leakcheck")
 @click.pass_context
 def command_line(ctx: click.Context) -> None:
-    r"""Memory-leak tests and diagnostics for Python programs with native parts.
+    """Memory-leak tests and diagnostics for Python programs with native parts.
 
     \b
     elkyn-leakcheck run scenarios/              leak or not, where, and who holds it

@@ -17,7 +17,7 @@ from leakcheck.execution.job import Job, ScenarioInfo
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
 @click.option("--python", metavar="PATH", help="List what this interpreter finds.")
 def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, python: str | None) -> int:
-    r"""Show the scenarios that would run, one a line: id, tags, what it is about.
+    """Show the scenarios that would run, one a line: id, tags, what it is about.
 
     \b
     elkyn-leakcheck list scenarios/ -m events

@@ -16,7 +16,7 @@ from leakcheck.errors import NothingCollectedError
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
 @shared.measuring
 def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **options: Any) -> int:
-    r"""Run scenarios and say of each: leak or not, where, and who holds it.
+    """Run scenarios and say of each: leak or not, where, and who holds it.
 
     \b
     elkyn-leakcheck run scenarios/
