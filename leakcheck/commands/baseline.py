@@ -76,7 +76,7 @@ def update(
     forget: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    r"""Change the baseline, only as asked, and show the difference.
+    """Change the baseline, only as asked, and show the difference.
 
     Without any of the options it says what the gate would say, and changes nothing.
 

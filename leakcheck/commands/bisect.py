@@ -41,7 +41,7 @@ def command(
     time_budget: float | None,
     keyword: str | None,
 ) -> None:
-    r"""Find the first revision or version that leaks.
+    """Find the first revision or version that leaks.
 
     Without --package it judges what is checked out, for `git bisect run`: exit 0 good, 1 bad, 125 cannot be judged
     (a build that fails, an error, an inconclusive scenario).

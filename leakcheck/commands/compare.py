@@ -41,7 +41,7 @@ def command(
     keyword: str | None,
     form: str,
 ) -> None:
-    r"""Say what got worse and what got better from BASE to HEAD.
+    """Say what got worse and what got better from BASE to HEAD.
 
     BASE and HEAD are results (files or folders of runs), or revisions of the git repository around the current
     directory. Revisions are built, each in an environment of its own, and run in turn (A B A B) with the scenarios

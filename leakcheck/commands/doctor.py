@@ -15,7 +15,7 @@ from leakcheck import cli
 @click.option("--allocator", type=click.Choice(["malloc", "pymalloc"]), default="malloc", show_default=True)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def command(python: str, allocator: str, color: str) -> int:
-    r"""Say what works on this machine, and what to install.
+    """Say what works on this machine, and what to install.
 
     \b
     elkyn-leakcheck doctor

@@ -57,7 +57,7 @@ def command(
     annotations: str,
     color: str,
 ) -> None:
-    r"""Fail when memory behaviour got worse than what the team has accepted.
+    """Fail when memory behaviour got worse than what the team has accepted.
 
     Names new, known, worse, fixed and expired leaks, broken budgets, vanished scenarios and lost sensitivity.
 

@@ -44,7 +44,7 @@ def command(
     verbose: int,
     color: str,
 ) -> None:
-    r"""Make reports from results.json files or directories of runs.
+    """Make reports from results.json files or directories of runs.
 
     Several results (shards, re-runs, platforms) are merged into one.
 

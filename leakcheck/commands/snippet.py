@@ -17,7 +17,7 @@ from leakcheck.errors import UsageError
 @click.option("-s", "--setup", multiple=True, metavar="CODE", help="Run once before; may be given several times.")
 @shared.measuring
 def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
-    r"""Measure one Python statement: set-up once, the statement again and again, as with timeit.
+    """Measure one Python statement: set-up once, the statement again and again, as with timeit.
 
     \b
     elkyn-leakcheck snippet -s "import json" "json.loads('[1]')"
