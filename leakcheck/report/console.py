@@ -13,6 +13,7 @@ from typing import Self
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -50,6 +51,15 @@ def make_console(color: str = "auto") -> Console:
         emoji=False,
         width=None if terminal else int(os.environ.get("COLUMNS") or 80),
     )
+
+
+def say(console: Console, text: Text | str, indent: int = 0, style: str = "") -> None:
+    """Print a sentence: wrapped and indented for a person at a terminal, in one line for a log that is searched."""
+    text = Text(text, style=style) if isinstance(text, str) else text
+    if console.is_terminal:
+        console.print(Padding(text, (0, 0, 0, indent)))
+    else:
+        console.print(Text(" " * indent).append_text(text), soft_wrap=True)
 
 
 @dataclass
@@ -105,13 +115,13 @@ class RunView:
         """Show what is going to be run."""
         if not self._quiet:
             for one in lines:
-                self.console.print(Text(line(one), style="dim"), soft_wrap=True)
+                say(self.console, line(one), style="dim")
 
     def start(self, scenario_id: str, tool: str) -> None:
         """A job begins; `tool` is `growth`, `memray`, `valgrind`, ..."""
         self._running[scenario_id] = _Running(tool)
         if self._verbose and not self._live and not self._quiet:
-            self.console.print(Text(f"  {line(scenario_id)}: {tool} ...", style="dim"), soft_wrap=True)
+            say(self.console, f"{line(scenario_id)}: {tool} ...", 2, "dim")
 
     def progress(
         self,
@@ -127,7 +137,7 @@ class RunView:
         running.meter = meter
         running.seconds_left = seconds_left
         if self._live:
-            running.curve = sparkline(samples)
+            running.curve = sparkline(samples, least=_least(meter))
 
     def finish(self, result: ScenarioResult) -> None:
         """A scenario has its result: one line of it stays."""
@@ -135,25 +145,30 @@ class RunView:
         self._done += 1
         if self._quiet > 1 or (self._quiet and result.ok):
             return
-        self.console.print(_result_line(result), soft_wrap=True)
+        self._result(result)
+
+    def _result(self, result: ScenarioResult) -> None:
+        say(self.console, _result_line(result))
+        if result.verdict != "clean" or not result.ok:
+            say(self.console, line(result.reason), 4, "" if not result.ok else "dim")
 
     def control(self, control: Control) -> None:
         """The planted controls are judged."""
         if control.status == "failed":
             if self._quiet < 2:
-                self.console.print(Text(f"control failed: {line(control.reason)}", style="bold red"), soft_wrap=True)
+                say(self.console, f"control failed: {line(control.reason)}", style="bold red")
         elif not self._quiet:
             text = {
                 "ok": f"control ok: {len(control.checks)} planted checks came out as planted",
                 "off": "control off: nothing proves that this run's readings can be trusted",
             }[control.status]
             took = f" ({numbers.seconds(control.duration_s)})" if control.duration_s else ""
-            self.console.print(Text(text + took, style="dim" if control.status == "ok" else "yellow"), soft_wrap=True)
+            say(self.console, text + took, style="dim" if control.status == "ok" else "yellow")
 
     def message(self, text: str) -> None:
         """Say something above the live view."""
         if not self._quiet:
-            self.console.print(Text(line(text)), soft_wrap=True)
+            say(self.console, line(text))
 
     def summary(self, run: RunResult, report_dir: Path | None) -> None:
         """The final table, then what was found, then the sentence that says how it stands."""
@@ -170,7 +185,7 @@ class RunView:
         style = "bold green" if _is_good(run) else "bold red" if run.summary.get("unexpected") else "bold yellow"
         if run.control.status == "failed":
             style = "bold red"
-        self.console.print(Text(sentences.headline(run), style=style), soft_wrap=True)
+        say(self.console, sentences.headline(run), style=style)
         if report_dir is not None:
             page = report_dir / "index.html"
             shown = page if page.exists() else report_dir
@@ -184,7 +199,7 @@ class RunView:
                     key = f"{tool.name} skipped: {line(tool.reason)}"
                     reasons[key] = reasons.get(key, 0) + 1
         for reason, times in reasons.items():
-            self.console.print(Text(f"{reason} ({numbers.count(times, 'scenario')})", style="yellow"), soft_wrap=True)
+            say(self.console, f"{reason} ({numbers.count(times, 'scenario')})", style="yellow")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What Live draws."""
@@ -202,6 +217,11 @@ class RunView:
             Text(numbers.seconds(now - self._began), style="dim"),
         )
         return grid
+
+
+def _least(meter: str) -> float:
+    """The smallest change of a meter that is drawn as a hill."""
+    return 4096 if meter.endswith("bytes") or meter in ("rss", "uss", "peak") else 4
 
 
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
@@ -225,8 +245,6 @@ def _result_line(result: ScenarioResult) -> Text:
     if remark and not result.ok:
         text.append(f" ({remark})", style="bold red")
     text.append(f" {numbers.seconds(result.duration_s)}", style="dim")
-    if result.verdict != "clean" or not result.ok:
-        text.append(f"\n    {line(result.reason)}", style="" if not result.ok else "dim")
     return text
 
 
@@ -257,7 +275,10 @@ def _table(run: RunResult, width: int, verbose: int) -> Group:
         for meter in scenario.meters if verbose else []:
             table.add_row(
                 "",
-                Text(f"  {line(meter.name, 20):<13} {sparkline(meter.samples)} {meter.model}", style="dim"),
+                Text(
+                    f"  {line(meter.name, 20):<13} {sparkline(meter.samples, least=_least(meter.name))} {meter.model}",
+                    style="dim",
+                ),
                 Text(numbers.quantity(meter.growth, meter.unit), style="dim"),
                 "",
             )
@@ -298,15 +319,15 @@ def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int =
     head = Text()
     head.append_text(_mark(scenario))
     head.append(f" {line(scenario.id)}", style="bold")
-    console.print(head, soft_wrap=True)
+    say(console, head)
     if all(scenario.reason != finding.title for finding in scenario.findings):
-        console.print(Text(f"  {line(scenario.reason)}"), soft_wrap=True)
+        say(console, line(scenario.reason), 2)
     for finding in scenario.findings[: None if verbose else 5]:
         print_finding(finding, scenario, console)
     if scenario.failure is not None:
         _print_failure(scenario, console, verbose)
     for advice in scenario.advice if verbose else []:
-        console.print(Text(f"  note: {line(advice)}", style="dim"), soft_wrap=True)
+        say(console, f"note: {line(advice)}", 2, "dim")
     if scenario.command:
         console.print(Text(f"  again: {line(scenario.command)}", style="dim"), soft_wrap=True)
 
@@ -315,28 +336,29 @@ def print_finding(finding: Finding, scenario: ScenarioResult, console: Console) 
     """A finding: the sentence with `file:line`, the source around it, the stack, the path that keeps it."""
     at = place(finding)
     where = sentences.location(at)
-    head = Text("  ")
+    head = Text()
     if where and f"{Path(at.file).name if at else ''}:{at.line if at else 0}" not in finding.title:
         head.append(f"{line(where)}: ", style="bold")
     head.append(line(finding.title))
-    console.print(head, soft_wrap=True)
+    say(console, head, 2)
     details = [sentences.rates(finding), sentences.share(finding, scenario)]
     details.append(finding.fingerprint and f"#{finding.fingerprint}")
     details = [part for part in details if part]
     if details:
-        console.print(Text(f"    {line(', '.join(details))}", style="dim"), soft_wrap=True)
+        say(console, line(", ".join(details)), 4, "dim")
     if finding.path:
-        console.print(_path(finding), soft_wrap=True)
+        say(console, _path(finding), 4)
     for frame in finding.stack[:12]:
         _print_frame(frame, console)
     for example in finding.examples[:3]:
-        console.print(Text(f"    e.g. {line(example, 160)}", style="dim"), soft_wrap=True)
+        say(console, f"e.g. {line(example, 160)}", 4, "dim")
     if finding.hint:
-        console.print(Text(f"    {line(finding.hint)}", style="yellow"), soft_wrap=True)
+        say(console, line(finding.hint), 4, "yellow")
 
 
 def _path(finding: Finding) -> Text:
-    text = Text("    held by ", style="dim")
+    text = Text()
+    text.append("held by ", style="dim")
     for node in finding.path:
         style = "bold underline red" if node.suspect else "dim"
         text.append(line(node.name, 80), style=style)
@@ -344,23 +366,23 @@ def _path(finding: Finding) -> Text:
 
 
 def _print_frame(frame: Frame, console: Console) -> None:
-    text = Text("    ")
+    text = Text()
     text.append(line(sentences.location(frame) or "?"), style="" if frame.user else "dim")
     text.append(f" in {line(frame.function, 160)}", style="dim")
     if frame.native:
         text.append(" (native)", style="dim")
+    say(console, text, 4)
     if frame.source:
-        text.append(f"\n        {line(frame.source.strip(), 160)}", style="bold" if frame.user else "dim")
-    console.print(text, soft_wrap=True)
+        say(console, line(frame.source, 160), 8, "bold" if frame.user else "dim")
 
 
 def _print_failure(scenario: ScenarioResult, console: Console, verbose: int) -> None:
     failure = scenario.failure
     assert failure is not None
-    console.print(Text(f"    {line(failure.type)}: {line(failure.message)}", style="magenta"), soft_wrap=True)
+    say(console, f"{line(failure.type)}: {line(failure.message)}", 4, "magenta")
     for title, content in (("traceback", failure.traceback), ("last output", failure.output)):
         lines = block(content).strip().splitlines()
         if lines:
             console.print(Text(f"    {title}:", style="dim"))
             for one in lines if verbose else lines[-12:]:
-                console.print(Text(f"      {one}", style="dim"), soft_wrap=True)
+                say(console, one, 6, "dim")

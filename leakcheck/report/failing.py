@@ -44,8 +44,8 @@ def _finding(finding: Finding, result: ScenarioResult) -> list[str]:
     source = next((frame.source for frame in finding.stack if frame.user and frame.source), "")
     if where:
         lines.append(f"  {where}" + (f": {line(source, 160)}" if source else ""))
-    for frame in [frame for frame in finding.stack if frame.user][1:_MOST_FRAMES]:
-        lines.append(f"    from {sentences.location(frame)}: {line(frame.source, 160)}")
+    outer = [frame for frame in finding.stack if frame.user][1:_MOST_FRAMES]
+    lines += [f"    from {sentences.location(frame)}: {line(frame.source, 160)}" for frame in outer]
     if finding.path:
         lines.append(f"  held by {line(''.join(node.name for node in finding.path))}")
     told = [part for part in (sentences.rates(finding), sentences.share(finding, result)) if part]

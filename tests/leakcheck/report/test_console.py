@@ -1,0 +1,191 @@
+"""The terminal: plain where no one watches, alive where someone does, and never hijacked by what it prints."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import sample_run
+from rich.console import Console
+
+from leakcheck.model import Control, Sample
+from leakcheck.report.console import RunView, print_finding
+
+
+def printed(run=None, capsys=None, **options):
+    run = run or sample_run.run()
+    view = RunView(len(run.scenarios), **options)
+    with view:
+        view.plan([f"{len(run.scenarios)} scenarios"])
+        view.control(run.control)
+        for scenario in run.scenarios:
+            view.start(scenario.id, "growth")
+            view.progress(scenario.id, 0.5, "heap.bytes", [Sample(1, 1.0)], 3.0)
+            view.finish(scenario)
+    view.summary(run, Path("reports/20261123"))
+    return capsys.readouterr().out
+
+
+def table_of(text):
+    return text[text.index("verdict ") : text.index("25 scenarios in")]
+
+
+def test_without_a_terminal_each_scenario_is_one_plain_line(capsys):
+    text = printed(capsys=capsys)
+    assert "\x1b" not in text
+    assert "✗ leak         scenarios/subscriptions.py::subscribe_twice 0.8 s\n" in text
+    assert "6 of 25 scenarios are not as expected" in text
+    assert "Report: reports/20261123" in text
+
+
+def test_the_table_fits_80_columns(capsys):
+    long = [sample_run.scenario(f"scenarios/{'x' * 90}.py::{'y' * 90}[{n}]") for n in range(25)]
+    for run in (sample_run.run(), sample_run.run(long)):
+        assert max(map(len, table_of(printed(run, capsys)).splitlines())) <= 80
+
+
+def test_sentences_are_not_broken_into_lines_where_logs_are_searched(capsys):
+    assert sample_run.LISTENER.title in printed(capsys=capsys).splitlines()[3]
+
+
+def test_quiet_leaves_what_is_wrong_and_twice_quiet_nothing(capsys):
+    once = printed(capsys=capsys, quiet=1)
+    assert "subscribe_twice" in once
+    assert "open_close" not in once
+    assert printed(capsys=capsys, quiet=2) == ""
+
+
+def test_verbose_shows_every_meter(capsys):
+    assert "disk.files" in printed(capsys=capsys, verbose=1)
+    assert "disk.files" not in printed(capsys=capsys)
+
+
+def test_colour_only_when_it_is_wished(capsys):
+    assert "\x1b[" in printed(capsys=capsys, color="always")
+    assert "\x1b[" not in printed(capsys=capsys, color="never")
+
+
+def test_a_failed_control_is_the_last_word(capsys):
+    run = sample_run.run(control=Control(status="failed", reason="the planted leak was not found"))
+    text = printed(run, capsys)
+    assert "The control failed, no verdict of this run can be relied on" in text
+
+
+def test_what_is_printed_cannot_steer_the_terminal(capsys):
+    hostile = "\x1b]0;owned\x07\x1b[2J[red]markup[/red]\u202e\r"
+    finding = sample_run.replace(
+        sample_run.LISTENER,
+        title=hostile,
+        hint=hostile,
+        type=hostile,
+        examples=[hostile],
+        stack=[sample_run.frame(hostile, 1, hostile, hostile, user=True)],
+        path=[sample_run.replace(node, name=hostile) for node in sample_run.LISTENER.path],
+    )
+    scenario = sample_run.leaking(hostile, [finding], reason=hostile, command=hostile)
+    text = printed(sample_run.run([scenario]), capsys, verbose=1)
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(text)
+    assert "[red]markup[/red]" in text
+
+
+def test_a_finding_prints_its_line_stack_and_path():
+    out = io.StringIO()
+    scenario = sample_run.suite()[0]
+    print_finding(sample_run.LISTENER, scenario, Console(file=out, width=200, color_system=None))
+    text = out.getvalue()
+    assert "app/hub.py:41" in text
+    assert "self.listeners.append(Listener(handler))" in text
+    assert "held by app.hub.hub.listeners[*]" in text
+    assert f"#{sample_run.LISTENER.fingerprint}" in text
+
+
+WATCHED = """
+    import sys, time
+    sys.path.insert(0, {tests!r})
+    import sample_run
+    from leakcheck.model import Sample
+    from leakcheck.report.console import RunView
+    first, second = sample_run.suite()[0], sample_run.suite()[11]
+    view = RunView(2)
+    with view:
+        view.start(first.id, "growth")
+        samples = [Sample(2**n, 1e6 + 400.0 * 2**n) for n in range(14)]
+        view.progress(first.id, 0.4, "heap.bytes", samples, 7.0)
+        sys.stdin.readline()
+        view.finish(first)
+        view.finish(second)
+    view.summary(sample_run.run([first, second]), None)
+"""
+
+
+def watched(**environment):
+    """What a person at a terminal of 80 columns sees: until the view shows progress, and all of it."""
+    leader, follower = pty.openpty()
+    script = textwrap.dedent(WATCHED).format(tests=str(Path(__file__).resolve().parents[1]))
+    cleaned = {key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=follower,
+        stdout=follower,
+        env={**cleaned, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **environment},
+    )
+    os.close(follower)
+    seen, deadline, told = "", time.monotonic() + 60, False
+    while time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.2)[0]:
+            try:
+                chunk = os.read(leader, 65536)
+            except OSError:  # the other end is closed: the child has ended
+                break
+            seen += chunk.decode(errors="replace")
+        if not told and ("40%" in seen or "CI" in environment or "TERM" in environment):
+            told = True
+            os.write(leader, b"\n")
+    assert child.wait(10) == 0
+    os.close(leader)
+    return seen
+
+
+def test_on_a_terminal_it_shows_progress_a_sparkline_and_the_time_left():
+    seen = watched()
+    assert "growth  40% heap.bytes" in seen
+    assert "█" in seen
+    assert "~7.0 s left" in seen
+    assert "\x1b[31m" in seen or "\x1b[1;31m" in seen
+    assert "subscribe_twice" in seen
+
+
+def test_ci_keeps_a_terminal_plain_and_still():
+    seen = watched(CI="true")
+    assert "40%" not in seen
+    assert "subscribe_twice" in seen
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}], ids=["NO_COLOR"])
+def test_no_color_is_respected(environment):
+    seen = watched(**environment)
+    assert "\x1b[31m" not in seen
+    assert "\x1b[1;31m" not in seen
+    assert "40%" in seen
+
+
+def test_a_dumb_terminal_gets_plain_lines():
+    assert "\x1b" not in watched(TERM="dumb")
+
+
+def test_watching_costs_next_to_nothing():
+    view = RunView(1)
+    samples = [Sample(n, float(n)) for n in range(200)]
+    began = time.process_time()
+    with view:
+        for step in range(20_000):
+            view.progress("a.py::one", step / 20_000, "heap.bytes", samples, 1.0)
+    assert time.process_time() - began < 2
