@@ -28,7 +28,7 @@ class LeakFoundError(LeakcheckError, AssertionError):
 
 
 class Result:
-    """What came out: a view of the `ScenarioResult` in `record`, immutable. Printing it tells what a person must know."""
+    """What came out: a view of the `ScenarioResult` in `record`. Printing it tells what a person must know."""
 
     __slots__ = ("record",)
 
@@ -104,7 +104,7 @@ def check(
     allocator: Allocator = "malloc",
     python: str = sys.executable,
 ) -> Result:
-    """Call `function(*arguments)` again and again in a fresh process, and say whether it leaks. Raises nothing for a leak.
+    """Call `function(*arguments)` again and again in a fresh process, and say whether it leaks; a leak raises nothing.
 
     The function may be plain or `async`; keyword arguments go in with `functools.partial`. It is sent to the other
     process as `multiprocessing` sends functions: by its name where it lives in a module, else (a lambda, a closure, a
@@ -181,7 +181,7 @@ def _pickled(label: str, function: Callable[..., Any], arguments: tuple[Any, ...
             cloudpickle.dumps(value)
         except Exception as error:
             raise UsageError(
-                f"check({label}): {what} ({type(value).__name__}) cannot be sent to the process that measures: {error}; "
+                f"check({label}): {what} ({type(value).__name__}) cannot be sent to the measured process: {error}; "
                 "make it inside the function, or write a scenario whose set-up makes it"
             ) from error
     result: bytes = cloudpickle.dumps((function, arguments, raises))

@@ -92,7 +92,9 @@ def _symbols(python: str) -> Check:
         return Check("debug symbols", "missing", f"{python}: {error}")
     if ".debug_info" in sections:
         return Check("debug symbols", "ok", "the interpreter has debug information")
-    advice = "your extensions: build with -g to see their lines; the interpreter: package python3-dbg (not needed for verdicts)"
+    advice = (
+        "build extensions with -g to see their lines; for the interpreter itself: python3-dbg (verdicts need neither)"
+    )
     if ".symtab" in sections:
         return Check("debug symbols", "ok", "the interpreter has function names, no lines", advice)
     return Check("debug symbols", "missing", "the interpreter is stripped", advice)
@@ -121,7 +123,7 @@ def _ptrace() -> Check:
         return Check("ptrace", "ok", "not restricted")
     if scope == 0:
         return Check("ptrace", "ok", "not restricted")
-    advice = "attaching to a running process needs its parent or root; `sysctl kernel.yama.ptrace_scope=0` (runs do not need it)"
+    advice = "runs do not need it; to attach to a running process: root, or `sysctl kernel.yama.ptrace_scope=0`"
     return Check("ptrace", "ok" if scope == 1 else "missing", f"restricted (ptrace_scope {scope})", advice)
 
 

@@ -6,7 +6,6 @@ run as ever; what is measured is measured afterwards, in `leakcheck.pytest_plugi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Seconds that a suspicious test may run (default: 10); clean ones need far less.",
     )
     group.addoption(
-        "--leakcheck-report", type=Path, metavar="DIR", help="Write results.json, index.html, ... of the measured tests."
+        "--leakcheck-report",
+        type=Path,
+        metavar="DIR",
+        help="Write results.json, index.html, ... of the measured tests.",
     )
     group.addoption(
         "--leakcheck-strict", action="store_true", help="Fail also tests that could not be measured or decided."
@@ -53,12 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the marks; start nothing unless asked."""
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
-    if config.option.leakcheck and not config.option.collectonly:
-        from leakcheck.pytest_plugin.measuring import Measuring
-        from leakcheck.pytest_plugin.session import Session
+    options = config.option
+    if options.collectonly or not (options.leakcheck or options.leakcheck_report):
+        return
+    from leakcheck.pytest_plugin.measuring import Measuring
+    from leakcheck.pytest_plugin.session import Session
 
+    if options.leakcheck:
         config.stash[MEASURING] = Measuring(config)
-        config.pluginmanager.register(Session(config), "leakcheck-session")
+    config.pluginmanager.register(Session(config), "leakcheck-session")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,7 +85,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture
-def leakcheck(request: pytest.FixtureRequest) -> Iterator[LeakcheckCall]:
+def leakcheck(request: pytest.FixtureRequest) -> LeakcheckCall:
     """`leakcheck(function, *arguments)`: fails the test where the function leaks; returns the `leakcheck.Result`.
 
     The function may use anything that the test has made: the test itself is run again in the measured process, up to
@@ -88,4 +93,4 @@ def leakcheck(request: pytest.FixtureRequest) -> Iterator[LeakcheckCall]:
     """
     from leakcheck.pytest_plugin.call import LeakcheckCall
 
-    yield LeakcheckCall(request)
+    return LeakcheckCall(request)

@@ -1,4 +1,4 @@
-"""The fixture `leakcheck`: in the user's process it measures the call, in the measured process it is what is measured."""
+"""The fixture `leakcheck`: in the user's process it measures a call, in the measured one it is what is measured."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class LeakcheckCall:
-    """What the fixture gives; see there. One for each test; its calls are counted to find them again."""
+    """What the fixture gives; see there. One for each test; its calls are numbered by those before."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._item = request.node
         self._config = request.config
-        self._calls = 0
+        self._before: list[Result] = []
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ class LeakcheckCall:
         __tracebackhide__ = True
         host = self._config.stash.get(HOST, None)
         if host is not None:
-            return host.call(self._item, function, arguments, raises, expect)  # type: ignore[no-any-return]
+            return host.call(self._item, function, arguments, raises)  # type: ignore[no-any-return]
         return self._measured(
             expect=expect, budget=dict(budget or {}), time_budget=time_budget, max_iterations=max_iterations
         )
@@ -54,15 +54,18 @@ class LeakcheckCall:
         __tracebackhide__ = True
         host = self._config.stash.get(HOST, None)
         if host is not None:
-            return await host.call_in_loop(self._item, function, arguments, raises, expect)  # type: ignore[no-any-return]
+            return await host.call_in_loop(self._item, function, arguments, raises)  # type: ignore[no-any-return]
         return self._measured(
             expect=expect, budget=dict(budget or {}), time_budget=time_budget, max_iterations=max_iterations
         )
 
     def _measured(self, **options: Any) -> Result:
-        from leakcheck.checking import Result
+        from leakcheck.checking import LeakFoundError, Result
         from leakcheck.pytest_plugin.measuring import measure_call
 
         __tracebackhide__ = True
-        self._calls += 1
-        return Result(measure_call(self._item, self._calls, options)).raise_unless_ok()
+        result = Result(measure_call(self._item, self._before, options))
+        if not result.ok:
+            raise LeakFoundError(result)
+        self._before.append(result)
+        return result

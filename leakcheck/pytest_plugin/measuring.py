@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from leakcheck.checking import Unseen, one
+from leakcheck.checking import Result, Unseen, one
 from leakcheck.discovery import select
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "leakcheck_result"
 """Where a report carries the result as JSON: reports travel between the processes of pytest-xdist."""
+
+RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
+"""Where a test keeps the results of its calls of the fixture until its report is made."""
 
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _UNDECIDED = ("inconclusive", "skipped")
@@ -42,7 +45,7 @@ class Measuring:
             raise pytest.UsageError(str(error).replace("-k", "--leakcheck-select", 1)) from None
 
     def wants(self, item: pytest.Item) -> bool:
-        """Python test functions and methods, unless marked, not selected, or measuring by themselves with the fixture."""
+        """Python test functions and methods, unless marked, not selected, or measuring themselves with the fixture."""
         if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
             return False
         if "leakcheck" in item.fixturenames:
@@ -52,10 +55,10 @@ class Measuring:
 
     def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         """Measure a test that has passed; where it leaks, turn its report into a failure."""
-        self._cancel_timer(item)
+        cancel_timer(item)
         mark = item.get_closest_marker("leakcheck")
         options = _mark_options(item, mark)
-        job = job_of(item, self.template, 0, options)
+        job = job_of(item, self.template, options)
         result = _run(job)
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
@@ -66,25 +69,28 @@ class Measuring:
         if failed:
             call.outcome = "failed"
             call.longrepr = _representation(item, result)
-        setattr(call, ATTRIBUTE, msgspec.json.encode([result]).decode())
+        attach(call, [result])
         teardown.user_properties.append(("leakcheck", result.verdict))
 
-    @staticmethod
-    def _cancel_timer(item: pytest.Item) -> None:
-        """A time-out that is set for the test is not meant for its thousand repetitions."""
-        hook = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
-        if hook is not None:
-            hook(item=item)
 
-
-def measure_call(item: pytest.Item, number: int, options: dict[str, Any]) -> ScenarioResult:
-    """Measure the call of the fixture that is the `number`-th in its test."""
-    Measuring._cancel_timer(item)
-    job = job_of(item, template(item.config), number, options)
-    result = _run(job)
-    results = getattr(item, ATTRIBUTE, [])
-    setattr(item, ATTRIBUTE, [*results, result])
+def measure_call(item: pytest.Item, before: Sequence[Result], options: dict[str, Any]) -> ScenarioResult:
+    """Measure the call of the fixture that comes after those `before` in its test."""
+    cancel_timer(item)
+    result = _run(job_of(item, template(item.config), options, before))
+    item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result]
     return result
+
+
+def cancel_timer(item: pytest.Item) -> None:
+    """A time-out that is set for the test is not meant for its thousand repetitions."""
+    hook = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
+    if hook is not None:
+        hook(item=item)
+
+
+def attach(report: pytest.TestReport, measured: list[ScenarioResult]) -> None:
+    """Let a report carry results to the session."""
+    setattr(report, ATTRIBUTE, msgspec.json.encode(measured).decode())
 
 
 def template(config: pytest.Config) -> Job:
@@ -96,24 +102,25 @@ def template(config: pytest.Config) -> Job:
     )
 
 
-def job_of(item: pytest.Item, template: Job, call: int, options: dict[str, Any]) -> Job:
-    """How the worker finds the test (and the call in it) again: as pytest was started here, for this one."""
+def job_of(item: pytest.Item, template: Job, options: dict[str, Any], before: Sequence[Result] | None = None) -> Job:
+    """How the worker finds the test again, or in it the call after those `before`: as pytest was started here."""
     config = item.config
     nodeid = item.nodeid.partition("@")[0]  # pytest-xdist appends its groups
     request = {
         "nodeid": nodeid,
         "path": f"{item.path}::{nodeid.partition('::')[2]}",
-        "call": call,
+        "explicit": before is not None,
+        "before": [(each.verdict, each.ok, each.reason, each.iterations, each.growth) for each in before or ()],
         "arguments": [str(each) for each in config.invocation_params.args],
         "more_arguments": _more_arguments(config),
         "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         "sys_path": sys.path,
     }
-    identifier = f"{nodeid}[call {call}]" if call else nodeid
+    identifier = nodeid if before is None else f"{nodeid}::call {len(before) + 1}"
     scenario = ScenarioInfo(
         id=identifier,
         target=f"pytest_item://{json.dumps(request)}",
-        name="call" if call else nodeid,
+        name=nodeid if before is None else "call",
         doc=(getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0],
         file=str(item.path),
         line=(item.location[1] or 0) + 1,
@@ -164,5 +171,3 @@ def _representation(item: pytest.Item, result: ScenarioResult) -> ReprExceptionI
     where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
     trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from leakcheck import results, surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
-from leakcheck.pytest_plugin.measuring import ATTRIBUTE, template
+from leakcheck.pytest_plugin.measuring import ATTRIBUTE, RESULTS, attach, template
 from leakcheck.report.text import line
 
 _CONTROL_FAILED = 3
@@ -35,6 +35,16 @@ class Session:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="leakcheck-control")
         self._verdict_of_control = Control(status="off", reason="no test was measured")
         self._written: Path | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Give the results of calls of the fixture to the test's report."""
+        report = yield
+        if call.when == "call" and (measured := item.stash.get(RESULTS, None)):
+            attach(report, measured)
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather the results that reports bring, from wherever they were made."""

@@ -6,7 +6,7 @@ measured process up to that call.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from leakcheck.scenario import Options, Scenario
@@ -15,31 +15,37 @@ from leakcheck.worker.session import Conversation
 from leakcheck.worker.step import CO_COROUTINE, flags, is_async, run_plain
 
 
-class NotMeasured(NamedTuple):
-    """What a call returns in the measured process, where nobody reads it: as if all were well."""
+class Measured(NamedTuple):
+    """What a call that was measured before returns when the test is run again: the same as it did then."""
 
     verdict: str
-    ok: bool = True
-    reason: str = ""
-    iterations: int = 0
+    ok: bool
+    reason: str
+    iterations: int
+    growth: dict[str, float]
     findings: tuple[Any, ...] = ()
-    growth: dict[str, float] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
 
 
 class Host:
-    """The one conversation of a measured process, and at which call it is to be held."""
+    """The one conversation of a measured process, and at which call it is to be held: the one after those `before`."""
 
-    def __init__(self, channel: Channel, message: dict[str, Any], wanted: int) -> None:
+    def __init__(self, channel: Channel, message: dict[str, Any], before: Sequence[Sequence[Any]] = ()) -> None:
         self._channel = channel
         self._message = message
-        self._wanted = wanted
+        self._before = [Measured(*each) for each in before]
         self._calls = 0
         self.held = False
 
     def wants(self) -> bool:
         """Count one call; whether it is the one."""
         self._calls += 1
-        return self._calls == self._wanted
+        return self._calls == len(self._before) + 1
+
+    def answer(self) -> Measured:
+        """What the call returns; after the one that was wanted, nobody reads it any more."""
+        if self._calls <= len(self._before):
+            return self._before[self._calls - 1]
+        return Measured("clean", True, "", 0, {})
 
     def hold(self, scenario: Scenario) -> None:
         """Let the parent have the scenario until it says `close`."""

@@ -1,8 +1,8 @@
 """One test of pytest in the measured process: its full protocol (set-up, call, tear-down) is the step.
 
-pytest itself runs here as it does for the user: same arguments, folder, configuration and conftest files, so that the
-test finds all it needs; fixtures of wider scope are made once. Only what writes files, prints, or would start more
-processes is silenced, and what pytest keeps of each run is taken from it after each step: the test is not to pay for it.
+pytest runs here as it does for the user: same arguments, folder, configuration and conftest files, so that the test
+finds all it needs; fixtures of wider scope are made once. Only what writes files, prints, or would start more
+processes is silenced, and what pytest keeps of each run is taken from it after each step: the test does not pay for it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.scenario import Options, Scenario
 from leakcheck.worker.channel import Channel
-from leakcheck.worker.hosting import Host, NotMeasured, of_call
+from leakcheck.worker.hosting import Host, Measured, of_call
 
 if TYPE_CHECKING:
     import pytest
@@ -58,7 +57,7 @@ def hold(channel: Channel, message: dict[str, Any], request_text: str) -> None:
 
     import leakcheck.pytest_plugin as plugin
 
-    runner = _Runner(Host(channel, message, request["call"]), request)
+    runner = _Runner(Host(channel, message, request["before"]), request)
     config = _prepareconfig(
         # The plugin is given as a module: it need not be installed here, and must not be registered twice.
         ["-p", "no:leakcheck", *request["arguments"], "--capture=no", *request["more_arguments"]],
@@ -91,7 +90,7 @@ class _Runner:
         self.why_not = ""
         self.config: Any = None
         self._nodeid = request["nodeid"]
-        self._explicit = request["call"] > 0
+        self._explicit = request["explicit"]
         self._raised: BaseException | None = None
         self._outcome = ""
 
@@ -113,9 +112,7 @@ class _Runner:
         try:
             for item in session.items:
                 if self._explicit:
-                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-                    if self._raised is not None and not self.host.held:
-                        raise self._raised
+                    self._run_once(item)
                 else:
                     self.host.hold(Scenario(item.nodeid, self._repeated(item), {}, Options()))
         except BaseException as error:  # noqa: BLE001 - pytest would print it; it is for the parent
@@ -131,6 +128,12 @@ class _Runner:
         """Keep how the test ended."""
         if not report.passed and not self._outcome:
             self._outcome = f"{report.outcome} in {report.when}: {report.longreprtext[-2000:]}"
+
+    def _run_once(self, item: pytest.Item) -> None:
+        """Up to the call of the fixture that is wanted; the test must come so far."""
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        if self._outcome and not self.host.held:
+            raise _told(self._raised, self._outcome)
 
     def _repeated(self, item: pytest.Item) -> Callable[..., Iterator[Callable[[], None]]]:
         # Another test of the same parents comes next, or so pytest is told: else it would end the wider fixtures, or
@@ -157,20 +160,20 @@ class _Runner:
         return protocol_of_the_test
 
     def call(
-        self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any, expect: str
-    ) -> NotMeasured:
+        self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any
+    ) -> Measured:
         """A call of the fixture: the conversation, if this is the call that is wanted."""
         if self.host.wants():
             self.host.hold(of_call(function, arguments, raises, _forget_output(item)))
-        return NotMeasured(expect)
+        return self.host.answer()
 
     async def call_in_loop(
-        self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any, expect: str
-    ) -> NotMeasured:
+        self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any
+    ) -> Measured:
         """The same inside an async test."""
         if self.host.wants():
             await self.host.hold_in_loop(of_call(function, arguments, raises, _forget_output(item)))
-        return NotMeasured(expect)
+        return self.host.answer()
 
 
 def _told(raised: BaseException | None, outcome: str) -> BaseException:
@@ -246,4 +249,3 @@ def _forget_output(item: Any) -> Callable[[], None]:
             capturing.readouterr()
 
     return forget
-
