@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import sample_run
@@ -60,6 +62,22 @@ def test_several_results_become_one(run_directory, tmp_path):
 def test_one_file_is_written_where_it_is_asked_for(run_directory, tmp_path):
     invoke(run_directory, "--format", "markdown", "-o", tmp_path / "comment.md")
     assert (tmp_path / "comment.md").read_text().startswith("## ❌")
+
+
+def test_a_disk_that_is_full_leaves_the_old_report_and_says_so(run_directory, tmp_path):
+    (tmp_path / "report.html").write_text("the old one")
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from leakcheck.cli import run; "
+    )
+    arguments = ["report", str(run_directory), "--format", "html", "-o", str(tmp_path / "report.html")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limited}import sys; sys.exit(run({arguments!r}))"], capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert "cannot write" in done.stderr
+    assert "report.html" in done.stderr
+    assert (tmp_path / "report.html").read_text() == "the old one"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_several_forms_need_a_directory(run_directory):
