@@ -1,0 +1,223 @@
+"""Simulated months of services, with and without leaks, through the monitor's own history, judge and episodes.
+
+    python benchmarks/monitor.py                 1000 series of 30 days with a leak, 1000 without
+    python benchmarks/monitor.py --series 100    a quick look
+    python benchmarks/monitor.py cost            what watching costs a service: share of a core, memory
+
+Exit code 1 where a promise of docs/production.md is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from leakcheck.monitor.episodes import Episodes
+from leakcheck.monitor.history import History
+from leakcheck.monitor.trend import BYTES, Rules, judge
+
+MB = 1e6
+LIMIT = 2 * 1024**3
+HOUR, DAY = 3600.0, 86400.0
+LOOK = 3 * HOUR
+"""How often the simulated histories are judged; the service itself looks more often."""
+
+
+class Outcome(NamedTuple):
+    """One series."""
+
+    seed: int
+    leak: float
+    """MB a day; 0 without a leak."""
+    alerted: float | None
+    """Days after the leak began (after the start, without a leak); None where nothing was reported."""
+    lost: float
+    """Part of the limit that the leak had taken when it was reported, or at the end."""
+    rate: float
+    """Reported MB a day."""
+    traits: str
+
+
+class Service(NamedTuple):
+    """What makes up one simulated service."""
+
+    base: float
+    load: float
+    """Bytes that the daily peak adds to the night."""
+    weekend: float
+    noise: float
+    spread: float
+    """Relative day-to-day change of the load."""
+    caches: list[tuple[float, float, float, bool]]
+    """Bytes, seconds to fill, when it begins after a start, whether it fills at a steady rate."""
+    creep: float
+    """Bytes of fragmentation per e-fold of uptime."""
+    steps: list[tuple[float, float]]
+    restarts: list[float]
+    gaps: list[tuple[float, float]]
+    jumps: list[tuple[float, float]]
+    """Clock jumps of the wall clock; the monitor's clock does not have them."""
+    leak: float
+    """Bytes a second."""
+    leak_from: float
+    by_load: bool
+    """Whether the leak follows the load of the day."""
+
+
+def draw(rng: random.Random, leaks: bool) -> tuple[Service, str]:
+    """A service as they come."""
+    caches = []
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        steady = rng.random() < 0.3
+        size = rng.uniform(5, 100 if steady else 200) * MB
+        fill = rng.uniform(1 * HOUR, 2 * DAY) if steady else math.exp(rng.uniform(math.log(HOUR), math.log(4 * DAY)))
+        caches.append((size, fill, rng.choice([0.0, 0.0, rng.uniform(0, 3 * DAY)]), steady))
+    steps = [(rng.uniform(1, 29) * DAY, rng.uniform(-30, 60) * MB) for _ in range(rng.choice([0, 0, 1, 2, 3]))]
+    restarts = sorted(rng.uniform(1, 29) * DAY for _ in range(rng.choice([0, 0, 0, 1, 2])))
+    gaps = [(at := rng.uniform(0.5, 29) * DAY, at + rng.uniform(0.2, 30) * HOUR) for _ in range(rng.choice([0, 1, 3]))]
+    jumps = [(rng.uniform(0, 30) * DAY, rng.uniform(-2, 2) * DAY) for _ in range(rng.choice([0, 0, 1]))]
+    leak = math.exp(rng.uniform(math.log(0.1), math.log(50))) if leaks else 0.0
+    service = Service(
+        base=rng.uniform(80, 500) * MB,
+        load=rng.choice([0.0, rng.uniform(5, 150)]) * MB,
+        weekend=rng.choice([1.0, rng.uniform(0.3, 0.9)]),
+        noise=math.exp(rng.uniform(math.log(0.2), math.log(8))) * MB,
+        spread=rng.uniform(0.02, 0.15),
+        caches=caches,
+        creep=rng.choice([0.0, rng.uniform(0.5, 6)]) * MB,
+        steps=steps,
+        restarts=restarts,
+        gaps=gaps,
+        jumps=jumps,
+        leak=leak * MB / DAY,
+        leak_from=rng.choice([0.0, 0.0, rng.uniform(0, 8) * DAY]) if leaks else 0.0,
+        by_load=rng.random() < 0.4,
+    )
+    traits = (
+        f"load {service.load / MB:.0f} noise {service.noise / MB:.1f} creep {service.creep / MB:.1f} "
+        f"caches {[(round(s / MB), round(f / HOUR), k) for s, f, _, k in caches]} "
+        f"steps {[(round(a / DAY, 1), round(s / MB)) for a, s in steps]} "
+        f"restarts {[round(a / DAY, 1) for a in restarts]} gaps {len(gaps)} by_load {service.by_load} "
+        f"from {service.leak_from / DAY:.1f}"
+    )
+    return service, traits
+
+
+def simulate(seed: int, leaks: bool, interval: float, days: float) -> Outcome:
+    """Thirty days of one service, up to its first alert (or to the end)."""
+    rng = random.Random(seed * 2 + leaks)
+    service, traits = draw(rng, leaks)
+    history = History(interval, DAY)
+    episodes = Episodes()
+    starts = [0.0]
+    phase, day_factor, today = rng.uniform(0, DAY), 1.0, -1
+    drift = leaked = leaked_ever = 0.0
+    next_look = LOOK
+    restarts = list(service.restarts)
+    rules: Rules = BYTES
+    mean_rhythm = sum(max(0.0, math.sin(2 * math.pi * part / 240)) ** 0.7 for part in range(240)) / 240
+    mean_rhythm *= (5 + 2 * service.weekend) / 7
+    correlation = math.exp(-interval / (1.5 * HOUR))
+    at = 0.0
+    while at < days * DAY:
+        at += interval * rng.uniform(0.98, 1.02)
+        if int(at // DAY) != today:
+            today = int(at // DAY)
+            day_factor = rng.lognormvariate(0, service.spread) * (service.weekend if today % 7 >= 5 else 1.0)
+        rhythm = max(0.0, math.sin(2 * math.pi * (at + phase) / DAY)) ** 0.7 * day_factor
+        if restarts and at >= restarts[0]:
+            del restarts[0]
+            starts.append(at)
+            leaked = 0.0
+        if at >= service.leak_from:
+            step = service.leak * interval * (rhythm / mean_rhythm if service.by_load else 1.0)
+            leaked += step
+            leaked_ever += step
+        drift = correlation * drift + math.sqrt(1 - correlation**2) * rng.gauss(0, service.noise)
+        if any(begin <= at < end for begin, end in service.gaps):
+            continue
+        up = at - starts[-1]
+        value = service.base * (1 - 0.5 * math.exp(-up / 600)) + service.load * rhythm + leaked
+        value += drift + abs(rng.gauss(0, service.noise)) + service.creep * math.log1p(up / HOUR)
+        for size, fill, begin, steady in service.caches:
+            used = max(0.0, up - begin)
+            value += size * (min(1.0, used / fill) if steady else 1 - math.exp(-used / fill))
+        value += sum(change for when, change in service.steps if at >= when)
+        if rng.random() < 0.002:
+            value += rng.uniform(0, 300) * MB  # a request of the kind that nobody expects
+        history.add(at, value)
+        if at >= next_look:
+            next_look = at + LOOK
+            trend = judge(history.bins(at - 35 * DAY), at, LIMIT, rules, starts)
+            if episodes.step("rss", trend, at) == "begin":
+                days_since = (at - service.leak_from) / DAY
+                return Outcome(seed, service.leak * DAY / MB, days_since, leaked / LIMIT, trend.rate * 24 / MB, traits)
+    return Outcome(seed, service.leak * DAY / MB, None, leaked / LIMIT, 0.0, traits)
+
+
+def _one(arguments: tuple[int, bool, float, float]) -> Outcome:
+    return simulate(*arguments)
+
+
+def months(series: int, interval: float, show: bool, first: int) -> int:
+    """Run the simulation and print the figures; 1 where a promise is broken."""
+    began = time.perf_counter()
+    work = [(seed, leaks, interval, 30.0) for seed in range(first, first + series) for leaks in (True, False)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(_one, work, chunksize=4))
+    leaking = [each for each in outcomes if each.leak]
+    false = [each for each in outcomes if not each.leak and each.alerted is not None]
+    due = [each for each in leaking if each.leak > 1]
+    late = [each for each in due if each.alerted is None or each.lost > 0.1]
+    print(f"{series} series of 30 days each, one reading per {interval:.0f} s, limit 2 GiB")
+    print(f"without a leak: {len(false)} false alarms ({100 * len(false) / series:.1f} %)")
+    print(f"leaks over 1 MB a day: {len(due) - len(late)} of {len(due)} reported before 10 % of the limit is lost")
+    print("| leak, MB a day | series | reported | days until the alert, median (90 %) | limit lost then, median (worst) |")
+    print("|---|---|---|---|---|")
+    for low, high in ((0.1, 0.3), (0.3, 1), (1, 3), (3, 10), (10, 25), (25, 50)):
+        group = [each for each in leaking if low <= each.leak < high]
+        told = sorted(each.alerted for each in group if each.alerted is not None)
+        lost = sorted(each.lost for each in group if each.alerted is not None)
+        if told:
+            figures = f"{told[len(told) // 2]:.1f} ({told[len(told) * 9 // 10]:.1f}) | {100 * lost[len(lost) // 2]:.1f} %"
+            print(f"| {low} to {high} | {len(group)} | {len(told)} | {figures} ({100 * lost[-1]:.1f} %) |")
+        else:
+            print(f"| {low} to {high} | {len(group)} | 0 | | |")
+    errors = sorted(abs(each.rate / each.leak - 1) for each in due if each.alerted is not None)
+    if errors:
+        print(f"reported rate: off by {100 * errors[len(errors) // 2]:.0f} % in the median")
+    print(f"{time.perf_counter() - began:.0f} s")
+    for each in [*false, *late] if show else []:
+        print(each)
+    return int(len(false) > series / 100 or bool(late))
+
+
+def main() -> int:
+    """Choose the part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["months", "cost"], default="months")
+    parser.add_argument("--series", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--interval", type=float, default=600.0, help="seconds between simulated readings")
+    parser.add_argument("--show", action="store_true", help="print what went wrong")
+    options = parser.parse_args()
+    if options.part == "cost":
+        return cost()
+    return months(options.series, options.interval, options.show, options.first)
+
+
+def cost() -> int:
+    """Measure a service with and without the monitor."""
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

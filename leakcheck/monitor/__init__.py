@@ -1,0 +1,11 @@
+"""Growth of a living process, seen before it hurts: inside the service (`leakcheck.watch`) and from outside.
+
+What runs inside the service uses the standard library alone, and of this package only what stands here:
+
+* history     a meter's readings in fixed memory, thinned by age
+* trend       pure: history in, trend out; tells warm-up, daily rhythm and steps from a leak
+* episodes    pure: trends in, one alert an episode out
+* limits      what the process may use: a number, `2 GiB`, the control group, the machine
+* readings    the meters of the own process
+* service     the thread, and its life over fork and exit
+"""

@@ -1,0 +1,121 @@
+"""One meter's readings in fixed memory, whatever the uptime: recent ones each, older ones as ever wider bins."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+SIZES = (128, 128, 840, 400)
+"""How many bins of each width are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins of
+8 minutes for 16 hours, of an hour for 35 days (so that days can be compared hour by hour), of a day for a year."""
+
+
+def widths(interval: float, period: float) -> tuple[float, float, float, float]:
+    """Width of the bins in seconds, from one reading to one period."""
+    hour = max(period / 24 if period else 64 * interval, interval)
+    return interval, math.sqrt(interval * hour), hour, 24 * hour
+
+
+class Bin(NamedTuple):
+    """Readings of a stretch of time."""
+
+    at: float
+    """When the first of them was taken, in seconds of a clock that never jumps."""
+    low: float
+    """The lowest: what was held even when least was in use."""
+    mean: float
+
+
+class History:
+    """Readings by rising time. Memory is taken when it is made, and never more: 48 KB."""
+
+    def __init__(self, interval: float, period: float = 0.0) -> None:
+        """`interval` between readings and `period` of the load's rhythm, in seconds; 0 where there is none."""
+        self._tiers = [_Ring(size) for size in SIZES]
+        self._widths = widths(interval, period)
+        self._open: list[_Open | None] = [None for _ in SIZES]
+
+    def add(self, at: float, value: float) -> None:
+        """Take one reading. A reading that is not later than the one before is dropped: the clock went wrong."""
+        newest = self._tiers[0].last_at()
+        if newest is not None and at <= newest:
+            return
+        self._push(0, at, value, value, 1.0)
+
+    def bins(self, since: float = float("-inf")) -> list[Bin]:
+        """What is known, oldest first, from `since` on."""
+        found: list[Bin] = []
+        for ring, waiting in zip(reversed(self._tiers), reversed(self._open), strict=True):
+            found += ring.bins(since)
+            if waiting is not None and waiting.at >= since:
+                found.append(Bin(waiting.at, waiting.low, waiting.total / waiting.count))
+        return found
+
+    def _push(self, tier: int, at: float, low: float, total: float, count: float) -> None:
+        fallen = self._tiers[tier].push(at, low, total, count)
+        if fallen is not None and tier + 1 < len(self._tiers):
+            self._gather(tier + 1, fallen)
+
+    def _gather(self, tier: int, fallen: tuple[float, float, float, float]) -> None:
+        """Put what a finer tier has no room for into the open bin of the next."""
+        at, low, total, count = fallen
+        width = self._widths[tier]
+        waiting = self._open[tier]
+        if waiting is None:
+            self._open[tier] = _Open(at, low, total, count)
+        elif at // width == waiting.at // width:
+            waiting.low = min(waiting.low, low)
+            waiting.total += total
+            waiting.count += count
+        else:
+            self._open[tier] = _Open(at, low, total, count)
+            self._push(tier, waiting.at, waiting.low, waiting.total, waiting.count)
+
+
+class _Open:
+    """A bin that is still being filled."""
+
+    __slots__ = ("at", "count", "low", "total")
+
+    def __init__(self, at: float, low: float, total: float, count: float) -> None:
+        self.at = at
+        self.low = low
+        self.total = total
+        self.count = count
+
+
+class _Ring:
+    """A fixed number of bins; the oldest makes room for the newest."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._at, self._low, self._total, self._count = (array("d", bytes(8 * size)) for _ in range(4))
+        self._start = 0
+        self._length = 0
+
+    def push(self, at: float, low: float, total: float, count: float) -> tuple[float, float, float, float] | None:
+        """Add a bin; returns the one that had to go."""
+        fallen = None
+        position = (self._start + self._length) % self._size
+        if self._length == self._size:
+            fallen = (self._at[position], self._low[position], self._total[position], self._count[position])
+            self._start = (self._start + 1) % self._size
+        else:
+            self._length += 1
+        self._at[position], self._low[position] = at, low
+        self._total[position], self._count[position] = total, count
+        return fallen
+
+    def last_at(self) -> float | None:
+        """When the newest bin began."""
+        return self._at[(self._start + self._length - 1) % self._size] if self._length else None
+
+    def bins(self, since: float) -> Iterator[Bin]:
+        """Bins from `since` on, oldest first."""
+        for offset in range(self._length):
+            position = (self._start + offset) % self._size
+            at = self._at[position]
+            if at >= since:
+                yield Bin(at, self._low[position], self._total[position] / self._count[position])
