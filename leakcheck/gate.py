@@ -61,6 +61,8 @@ LESS_SENSITIVE = 10.0
 """How many times more a leak must grow to be noticed before the gate speaks: a busy machine alone costs up to 4."""
 TOLERANCE = 1.02
 """A rate must be higher by this factor to be worse: interpreters differ by a few bytes in the size of objects."""
+_EXPLAINED = 0.6
+"""The part of a scenario's growth that leaks which are known from other scenarios must explain."""
 
 
 class Line(Record, frozen=True, kw_only=True):
@@ -73,6 +75,8 @@ class Line(Record, frozen=True, kw_only=True):
     fingerprint: str = ""
     file: str = ""
     line: int = 0
+    origin: str = ""
+    """The platform, where results of several were merged."""
 
 
 class Gate(Record, frozen=True, kw_only=True):
@@ -99,9 +103,12 @@ def judge(run: RunResult, baseline: Baseline, rules: Sequence[Budget], today: da
     """Hold `run` against the baseline and the budgets."""
     lines = [*_run_lines(run)]
     for scenario in run.scenarios:
-        lines.extend(_scenario_lines(scenario, baseline, today))
-        lines.extend(_budget_lines(scenario, rules))
-        lines.extend(_sensitivity_lines(scenario, baseline))
+        said = [
+            *_scenario_lines(scenario, baseline, today),
+            *_budget_lines(scenario, rules),
+            *_sensitivity_lines(scenario, baseline),
+        ]
+        lines.extend(msgspec.structs.replace(line, origin=scenario.origin) for line in said)
     lines.extend(_fixed_lines(run, baseline))
     lines.extend(_vanished_lines(run, baseline))
     lines.extend(_idle_budget_lines(run, rules))
@@ -131,7 +138,7 @@ def applied(run: RunResult, gate: Gate, baseline: Baseline) -> RunResult:
 
 
 def _applied(scenario: ScenarioResult, gate: Gate, reasons: dict[str, str]) -> ScenarioResult:
-    mine = [line for line in gate.lines if line.scenario == scenario.id]
+    mine = [line for line in gate.lines if (line.scenario, line.origin) == (scenario.id, scenario.origin)]
     red = [line for line in mine if line.level == "red" or (line.level == "blind" and gate.strict)]
     known = {line.fingerprint for line in mine if line.kind == "known leak"}
     findings = [
@@ -229,6 +236,9 @@ def _unexplained(scenario: ScenarioResult, baseline: Baseline) -> Iterator[Line]
         for name, high in leak.meters.items():
             accepted[name] = max(high, accepted.get(name, 0.0))
     families = {family(name) for name in accepted} | {family(one.meter) for one in scenario.findings}
+    if not here and scenario.explained is not None and scenario.explained < _EXPLAINED:
+        text = f"the known leaks explain only {scenario.explained * 100:.0f} % of its growth"
+        yield _line("new leak", scenario.id, text)
     for meter in leaking_meters(scenario):
         grows = f"{meter.name} grows {numbers.quantity(meter.growth, meter.unit)} per iteration"
         if meter.name in accepted and meter.low > accepted[meter.name] * TOLERANCE:

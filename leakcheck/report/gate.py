@@ -31,7 +31,8 @@ def show(gate: Gate, console: Console) -> None:
         text = Text()
         text.append(f"{_MARKS[one.level]} {one.kind:<17} ", style=_STYLES[one.level])
         if one.scenario:
-            text.append(f"{line(one.scenario)}: ", style="bold" if one.level == "red" else "")
+            where = f"{one.scenario} on {one.origin}" if one.origin else one.scenario
+            text.append(f"{line(where)}: ", style="bold" if one.level == "red" else "")
         text.append(_message(one))
         console.print(text, soft_wrap=True)
     style = {0: "bold green", 6: "bold yellow"}.get(gate.exit_code, "bold red")

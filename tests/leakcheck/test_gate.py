@@ -136,6 +136,21 @@ def test_the_same_fault_seen_by_another_scenario_is_known():
     assert f"accepted in {NAME}" in judged.lines[1].message
 
 
+def test_a_known_fault_does_not_cover_the_rest_of_another_scenarios_growth():
+    other = leaky(name="scenarios/requests.py::other", explained=0.3)
+    judged = judge(other, gate.only(accepting(), leaky()))
+    assert sorted(kinds(judged)) == ["known leak", "new leak", "vanished scenario"]
+
+
+def test_platforms_are_judged_apart():
+    linux = sample_run.replace(clean().scenarios[0], origin="linux")
+    mac = sample_run.replace(leaky().scenarios[0], origin="mac")
+    run = sample_run.run([linux, mac])
+    judged = judge(run)
+    assert [(line.kind, line.origin) for line in judged.lines] == [("new leak", "mac")]
+    assert [one.ok for one in gate.applied(run, judged, Baseline()).scenarios] == [True, False]
+
+
 def test_a_leak_without_a_place_can_be_accepted_too():
     run = sample_run.run([sample_run.leaking(NAME, [], heap=sample_run.meter("heap.bytes", "B", 64.0, verdict="leak"))])
     red = judge(run)

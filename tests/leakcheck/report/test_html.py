@@ -176,6 +176,9 @@ def test_the_suspect_part_of_a_path_is_underlined_and_named(page):
 def test_the_line_at_fault_is_marked_in_its_source(page):
     hot = page.locator(".finding").first.locator(".hot").first.inner_text()
     assert re.fullmatch(r"41\s+self\.listeners\.append\(Listener\(handler\)\)\s*", hot)
+    number = page.locator(".finding .hot b").first.bounding_box()
+    block = page.locator(".finding .source").first.bounding_box()
+    assert block["x"] <= number["x"] < number["x"] + number["width"] < block["x"] + 80
 
 
 def test_commands_and_findings_can_be_copied(open_page, page_file):
