@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import lmdb
 
-from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue
+from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, report_leaks
 from elkyn.errors import EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
@@ -907,17 +907,22 @@ _open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """At exit: close what is open, waiting half a second for handlers, so that no thread outlives the interpreter."""
+    """At exit: close what is open, waiting a little for handlers, so that no thread outlives the interpreter."""
     for store in list(_open_stores):
         try:
             store.close(drain_timeout=0.25)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
             pass
+        if store._dispatcher.alive():
+            # A handler that does not return keeps its event and the queue: its doing, and no leak of ours.
+            report_leaks(False)
 
 
 def _refuse_in_child() -> None:
     for store in list(_open_stores):
         store._after_fork()
+        # What the parent's threads held stays held here for ever, since they do not run here.
+        report_leaks(False)
 
 
 atexit.register(_close_all)

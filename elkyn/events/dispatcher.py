@@ -138,7 +138,7 @@ class Dispatcher:
             return True
         if self.on_thread():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
-        return self.wait_until(lambda: self._done >= target or not self._alive(), timeout)
+        return self.wait_until(lambda: self._done >= target or not self.alive(), timeout)
 
     def wait_while_running(self, run: Run) -> None:
         """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
@@ -169,11 +169,12 @@ class Dispatcher:
             self.queue.close()
             self.queue.discard()
         elif not self.on_thread():
-            thread.join(drain_timeout + 1.0)
+            thread.join(drain_timeout + 0.5)
 
     # --- the thread
 
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def _serve(self) -> None:

@@ -403,6 +403,9 @@ NB_MODULE(_native, m) {
                      "The first number that is not decided yet: the next event's.");
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
+    m.def(
+        "report_leaks", [](bool report) { nb::set_leak_warnings(report); }, "report"_a,
+        "Whether to report at exit what of this module is still alive; on to begin with.");
     m.attr("SLOTS") = elkyn::kSlots;
     m.attr("VALUE_BYTES") = elkyn::kValueBytes;
     m.attr("MAX_PATH_BYTES") = elkyn::kMaxPath;

@@ -538,9 +538,9 @@ def test_10_block_times_out_and_then_nothing_was_written(store: elkyn.Store, sta
             store.set("/n", n)
     rev = store.rev
     value = store.get("/n")
-    with pytest.raises(elkyn.EventTimeout):  # noqa: PT012
+    with pytest.raises(elkyn.EventTimeout):
         store.set("/n", "never")
-    with pytest.raises(elkyn.EventTimeout):  # noqa: PT012
+    with pytest.raises(elkyn.EventTimeout):
         store.set_async("/n", "never").result(10)
     with pytest.raises(elkyn.EventTimeout), store.transaction() as tx:
         tx.set("/n", "never")
@@ -770,15 +770,15 @@ def test_15_threads_that_unsubscribe_and_write_at_once_agree(store: elkyn.Store)
     writer = threading.Thread(target=write)
     writer.start()
     for _ in range(300):
-        ended = False
+        ended = threading.Event()
 
-        def check(event: Any) -> None:
-            if ended:
+        def check(event: Any, ended: threading.Event = ended) -> None:
+            if ended.is_set():
                 broken.append("a handler started after unsubscribe() had returned")
 
         subscription = store.watch("/n").subscribe(check)
         subscription.unsubscribe()
-        ended = True
+        ended.set()
     stop.set()
     writer.join()
     store.flush_events()
