@@ -13,14 +13,16 @@ from leakcheck.scenario import Context, scenario
 if TYPE_CHECKING:
     from leakcheck.checking import LeakFoundError, Result, check
     from leakcheck.errors import LeakcheckError
+    from leakcheck.monitor import watch
 
-__all__ = ["Context", "LeakFoundError", "LeakcheckError", "Result", "check", "scenario"]
+__all__ = ["Context", "LeakFoundError", "LeakcheckError", "Result", "check", "scenario", "watch"]
 
 _LAZY = {
     "LeakFoundError": "leakcheck.checking",
     "LeakcheckError": "leakcheck.errors",
     "Result": "leakcheck.checking",
     "check": "leakcheck.checking",
+    "watch": "leakcheck.monitor",
 }
 
 

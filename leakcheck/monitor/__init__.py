@@ -7,5 +7,13 @@ What runs inside the service uses the standard library alone, and of this packag
 * episodes    pure: trends in, one alert an episode out
 * limits      what the process may use: a number, `2 GiB`, the control group, the machine
 * readings    the meters of the own process
+* alert       what is told
 * service     the thread, and its life over fork and exit
+
+Loaded when they are asked for: evidence (the growing container, a memray window, the report), outside (other processes).
 """
+
+from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.service import Reading, Watch, watch
+
+__all__ = ["Alert", "Reading", "Watch", "watch"]

@@ -8,18 +8,21 @@ from leakcheck.monitor.trend import Trend
 
 Change = Literal["begin", "end"]
 
-HOLD = 16
-"""A leak must be seen for this part of its window without a break: judged often, a fluke is seen now and then."""
+HOLD = 24
+"""A leak must be seen for this part of its window before it is told: judged often, a fluke is seen now and then. Time
+in which it is not seen counts half against it."""
 CALM = 2
 """An episode ends when nothing grows for this part of the window on which it was told."""
 
 
 class _State(NamedTuple):
-    since: float
-    """When the state of now (leak, or calm) was first seen without a break."""
-    window: float = 0.0
+    at: float
+    """When it was last looked at."""
+    window: float
+    """The shortest window on which the leak was seen."""
+    held: float = 0.0
+    """Seconds for which the leak was seen; once told, seconds of calm without a break."""
     told: bool = False
-    calm: bool = False
 
 
 class Episodes:
@@ -31,25 +34,27 @@ class Episodes:
     def step(self, name: str, trend: Trend, now: float) -> Change | None:
         """Take a meter's trend; returns what it begins or ends."""
         state = self._states.get(name)
-        leaks = trend.verdict == "leak"
         if state is None:
-            if leaks:
+            if trend.verdict == "leak":
                 self._states[name] = _State(now, trend.window)
             return None
-        if not state.told:
-            if not leaks:
-                del self._states[name]
-            elif now - state.since >= min(state.window, trend.window) / HOLD:
-                self._states[name] = _State(now, trend.window, told=True)
-                return "begin"
-            return None
-        calm = trend.verdict in ("steady", "bounded")
-        if calm != state.calm:
-            self._states[name] = state._replace(since=now, calm=calm)
-        elif calm and now - state.since >= state.window / CALM:
+        passed = now - state.at
+        if state.told:
+            calm = state.held + passed if trend.verdict in ("steady", "bounded") else 0.0
+            self._states[name] = state._replace(at=now, held=calm)
+            if calm < state.window / CALM:
+                return None
             del self._states[name]
             return "end"
-        return None
+        leaks = trend.verdict == "leak"
+        window = min(state.window, trend.window) if leaks else state.window
+        held = state.held + (passed if leaks else -passed / 2)
+        if held < 0:
+            del self._states[name]
+            return None
+        told = leaks and held >= window / HOLD
+        self._states[name] = _State(now, window, 0.0 if told else held, told)
+        return "begin" if told else None
 
     def restarted(self) -> None:
         """The process was started again: what it had lost is back."""

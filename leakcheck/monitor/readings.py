@@ -1,0 +1,138 @@
+"""The meters of the own process, each read as often as its cost allows."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from leakcheck.meters import Meter, Unavailable, heap, mapped, resources
+
+SHARE = 0.0002
+"""Part of a core that one meter may take: one whose reading is expensive here is read less often."""
+MOST_BLOCKS = 400_000
+"""Live blocks of Python above which its objects are not counted: it would hold the interpreter for some milliseconds."""
+
+
+class Watched(NamedTuple):
+    """One meter and its part in an alert."""
+
+    meter: Meter
+    family: str
+    """Meters of one family show the same growth: one alert for all of them."""
+
+
+def own_meters(custom: Mapping[str, Callable[[], float]], note: Callable[[str], None]) -> list[Watched]:
+    """The meters that work here; `note` is told of the others, with the reason."""
+    makers: list[tuple[str, Callable[[], Meter]]] = [
+        ("memory", mapped.resident_bytes),
+        ("memory", heap.heap_bytes),
+        ("memory", _blocks),
+        ("memory", _objects),
+        ("fds", resources.descriptors),
+        ("threads", resources.system_threads),
+        ("tasks", _tasks),
+        ("uncollectable", lambda: Meter("uncollectable", "objects", lambda: len(gc.garbage))),
+        ("garbage", _garbage),
+    ]
+    found = []
+    for family, make in makers:
+        try:
+            found.append(Watched(make(), family))
+        except Unavailable as reason:
+            note(f"a meter of {family} is not watched: {reason}")
+    # What the operator sees, and what ends the process, is the resident memory: here it decides.
+    found = [each._replace(meter=each.meter._replace(decisive=True)) if each.meter.name == "rss" else each for each in found]
+    taken = {each.meter.name for each in found}
+    for name, read in custom.items():
+        if name in taken:
+            raise ValueError(f"watch: there is a meter named {name!r} already; give this one another name")
+        if not callable(read):
+            raise ValueError(f"watch: meter {name!r} must be a function that returns a number, not {type(read).__name__}")
+        found.append(Watched(Meter(name, "", read), name))
+    return found
+
+
+class Readings:
+    """Reads meters, never raises, and keeps to the share of a core that each may take."""
+
+    def __init__(self, watched: list[Watched], note: Callable[[str], None]) -> None:
+        self.watched = watched
+        self._note = note
+        self._due = dict.fromkeys((each.meter.name for each in watched), 0.0)
+        self._failing: set[str] = set()
+
+    def read(self, now: float) -> dict[str, float]:
+        """Values by meter, of those that are due at `now` (monotonic seconds) and could be read."""
+        values: dict[str, float] = {}
+        for each in self.watched:
+            name = each.meter.name
+            if now < self._due[name]:
+                continue
+            began = time.perf_counter()
+            try:
+                value = float(each.meter.read())
+            except Exception as error:  # noqa: BLE001 - a meter may not take the service's watch with it
+                if name not in self._failing:
+                    self._failing.add(name)
+                    self._note(f"meter {name} cannot be read, and is left out until it can: {error!r}")
+                continue
+            self._failing.discard(name)
+            self._due[name] = now + (time.perf_counter() - began) / SHARE
+            if value == value and abs(value) != float("inf"):
+                values[name] = value
+        return values
+
+
+def _blocks() -> Meter:
+    meter = heap.python_blocks()
+    return meter._replace(decisive=False)
+
+
+def _objects() -> Meter:
+    """Objects of the collector, where counting them is cheap; the list is freed at once."""
+
+    def count() -> float:
+        if sys.getallocatedblocks() > MOST_BLOCKS:
+            return float("nan")
+        return len(gc.get_objects())
+
+    return Meter("py.objects", "objects", count, decisive=False)
+
+
+def _garbage() -> Meter:
+    """Objects in cycles that the collector has freed so far: its growth is work, never a leak."""
+    return Meter("garbage", "objects", lambda: sum(each["collected"] for each in gc.get_stats()), decisive=False)
+
+
+def _tasks() -> Meter:
+    """Tasks of asyncio that are alive, of all loops; zero as long as nobody has imported it."""
+    if sys.version_info >= (3, 14):
+        raise Unavailable("this Python keeps tasks by thread; give watch() a meter that counts your loop's tasks")
+
+    def count() -> float:
+        tasks: Any = sys.modules.get("asyncio.tasks")
+        if tasks is None:
+            return 0
+        known = getattr(tasks, "_scheduled_tasks", None)
+        if known is None:
+            known = getattr(tasks, "_all_tasks", ())
+        return len(known) + len(getattr(tasks, "_eager_tasks", ()))
+
+    return Meter("tasks", "tasks", count)
+
+
+def process_start() -> float:
+    """When this process was started, on the monotonic clock; now where that is not known."""
+    now = time.monotonic()
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        with open("/proc/uptime", "rb") as file:
+            uptime = float(file.read().split()[0])
+        return now - max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return now
