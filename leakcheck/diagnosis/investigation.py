@@ -28,7 +28,7 @@ _EVENTS = 12
 _SMALLEST = 64
 """Bytes of the smallest thing that is likely to be leaked: what tells how rare a small growth is."""
 _MEMORY = 256 << 20
-_TRACED = 101
+_TRACED = 31
 """Iterations under tracemalloc, unless the growth is rarer than one in ten."""
 _WATCH_S = 2.0
 _TRACE_SLOWDOWN = 60

@@ -11,7 +11,7 @@ import threading
 import types
 from array import array
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 MAX_DEPTH = 40
 _MOST_LINES = 20_000
@@ -41,7 +41,7 @@ class Watch:
         self._line = 0
         self.additions: list[Addition] = []
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         if sys.version_info >= (3, 12):
             threading.settrace_all_threads(self._enter)
         else:
@@ -56,7 +56,7 @@ class Watch:
         threading.settrace(None)  # type: ignore[arg-type]
         self._frame = None
 
-    def _enter(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+    def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:
         file = frame.f_code.co_filename
         if self._own(file):
             return None
@@ -66,7 +66,7 @@ class Watch:
         self._frame, self._line = frame, frame.f_lineno
         return self._inside
 
-    def _inside(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+    def _inside(self, frame: types.FrameType, event: str, _argument: Any) -> Any:
         self._check()
         if event == "return":
             caller = frame.f_back

@@ -1,0 +1,58 @@
+"""Short descriptions of values for which no code of the user's runs."""
+
+from __future__ import annotations
+
+import gc
+import types
+from typing import Any
+
+from leakcheck.probes.graph import full_name, type_name
+
+_LONG = 60
+_SHOWN = 4
+
+
+def element_name(value: Any) -> str:
+    """The type of an element as a person would say it: functions, methods and classes with their names."""
+    kind = type(value)
+    if kind is types.FunctionType:
+        return f"function {value.__qualname__}"
+    if kind is types.MethodType and type(value.__func__) is types.FunctionType:
+        return f"method {value.__func__.__qualname__}"
+    if issubclass(kind, type):
+        return f"class {type_name(value)}"
+    if kind in (types.CoroutineType, types.GeneratorType):
+        return f"{full_name(kind)} {value.__qualname__}"
+    return full_name(kind)
+
+
+def safe_repr(value: Any, depth: int = 1) -> str:
+    """A `repr` of built-in values; of others the type alone."""
+    kind = type(value)
+    if kind in (int, float, bool, type(None), complex):
+        return kind.__repr__(value) if kind is not int or value.bit_length() < 200 else "a large int"
+    if kind in (str, bytes, bytearray):
+        text = kind.__repr__(value[:_LONG])
+        return text if len(value) <= _LONG else f"{text}… ({len(value)} long)"
+    if kind in (tuple, list, set, frozenset):
+        return _sequence(value, kind, depth)
+    if kind is dict:
+        return _dict(value, depth)
+    return element_name(value)
+
+
+def _sequence(value: Any, kind: type, depth: int) -> str:
+    if not depth:
+        return f"{kind.__name__} of {len(value)}"
+    # Not by iteration: a list that native code made and never filled has holes, over which that would crash.
+    inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN])
+    opening, closing = {"tuple": "()", "list": "[]"}.get(kind.__name__, "{}")
+    return f"{opening}{inner}{', …' if len(value) > _SHOWN else ''}{closing}"
+
+
+def _dict(value: dict[Any, Any], depth: int) -> str:
+    if not depth:
+        return f"dict of {len(value)}"
+    items = list(dict.items(value))[:_SHOWN]
+    inner = ", ".join(f"{safe_repr(key, 0)}: {safe_repr(item, depth - 1)}" for key, item in items)
+    return f"{{{inner}{', …' if len(value) > _SHOWN else ''}}}"
