@@ -13,10 +13,22 @@ from typing import Any
 _LRU = type(functools.lru_cache(lambda: None))
 
 
+def _tracked() -> list[Any]:
+    """All that the collector knows of, what was put aside with `gc.freeze` too: `get_objects` leaves that out."""
+    if not gc.get_freeze_count():
+        return gc.get_objects()
+    gc.unfreeze()
+    try:
+        return gc.get_objects()
+    finally:
+        gc.collect()
+        gc.freeze()
+
+
 def _caches() -> list[Any]:
     """Every `functools.lru_cache` with a size limit; user code is not run, `cache_info` is the C function's own."""
     found = []
-    for candidate in gc.get_objects():
+    for candidate in _tracked():
         if type(candidate) is _LRU:
             limit = _LRU.cache_info(candidate).maxsize
             if limit:
@@ -25,7 +37,7 @@ def _caches() -> list[Any]:
 
 
 def _deques() -> list[deque[Any]]:
-    return [candidate for candidate in gc.get_objects() if type(candidate) is deque and candidate.maxlen]
+    return [candidate for candidate in _tracked() if type(candidate) is deque and candidate.maxlen]
 
 
 async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:

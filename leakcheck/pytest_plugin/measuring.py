@@ -29,6 +29,8 @@ RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
 
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+_TOOLS = frozenset({"growth", "memray"})
+"""Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
 _UNDECIDED = ("inconclusive", "skipped")
 
 
@@ -138,7 +140,7 @@ def _more_arguments(config: pytest.Config) -> list[str]:
 
 
 def _run(job: Job) -> ScenarioResult:
-    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=frozenset({"auto"}), with_control=False)
+    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=_TOOLS, with_control=False)
     return one(Runner(plan, Unseen()))
 
 

@@ -8,7 +8,6 @@ processes is silenced, and what pytest keeps of each run is taken from it after 
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import os
 import sys
@@ -151,10 +150,6 @@ class _Runner:
                 raise _told(raised, outcome)
 
         def protocol_of_the_test() -> Iterator[Callable[[], None]]:
-            # pytest and its plugins are some 100,000 objects: put aside, a collection before a reading takes
-            # microseconds in place of a tenth of a second.
-            gc.collect()
-            gc.freeze()
             yield step
 
         return protocol_of_the_test
