@@ -53,9 +53,9 @@ class Rules(NamedTuple):
     """A newer half that grows by less than this part of the older half's rate is filling up."""
     still: float = 0.6
     """The same for growth that is judged after few periods: the least against the most."""
-    plausible: float = 2.0
+    plausible: float = 1.6
     """Warm-up curves that leave up to so much more (in sums of squares) than the best one are still possible."""
-    sure: float = 3.5
+    sure: float = 3.0
     """Standard errors by which the line that remains beside a warm-up must rise."""
     rank: float = 3.3
     """Standard deviations by which Kendall's statistic must exceed that of a series without trend (one in 2000)."""

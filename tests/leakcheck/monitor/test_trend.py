@@ -1,0 +1,145 @@
+"""The trend judge on scripted months: each shape that a service shows, with and without a leak beneath it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+
+from leakcheck.monitor.history import Bin, History
+from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, judge
+
+DAY = 24 * HOUR
+MB = 1e6
+LIMIT = 2e9
+
+
+def trend_of(
+    value: Callable[[float], float],
+    days: float,
+    *,
+    noise: float = 0.5 * MB,
+    limit: float | None = LIMIT,
+    rules: Rules = BYTES,
+    starts: tuple[float, ...] = (0.0,),
+    gaps: tuple[tuple[float, float], ...] = (),
+) -> Trend:
+    """`value` of the time in days, read every ten minutes."""
+    rng = random.Random(1)
+    history = History(600, rules.period)
+    at = 0.0
+    while at < days * DAY:
+        if not any(begin <= at / DAY < end for begin, end in gaps):
+            history.add(at, value(at / DAY) + abs(rng.gauss(0, noise)))
+        at += 600
+    return judge(history.bins(), at, limit, rules, starts)
+
+
+def load(day: float) -> float:
+    return 80 * MB * max(0.0, math.sin(2 * math.pi * day))
+
+
+def test_a_flat_service_is_steady():
+    assert trend_of(lambda day: 300 * MB, 20).verdict == "steady"
+
+
+def test_a_daily_rhythm_is_steady():
+    assert trend_of(lambda day: 300 * MB + load(day), 20).verdict == "steady"
+
+
+def test_a_leak_under_a_daily_rhythm_is_seen_with_its_rate():
+    trend = trend_of(lambda day: 300 * MB + load(day) + 3 * MB * day, 20)
+    assert trend.verdict == "leak"
+    assert trend.low <= 3 * MB / 24 <= trend.high
+    assert trend.rate == pytest.approx(3 * MB / 24, rel=0.1)
+
+
+def test_a_large_leak_is_told_long_before_two_weeks_are_over():
+    trend = trend_of(lambda day: 300 * MB + load(day) + 40 * MB * day, 4.2)
+    assert trend.verdict == "leak"
+
+
+def test_a_leak_that_begins_later_is_seen():
+    assert trend_of(lambda day: 300 * MB + load(day) + 5 * MB * max(0, day - 10), 30).verdict == "leak"
+
+
+def test_a_deploy_step_is_no_leak():
+    assert trend_of(lambda day: 300 * MB + load(day) + (60 * MB if day > 12.3 else 0), 25).verdict != "leak"
+
+
+def test_a_leak_is_seen_across_a_deploy_step():
+    step = 60 * MB
+    assert trend_of(lambda day: 300 * MB + 3 * MB * day + (step if day > 12.3 else 0), 25).verdict == "leak"
+
+
+@pytest.mark.parametrize("days", [2.0, 4.0, 6.0, 15.0, 28.0])
+def test_a_cache_that_fills_is_no_leak(days):
+    assert trend_of(lambda day: 300 * MB + 120 * MB * (1 - math.exp(-day / 1.5)), days).verdict != "leak"
+
+
+@pytest.mark.parametrize("days", [5.0, 15.0, 28.0])
+def test_fragmentation_that_goes_on_ever_more_slowly_is_no_leak(days):
+    assert trend_of(lambda day: 300 * MB + 5 * MB * math.log1p(24 * day), days).verdict != "leak"
+
+
+def test_a_service_that_is_started_every_few_days_is_compared_with_itself():
+    def warm_up(day: float) -> float:
+        return 60 * MB * (1 - math.exp(-(day % 7) * 24))
+
+    assert trend_of(lambda day: 200 * MB + warm_up(day), 28, starts=(0.0, 7 * DAY, 14 * DAY, 21 * DAY)).verdict != "leak"
+
+
+def test_a_leak_is_seen_across_restarts_that_take_it_back():
+    trend = trend_of(lambda day: 200 * MB + 6 * MB * (day % 10), 30, starts=(0.0, 10 * DAY, 20 * DAY))
+    assert trend.verdict == "leak"
+    assert trend.rate == pytest.approx(6 * MB / 24, rel=0.15)
+
+
+def test_gaps_in_the_readings_change_nothing():
+    gaps = ((3.0, 3.6), (8.2, 9.4), (15.0, 15.3))
+    assert trend_of(lambda day: 300 * MB + load(day) + 4 * MB * day, 24, gaps=gaps).verdict == "leak"
+    assert trend_of(lambda day: 300 * MB + load(day), 24, gaps=gaps).verdict == "steady"
+
+
+def test_growth_within_hours_is_told_before_it_ends_the_process():
+    trend = trend_of(lambda day: 300 * MB + (800 * MB * (day - 5) * 4 if day > 5 else load(day)), 5.2)
+    assert trend.verdict == "leak"
+    left = trend.hours_left(LIMIT)
+    assert left is not None
+    assert left[1] <= left[0] <= left[2]
+    assert 0 < left[0] < 24
+
+
+def test_the_first_morning_is_no_leak():
+    assert trend_of(lambda day: 200 * MB + 250 * MB * min(1.0, day * 3), 0.4).verdict != "leak"
+
+
+def test_without_a_limit_only_patience_tells():
+    assert trend_of(lambda day: 300 * MB + 40 * MB * day, 5, limit=None).verdict != "leak"
+    assert trend_of(lambda day: 300 * MB + 40 * MB * day, 16, limit=None).verdict == "leak"
+
+
+def test_descriptors_that_are_lost_one_an_hour_are_told_before_they_run_out():
+    trend = trend_of(lambda day: 40 + int(24 * day), 5, noise=0, limit=1024, rules=COUNTS)
+    assert trend.verdict == "leak"
+
+
+def test_a_soak_without_rhythm_is_judged_within_minutes():
+    rules = BYTES._replace(period=0, patience=600)
+    bins = [Bin(float(at), 100e6 + 0.5e6 * max(0, at - 100), 0) for at in range(260)]
+    assert judge(bins, 260, 500e6, rules).verdict == "leak"
+    flat = [Bin(float(at), 100e6 + 1e5 * (at % 3), 0) for at in range(260)]
+    assert judge(flat, 260, 500e6, rules).verdict == "steady"
+
+
+def test_few_readings_are_no_ground_for_a_word():
+    assert judge([], 0.0, LIMIT).verdict == "warming"
+    assert judge([Bin(1.0, 1.0, 1.0)], 2.0, LIMIT).verdict == "warming"
+
+
+def test_hours_left_have_no_end_where_growth_may_as_well_stop():
+    trend = Trend("leak", 10.0, -1.0, 20.0, 3600.0, 100.0, "")
+    assert trend.hours_left(200.0) == (10.0, 5.0, math.inf)
+    assert trend.hours_left(None) is None
