@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -10,14 +9,22 @@ from leakcheck.execution.job import Budget
 from leakcheck.execution.local import Round
 from leakcheck.judge import Evidence, Judgement, judge, thresholds_for
 from leakcheck.model import Sample
-from leakcheck.steering import Progress, evidence, exhausted, growth_since_first, next_round, rounds_per_doubling
+from leakcheck.steering import (
+    Progress,
+    evidence,
+    exhausted,
+    growth_since_first,
+    next_round,
+    rounds_per_doubling,
+    watched,
+)
 
 
 class Process(Protocol):
     """What runs the step: a worker, or a scripted series in a test."""
 
-    def run(self, count: int, timeout: float = ..., /) -> Round:
-        """Run `count` iterations, settle and read."""
+    def run(self, count: int, timeout: float = ..., watch: int = ..., /) -> Round:
+        """Run `count` iterations, the last `watch` of them with a reading after each; settle and read."""
 
 
 class MeterInfo(NamedTuple):
@@ -49,6 +56,9 @@ class Measurement(NamedTuple):
         return [meter.name for meter in self.meters if meter.decisive and self.judgements[meter.name].verdict == "leak"]
 
 
+LEDGER = "heap.bytes"
+"""The meter that can be read after each call, so that its troughs are known."""
+
 Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
 """Is told after each round what is known: for the live view."""
 
@@ -63,13 +73,12 @@ def measure(
     *,
     watch: Watch = lambda *_: None,
     doubt: Doubt = lambda _: None,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
     """Run rounds until every decisive meter is decided, or the budget is used up.
 
     Once one meter leaks there is nothing left to wait for: the others are told as they stand.
     """
-    run = _Run(process, meters, budget, watch, clock)
+    run = _Run(process, meters, budget, watch)
     run.round(0)
     must_reach = 0
     while True:
@@ -94,19 +103,18 @@ class _Run:
         meters: Sequence[MeterInfo],
         budget: Budget,
         watch: Watch,
-        clock: Callable[[], float],
     ) -> None:
         self._process = process
         self._meters = list(meters)
         self._budget = budget
         self._watch = watch
-        self._clock = clock
-        self._began = clock()
         self._step_seconds = 0.0
+        self._spent = 0.0
         self._rounds = 0
         self._cycles = 0
         self._cycles_from = 0
         self._suspicious = False
+        self._watched_from: int | None = None
         self._judgements: dict[str, Judgement] = {}
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
         self.raised: dict[str, Any] | None = None
@@ -116,18 +124,21 @@ class _Run:
     def round(self, count: int) -> None:
         """Run one round and take its readings."""
         expected = self.progress.step_seconds / max(self.progress.iterations, 1) * count
-        done = self._process.run(count, 30.0 + 10 * expected)
+        watch = 0 if self._watched_from is None else watched(count)
+        done = self._process.run(count, 30.0 + 10 * expected, watch)
         self._step_seconds += done.seconds
+        self._spent += done.spent
         self._rounds += 1
         for meter, value in zip(self._meters, done.values, strict=True):
-            self.samples[meter.name].append(Sample(done.iterations, value))
+            lowest = done.lowest if meter.name == LEDGER and done.lowest is not None else value
+            self.samples[meter.name].append(Sample(done.iterations, min(value, lowest)))
+        self._watch_where_it_falls()
         if done.iterations >= 64:  # the first calls make garbage once: modules, tables
             self._cycles_from = self._cycles_from or done.iterations
             self._cycles += done.cycles if done.iterations > self._cycles_from else 0
         self.raised = done.raised
-        self.progress = Progress(
-            done.iterations, self._step_seconds, self._clock() - self._began, growth_since_first(self.samples)
-        )
+        grown = growth_since_first(self.samples)
+        self.progress = Progress(done.iterations, self._step_seconds, self._spent, grown)
         self._watch(self.progress, self.samples, self._judgements)
 
     def doubling(self) -> None:
@@ -148,12 +159,26 @@ class _Run:
             known = Evidence(final=True)
         elif hold_leaks:
             known = known._replace(enough_for_leak=False)
-        self._judgements = {
-            meter.name: judge(self.samples[meter.name], thresholds_for(meter.name, meter.unit), known)
-            for meter in self._meters
-        }
+        self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
         self._suspicious = any(self._judgements[meter.name].suspicious for meter in self._meters if meter.decisive)
         return self._judgements
+
+    def _judge(self, meter: MeterInfo, known: Evidence) -> Judgement:
+        limits = thresholds_for(meter.name, meter.unit)
+        series = self.samples[meter.name]
+        if meter.name == LEDGER and self._watched_from is not None:
+            troughs = judge(series[self._watched_from :], limits, known)
+            if troughs.verdict != "inconclusive":
+                return troughs
+        return judge(series, limits, known)
+
+    def _watch_where_it_falls(self) -> None:
+        """From the first fall on, know the troughs: a sawtooth read at any moment is a cloud, its bottom is a line."""
+        series = self.samples.get(LEDGER, [])
+        if self._watched_from is not None or len(series) < 2 or series[-1].iterations < 16:
+            return
+        if series[-2].value - series[-1].value > thresholds_for(LEDGER, "B").floor:
+            self._watched_from = len(series)
 
     def result(self, judgements: dict[str, Judgement]) -> Measurement:
         """What came out."""

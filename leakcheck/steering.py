@@ -53,9 +53,9 @@ class Progress(NamedTuple):
 
     iterations: int
     step_seconds: float
-    """Time that the step itself took, all rounds together."""
+    """Time that the step itself took, all rounds together, less the time it waited for a processor."""
     seconds: float
-    """Time since the first round, readings included."""
+    """The same with readings."""
     grown: Mapping[str, float]
     """Growth of each meter since the first reading."""
 
@@ -104,6 +104,15 @@ def next_round(iterations: int, position: int, progress: Progress, budget: Budge
         target = iterations + round((target - iterations) * share)
     count = max(1, target - progress.iterations)
     return max(1, min(count, *_allowances(progress, budget)))
+
+
+def watched(count: int) -> int:
+    """How many of a round's iterations have a reading after each: all of a short round, a quarter of a long one.
+
+    The bottom of a buffer that is flushed each P calls is seen where P or more are watched. A reading costs some
+    microseconds; a round takes about twice its time.
+    """
+    return min(count, max(4096, count // 4))
 
 
 def rounds_per_doubling(progress: Progress, budget: Budget, suspicious: bool, reading_seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import shutil
@@ -42,13 +43,17 @@ class Round(NamedTuple):
     iterations: int
     """Since the scenario was opened."""
     seconds: float
-    """That the calls of the step took."""
+    """That the calls of the step took, less those that the process waited for a processor."""
+    spent: float
+    """The same for the whole round, settling included."""
     cycles: int
     """Objects in cyclic garbage that the collector found after the round."""
     values: list[float]
     """One a meter, in the order that `Worker.open` told."""
-    raised: dict[str, Any] | None
+    raised: dict[str, Any] | None = None
     """`type message traceback errno` of the exception that ended the round, if one did."""
+    lowest: float | None = None
+    """The fewest bytes in use after any of the calls that were watched, before settling."""
 
 
 class Worker:
@@ -152,11 +157,15 @@ class Worker:
             timeout,
         )
 
-    def run(self, count: int, timeout: float = 60.0) -> Round:
-        """`count` iterations, settle, read. A step that raises ends the round early and is told in it."""
-        answer = self.ask({"do": "run", "count": f"{count:018}"}, timeout)
-        iterations, seconds, cycles, *values = array("d", bytes.fromhex(answer["sample"]))
-        return Round(int(iterations), seconds, int(cycles), values, answer.get("raised"))
+    def run(self, count: int, timeout: float = 60.0, watch: int = 0) -> Round:
+        """`count` iterations, settle, read. A step that raises ends the round early and is told in it.
+
+        After each of the last `watch` iterations the bytes in use are read too, and the lowest is told.
+        """
+        answer = self.ask({"do": "run", "count": f"{count:018}", "watch": f"{watch:018}"}, timeout)
+        iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer["sample"]))
+        watched = lowest if watch and math.isfinite(lowest) else None
+        return Round(int(iterations), seconds, spent, int(cycles), values, answer.get("raised"), watched)
 
     def probe(self, module: str, arguments: dict[str, Any], timeout: float = 60.0) -> dict[str, Any]:
         """Await a module's `probe(conversation, arguments)` inside the child; its answer must be fit for JSON."""

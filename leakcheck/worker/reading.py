@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable
 
 from leakcheck.meters import Meter, Unavailable, disk, heap, mapped, objects, resources
 from leakcheck.scenario import Context
 
-HEADER = ("iterations", "seconds", "cycles")
+HEADER = ("iterations", "seconds", "spent", "cycles", "lowest")
 
 
 class Readings:
@@ -48,6 +49,8 @@ class Readings:
         """What is reported: the numbers of `HEADER`, then one value a meter in the order of `meters`."""
         self.iterations = 0
         self.seconds = 0.0
+        self.spent = 0.0
+        self.lowest = math.nan
         self.cycles = 0
 
     def read(self) -> None:
@@ -55,7 +58,12 @@ class Readings:
         numbers = self.numbers
         for index, meter in enumerate(self.meters, len(HEADER)):
             numbers[index] = meter.read()
-        numbers[0], numbers[1], numbers[2] = self.iterations, self.seconds, self.cycles
+        numbers[0], numbers[1], numbers[2] = self.iterations, self.seconds, self.spent
+        numbers[3], numbers[4] = self.cycles, self.lowest
+
+    def ledger(self) -> Callable[[], float]:
+        """What reads the bytes in use, in microseconds; a constant where that is not to be had."""
+        return next((meter.read for meter in self.meters if meter.name == "heap.bytes"), lambda: math.nan)
 
 
 def _tasks() -> Meter:

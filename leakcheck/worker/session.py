@@ -15,6 +15,7 @@ from typing import Any
 
 from leakcheck.scenario import MARK, Context, Scenario
 from leakcheck.worker.channel import Channel
+from leakcheck.worker.clock import own_clock
 from leakcheck.worker.loading import load, named
 from leakcheck.worker.reading import Readings
 from leakcheck.worker.settling import Settler, apply, resource_counts
@@ -69,6 +70,7 @@ class Conversation:
         self.options = message
         self.context = Context(message["directory"])
         self.driver = Driver(scenario, self.context)
+        self.clock = own_clock()
 
     async def hold(self) -> None:
         """Set up, answer the parent until it says `close`, tear down."""
@@ -98,7 +100,7 @@ class Conversation:
 
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "run":
-            return await self._sample(int(message["count"]))
+            return await self._sample(int(message["count"]), int(message["watch"]))
         if message["do"] == "probe":
             # A diagnosis brings its own part for inside the process: `async def probe(conversation, arguments)`.
             module = import_module(message["module"])
@@ -106,15 +108,20 @@ class Conversation:
             return answer
         raise ValueError(f"the worker does not know {message['do']!r}")
 
-    async def _sample(self, count: int) -> dict[str, Any]:
+    async def _sample(self, count: int, watch: int) -> dict[str, Any]:
         raised: dict[str, Any] | None = None
         readings = self.readings
+        began = self.clock()
         try:
-            readings.seconds = await self.driver.run(count) if count else 0.0
+            readings.seconds = await self.driver.run(count - watch)
+            if watch:
+                seconds, readings.lowest = await self.driver.run_to_lowest(watch, readings.ledger())
+                readings.seconds += seconds
         except StepRaisedError as error:
             raised = describe_error(error.__cause__ or error, "step")
         readings.cycles = await self.settler.settle()
         readings.iterations = self.driver.iterations
+        readings.spent = self.clock() - began
         readings.read()
         # Numbers travel as one string of fixed length: were they printed, each message would have another size, and the
         # holes that it leaves in the heap would move the next reading by some bytes.
