@@ -6,14 +6,17 @@ What runs inside the service uses the standard library alone, and of this packag
 * trend       pure: history in, trend out; tells warm-up, daily rhythm and steps from a leak
 * episodes    pure: trends in, one alert an episode out
 * limits      what the process may use: a number, `2 GiB`, the control group, the machine
+* panel       all meters together: histories, trends, which alert is due
 * readings    the meters of the own process
 * alert       what is told
 * service     the thread, and its life over fork and exit
 
-Loaded when they are asked for: evidence (the growing container, a memray window, the report), outside (other processes).
+Loaded when they are asked for: evidence (the growing container, a memray window, the report) and outside (other
+processes).
 """
 
 from leakcheck.monitor.alert import Alert
-from leakcheck.monitor.service import Reading, Watch, watch
+from leakcheck.monitor.panel import Reading
+from leakcheck.monitor.service import Watch, watch
 
 __all__ = ["Alert", "Reading", "Watch", "watch"]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SIZES = (128, 128, 840, 400)
-"""How many bins of each width are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins of
-8 minutes for 16 hours, of an hour for 35 days (so that days can be compared hour by hour), of a day for a year."""
+"""How many bins of each width are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins
+of 8 minutes for 16 hours, of an hour for 35 days (so that days can be compared hour by hour), of a day for a year."""
 
 
 def widths(interval: float, period: float) -> tuple[float, float, float, float]:

@@ -1,4 +1,4 @@
-"""What a process may use: a number, `2 GiB`, the control group's limit (versions 1 and 2), else the machine's memory."""
+"""What a process may use: a number, `2 GiB`, the control group's limit (both versions), else the machine's memory."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def parse_size(text: str | float) -> float:
 
 
 def memory_limit(given: str | float | None = "cgroup", root: str = "/", pid: str = "self") -> Limit | None:
-    """The memory limit of a process. `given` is a size, `cgroup` (its control group's limit, else the machine's memory) or
-    None for none.
+    """The memory limit of a process.
+
+    `given` is a size, `cgroup` (its control group's limit, else the machine's memory) or None for none.
     """
     if given is None:
         return None

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from leakcheck.meters import Meter, Unavailable, heap, mapped, resources
+from leakcheck.monitor.panel import Gauge
 
 SHARE = 0.0002
 """Part of a core that one meter may take: one whose reading is expensive here is read less often."""
 MOST_BLOCKS = 400_000
-"""Live blocks of Python above which its objects are not counted: it would hold the interpreter for some milliseconds."""
+"""Live blocks of Python above which its objects are not counted: that would hold the interpreter for milliseconds."""
 
 
 class Watched(NamedTuple):
@@ -22,7 +23,12 @@ class Watched(NamedTuple):
 
     meter: Meter
     family: str
-    """Meters of one family show the same growth: one alert for all of them."""
+
+    @property
+    def gauge(self) -> Gauge:
+        """What the panel knows of it. Resident memory is what ends the process: here it decides."""
+        decisive = self.meter.decisive or self.meter.name == "rss"
+        return Gauge(self.meter.name, self.meter.unit, self.family, decisive)
 
 
 def own_meters(custom: Mapping[str, Callable[[], float]], note: Callable[[str], None]) -> list[Watched]:
@@ -44,14 +50,13 @@ def own_meters(custom: Mapping[str, Callable[[], float]], note: Callable[[str], 
             found.append(Watched(make(), family))
         except Unavailable as reason:
             note(f"a meter of {family} is not watched: {reason}")
-    # What the operator sees, and what ends the process, is the resident memory: here it decides.
-    found = [each._replace(meter=each.meter._replace(decisive=True)) if each.meter.name == "rss" else each for each in found]
     taken = {each.meter.name for each in found}
     for name, read in custom.items():
         if name in taken:
             raise ValueError(f"watch: there is a meter named {name!r} already; give this one another name")
         if not callable(read):
-            raise ValueError(f"watch: meter {name!r} must be a function that returns a number, not {type(read).__name__}")
+            kind = type(read).__name__
+            raise ValueError(f"watch: meter {name!r} must be a function that returns a number, not {kind}")  # noqa: TRY004
         found.append(Watched(Meter(name, "", read), name))
     return found
 
@@ -64,6 +69,11 @@ class Readings:
         self._note = note
         self._due = dict.fromkeys((each.meter.name for each in watched), 0.0)
         self._failing: set[str] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """The meters, in the order of reading."""
+        return list(self._due)
 
     def read(self, now: float) -> dict[str, float]:
         """Values by meter, of those that are due at `now` (monotonic seconds) and could be read."""
@@ -117,9 +127,7 @@ def _tasks() -> Meter:
         tasks: Any = sys.modules.get("asyncio.tasks")
         if tasks is None:
             return 0
-        known = getattr(tasks, "_scheduled_tasks", None)
-        if known is None:
-            known = getattr(tasks, "_all_tasks", ())
+        known: Any = getattr(tasks, "_scheduled_tasks", getattr(tasks, "_all_tasks", ()))
         return len(known) + len(getattr(tasks, "_eager_tasks", ()))
 
     return Meter("tasks", "tasks", count)

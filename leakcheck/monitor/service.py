@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from leakcheck.monitor.alert import Alert, Growing
-from leakcheck.monitor.episodes import Episodes
-from leakcheck.monitor.history import History
-from leakcheck.monitor.limits import Limit, descriptor_limit, memory_limit, parse_size, process_limit
-from leakcheck.monitor.readings import Readings, Watched, own_meters, process_start
-from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, judge
+from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.limits import descriptor_limit, memory_limit, parse_size, process_limit
+from leakcheck.monitor.panel import Panel, Reading
+from leakcheck.monitor.readings import Readings, own_meters, process_start
+from leakcheck.monitor.trend import BYTES, HOUR
 
 if TYPE_CHECKING:
     from leakcheck.monitor.evidence import EvidenceOptions
 
 JUDGE_SHARE = 0.0004
 """Part of a core that judging may take: the more it costs, the less often it is done."""
-_JUDGED_BYTES = 35 * 24 * HOUR
+LOGGER = logging.getLogger("leakcheck.monitor")
 _OPEN: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 Log = logging.Logger | Callable[[dict[str, Any]], object] | None
-
-
-class Reading(NamedTuple):
-    """What is known of one meter now."""
-
-    meter: str
-    unit: str
-    value: float
-    trend: Trend
-    limit: float | None
-    episode: bool
-    """Whether an alert was told, and the growth goes on."""
 
 
 def watch(
@@ -52,17 +38,17 @@ def watch(
     period: float = 24 * HOUR,
     patience: float | None = None,
     evidence: EvidenceOptions | bool = False,
-    log: Log = logging.getLogger("leakcheck.monitor"),
+    log: Log = LOGGER,
 ) -> Watch:
     """Watch the growth of this process from a daemon thread, until `stop()` or the end of the process.
 
-    `interval` in seconds between readings. `on_growth` is called in the watching thread with an `Alert`, once an episode.
-    `limit` is what resident memory may reach: bytes, `"2 GiB"`, `"cgroup"` (the control group's limit, else the machine's
-    memory), None; or a mapping of these by meter name. `meters` adds numbers of your own by name; each must be cheap, safe
-    to call from another thread, and must not grow for ever. `period` is the rhythm of the load in seconds, 0 for none;
-    `patience` the seconds after which steady growth is told however small it is (two weeks; without a rhythm 600
-    intervals). `evidence=True` (or options) looks for the growing container before `on_growth` is called. `log` takes
-    what happens: a logger, a function of a dictionary, or None.
+    `interval` in seconds between readings. `on_growth` is called in the watching thread with an `Alert`, once an
+    episode. `limit` is what resident memory may reach: bytes, `"2 GiB"`, `"cgroup"` (the control group's limit, else the
+    machine's memory), None; or a mapping of these by meter name. `meters` adds numbers of your own by name; each must be
+    cheap, safe to call from another thread, and must not grow for ever. `period` is the rhythm of the load in seconds, 0
+    for none; `patience` the seconds after which steady growth is told however small it is (two weeks; without a rhythm
+    600 intervals). `evidence=True` (or options) looks for the growing container before `on_growth` is called. `log`
+    takes what happens: a logger, a function of a dictionary, or None.
 
     Raises `ValueError` for arguments that make no sense, and nothing later: errors of meters and of `on_growth` are
     logged. A forked child is not watched unless it calls `watch` itself.
@@ -76,29 +62,15 @@ def watch(
     return Watch(interval, on_growth, _limits(limit), meters or {}, period, patience, evidence, log)
 
 
-def _limits(given: str | float | Mapping[str, str | float] | None) -> dict[str, Limit]:
+def _limits(given: str | float | Mapping[str, str | float] | None) -> dict[str, float]:
     by_meter: dict[str, str | float | None] = dict(given) if isinstance(given, Mapping) else {"rss": given}
     found = {
         "rss": memory_limit(by_meter.pop("rss", "cgroup")),
         "fds": descriptor_limit(),
         "threads": process_limit(),
-        **{name: Limit(parse_size(value), "given") for name, value in by_meter.items() if value is not None},
     }
-    return {name: limit for name, limit in found.items() if limit is not None}
-
-
-class _Series:
-    """One meter with its history and what was last said of it."""
-
-    __slots__ = ("history", "rules", "trend", "value", "watched")
-
-    def __init__(self, watched: Watched, interval: float, period: float, patience: float) -> None:
-        self.watched = watched
-        base = BYTES if watched.meter.unit == "B" else COUNTS
-        self.rules: Rules = base._replace(period=period, patience=patience)
-        self.history = History(interval, period)
-        self.trend = Trend("warming", 0.0, 0.0, 0.0, 0.0, 0.0, "nothing was read yet")
-        self.value = math.nan
+    limits = {name: limit.value for name, limit in found.items() if limit is not None}
+    return limits | {name: parse_size(value) for name, value in by_meter.items() if value is not None}
 
 
 class Watch:
@@ -108,7 +80,7 @@ class Watch:
         self,
         interval: float,
         on_growth: Callable[[Alert], object] | None,
-        limits: dict[str, Limit],
+        limits: dict[str, float],
         meters: Mapping[str, Callable[[], float]],
         period: float,
         patience: float,
@@ -117,16 +89,19 @@ class Watch:
     ) -> None:
         self._interval = interval
         self._on_growth = on_growth
-        self._limits = limits
         self._log = log
         self._evidence = evidence
         self._period = period
         watched = own_meters(meters, self._note)
         self._readings = Readings(watched, self._note)
-        self._series = {each.meter.name: _Series(each, interval, period, patience) for each in watched}
-        self._episodes = Episodes()
-        self._started = process_start()
-        self._pid = os.getpid()
+        self._panel: Panel | None = Panel(
+            [each.gauge for each in watched],
+            limits,
+            interval=interval,
+            period=period,
+            patience=patience,
+            started=process_start(),
+        )
         self._judge_due = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="leakcheck-watch", daemon=True)
@@ -153,19 +128,16 @@ class Watch:
         _OPEN.discard(self)
 
     def readings(self) -> list[Reading]:
-        """What is known of each meter now."""
-        found = []
-        for name, series in self._series.items():
-            if not math.isnan(series.value):
-                watched = series.watched
-                told = watched.meter.decisive and self._episodes.open(watched.family)
-                limit = self._limit_of(name)
-                found.append(Reading(name, watched.meter.unit, series.value, series.trend, limit, told))
-        return found
+        """What is known of each meter now; empty in a forked child."""
+        return [] if self._panel is None else self._panel.readings()
+
+    def course(self, meter: str) -> list[tuple[float, float]]:
+        """What a meter did: `(seconds of uptime, value)`, older readings as the mean of a stretch of time."""
+        return [] if self._panel is None else self._panel.course(meter)
 
     def _run(self) -> None:
         try:
-            self._note(f"watching {', '.join(self._series)} every {self._interval:g} s", logging.INFO)
+            self._note(f"watching {', '.join(self._readings.names)} every {self._interval:g} s", logging.INFO)
             due = time.monotonic()
             while not self._stop.is_set():
                 try:
@@ -178,55 +150,23 @@ class Watch:
             _OPEN.discard(self)
 
     def _tick(self, now: float) -> None:
-        for name, value in self._readings.read(now).items():
-            series = self._series[name]
-            series.value = value
-            series.history.add(now, value)
+        panel = self._panel
+        if panel is None:
+            return
+        panel.add(now, self._readings.read(now))
         if now < self._judge_due:
             return
         began = time.thread_time()
-        for series in self._series.values():
-            series.trend = self._judge(series, now)
-        begun = self._step_episodes(now)
+        changes = panel.judge(now)
         pause = (time.thread_time() - began) / JUDGE_SHARE
         self._judge_due = now + max(pause, self._period / 144 if self._period else 4 * self._interval)
-        for series in begun:
-            self._tell(series, now)
-
-    def _judge(self, series: _Series, now: float) -> Trend:
-        since = now - (_JUDGED_BYTES if self._period else 40 * series.rules.patience)
-        bins = series.history.bins(since)
-        return judge(bins, now, self._limit_of(series.watched.meter.name), series.rules, [self._started])
-
-    def _limit_of(self, name: str) -> float | None:
-        if name == "heap.bytes" and "rss" in self._limits:
-            # The heap may take what is left of the process's memory.
-            room = self._limits["rss"].value - self._series["rss"].value if "rss" in self._series else math.nan
-            return None if math.isnan(room) else self._series[name].value + room
-        limit = self._limits.get(name)
-        return None if limit is None else limit.value
-
-    def _step_episodes(self, now: float) -> list[_Series]:
-        """Feed each family's worst trend to the episodes; returns what to tell."""
-        order = {"leak": 4, "rising": 3, "bounded": 2, "steady": 1, "warming": 0}
-        worst: dict[str, _Series] = {}
-        for series in self._series.values():
-            family = series.watched.family
-            if not series.watched.meter.decisive or math.isnan(series.value):
-                continue
-            if family not in worst or order[series.trend.verdict] > order[worst[family].trend.verdict]:
-                worst[family] = series
-        begun = []
-        for family, series in worst.items():
-            change = self._episodes.step(family, series.trend, now)
-            if change == "begin":
-                begun.append(series)
-            elif change == "end":
+        for family, alert in changes:
+            if alert is not None:
+                self._tell(alert)
+            else:
                 self._emit(logging.INFO, f"{family} no longer grows", {"event": "growth_ended", "family": family})
-        return begun
 
-    def _tell(self, series: _Series, now: float) -> None:
-        alert = self._alert(series, now)
+    def _tell(self, alert: Alert) -> None:
         self._emit(logging.WARNING, str(alert), {"event": "growth", **alert.as_dict()})
         if self._evidence:
             alert = self._with_evidence(alert)
@@ -244,50 +184,12 @@ class Watch:
         options = EvidenceOptions() if self._evidence is True else self._evidence
         assert isinstance(options, EvidenceOptions)
         try:
-            evidence = gather(alert, options, self._interval, self._stop, self.histories())
+            evidence = gather(alert, options, self)
         except Exception as error:  # noqa: BLE001 - evidence is a bonus
             self._note(f"no evidence for the growth of {alert.meter}: {error!r}")
             return alert
         self._emit(logging.WARNING, evidence.sentence, {"event": "evidence", **evidence.as_dict()})
         return alert._replace(evidence=evidence)
-
-    def histories(self) -> dict[str, tuple[str, list[tuple[float, float]]]]:
-        """By meter: its unit and its readings, `(seconds of uptime, value)`, older ones as means of a stretch of time."""
-        return {
-            name: (
-                series.watched.meter.unit,
-                [(each.at - self._started, each.mean) for each in series.history.bins()],
-            )
-            for name, series in self._series.items()
-        }
-
-    def _alert(self, series: _Series, now: float) -> Alert:
-        meter, trend = series.watched.meter, series.trend
-        limit = self._limit_of(meter.name)
-        left = trend.hours_left(limit) or (None, None, None)
-        along = tuple(
-            Growing(other.watched.meter.name, other.watched.meter.unit, other.trend.rate)
-            for other in self._series.values()
-            if other is not series and other.trend.verdict in ("leak", "rising")
-        )
-        return Alert(
-            meter=meter.name,
-            unit=meter.unit,
-            rate=trend.rate,
-            low=trend.low,
-            high=trend.high,
-            level=trend.level,
-            limit=limit,
-            hours_left=left[0],
-            soonest=left[1],
-            latest=left[2],
-            window_hours=trend.window / HOUR,
-            reason=trend.reason,
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
-            pid=os.getpid(),
-            uptime_hours=(now - self._started) / HOUR,
-            along=along,
-        )
 
     def _note(self, text: str, level: int = logging.WARNING) -> None:
         self._emit(level, text, {"event": "note", "text": text})
@@ -302,17 +204,21 @@ class Watch:
         except Exception:  # noqa: BLE001, S110
             pass
 
+    def wait(self, seconds: float) -> bool:
+        """Wait in the watching thread; True when the watch is to end."""
+        return self._stop.wait(seconds)
+
     def _forked(self) -> None:
         """In the child: there is no thread here, and nothing of the parent's history is the child's."""
         self._stop = threading.Event()
         self._stop.set()
         self._thread = None
-        self._series = {}
+        self._panel = None
 
 
 def _forget_in_child() -> None:
     for each in list(_OPEN):
-        each._forked()  # noqa: SLF001 - the class's own
+        each._forked()
     _OPEN.clear()
 
 

@@ -53,8 +53,8 @@ class Rules(NamedTuple):
     """A newer half that grows by less than this part of the older half's rate is filling up."""
     still: float = 0.6
     """The same for growth that is judged after few periods: the least against the most."""
-    plausible: float = 1.6
-    """Warm-up curves that leave up to so much more (in sums of squares) than the best one are still possible."""
+    plausible: float = 6.0
+    """Explanations that fit worse than the best one by less than this F ratio are still possible."""
     sure: float = 3.0
     """Standard errors by which the line that remains beside a warm-up must rise."""
     rank: float = 3.3
@@ -91,8 +91,9 @@ class Trend(NamedTuple):
     reason: str
 
     def hours_left(self, limit: float | None) -> tuple[float, float, float] | None:
-        """Hours until `limit` at this rate, with its interval: (expected, soonest, latest). None without a limit or
-        growth; latest is infinite where the interval of the rate holds zero.
+        """Hours until `limit` at this rate, with its interval: (expected, soonest, latest).
+
+        None without a limit or growth; latest is infinite where the interval of the rate holds zero.
         """
         if limit is None or self.rate <= 0:
             return None
@@ -103,8 +104,10 @@ class Trend(NamedTuple):
 def judge(
     bins: Sequence[Bin], now: float, limit: float | None, rules: Rules = BYTES, starts: Sequence[float] = ()
 ) -> Trend:
-    """Judge one meter. `starts` are the times at which the process was started (again), the oldest first; `limit` is what
-    the meter may reach.
+    """Judge one meter.
+
+    `starts` are the times at which the process was started (again), the oldest first; `limit` is what the meter may
+    reach.
     """
     begin = starts[-1] if starts else (bins[0].at if bins else now)
     current = [each for each in bins if each.at >= begin]
@@ -192,7 +195,8 @@ def _period_trend(
     days = inside[-1].position - inside[0].position + 1
     grown = fit.slope * days
     if limit is not None and not patient and (settled := _settled(inside, changes, limit, rules)) is not None:
-        return Trend("leak", *(each / hours for each in settled), rules.period, inside[-1].value, _SETTLED)
+        rate, low, high = (each / hours for each in settled)
+        return Trend("leak", rate, low, high, rules.period, inside[-1].value, _SETTLED)
     trend = Trend(
         "steady",
         fit.slope / hours,
@@ -229,8 +233,9 @@ _SETTLED = "grew at a constant rate for more than a period, on top of much growt
 def _settled(
     inside: Sequence[Level], changes: Sequence[Sequence[float]], limit: float, rules: Rules
 ) -> tuple[float, float, float] | None:
-    """The rate per period to which large growth has settled, with its spread: a cache that fills beside a leak hides the
-    leak's straight line, but not for long.
+    """The rate per period to which large growth has settled, with its spread.
+
+    A cache that fills beside a leak hides the leak's straight line, but not for long.
     """
     if inside[-1].value - inside[0].value < rules.settled_share * limit:
         return None
@@ -247,8 +252,9 @@ def _settled(
 
 
 def _even(changes: Sequence[Sequence[float]], slope: float, rules: Rules) -> bool:
-    """Whether (nearly) every hour grew against the same hour one period before, and every period by about as much: a step
-    moves some hours, and a cache that fills has periods in which it fills less.
+    """Whether (nearly) every hour grew against the same hour one period before, and every period by about as much.
+
+    A step moves some hours only, and a cache that fills has periods in which it fills less.
     """
     ordered = [change for row in changes for change in row]
     if len(ordered) < SLOTS * len(changes) // 3 or _quantile(ordered, 0.1) < 0.55 * slope:
@@ -356,8 +362,8 @@ def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
     """Whether there is a line left when all that a warm-up and one more step can explain is taken away.
 
     Levels are fitted with a line, a curve that fills up (e^-t at several speeds since the start of the window and since
-    the start of each run, and the logarithm of the uptime, as fragmentation goes) and a step anywhere: least squares, an
-    offset for each run. With every explanation that fits about as well as the best one, the line must be needed.
+    the start of each run, and the logarithm of the uptime, as fragmentation goes) and a step anywhere: least squares,
+    an offset for each run. With every explanation that fits about as well as the best one, the line must be needed.
     """
     span = max(points[-1].position - points[0].position, 1)
     first = points[0].position
@@ -378,7 +384,8 @@ def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
     if not fits:
         return False
     best = min(rest for _, _, rest in fits)
-    return all(slope > rules.sure * error for slope, error, rest in fits if rest <= rules.plausible * best)
+    margin = 1 + rules.plausible / max(2, len(points) - len(set(runs)) - 3)
+    return all(slope > rules.sure * error for slope, error, rest in fits if rest <= margin * best)
 
 
 _SPEEDS = (0.1, 0.25, 0.6)
@@ -417,8 +424,10 @@ def _line_beside(
 
 
 def fit_line(points: Sequence[Level]) -> _Fit | None:
-    """Theil-Sen slope and Kendall's statistic over all pairs within a run (Hirsch and Slack, A nonparametric trend test
-    for seasonal data, Water Resources Research 20, 1984, do the same within seasons). None where either half is unknown.
+    """Theil-Sen slope and Kendall's statistic over all pairs within a run; None where either half is unknown.
+
+    Hirsch and Slack, A nonparametric trend test for seasonal data, Water Resources Research 20 (1984), do the same
+    within seasons.
     """
     slopes: list[float] = []
     older: list[float] = []
