@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from leakcheck.errors import LeakcheckError, UsageError
 
 if TYPE_CHECKING:
-    from leakcheck.execution.job import Allocator, GcMode
+    from leakcheck.execution.job import Allocator, GcMode, Job
     from leakcheck.model import Finding, ScenarioResult, Verdict
 
 _MAIN = "__main__"
@@ -64,6 +64,11 @@ class Result:
     def growth(self) -> dict[str, float]:
         """Growth per iteration of each meter that leaks: `{"heap.bytes": 432.0}`; empty where nothing does."""
         return {meter.name: meter.growth for meter in self.record.meters if meter.decisive and meter.verdict == "leak"}
+
+    @property
+    def summary(self) -> tuple[str, bool, str, int, dict[str, float]]:
+        """Verdict, ok, reason, iterations and growth: what another process is told of it."""
+        return self.verdict, self.ok, self.reason, self.iterations, self.growth
 
     def raise_unless_ok(self) -> Result:
         """Return itself, or raise `LeakFoundError` (an `AssertionError`)."""
@@ -117,7 +122,6 @@ def check(
     """
     from leakcheck.commands.options import tools as tool_names
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
-    from leakcheck.runner import Plan, Runner
 
     label = name or _name(function)
     code = getattr(function, "__code__", None)
@@ -143,20 +147,21 @@ def check(
             budget=Budget(time_s=time_budget, max_iterations=max_iterations),
             cwd=Path.cwd(),
         )
-        plan = Plan(scenarios=[info], broken=[], template=job, tools=tool_names(tools), with_control=False)
-        return Result(one(Runner(plan, Unseen())))
+        return measured(job, tool_names(tools))
 
 
-def one(runner: Any) -> ScenarioResult:
-    """The result of a run of one scenario; an interrupt goes on to the caller."""
-    run = runner.run()
+def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
+    """Measure one job and say nothing meanwhile; an interrupt goes on to the caller."""
+    from leakcheck.runner import Plan, Runner
+
+    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools, with_control=False)
+    run = Runner(plan, _Unseen()).run()
     if run.interrupted:
         raise KeyboardInterrupt
-    result: ScenarioResult = run.scenarios[0]
-    return result
+    return Result(run.scenarios[0])
 
 
-class Unseen:
+class _Unseen:
     """A view that shows nothing."""
 
     def start(self, *_: Any) -> None:

@@ -60,11 +60,11 @@ class LeakcheckCall:
         )
 
     def _measured(self, **options: Any) -> Result:
-        from leakcheck.checking import LeakFoundError, Result
+        from leakcheck.checking import LeakFoundError
         from leakcheck.pytest_plugin.measuring import measure_call
 
         __tracebackhide__ = True
-        result = Result(measure_call(self._item, self._before, options))
+        result = measure_call(self._item, self._before, options)
         if not result.ok:
             raise LeakFoundError(result)
         self._before.append(result)

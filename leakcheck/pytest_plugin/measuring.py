@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from leakcheck.checking import Result, Unseen, one
+from leakcheck.checking import Result, measured
 from leakcheck.discovery import select
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.model import ScenarioResult
 from leakcheck.report import failing
-from leakcheck.runner import Plan, Runner
 
 if TYPE_CHECKING:
     from _pytest._code.code import ReprExceptionInfo
@@ -47,10 +46,10 @@ class Measuring:
             raise pytest.UsageError(str(error).replace("-k", "--leakcheck-select", 1)) from None
 
     def wants(self, item: pytest.Item) -> bool:
-        """Python test functions and methods, unless marked, not selected, or measuring themselves with the fixture."""
+        """Python test functions and methods, unless marked, not selected, or measuring themselves."""
         if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
             return False
-        if "leakcheck" in item.fixturenames:
+        if "leakcheck" in item.fixturenames or hasattr(item.cls, "assertDoesNotLeak"):
             return False
         info = ScenarioInfo(id=item.nodeid, target="", name="")
         return bool(select([info], self._select, None))
@@ -61,7 +60,7 @@ class Measuring:
         mark = item.get_closest_marker("leakcheck")
         options = _mark_options(item, mark)
         job = job_of(item, self.template, options)
-        result = _run(job)
+        result = measured(job, _TOOLS).record
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
@@ -75,11 +74,11 @@ class Measuring:
         teardown.user_properties.append(("leakcheck", result.verdict))
 
 
-def measure_call(item: pytest.Item, before: Sequence[Result], options: dict[str, Any]) -> ScenarioResult:
+def measure_call(item: pytest.Item, before: Sequence[Result], options: dict[str, Any]) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
     cancel_timer(item)
-    result = _run(job_of(item, template(item.config), options, before))
-    item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result]
+    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
 
 
@@ -90,9 +89,9 @@ def cancel_timer(item: pytest.Item) -> None:
         hook(item=item)
 
 
-def attach(report: pytest.TestReport, measured: list[ScenarioResult]) -> None:
+def attach(report: pytest.TestReport, told: list[ScenarioResult]) -> None:
     """Let a report carry results to the session."""
-    setattr(report, ATTRIBUTE, msgspec.json.encode(measured).decode())
+    setattr(report, ATTRIBUTE, msgspec.json.encode(told).decode())
 
 
 def template(config: pytest.Config) -> Job:
@@ -112,7 +111,7 @@ def job_of(item: pytest.Item, template: Job, options: dict[str, Any], before: Se
         "nodeid": nodeid,
         "path": f"{item.path}::{nodeid.partition('::')[2]}",
         "explicit": before is not None,
-        "before": [(each.verdict, each.ok, each.reason, each.iterations, each.growth) for each in before or ()],
+        "before": [each.summary for each in before or ()],
         "arguments": [str(each) for each in config.invocation_params.args],
         "more_arguments": _more_arguments(config),
         "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
@@ -137,11 +136,6 @@ def _more_arguments(config: pytest.Config) -> list[str]:
     """What is added to the user's arguments: directories of a passed test go at once, coverage is not ours to count."""
     more = ["-o", "tmp_path_retention_policy=failed"]
     return [*more, "--no-cov"] if hasattr(config.option, "no_cov") else more
-
-
-def _run(job: Job) -> ScenarioResult:
-    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=_TOOLS, with_control=False)
-    return one(Runner(plan, Unseen()))
 
 
 def _mark_options(item: pytest.Item, mark: pytest.Mark | None) -> dict[str, Any]:

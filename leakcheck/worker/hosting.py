@@ -60,9 +60,7 @@ class Host:
             run_plain(conversation)
 
     def _begin(self) -> None:
-        """Put aside the objects of the test runner, some 100,000: a collection before a reading then takes microseconds
-        in place of a tenth of a second.
-        """
+        """Put aside the objects of the test runner: some 100,000, a tenth of a second for each collection."""
         self.held = True
         gc.collect()
         gc.freeze()

@@ -32,7 +32,7 @@ def load(target: str) -> list[Scenario]:
         found_there: list[Scenario] = importlib.import_module(f"leakcheck.worker.{kind}").load(rest)
         return found_there
     if target.endswith(".py"):
-        module = _import_file(target)
+        module = import_file(target)
         return scenarios_in(module) or _script(module)
     module_name, _, qualified_name = target.partition(":")
     sys.path.insert(0, os.getcwd())
@@ -84,7 +84,8 @@ def _script(module: ModuleType) -> list[Scenario]:
     return [Scenario("main", run_main, {}, Options())]
 
 
-def _import_file(path: str) -> ModuleType:
+def import_file(path: str) -> ModuleType:
+    """Import a file under its own name, its folder first on `sys.path`."""
     folder, file_name = os.path.split(os.path.abspath(path))
     sys.path.insert(0, folder)
     name = file_name.removesuffix(".py")
