@@ -37,7 +37,7 @@ def run_and_report(
         len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
     )
     with view:
-        view.plan([f"{len(scenarios)} scenarios"])
+        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"])
         run = Runner(plan, view).run()
     base = Path("reports") if options["report"] is None else directory
     results.write_run(run, directory, history=base / history.FILE_NAME)
