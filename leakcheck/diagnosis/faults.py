@@ -104,7 +104,11 @@ def _frozen(graph: dict[str, Any], rest: list[Site]) -> list[Fault]:
 
 def _weigh(faults: list[Fault], heap_growth: float) -> None:
     """Sites count every block, objects only themselves: the larger of both, as far as the heap has grown so much."""
-    spare = heap_growth - sum(fault.bytes for fault in faults)
+    total = sum(fault.bytes for fault in faults)
+    if total > heap_growth > 0:
+        for fault in faults:
+            fault.bytes *= heap_growth / total
+    spare = heap_growth - total
     for fault in faults:
         by_sites = sum(site.bytes for site in fault.sites)
         more = max(0.0, min(by_sites - fault.bytes, spare))
@@ -225,8 +229,10 @@ def _telling_type(fault: Fault) -> str:
 
 
 def graph_is_blind(container: dict[str, Any], fault: Fault) -> bool:
-    """Whether the lines that were watched cannot be those that add: another thread did it, which Python 3.11 cannot
-    watch, and the elements are born on a stack of which the watched one knows nothing.
+    """Whether the lines that were watched cannot be those that add.
+
+    Another thread did it, which Python 3.11 cannot watch, and the elements are born on a stack of which the watched one
+    knows nothing.
     """
     if not container["other_threads"] or not fault.adders or not fault.heads:
         return False
@@ -295,7 +301,7 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
     for group in groups.values():
         fault = Fault(
             kind="allocation",
-            count=sum(site.count for site in group),
+            count=sum(site.blocks for site in group),
             bytes=sum(site.bytes for site in group),
             sites=group,
         )
@@ -305,13 +311,15 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
 
 
 def with_losses(faults: list[Fault], losses: Sequence[Loss], heap_growth: float) -> list[Fault]:
-    """Give each loss to the fault that has the same native functions; what nothing else explains is a fault of its own."""
+    """Give each loss to the fault with the same native functions; what nothing else explains is a fault of its own."""
     faults = list(faults)
     unexplained = heap_growth - sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
     for loss in losses:
         if heap_growth <= 0:
             if loss.kind == "definitely lost":
-                faults.append(Fault(kind="native", count=loss.count, bytes=loss.bytes + 8 * loss.count, losses=[loss]))
+                faults.append(
+                    Fault(kind="native", count=loss.blocks, bytes=loss.bytes + 8 * loss.blocks, losses=[loss])
+                )
             continue
         relative = next((fault for fault in faults if _same_functions(fault, loss)), None)
         if relative is None and unexplained < 0.1 * heap_growth:
@@ -319,9 +327,13 @@ def with_losses(faults: list[Fault], losses: Sequence[Loss], heap_growth: float)
         if relative is not None:
             relative.losses.append(loss)
         elif unexplained >= 0.5 * loss.bytes and unexplained >= 0.02 * heap_growth:
-            faults.append(Fault(kind="native", count=loss.count, bytes=loss.bytes + 8 * loss.count, losses=[loss]))
+            faults.append(_native_fault(loss))
             unexplained -= faults[-1].bytes
     return sorted(faults, key=_order)
+
+
+def _native_fault(loss: Loss) -> Fault:
+    return Fault(kind="native", count=loss.blocks, bytes=loss.bytes + 8 * loss.blocks, losses=[loss])
 
 
 def _same_functions(fault: Fault, loss: Loss) -> bool:

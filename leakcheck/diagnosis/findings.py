@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.faults import Fault, Place, native_frames
-from leakcheck.diagnosis.sources import native_frame, python_frame
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.resources import WORDS, Words
-from leakcheck.diagnosis.suspects import judge_path
+from leakcheck.diagnosis.sources import native_frame, python_frame
 from leakcheck.diagnosis.survivors import Trace
+from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.model import Finding, FindingKind, Frame, PathNode
 from leakcheck.probes import places
 
@@ -132,8 +132,7 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
             f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain {path_text(path)} gets longer, "
             f"by {named}, never cut"
         )
-    others = [place for place in fault.also[:2]]
-    also = "".join(f" and by {''.join(label for label, _ in other)}[*]" for other in others)
+    also = "".join(f" and by {''.join(label for label, _ in other)}[*]" for other in fault.also[:2])
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
         f"held by {path_text(path)}[*]{also}, never removed"
@@ -158,8 +157,8 @@ def _native_title(fault: Fault, stack: list[Frame]) -> str:
 def _frozen_title(fault: Fault, frames: list[Frame]) -> str:
     born = [at(python_frame(*site.trace[0])) for site in fault.sites if site.trace][:2]
     return (
-        f"leaks {plain_bytes(fault.bytes)} per iteration: frozen at {places_named(frames)}, so that the collector never "
-        f"looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
+        f"leaks {plain_bytes(fault.bytes)} per iteration: frozen at {places_named(frames)}, so that the collector "
+        f"never looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
     )
 
 
@@ -180,8 +179,8 @@ def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> 
         )
     what = "block" if 0.99 < fault.count < 1.01 else "blocks"
     return (
-        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: allocated at {places_named(frames)}{_by(stack)}, "
-        "and nothing that Python knows of holds it"
+        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: "
+        f"allocated at {places_named(frames)}{_by(stack)}, and nothing that Python knows of holds it"
     )
 
 
@@ -244,7 +243,7 @@ def _trimmed(stack: tuple[Place, ...]) -> tuple[Place, ...]:
 def _loss_text(loss: Loss) -> str:
     names = [_native_name(frame.function, library) for frame, library in zip(loss.frames, loss.objects, strict=True)]
     by = f" by {names[0]}" if names else ""
-    return f"{loss.kind}{by}, {loss.count:.2f} blocks and {plain_bytes(loss.bytes)} per iteration"
+    return f"{loss.kind}{by}, {loss.blocks:.2f} blocks and {plain_bytes(loss.bytes)} per iteration"
 
 
 def _hint(fault: Fault, stack: list[Frame]) -> str:
@@ -252,7 +251,7 @@ def _hint(fault: Fault, stack: list[Frame]) -> str:
     if fault.kind != "container" and blind and not any(frame.native and frame.line for frame in stack):
         what = blind[0].file.rpartition("/")[2] if ".so" in blind[0].file else blind[0].function
         return (
-            f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, to see "
-            "file and line"
+            f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, "
+            "to see file and line"
         )
     return ""

@@ -22,8 +22,9 @@ def of_path(path: Iterable[PathNode]) -> str:
 
 
 def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = ()) -> str:
-    """Fingerprint of a place: the user's frames (else the innermost package's) by module and function, native ones by
-    function.
+    """Fingerprint of a place: by the native functions, and the user's frames (else the innermost) without lines.
+
+    The text of the innermost line tells two faults of one function apart.
     """
     frames = list(frames)
     native = [frame.function for frame in frames if frame.native][:3]

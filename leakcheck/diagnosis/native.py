@@ -36,7 +36,7 @@ class Loss(NamedTuple):
     objects: tuple[str, ...]
     """The shared object of each frame."""
     kind: str
-    count: float
+    blocks: float
     bytes: float
 
 
@@ -81,7 +81,8 @@ def _options(report: Path, suppressions: Sequence[Path]) -> list[str]:
     return [
         "--tool=memcheck", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible",
         "--errors-for-leak-kinds=definite,indirect,possible", "--undef-value-errors=no", "--num-callers=50",
-        "--keep-debuginfo=yes", "--child-silent-after-fork=yes", "--error-limit=no", "--xml=yes", f"--xml-file={report}",
+        "--keep-debuginfo=yes", "--child-silent-after-fork=yes", "--error-limit=no",
+        "--xml=yes", f"--xml-file={report}",
         *(f"--suppressions={path}" for path in suppressions),
     ]  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from msgspec import field
+
 from leakcheck.model import Finding, Record, ToolRun
 
 ToolName = Literal["graph", "memray", "valgrind"]
@@ -42,12 +44,12 @@ class DiagnosisOptions(Record, frozen=True, kw_only=True):
 class Diagnosis(Record, frozen=True, kw_only=True):
     """The causes of a growth, and how complete they are."""
 
-    findings: list[Finding] = []
+    findings: list[Finding] = field(default_factory=list)
     """The best first."""
-    tools: list[ToolRun] = []
+    tools: list[ToolRun] = field(default_factory=list)
     explained: float | None = None
     """The part of the growth of the heap (of the first growing meter, where the heap does not grow) that the findings
     explain, 0 to 1."""
-    pictures: list[Path] = []
-    notes: list[str] = []
-    """What else a person should know: captures that were kept and how to open them, loss records that were suppressed."""
+    pictures: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else a person should know: captures that were kept and how to open them, records that were suppressed."""

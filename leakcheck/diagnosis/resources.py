@@ -83,6 +83,6 @@ def _fault(
 
 def pattern(text: str) -> str:
     """A description without what differs from one to the next: numbers, and the random part of temporary names."""
-    text = re.sub(r"/tmp/leakcheck-\w+/(?:temporary|tmp_path)", "<temporary folder>", text)
+    text = re.sub(r"/[^ ]*/leakcheck-\w+/(?:temporary|tmp_path)", "<temporary folder>", text)
     text = re.sub(r"(?<=[/_.-])tmp\w{6,}", "tmp*", text)
     return re.sub(r"\[\d+\]|(?<![:\w])\d{3,}(?!\w)", "*", text)

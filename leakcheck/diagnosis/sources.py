@@ -68,7 +68,7 @@ def readable(function: str) -> str:
 
 
 def module_name(file: str) -> str:
-    """How an importer names a file, as far as its path tells: `package/sub/module.py` below site-packages, else its name."""
+    """How an importer names a file, as far as its path tells: below site-packages with its folders, else its name."""
     for marker in ("/site-packages/", "/dist-packages/"):
         if marker in file:
             return file.rpartition(marker)[2]

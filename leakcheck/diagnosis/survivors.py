@@ -42,7 +42,7 @@ class Site(NamedTuple):
     """Names of the functions of `trace`."""
     native: tuple[NativeFrame, ...]
     """Native frames inside the innermost Python line, the innermost first, without the interpreter's own."""
-    count: float
+    blocks: float
     """Surviving allocations per iteration."""
     bytes: float
     """Bytes per iteration, malloc's own overhead included."""
@@ -71,11 +71,11 @@ def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
 
 
 def _scales(short: float, long: float, events: int) -> bool:
-    """Whether survivors per iteration are about the same over N and over 2N: a full cache halves, noise comes to nothing."""
+    """Whether survivors per iteration are about the same over N and 2N: a full cache halves, noise comes to nothing."""
     if short <= 0 or events < 2:
         return False
     slack = 0.25 + 1.5 / events**0.5
-    return 1 - slack <= long / short <= 1 + 2 * slack
+    return bool(1 - slack <= long / short <= 1 + 2 * slack)
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]

@@ -1,4 +1,4 @@
-"""Where objects are born: `tracemalloc` notes it for a stretch of iterations, so an object that has a trace is a new one."""
+"""Where objects are born: `tracemalloc` notes it for a stretch of iterations; what has a trace is new."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Trace = tuple[tuple[str, int], ...]
 
 
 def _object_trace() -> Callable[[Any], Trace | None]:
-    """`tracemalloc`'s own function; Python 3.11's does not find instances that have a dictionary before their header."""
+    """`tracemalloc`'s own function; Python 3.11's does not find instances with a dictionary before their header."""
     plain: Callable[[Any], Trace | None] = tracemalloc._get_object_traceback  # type: ignore[attr-defined]
     if sys.version_info >= (3, 12):
         return plain
@@ -89,14 +89,15 @@ def surviving() -> dict[Trace, list[int]]:
 
 def scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count: int) -> list[list[Any]]:
     """Places whose survivors grow with the iterations: `[trace, blocks per iteration, bytes per iteration]`."""
-    found = []
+    found: list[tuple[float, list[Any]]] = []
     for trace, (blocks, size) in late.items():
         blocks_before, size_before = early.get(trace, (0, 0))
         more = blocks - blocks_before
         if blocks_before >= 1 and more >= 2 and 0.5 * blocks_before <= more <= 2.5 * blocks_before + 3:
-            found.append([list(map(list, trace)), more / count, (size - size_before) / count])
-    found.sort(key=lambda site: -site[2])
-    return found[:60]
+            rate = (size - size_before) / count
+            found.append((rate, [list(map(list, trace)), more / count, rate]))
+    found.sort(key=lambda pair: -pair[0])
+    return [site for _, site in found[:60]]
 
 
 class Kept:
@@ -163,7 +164,7 @@ class Kept:
                 continue
             claimed[identity] = self.name
             self._count(value, kind, trace)
-            if kind not in LEAVES:
+            if id(kind) not in LEAVES:
                 waiting.extend(gc.get_referents(value))
 
     def _count(self, value: Any, kind: type, trace: Trace) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from leakcheck.probes import births, pictures, places
 from leakcheck.probes.births import Kept, birth
 from leakcheck.probes.describing import element_name, safe_repr
-from leakcheck.probes.graph import LEAVES, Walk, full_name, lineage, reference_count, references
+from leakcheck.probes.graph import Walk, derives, full_name, is_leaf, reference_count, references
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
 from leakcheck.probes.watch import Ledger
@@ -44,7 +44,9 @@ Path = list[list[str]]
 
 
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: `warm` and `count` iterations, `traced` how many of those at least under `tracemalloc`, `watch` how many
+    """Find growing containers.
+
+    Arguments: `warm` and `count` iterations, `traced` how many of those at least under `tracemalloc`, `watch` how many
     at most under the trace function.
     """
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
@@ -75,7 +77,7 @@ class _Hunt:
         self.clock = _Clock()
 
     async def compare(self) -> None:
-        """Walk, run, walk: what grew?"""
+        """Walk, run, walk: learn what grew."""
         await self._run(self.arguments["warm"])
         first = pictures.take(self.conversation)
         self.clock("walk")
@@ -91,7 +93,7 @@ class _Hunt:
         self.answer["objects"] = second.size
 
     async def trace(self) -> None:
-        """Two stretches in which births are noted: what do the growing nodes keep, and where is it from?"""
+        """Two stretches in which births are noted: learn what the growing nodes keep, and where it is from."""
         count = self._traced()
         gc.collect()  # empties the free lists too: an object that is made from one of them has no trace
         tracemalloc.start(births.DEPTH)
@@ -127,8 +129,10 @@ class _Hunt:
         await self.settler.settle()
 
     def _traced(self) -> int:
-        """Iterations of one traced stretch: enough to see the slowest of the likely causes where there is time for that,
-        and the fastest where there is some more.
+        """Iterations of one traced stretch.
+
+        Enough to see the slowest of the likely causes where there is time for that, and the fastest where there is some
+        more.
         """
         rates = [each.per_iteration for each in self.candidates[:4]] or [rate for _, rate in self.pinned[:4]] or [1.0]
         affordable = _TRACED_S / max(self.seconds * _SLOWDOWN, 1e-6)
@@ -245,7 +249,7 @@ def _with_names(path: Path, members: list[Any]) -> Path:
 
 def _entries(member: Any) -> list[tuple[Any, ...]]:
     """What was added to a container, one tuple an addition: keys stand with their values."""
-    if dict in lineage(type(member)):
+    if derives(type(member), dict):
         return list(dict.items(member))[-_MOST_ELEMENTS:]
     return [(value,) for value in gc.get_referents(member)[-_MOST_ELEMENTS:]]
 
@@ -261,12 +265,14 @@ def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def _telling(entry: tuple[Any, ...]) -> Any:
     """The part of an addition that says most."""
-    return next((part for part in reversed(entry) if type(part) not in LEAVES), entry[-1])
+    return next((part for part in reversed(entry) if not is_leaf(part)), entry[-1])
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:
-    """Objects that were born in the traced stretches, that no growing container leads to, and that something unknown to
-    the collector refers to, by group.
+    """Objects that native code alone holds, by group.
+
+    They were born in the traced stretches, no growing container leads to them, and something unknown to the collector
+    refers to them.
     """
     lost = [each for each in gc.get_objects() if id(each) not in claimed and birth(each) is not None]
     found: dict[str, list[Any]] = {}
@@ -314,6 +320,6 @@ def _length(members: list[Any]) -> Callable[[], int] | None:
 
 def _length_of(member: Any) -> Callable[[], int]:
     for base in (dict, list, set, deque, bytearray):
-        if base in lineage(type(member)):
+        if derives(type(member), base):
             return partial(base.__len__, member)
     return lambda: len(gc.get_referents(member))

@@ -10,6 +10,10 @@ from leakcheck.probes.graph import full_name, type_name
 
 _LONG = 60
 _SHOWN = 4
+_NUMBERS = frozenset(map(id, (int, float, bool, type(None), complex)))
+_TEXTS = frozenset(map(id, (str, bytes, bytearray)))
+_SEQUENCES = frozenset(map(id, (tuple, list, set, frozenset)))
+_BRACKETS = {"tuple": ("(", ")"), "list": ("[", "]")}
 
 
 def element_name(value: Any) -> str:
@@ -29,12 +33,12 @@ def element_name(value: Any) -> str:
 def safe_repr(value: Any, depth: int = 1) -> str:
     """A `repr` of built-in values; of others the type alone."""
     kind = type(value)
-    if kind in (int, float, bool, type(None), complex):
-        return kind.__repr__(value) if kind is not int or value.bit_length() < 200 else "a large int"
-    if kind in (str, bytes, bytearray):
-        text = kind.__repr__(value[:_LONG])
+    if id(kind) in _NUMBERS:
+        return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
+    if id(kind) in _TEXTS:
+        text = repr(value[:_LONG])
         return text if len(value) <= _LONG else f"{text}… ({len(value)} long)"
-    if kind in (tuple, list, set, frozenset):
+    if id(kind) in _SEQUENCES:
         return _sequence(value, kind, depth)
     if kind is dict:
         return _dict(value, depth)
@@ -46,7 +50,7 @@ def _sequence(value: Any, kind: type, depth: int) -> str:
         return f"{kind.__name__} of {len(value)}"
     # Not by iteration: a list that native code made and never filled has holes, over which that would crash.
     inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN])
-    opening, closing = {"tuple": "()", "list": "[]"}.get(kind.__name__, "{}")
+    opening, closing = _BRACKETS.get(kind.__name__, ("{", "}"))
     return f"{opening}{inner}{', …' if len(value) > _SHOWN else ''}{closing}"
 
 

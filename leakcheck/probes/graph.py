@@ -1,9 +1,10 @@
 """Walks the object graph from its roots, breadth first, and merges objects by the path on which they are reached.
 
-Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__`. Types are taken with
-`type()`, attributes through the interpreter's own descriptors, elements through exact built-in types, and all that has
-no name through `gc.get_referents`. The walker keeps numbers by path only, in dictionaries that the collector does not
-track, so that an earlier walk is no part of a later one.
+Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__`, not even a metaclass's.
+Types are taken with `type()` and told apart by their `id`, attributes are read through the interpreter's own
+descriptors, elements through exact built-in types, and all that has no name through `gc.get_referents`. The walker keeps
+numbers by path only, in dictionaries that the collector does not track, so that an earlier walk is no part of a later
+one.
 """
 
 from __future__ import annotations
@@ -28,27 +29,42 @@ _NAMED_KEYS = 64
 _FOLD_PERIOD = 4
 """A stretch of up to so many steps that is repeated at once is folded: `node.next.next` into `node.next…`."""
 
+_TYPE = type.__dict__
 type_name = type.__dict__["__name__"].__get__
 type_module = type.__dict__["__module__"].__get__
 lineage = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
-_module_dict = types.ModuleType.__dict__["__dict__"].__get__
+_module_dict: Any = vars(types.ModuleType)["__dict__"].__get__
 
-_local_type = threading.local
 LEAVES: Final = frozenset(
-    {
+    id(kind)
+    for kind in (
         str, int, float, complex, bool, bytes, bytearray, type(None), type(...), type(NotImplemented), types.CodeType,
         types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
         types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, range,
-    }
+    )
 )  # fmt: skip
-"""Types of objects that refer to nothing that could grow."""
+"""Types (by `id`) of objects that refer to nothing that could grow."""
 TRANSPARENT: Final = ""
 """Label of what a path does not name: dictionaries of instances and the like, whose content is named instead."""
 KEYS: Final = "{key}"
 """Label of keys; a mapping is as large as its values are many."""
-_SEQUENCES: Final = (list, tuple, set, frozenset, collections.deque)
-_MAPPINGS: Final = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+_SEQUENCE_BASES: Final = (list, tuple, set, frozenset, collections.deque)
+_SEQUENCES: Final = frozenset(map(id, _SEQUENCE_BASES))
+_MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)))
+_STACKS: Final = frozenset(
+    map(id, (types.FrameType, types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType))
+)
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether a value refers to nothing that could grow."""
+    return id(type(value)) in LEAVES
+
+
+def derives(kind: Any, base: type) -> bool:
+    """Whether `base` is in the method resolution order: `issubclass` without any `__subclasscheck__` or `__eq__`."""
+    return any(each is base for each in lineage(kind))
 
 
 class Node:
@@ -64,7 +80,7 @@ class Node:
         self.objects = 0
         self.references = 0
         self.fold = False
-        self.children: dict[tuple[str, Any], Node] = {}
+        self.children: dict[tuple[str, int], Node] = {}
 
     def above(self) -> Iterator[Node]:
         """The nodes from this one up to its root."""
@@ -111,7 +127,7 @@ class Walk:
         """Walk from the roots, the first named first; an object belongs to the shortest path, then to the first."""
         level: dict[int, tuple[Node, list[Any]]] = {}
         for root in roots:
-            if id(root.value) in self.seen or type(root.value) in LEAVES:
+            if id(root.value) in self.seen or is_leaf(root.value):
                 continue
             self.seen.add(id(root.value))
             key = hash(("", root.label, root.kind))
@@ -131,22 +147,23 @@ class Walk:
                         continue
                 self._expand(node, objects, following)
             level = following
+        _layouts.clear()
         return self
 
     def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
         kind = type(objects[0])
         if len(objects) > _NAMED_GROUP:
-            if kind in _SEQUENCES:
+            if id(kind) in _SEQUENCES:
                 node.references += sum(map(len, objects))
                 self._add_many(node, "[*]", lambda: chain.from_iterable(objects), following)
-            elif kind in _MAPPINGS:
+            elif id(kind) in _MAPPINGS:
                 node.references += sum(map(dict.__len__, objects))
                 self._add_many(node, "[*]", lambda: chain.from_iterable(map(dict.values, objects)), following)
                 self._add_many(node, KEYS, lambda: chain.from_iterable(map(dict.keys, objects)), following)
             elif kind is types.FunctionType:
                 for each in objects:
                     self._add_named(node, each, following)
-            elif kind not in (types.FrameType, types.CoroutineType, types.GeneratorType) or not self._all_own(objects):
+            elif id(kind) not in _STACKS or not self._all_own(objects):
                 referents = gc.get_referents(*objects)
                 node.references += len(referents)
                 self._add(node, ".*", referents, following)
@@ -159,10 +176,10 @@ class Walk:
 
     def _add_named(self, node: Node, value: Any, following: dict[int, tuple[Node, list[Any]]]) -> None:
         kind = type(value)
-        if kind in (types.FrameType, types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType):
+        if id(kind) in _STACKS:
             if self.own(_code_of(value)):
                 return
-        elif types.ModuleType in lineage(kind) and self.own(_module_file(value)):
+        elif derives(kind, types.ModuleType) and self.own(_module_file(value)):
             return
         count = 0
         for label, values in references(value):
@@ -181,7 +198,7 @@ class Walk:
         """As `_add`, in passes that run at the speed of C; another thread may change a container meanwhile."""
         for _ in range(_PATIENCE):
             try:
-                if LEAVES.issuperset(map(type, values())):
+                if LEAVES.issuperset(map(id, map(type, values()))):
                     return
                 self._add(node, label, list(values()), following)
             except RuntimeError:
@@ -193,22 +210,22 @@ class Walk:
         if label is TRANSPARENT:
             seen.update(map(id, values))
             return
-        groups: dict[Any, list[Any]] = {}
+        groups: dict[int, list[Any]] = {}
         if len(values) > _NAMED_GROUP:
-            for kind in set(map(type, values)) - leaves:
-                fresh = {id(each): each for each in values if type(each) is kind and id(each) not in seen}
+            for kind in set(map(id, map(type, values))) - leaves:
+                fresh = {id(each): each for each in values if id(type(each)) == kind and id(each) not in seen}
                 if fresh:
                     seen.update(fresh)
                     groups[kind] = list(fresh.values())
         else:
             for value in values:
-                kind = type(value)
+                kind = id(type(value))
                 if kind in leaves or id(value) in seen:
                     continue
                 seen.add(id(value))
                 groups.setdefault(kind, []).append(value)
         for kind, group in groups.items():
-            child = node.children.get((label, kind)) or self._child(node, label, kind)
+            child = node.children.get((label, kind)) or self._child(node, label, type(group[0]))
             if self.only is not None and child.key not in self.only:
                 continue
             entry = following.get(child.key)
@@ -226,13 +243,13 @@ class Walk:
                 if above.parent is None:
                     break
                 above.fold = True
-                node.children[label, kind] = above
+                node.children[label, id(kind)] = above
                 return above
         key = hash((node.key, label, name))
         child = self.nodes.get(key)
         if child is None:
             child = self.nodes[key] = Node(node, label, name, key)
-        node.children[label, kind] = child
+        node.children[label, id(kind)] = child
         return child
 
 
@@ -248,9 +265,9 @@ def _values(mapping: Any) -> list[Any]:
 
 def _keys(mapping: Any) -> list[Any]:
     keys = dict.keys(mapping)
-    if LEAVES.issuperset(map(type, keys)):
+    if LEAVES.issuperset(map(id, map(type, keys))):
         return []
-    return [key for key in keys if type(key) not in LEAVES]
+    return [key for key in list(keys) if not is_leaf(key)]
 
 
 def _code_of(value: Any) -> str:
@@ -269,19 +286,18 @@ def _module_file(module: types.ModuleType) -> str:
 def references(value: Any) -> list[tuple[str, list[Any]]]:
     """What an object refers to, by name where it has one: `[(label, objects)]`."""
     kind = type(value)
-    if kind in _SEQUENCES:
+    if id(kind) in _SEQUENCES:
         return [("[*]", list(value))]
-    if kind in _MAPPINGS:
+    if id(kind) in _MAPPINGS:
         return _mapping(value)
-    opener = _OPENERS.get(kind)
+    opener = _OPENERS.get(id(kind))
     if opener is not None:
         return opener(value)
-    bases = lineage(kind)
-    if type in bases:
+    if derives(kind, type):
         return _class(value)
-    if _local_type in bases:
+    if derives(kind, threading.local):
         return _with_rest(value, _thread_local(value))
-    if types.ModuleType in bases:
+    if derives(kind, types.ModuleType):
         names = _module_dict(value)
         return [(TRANSPARENT, [names]), *_namespace(names)]
     return _instance(value)
@@ -289,10 +305,9 @@ def references(value: Any) -> list[tuple[str, list[Any]]]:
 
 def reference_count(value: Any) -> int:
     """How many references `references` names; of a mapping, its length."""
-    bases = lineage(type(value))
-    if dict in bases and type(value) in _MAPPINGS:
+    if id(type(value)) in _MAPPINGS:
         return dict.__len__(value)
-    if type(value) in _SEQUENCES:
+    if id(type(value)) in _SEQUENCES:
         return len(value)
     return sum(len(values) for label, values in references(value) if label not in (TRANSPARENT, KEYS))
 
@@ -320,7 +335,7 @@ def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
     named: list[tuple[str, list[Any]]] = []
     leaves: list[Any] = []
     for key, value in list(dict.items(names)):
-        if type(value) in LEAVES:
+        if is_leaf(value):
             leaves.append(value)
         else:
             named.append((f".{key}" if type(key) is str else ".*", [value]))
@@ -410,37 +425,60 @@ def frame_locals(frame: types.FrameType) -> dict[str, Any]:
     return found
 
 
-_OPENERS: Final[dict[Any, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
-    types.FunctionType: _function,
-    types.MethodType: _bound_method,
-    types.CellType: _cell,
-    weakref.ReferenceType: _weak,
-    types.TracebackType: _traceback,
-    types.FrameType: _frame,
-    types.GeneratorType: _generator,
-    types.CoroutineType: _generator,
-    types.AsyncGeneratorType: _generator,
-    functools._lru_cache_wrapper: _cached,
+_OPENERS: Final[dict[int, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
+    id(types.FunctionType): _function,
+    id(types.MethodType): _bound_method,
+    id(types.CellType): _cell,
+    id(weakref.ReferenceType): _weak,
+    id(types.TracebackType): _traceback,
+    id(types.FrameType): _frame,
+    id(types.GeneratorType): _generator,
+    id(types.CoroutineType): _generator,
+    id(types.AsyncGeneratorType): _generator,
+    id(functools._lru_cache_wrapper): _cached,
 }
 
 
-@functools.cache
-def _layout(kind: Any) -> tuple[Any, tuple[tuple[str, Any], ...], bool, Any]:
-    """How instances of a type keep their attributes: dictionary getter, slots, whether a mapping, sequence getter."""
-    getter = None
-    slots: list[tuple[str, Any]] = []
-    bases = lineage(kind)
-    for base in bases:
-        for name, value in list(_type_dict(base).items()):
-            if type(value) is types.MemberDescriptorType:
-                slots.append((f".{name}", value))
-            elif name == "__dict__" and type(value) is types.GetSetDescriptorType and getter is None:
-                getter = value
-    if BaseException in bases:
-        for name in ("__traceback__", "__context__", "__cause__"):
-            slots.append((f".{name}", BaseException.__dict__[name]))
-    elements = next((base.__iter__ for base in _SEQUENCES if base in bases), None)
-    return getter, tuple(slots), dict in bases, elements
+class _Layout:
+    """How instances of a type keep what they refer to."""
+
+    __slots__ = ("elements", "fields", "is_mapping", "kind", "names", "slots")
+
+    def __init__(self, kind: Any) -> None:
+        bases = lineage(kind)
+        self.kind = kind
+        """Kept, so that the `id` by which the layout is found stays this type's."""
+        self.names = next(
+            (
+                getter
+                for base in bases
+                if type(getter := _type_dict(base).get("__dict__")) is types.GetSetDescriptorType
+            ),
+            None,
+        )
+        self.slots = [
+            (f".{name}", slot)
+            for base in bases
+            for name, slot in list(_type_dict(base).items())
+            if type(slot) is types.MemberDescriptorType
+        ]
+        if derives(kind, BaseException):
+            told = ("__traceback__", "__context__", "__cause__")
+            self.slots += [(f".{name}", BaseException.__dict__[name]) for name in told]
+        self.is_mapping = derives(kind, dict)
+        self.elements = next((base.__iter__ for base in _SEQUENCE_BASES if derives(kind, base)), None)
+        self.fields = _named_fields(kind)
+
+
+_layouts: dict[int, _Layout] = {}
+"""By the `id` of the type; emptied after each walk, for it keeps the types alive."""
+
+
+def _layout(kind: Any) -> _Layout:
+    found = _layouts.get(id(kind))
+    if found is None:
+        found = _layouts[id(kind)] = _Layout(kind)
+    return found
 
 
 def _thread_local(local: Any) -> list[tuple[str, list[Any]]]:
@@ -457,31 +495,35 @@ def _thread_local(local: Any) -> list[tuple[str, list[Any]]]:
 
 
 def _instance(value: Any) -> list[tuple[str, list[Any]]]:
-    kind = type(value)
-    getter, slots, is_mapping, elements = _layout(kind)
+    layout = _layout(type(value))
     labelled: list[tuple[str, list[Any]]] = []
-    if getter is not None:
-        names = getter.__get__(value)
+    if layout.names is not None:
+        names = layout.names.__get__(value)
         if type(names) is dict:
             labelled += [(TRANSPARENT, [names]), *_namespace(names)]
-    for label, slot in slots:
+    for label, slot in layout.slots:
         try:
             labelled.append((label, [slot.__get__(value)]))
         except (AttributeError, TypeError):
             continue
-    if is_mapping:
+    if layout.is_mapping:
         labelled += _mapping(value)
-    elif elements is not None and (fields := _named_fields(kind)):
-        labelled += [(f".{name}", [each]) for name, each in zip(fields, list(tuple.__iter__(value)), strict=False)]
-    elif elements is not None:
-        labelled.append(("[*]", list(elements(value))))
+    elif layout.fields:
+        labelled += [(f".{name}", [each]) for name, each in zip(layout.fields, tuple.__iter__(value), strict=False)]
+    elif layout.elements is not None:
+        labelled.append(("[*]", list(layout.elements(value))))
     return _with_rest(value, labelled)
 
 
 def _named_fields(kind: Any) -> tuple[str, ...]:
     """The field names of a named tuple."""
     fields = _type_dict(kind).get("_fields")
-    named = kind.__base__ is tuple and type(fields) is tuple and all(type(name) is str for name in fields)
+    base = vars(type)["__base__"].__get__(kind)
+    named = (
+        vars(type)["__base__"].__get__(kind) is tuple
+        and type(fields) is tuple
+        and all(type(name) is str for name in fields)
+    )
     return fields if named else ()
 
 
@@ -499,7 +541,7 @@ def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iter
     """All places from which objects are kept alive: modules (the user's first), threads, contexts, event loop."""
     modules: list[tuple[int, Root]] = []
     for name, module in list(sys.modules.items()):
-        if types.ModuleType not in lineage(type(module)):
+        if not derives(type(module), types.ModuleType):
             continue
         file = _module_file(module)
         if own(file):

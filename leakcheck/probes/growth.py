@@ -31,7 +31,7 @@ class Growing(NamedTuple):
     node: int
     per_iteration: float
     shape: Literal["wider", "deeper"]
-    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of linked nodes) that gets longer."""
+    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of nodes) that gets longer."""
 
 
 def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozenset[int] | set[int]) -> list[Growing]:

@@ -35,7 +35,7 @@ def installed(file: str) -> bool:
 
 
 def rank(file: str) -> int:
-    """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order in which things are named."""
+    """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order of naming things."""
     return 2 if standard(file) else 1 if installed(file) else 0
 
 

@@ -1,7 +1,7 @@
 """Which descriptors, threads, tasks, children, mappings and files stay, and after which line each of them came.
 
-Each kind that grows is watched line by line over a short stretch. What has gone again by its end is forgotten; what stays
-is described by what the system and the interpreter say of it.
+Each kind that grows is watched line by line over a short stretch. What has gone again by its end is forgotten; what
+stays is described by what the system and the interpreter say of it.
 """
 
 from __future__ import annotations
@@ -134,12 +134,13 @@ def _net(sums: list[tuple[tuple[Place, ...], float]], iterations: int) -> list[d
 def _describer(kind: str) -> Callable[[Any], dict[str, str]]:
     if kind == "tasks":
         return _describe_task()
-    return {
+    describers: dict[str, Callable[[Any], dict[str, str]]] = {
         "fds": _describe_descriptor,
         "threads": _describe_thread,
         "py.threads": _describe_python_thread,
         "children": _describe_child,
-    }.get(kind, lambda thing: {"kind": "", "text": str(thing)})
+    }
+    return describers.get(kind, lambda thing: {"kind": "", "text": str(thing)})
 
 
 def _describe_descriptor(number: int) -> dict[str, str]:

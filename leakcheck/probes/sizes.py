@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from leakcheck.probes.graph import lineage
+
 _GC_HEADER = 16
-_NOT_TRACKED = (str, bytes, int, float, complex, bytearray)
-_BASES = (dict, list, set, frozenset, bytearray, bytes, str, int, tuple)
+_NOT_TRACKED = frozenset(map(id, (str, bytes, int, float, complex, bytearray)))
+_HEAP_TYPE = 1 << 9
+_flags: Any = vars(type)["__flags__"].__get__
 
 
 def size_of(value: Any) -> int:
-    """Bytes of an object by its built-in base: `__sizeof__` of a user's class is not called."""
-    kind = type(value)
-    if kind.__module__ == "builtins" or type(kind.__module__) is not str:
-        return int(kind.__sizeof__(value)) if kind is not type else int(type.__sizeof__(value))
-    for base in _BASES:
-        if isinstance_exact(kind, base):
-            return int(base.__sizeof__(value))
-    return int(object.__sizeof__(value))
-
-
-def isinstance_exact(kind: type, base: type) -> bool:
-    """Whether instances of `kind` are laid out as `base`, without any `__instancecheck__`."""
-    return any(each is base for each in type.__dict__["__mro__"].__get__(kind))
+    """Bytes of an object, as its innermost built-in base counts them: no `__sizeof__` of the user's is called."""
+    base: Any = next(each for each in lineage(type(value)) if not _flags(each) & _HEAP_TYPE)
+    return int(base.__sizeof__(value))
 
 
 def chunk(size: int, kind: type) -> int:
     """What malloc takes for it, the collector's header included: multiples of 16 after 8 bytes of its own."""
-    if kind not in _NOT_TRACKED:
+    if id(kind) not in _NOT_TRACKED:
         size += _GC_HEADER
     return max(32, (size + 8 + 15) & ~15)

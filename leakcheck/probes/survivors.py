@@ -39,4 +39,4 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             seconds = await driver.run(factor * arguments["count"])
             await settler.settle()
         captures.append({"path": path, "iterations": factor * arguments["count"], "seconds": seconds})
-    return {"captures": captures, "memray": memray.__version__}
+    return {"captures": captures, "memray": str(getattr(memray, "__version__", ""))}

@@ -53,7 +53,7 @@ class Watch:
         sys.settrace(None)
         if sys.version_info >= (3, 12):
             threading.settrace_all_threads(None)  # type: ignore[arg-type]
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         self._frame = None
 
     def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:
