@@ -174,7 +174,10 @@ def learn(baseline: Baseline, scenarios: Iterable[ScenarioResult]) -> Baseline:
         if scenario.verdict in ("clean", "bounded", "leak"):
             before = decided[scenario.id].detectable if scenario.id in decided else {}
             now = detectable(scenario)
-            blunt = {name: max(now.get(name, 0.0), before.get(name, 0.0)) for name in now.keys() | before.keys()}
+            blunt = {
+                name: float(f"{max(now.get(name, 0.0), before.get(name, 0.0)):.2g}")  # fewer changes to commit
+                for name in now.keys() | before.keys()
+            }
             decided[scenario.id] = Known(verdict=scenario.verdict, detectable=dict(sorted(blunt.items())))
     return msgspec.structs.replace(baseline, scenarios={**baseline.scenarios, **decided})
 

@@ -59,8 +59,12 @@ LEVELS: dict[Kind, Level] = {
 
 LESS_SENSITIVE = 10.0
 """How many times more a leak must grow to be noticed before the gate speaks: a busy machine alone costs up to 4."""
+_MATTERS = {"B": 64.0, "page": 4096.0, "": 0.1}
+"""Growth per iteration that every run should notice: one small object, one page of a mapping, a thing in ten calls.
+Below it the sensitivity of a run goes up and down by itself: one late settling of the heap costs a factor of 100."""
 TOLERANCE = 1.02
 """A rate must be higher by this factor to be worse: interpreters differ by a few bytes in the size of objects."""
+_PAGED = ("mapped.bytes", "anon.bytes", "shm")
 _EXPLAINED = 0.6
 """The part of a scenario's growth that leaks which are known from other scenarios must explain."""
 
@@ -272,16 +276,20 @@ def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator
     if known is None or scenario.verdict not in ("clean", "bounded", "leak"):
         return
     now = accepted_leaks.detectable(scenario)
-    read_off = now.keys() | {meter.name for meter in scenario.meters}
-    for name, before in known.detectable.items():
-        if name not in read_off:
-            yield _line("less sensitive", scenario.id, f"{name} is no longer read; it was when the baseline was made")
-        elif before > 0 and now.get(name, 0.0) > before * LESS_SENSITIVE:
-            text = (
-                f"{name} would have to grow {numbers.plain(now[name])} per iteration to be noticed, "
-                f"{numbers.plain(before)} was enough when the baseline was made; give it more time"
-            )
-            yield _line("less sensitive", scenario.id, text)
+    units = {meter.name: "page" if meter.name in _PAGED else meter.unit for meter in scenario.meters}
+    unread = [name for name in known.detectable if name not in now and name not in units]
+    if unread:
+        text = f"{', '.join(unread)}: no longer read; it was when the baseline was made"
+        yield _line("less sensitive", scenario.id, text)
+    blunt = [
+        f"{name} {numbers.plain(now[name])}, it was {numbers.plain(before)}"
+        for name, before in known.detectable.items()
+        if name in now and now[name] > max(before * LESS_SENSITIVE, _MATTERS.get(units.get(name, ""), _MATTERS[""]))
+    ]
+    if blunt:
+        more = f" and {numbers.count(len(blunt) - 1, 'other meter')}" if len(blunt) > 1 else ""
+        text = f"growth per iteration that would have been noticed: {blunt[0]}{more}; give it more time"
+        yield _line("less sensitive", scenario.id, text)
 
 
 def _fixed_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:

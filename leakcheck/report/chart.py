@@ -15,7 +15,7 @@ from leakcheck.report.text import line
 
 _WIDTH, _HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 30
-_MINI_WIDTH, _MINI_HEIGHT = 120, 26
+_MINI_WIDTH, _MINI_HEIGHT = 240, 52  # twice the size it is shown in, so that whole numbers are fine enough
 _POINTS = 160
 """Readings drawn at most; more are thinned evenly, the first and the last always stay."""
 
@@ -68,10 +68,10 @@ def mini(meter: Meter) -> Markup:
     samples = _thinned(meter.samples)
     if len(samples) < 2:
         return Markup()
-    scale = _scale(meter, samples, 2, _MINI_WIDTH - 4, 3, _MINI_HEIGHT - 6)
+    scale = _scale(meter, samples, 4, _MINI_WIDTH - 8, 6, _MINI_HEIGHT - 12)
     return Markup(  # noqa: S704 - numbers made here, and the unit through escape()
         f'<svg class="mini v-{meter.verdict}" viewBox="0 0 {_MINI_WIDTH} {_MINI_HEIGHT}" '
-        f'{_readings(meter, _without_flats(samples))}><path d="{_line(samples, scale)}"/></svg>'
+        f'{_readings(meter, _without_flats(samples))}><path d="{_small_line(samples, scale)}"/></svg>'
     )
 
 
@@ -112,6 +112,12 @@ def _least_span(meter: Meter, samples: Sequence[Sample]) -> float:
 def _line(samples: Sequence[Sample], scale: _Scale) -> str:
     points = [(scale.x(s.iterations), scale.y(s.value)) for s in _without_flats(samples)]
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _small_line(samples: Sequence[Sample], scale: _Scale) -> str:
+    """The path in whole numbers, each place once."""
+    places = dict.fromkeys((round(scale.x(s.iterations)), round(scale.y(s.value))) for s in _without_flats(samples))
+    return "M" + "L".join(f"{x} {y}" for x, y in places)
 
 
 def _dots(samples: Sequence[Sample], scale: _Scale) -> str:

@@ -308,7 +308,7 @@ def _mark(scenario: ScenarioResult) -> Text:
 
 def _growth(scenario: ScenarioResult) -> Text:
     meter = sentences.decisive_meter(scenario)
-    if meter is None or not meter.growth or scenario.verdict not in ("leak", "bounded", "inconclusive"):
+    if meter is None or not meter.growth or scenario.verdict not in ("leak", "inconclusive"):
         return Text()
     return Text(numbers.quantity(meter.growth, meter.unit))
 

@@ -106,7 +106,7 @@ def _table(run: RunResult) -> str:
     ]
     for scenario in run.scenarios:
         meter = sentences.decisive_meter(scenario)
-        grows = scenario.verdict in ("leak", "bounded", "inconclusive") and meter is not None and meter.growth
+        grows = scenario.verdict in ("leak", "inconclusive") and meter is not None and meter.growth
         growth = numbers.rate(meter.growth, plain(meter.unit, 40)) if grows and meter else ""
         remark = " (not as expected)" if not scenario.ok else " (planted)" if scenario.expect == "leak" else ""
         rows.append(

@@ -188,11 +188,17 @@ def test_what_was_not_judged_is_not_green(verdict):
 
 def test_lost_sensitivity_is_not_green():
     known = baseline.learn(Baseline(), clean().scenarios)
-    blunt = clean(heap=sample_run.meter("heap.bytes", "B", detectable=50.0), detectable={})
+    blunt = clean(heap=sample_run.meter("heap.bytes", "B", detectable=500.0), detectable={})
     judged = judge(blunt, known)
     assert kinds(judged) == ["less sensitive"]
     assert judged.exit_code == 6
     assert judge(clean(), known).exit_code == 0
+
+
+def test_sensitivity_that_goes_up_and_down_where_no_leak_is_missed_is_not_spoken_of():
+    known = baseline.learn(Baseline(), clean().scenarios)
+    settled_late = clean(heap=sample_run.meter("heap.bytes", "B", detectable=35.0), detectable={"fds": 0.09})
+    assert judge(settled_late, known).lines == []
 
 
 def test_a_leaking_meter_has_no_sensitivity_and_has_lost_none():

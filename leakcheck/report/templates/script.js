@@ -163,7 +163,7 @@
     return readings.get(svg);
   }
   function frame(svg) { // first and last iteration, left edge and width of the drawing
-    const points = series(svg), [left, width] = (svg.dataset.frame || "2 116").split(" ").map(Number);
+    const points = series(svg), [left, width] = (svg.dataset.frame || "4 232").split(" ").map(Number);
     return [points[0][0], points[points.length - 1][0], left, width];
   }
   function pointAt(svg, index) {
