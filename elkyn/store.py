@@ -29,7 +29,7 @@ from elkyn.events.event import LiveSubscription, QueueStats
 from elkyn.events.gaps import Gaps
 from elkyn.events.observable import POLICIES, Observable
 from elkyn.events.operators import Stop
-from elkyn.events.routes import Routes
+from elkyn.events.routes import Route, Routes
 from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
 from elkyn.paths import child_path, is_segment, key_of, pattern_segments
 from elkyn.storage import Database, Tree, storage_error
@@ -205,8 +205,11 @@ class Store:
         leaves = flatten(key, value)
         with self._mutex:
             # Looked at behind the mutex: who has subscribed before us is owed this event.
-            if self._routes.empty or self._routes.route(path) is None:
+            route = None if self._routes.empty else self._routes.route(path)
+            if route is None:
                 return self._set_unwatched(key, leaves)
+            if route.plain and len(leaves) == 1 and leaves[0][0] == key:
+                return self._set_leaf(path, key, leaves, route)
         return self._commit(_Call([(path, key, leaves)]))
 
     def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
@@ -219,6 +222,22 @@ class Store:
             return self._recover(error, _Call([("", key, leaves)]))
         self._rev = rev = self._rev + 1
         return rev
+
+    def _set_leaf(self, path: str, key: bytes, leaves: Leaves, route: Route) -> int:
+        """Do what _commit() does, for the commonest write: a leaf, watched at its own path alone."""
+        events: tuple[Pending, ...] = ()
+        txn = self._begin_write()
+        try:
+            raw = leaves[0][1]
+            old = self._tree.raw(txn, key)
+            self._tree.set(txn, key, leaves)
+            if old != raw:
+                events = (Pending(path, raw, old if route.wants_old else None, route.direct, True),)
+            txn.commit()
+        except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
+            txn.abort()
+            return self._recover(error, _Call([(path, key, leaves)]), events)
+        return self._publish(events)
 
     def update(self, path: str, values: dict[str, Any]) -> int:
         """Set the children of `path` that `values` names and leave the others; return the revision."""

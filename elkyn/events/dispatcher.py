@@ -54,13 +54,14 @@ class Dispatcher:
         self.dropped_at_close = 0
         self.handled = 0  # events taken from the ring whose handlers have returned
         self.lag_ns = 0
-        self.seq = 0  # of the event being delivered
+        self.event: Event | None = None  # the one being delivered
         self._on_handler_error = on_handler_error
         self._done = 1  # all sequence numbers below it have been delivered
-        self._running: Run | None = None
+        self._running: Core | Timer | None = None  # whose handler is being called
         self._dropped_seq = 0
         self._progress = threading.Condition()
         self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
+        self._hurried = 0  # things to look at after each event: threads in unsubscribe(), a deadline of close()
         self._tasks: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = threading.Lock()
@@ -142,8 +143,19 @@ class Dispatcher:
 
     def wait_while_running(self, run: Run) -> None:
         """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
-        if self._running is run and not self.on_thread():
-            self.wait_until(lambda: self._running is not run, None)
+        if self.on_thread() or not self._runs_now(run):
+            return
+        with self._progress:
+            self._hurried += 1
+        try:
+            self.wait_until(lambda: not self._runs_now(run), None)
+        finally:
+            with self._progress:
+                self._hurried -= 1
+
+    def _runs_now(self, run: Run) -> bool:
+        running = self._running
+        return running is not None and running.run is run
 
     def handler_failed(self, error: BaseException, run: Run) -> None:
         """Count and report what a handler raised."""
@@ -155,14 +167,21 @@ class Dispatcher:
 
     def inbox_dropped(self) -> None:
         """Count the event being delivered as dropped, once however many inboxes had no room for it."""
-        if self._dropped_seq != self.seq:
-            self._dropped_seq = self.seq
+        seq = self.seq()
+        if self._dropped_seq != seq:
+            self._dropped_seq = seq
             self.dropped += 1
+
+    def seq(self) -> int:
+        """Return the number of the event being delivered, or of the last one."""
+        return 0 if self.event is None else self.event.seq
 
     def stop(self, drain_timeout: float) -> None:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
         self._deadline = time.monotonic() + drain_timeout
         self._stopping = True
+        with self._progress:
+            self._hurried += 1
         self.queue.wake()
         thread = self._thread
         if thread is None:
@@ -198,40 +217,37 @@ class Dispatcher:
         self._finish()
 
     def _deliver(self, events: list[Any], plans: list[Cores | None]) -> None:
-        first = events[0]
         if plans[0] is not None:
-            self.lag_ns = time.time_ns() - first.timestamp_ns
+            self.lag_ns = time.time_ns() - events[0].timestamp_ns
         handled = 0
-        done = 0
-        for event, plan in zip(events, plans, strict=True):
+        for event, plan in zip(events, plans):  # noqa: B905 - equal by construction, and this is the hot loop
             if plan is None:
-                done = event[1] + 1
                 self._settle_gap(event[1])
                 continue
-            self.seq = done = event.seq
             handled += 1
+            self.event = event
             if len(plan) == 1:
                 core = plan[0]
-                # First the mark, then the look: unsubscribe() does it the other way round, so one of them sees the
-                # other.
-                self._running = core.run
-                if core.active:
-                    try:
-                        core.next(event)
-                    except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
-                        self._failed(core, error)
+                # First the mark, then the look at `next`: unsubscribe() empties `next` and then looks for the mark,
+                # so one of them sees the other.
+                self._running = core
+                try:
+                    core.next(event)
+                except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
+                    self._failed(core, error)
             else:
                 self._fan_out(event, plan)
-            if self._watchers:
+            if self._hurried:
                 self._running = None
                 self.progressed()
-            if self._stopping and time.monotonic() >= self._deadline:
-                self.dropped_at_close += sum(plan is not None for plan in plans) - handled
-                break
-            done += 1
+                if self._stopping and time.monotonic() >= self._deadline:
+                    self.dropped_at_close += sum(plan is not None for plan in plans) - handled
+                    break
         self._running = None
+        self.event = None
         self.handled += handled
-        self._done = done
+        last = events[-1]
+        self._done = (last[1] if plans[-1] is None else last.seq) + 1
         self.progressed()
 
     def deliver_one(self, core: Core, event: Event) -> None:
@@ -244,12 +260,11 @@ class Dispatcher:
         # Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
         shareable = event.shareable
         for core in plan:
-            self._running = core.run
-            if core.active:
-                try:
-                    core.next(event if shareable else event.copy(event.last))
-                except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
-                    self._failed(core, error)
+            self._running = core
+            try:
+                core.next(event if shareable else event.copy(event.last))
+            except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
+                self._failed(core, error)
 
     def _failed(self, core: Core, error: BaseException) -> None:
         if core.plain:
@@ -260,10 +275,10 @@ class Dispatcher:
     def _settle_gap(self, last: int) -> None:
         reckoning = self.gaps.reckon(last)
         for event, cores in reckoning.kept:
-            self.seq = event.seq
+            self.event = event
             self._fan_out(event, cores)
         for core, lost in reckoning.losses:
-            self._running = core.run
+            self._running = core
             if core.active:
                 core.run.guarded(core.missed, lost)
         self._running = None
@@ -275,7 +290,7 @@ class Dispatcher:
                 if not self._timers or self._timers[0][0] > now:
                     break
                 timer = heapq.heappop(self._timers)[2]
-            self._running = timer.run
+            self._running = timer
             callback = timer.callback
             if callback is not None and not timer.run.done:
                 try:
@@ -293,8 +308,8 @@ class Dispatcher:
         self.queue.close()
         self.dropped_at_close += self.queue.discard()
         for run in self.runs():
-            self._running = run
             for core in run.cores:
+                self._running = core
                 if core.active:
                     run.guarded(core.sink.complete)
             if not run.done:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Observer, Run, Sink, ignore
+from elkyn.events.subscriptions import Handlers, Observer, Run, Sink, ignore
 from elkyn.values import MISSING, encode
 
 T = TypeVar("T")
@@ -41,15 +41,32 @@ def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
     def connect(run: Run, below: Observer) -> Stop:
-        emit = below.next
-
-        def on_next(item: Any) -> None:
-            if predicate(item):
-                emit(item)
-
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        return source(run, Sink(_filter(predicate, below), below.overflow, below.error, below.complete))
 
     return connect
+
+
+def _filter(predicate: Callable[[Any], object], below: Observer) -> Callable[[Any], None]:
+    emit = below.next
+    if isinstance(below, Sink) and below.function is not None and below.handlers is not None:
+        # filter, map and handler in one: the commonest chain, at half the calls.
+        function, handler, failed = below.function, below.handlers.handler, below.handlers.failed
+
+        def all_in_one(item: Any) -> None:
+            if predicate(item):
+                result = function(item)
+                try:
+                    handler(result)
+                except BaseException as error:  # noqa: BLE001 - a handler's error is its own
+                    failed(error)
+
+        return all_in_one
+
+    def on_next(item: Any) -> None:
+        if predicate(item):
+            emit(item)
+
+    return on_next
 
 
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
@@ -61,7 +78,10 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
         def on_next(item: Any) -> None:
             emit(function(item))
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        sink = Sink(on_next, below.overflow, below.error, below.complete)
+        if isinstance(below, Handlers):
+            sink.function, sink.handlers = function, below
+        return source(run, sink)
 
     return connect
 

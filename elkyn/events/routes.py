@@ -41,7 +41,7 @@ class Route:
     above: tuple[tuple[str, Cores], ...]  # ancestors, with those who watch them with children=True
     below: tuple[Node, ...]  # places of patterns that are longer than the path
     direct: Cores  # at + deep
-    simple: bool  # nothing above or below: the fast path of a commit
+    plain: bool  # nobody above or below, nobody to wait for, all or none want the old value: the fast path
     wants_old: bool
 
 
@@ -102,8 +102,10 @@ class Routes:
 
     def route(self, path: str) -> Route | None:
         """Return the route of `path`."""
-        cache = self.cache
-        return cache[path] if path in cache else self.resolve(path)
+        try:
+            return self.cache[path]
+        except KeyError:
+            return self.resolve(path)
 
     def _find(self, path: str) -> Route | None:
         segments = () if path == "/" else tuple(path[1:].split("/"))
@@ -134,6 +136,8 @@ class Routes:
             above=tuple(above),
             below=below,
             direct=direct,
-            simple=not (above or below),
+            plain=not (above or below)
+            and len({core.old for core in direct}) == 1
+            and all(core.options.overflow != "block" for core in direct),
             wants_old=any(core.old for core in direct),
         )

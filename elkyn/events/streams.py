@@ -84,7 +84,7 @@ class Inbox:
             return True
         if len(self._items) >= self._capacity:
             dispatcher.inbox_dropped()
-            seq = item.seq if isinstance(item, Event) else dispatcher.seq
+            seq = item.seq if isinstance(item, Event) else dispatcher.seq()
             self._note_loss(Overflow(1, seq, seq))
             return True
         self._append(item, key)

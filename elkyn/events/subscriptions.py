@@ -47,6 +47,9 @@ class Sink:
     overflow: Callable[[Overflow], object]
     error: Callable[[BaseException], object]
     complete: Callable[[], object]
+    # Of a map right above the handler: its function, so that a filter above it can do all three in one call.
+    function: Callback | None = None
+    handlers: "Handlers | None" = None
 
 
 class Observer(Protocol):
@@ -131,7 +134,11 @@ class Handlers:
         try:
             self.handler(item)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self._run.dispatcher.handler_failed(error, self._run)
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Count and report what the handler raised."""
+        self._run.dispatcher.handler_failed(error, self._run)
 
     def overflow(self, lost: Overflow) -> None:
         """Hand the loss to the handler, in its place among the items."""

@@ -21,11 +21,12 @@ store = elkyn.open(sys.argv[1], durability="none")
 
 def run(program: str, directory: Path, *, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [python, "-X", "faulthandler", "-W", "ignore::ResourceWarning", "-c", PROLOGUE + program, str(directory)],
+        [python, "-X", "faulthandler", "-W", "ignore::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c", PROLOGUE + program, str(directory)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # what Python says of every fork with threads
 def test_24_in_a_forked_child_every_call_raises(store: elkyn.Store) -> None:
     store.set("/n", 1)
     observable = store.watch("/n")
@@ -74,6 +75,7 @@ store.flush_events()
         assert store.get("/n") == 1
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_24_a_fork_while_another_thread_writes_does_not_hang_the_child(store: elkyn.Store) -> None:
     stop = threading.Event()
 
