@@ -28,7 +28,7 @@ _KINDS: dict[str, FindingKind] = {
 
 def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     """The record of one fault."""
-    path = judge_path(fault.path) if fault.path else []
+    path = judge_path(fault.path, fault.type, fault.shape) if fault.path else []
     frames = _frames(fault)
     stack = [*_native(fault), *frames]
     share = fault.share
@@ -120,7 +120,7 @@ def _resource_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> 
         amount = f"{plain_bytes(fault.bytes)} of {what}"
     amount += f" ({plain_bytes(fault.bytes)})" if fault.count and fault.bytes else ""
     where = f"{words.came} at {places_named(frames)}" if frames else f"{words.came} by native code or another thread"
-    held = f", held by {path_text(path)}[*]" if path else ""
+    held = f", held by {path_text(path)}" if path else ""
     return f"leaks {amount} per iteration: {where}{held}, {words.never}"
 
 
@@ -135,7 +135,7 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
     also = "".join(f" and by {''.join(label for label, _ in other)}[*]" for other in fault.also[:2])
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
-        f"held by {path_text(path)}[*]{also}, never removed"
+        f"held by {path_text(path)}{also}, never removed"
     )
 
 

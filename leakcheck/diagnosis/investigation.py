@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +26,7 @@ from leakcheck.model import ToolRun
 
 _STRETCH_S = 0.06
 """How long one stretch of plain iterations may take; the traced ones are slower by a factor of about five."""
+_DOT = "backrefs.dot"
 _LEAST, _MOST = 23, 1009
 _EVENTS = 12
 _SMALLEST = 64
@@ -49,7 +53,7 @@ def diagnose(
     captures = Path(tempfile.mkdtemp(prefix="leakcheck-captures-"))
     try:
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
-            graph_run = pool.submit(_graph, plan)
+            graph_run = pool.submit(_graph, plan, captures)
             memray_run = pool.submit(_memray, plan, captures)
             resources_run = pool.submit(_resources, plan, kinds_of(growth.meters) + custom_of(growth.meters))
             graph, graph_tool = graph_run.result()
@@ -61,6 +65,7 @@ def diagnose(
         if unexplained > _RESIDUAL * heap and (unexplained > LEDGER_NOISE or not faults):
             ledger, _ = _resources(plan, ["heap.bytes"])
             faults = with_ledger(faults, ledger.get("heap.bytes", {}).get("stacks", []), unexplained)
+        pictures = _draw(plan, graph, captures)
         losses, notes, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, faults, sites))
         faults = with_losses(faults, losses, heap)
     finally:
@@ -71,7 +76,8 @@ def diagnose(
         findings=findings,
         tools=[graph_tool, memray_tool, resources_tool, valgrind_tool],
         explained=_explained(growth, faults),
-        notes=notes,
+        pictures=pictures,
+        notes=[*plan.notes, *notes],
     )
 
 
@@ -100,6 +106,7 @@ class Plan:
         self.growth = growth
         self.options = options
         self.start_worker = start_worker
+        self.notes: list[str] = []
         self.count = stretch(growth)
         heap = growth.meters.get("heap.bytes", 0.0)
         self.traced = min(self.count, next_prime(max(_TRACED, int(_EVENTS * _SMALLEST / heap) if heap > 0 else 0)))
@@ -138,7 +145,7 @@ def next_prime(number: int) -> int:
     return candidate
 
 
-def _graph(plan: Plan) -> tuple[dict[str, Any] | None, ToolRun]:
+def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]:
     if "graph" not in plan.options.tools:
         return None, ToolRun(name="graph", status="skipped", reason="not among the tools that were asked for")
     began = time.monotonic()
@@ -147,7 +154,13 @@ def _graph(plan: Plan) -> tuple[dict[str, Any] | None, ToolRun]:
             worker.open(plan.options.time_s)
             answer = worker.probe(
                 "leakcheck.probes.container",
-                {"warm": plan.warm, "count": plan.count, "traced": plan.traced, "watch": plan.watched},
+                {
+                    "warm": plan.warm,
+                    "count": plan.count,
+                    "traced": plan.traced,
+                    "watch": plan.watched,
+                    "picture": _picture_arguments(plan, temporary),
+                },
                 plan.options.time_s,
             )
     except WorkerFailed as failed:
@@ -174,7 +187,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
                 {
                     "warm": plan.warm,
                     "count": plan.count,
-                    "directory": str(captures),
+                    "prefix": _capture_prefix(plan, captures),
                     "memray": folder,
                     "cache_tag": sys.implementation.cache_tag,
                 },
@@ -183,6 +196,12 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
         if "missing" in answer:
             return None, ToolRun(name="memray", status="skipped", reason=answer["missing"])
         sites = read_sites(answer["captures"])
+        if plan.options.keep_captures is not None:
+            plan.notes += [
+                f"memray capture of {capture['iterations']} iterations: {capture['path']}; as a flame graph: "
+                f"{Path(sys.executable).name} -m memray flamegraph --leaks {capture['path']}"
+                for capture in answer["captures"]
+            ]
     except WorkerFailed as failed:
         return None, _failed("memray", failed, began)
     except OSError as error:
@@ -204,6 +223,55 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[dict[str, Any], ToolRun]:
     except WorkerFailed as failed:
         return {}, _failed("resources", failed, began)
     return answer["kinds"], ToolRun(name="resources", status="ok", duration_s=round(time.monotonic() - began, 3))
+
+
+def _capture_prefix(plan: Plan, temporary: Path) -> str:
+    """Where memray writes: kept captures are named after the scenario, and replace those of an earlier run."""
+    folder = plan.options.keep_captures
+    if folder is None:
+        return str(temporary / "survivors")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", plan.job.scenario.id).strip("-")
+    for old in folder.glob(f"{name}-*.bin"):
+        old.unlink()
+    return str(folder.resolve() / name)
+
+
+def _draw(plan: Plan, graph: dict[str, Any] | None, temporary: Path) -> list[Path]:
+    """Turn the back-references into a picture; without graphviz its source is kept."""
+    folder, source = plan.options.graph, temporary / _DOT
+    if folder is None or graph is None:
+        return []
+    if graph.get("picture"):
+        plan.notes.append(f"no picture of the back-references: {graph['picture']}")
+        return []
+    if not source.exists():
+        plan.notes.append("no picture of the back-references: no Python object was found that stays")
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", plan.job.scenario.id).strip("-")
+    program = shutil.which("dot")
+    if program is None:
+        kept = folder / f"{name}.dot"
+        shutil.copyfile(source, kept)
+        plan.notes.append(f"graphviz is not installed (apt install graphviz): the picture's source is {kept}")
+        return [kept]
+    picture = folder / f"{name}.svg"
+    drawn = subprocess.run(
+        [program, "-Tsvg", str(source), "-o", str(picture)], capture_output=True, timeout=60, check=False
+    )
+    if drawn.returncode:
+        plan.notes.append(f"graphviz could not draw the back-references: {drawn.stderr.strip()}")
+        return []
+    plan.notes.append(f"picture of the back-references: {picture}")
+    return [picture]
+
+
+def _picture_arguments(plan: Plan, temporary: Path) -> dict[str, str] | None:
+    if plan.options.graph is None:
+        return None
+    spec = importlib.util.find_spec("objgraph")
+    return {"file": str(temporary / _DOT), "folder": str(Path(spec.origin or "").parent) if spec else ""}
 
 
 def _valgrind_is_of_use(plan: Plan, faults: list[Fault], sites: list[Site] | None) -> str:

@@ -16,14 +16,18 @@ _INNOCENT = {
     "frame": "a frame that is still running",
     "function": "a function lives as long as its module",
 }
+_GROWS = {"wider": "a container that only ever grows", "deeper": "a chain that only ever gets longer"}
 _GUILTY = {
     "threading.Thread": "a thread that has ended",
     "_asyncio.Task": "a task that is done or waits for ever",
 }
 
 
-def judge_path(path: Sequence[tuple[str, str]]) -> list[PathNode]:
-    """The nodes of a path with their status; the suspect stretch runs from after the last innocent node to the end."""
+def judge_path(path: Sequence[tuple[str, str]], element: str, shape: str) -> list[PathNode]:
+    """The nodes of a path with their status; the suspect stretch runs from after the last innocent node to the end.
+
+    A container that grows wider is followed by a node for its elements.
+    """
     statuses: list[tuple[Suspicion, str]] = []
     for _label, kind in path:
         if kind in _INNOCENT:
@@ -34,9 +38,12 @@ def judge_path(path: Sequence[tuple[str, str]]) -> list[PathNode]:
             statuses.append(("unknown", ""))
     last = len(path) - 1
     if path:
-        statuses[last] = ("guilty", "it only ever grows")
+        statuses[last] = ("guilty", _GROWS[shape])
     innocent = max((i for i, (status, _) in enumerate(statuses) if status == "innocent"), default=-1)
-    return [
+    nodes = [
         PathNode(name=label, type=kind, suspect=index > innocent, status=status, why=why)
         for index, ((label, kind), (status, why)) in enumerate(zip(path, statuses, strict=True))
     ]
+    if shape == "wider":
+        nodes.append(PathNode(name="[*]", type=element, suspect=True, status="guilty", why="never removed"))
+    return nodes

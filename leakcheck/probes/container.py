@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any
 
 from leakcheck.probes import births, pictures, places
+from leakcheck.probes.backrefs import draw
 from leakcheck.probes.births import Kept, birth
-from leakcheck.probes.describing import element_name, safe_repr
+from leakcheck.probes.describing import different, element_name, safe_repr
 from leakcheck.probes.graph import Walk, derives, full_name, is_leaf, reference_count, references
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
@@ -73,6 +74,7 @@ class _Hunt:
         self.watched: list[tuple[dict[str, Any], list[Any]]] = []
         self.frozen = 0.0
         self.seconds = 0.0
+        self.sample: Any = None
         self.answer: dict[str, Any] = {"containers": [], "pinned": [], "sites": [], "frozen": 0.0, "freezing": []}
         self.clock = _Clock()
 
@@ -116,6 +118,7 @@ class _Hunt:
         if self.frozen > 0:
             self.answer["frozen"] = self.frozen
             self.answer["freezing"] = await _adders(self.driver, gc.get_freeze_count, _WATCHED)
+        self._draw()
         for container, members in self.watched[:_MOST_WATCHED]:
             turns = min(self.arguments["watch"], max(5, int(_WATCHED / container["count"])))
             container["adders"] = await _adders(self.driver, _length(members), turns)
@@ -123,6 +126,12 @@ class _Hunt:
         self.clock("watch")
         self.answer["iterations"] = self.driver.iterations
         self.answer["phases"] = self.clock.phases
+
+    def _draw(self) -> None:
+        picture = self.arguments.get("picture")
+        if picture and self.sample is not None:
+            self.answer["picture"] = draw(self.sample, picture["file"], picture["folder"])
+        self.sample = None
 
     async def _run(self, count: int) -> None:
         self.seconds = await self.driver.run(count) / count
@@ -152,8 +161,12 @@ class _Hunt:
                 if container is not None:
                     self.answer["containers"].append(container)
                     self.watched.append((container, members))
+                    if self.sample is None and (entries := _entries(members[-1])):
+                        self.sample = _telling(entries[-1])
             newborn = _newborn(claimed) if self.pinned else {}
             for name, rate in self.pinned:
+                if self.sample is None and newborn.get(name):
+                    self.sample = newborn[name][-1]
                 group = _examine_pinned(name, rate, newborn.get(name, []), claimed, stretch)
                 if group is not None:
                     self.answer["pinned"].append(group)
@@ -220,7 +233,7 @@ def _examine(
         "shared_with": kept.main_owner(),
         "elements": {name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
         "heads": births.heads([_telling(entry) for entry in newest]),
-        "examples": [safe_repr(_telling(entry)) for entry in (newest or entries)[-3:]],
+        "examples": different(safe_repr(_telling(entry)) for entry in (newest or entries)[-3:]),
         "adders": [],
         "other_threads": sys.version_info < (3, 12) and threading.active_count() > 1,
     }
@@ -296,7 +309,7 @@ def _examine_pinned(
         "type": Counter(map(element_name, members[-20:])).most_common(1)[0][0],
         "count": len(members) / stretch,
         "heads": births.heads(members[-2 * _MOST_ENTRIES :]),
-        "examples": [safe_repr(value) for value in members[-3:]],
+        "examples": different(map(safe_repr, members[-3:])),
     }
 
 

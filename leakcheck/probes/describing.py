@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from leakcheck.probes.graph import full_name, type_name
@@ -37,12 +38,19 @@ def safe_repr(value: Any, depth: int = 1) -> str:
         return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
     if id(kind) in _TEXTS:
         text = repr(value[:_LONG])
-        return text if len(value) <= _LONG else f"{text}… ({len(value)} long)"
+        if len(value) <= _LONG and len(text) <= 2 * _LONG:
+            return text
+        return f"{text[:_LONG]}… ({len(value)} long)"
     if id(kind) in _SEQUENCES:
         return _sequence(value, kind, depth)
     if kind is dict:
         return _dict(value, depth)
     return element_name(value)
+
+
+def different(texts: Iterable[str]) -> list[str]:
+    """Each text once, in the order of its first appearance."""
+    return list(dict.fromkeys(texts))
 
 
 def _sequence(value: Any, kind: type, depth: int) -> str:

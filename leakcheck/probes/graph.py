@@ -2,9 +2,9 @@
 
 Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__`, not even a metaclass's.
 Types are taken with `type()` and told apart by their `id`, attributes are read through the interpreter's own
-descriptors, elements through exact built-in types, and all that has no name through `gc.get_referents`. The walker keeps
-numbers by path only, in dictionaries that the collector does not track, so that an earlier walk is no part of a later
-one.
+descriptors, elements through exact built-in types, and all that has no name through `gc.get_referents`. The walker
+keeps numbers by path only, in dictionaries that the collector does not track, so that an earlier walk is no part of a
+later one.
 """
 
 from __future__ import annotations
@@ -519,11 +519,7 @@ def _named_fields(kind: Any) -> tuple[str, ...]:
     """The field names of a named tuple."""
     fields = _type_dict(kind).get("_fields")
     base = vars(type)["__base__"].__get__(kind)
-    named = (
-        vars(type)["__base__"].__get__(kind) is tuple
-        and type(fields) is tuple
-        and all(type(name) is str for name in fields)
-    )
+    named = base is tuple and type(fields) is tuple and all(type(name) is str for name in fields)
     return fields if named else ()
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: `warm`, `count`, `directory` for the captures, `memray` a folder to import it from as a last resort.
+    """Run under the tracker.
 
+    Arguments: `warm`, `count`, `prefix` of the captures' paths, `memray` a folder to import it from as a last resort.
     Answers `missing` with the reason where there is no memray for this interpreter.
     """
     try:
@@ -33,7 +34,7 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     await settler.settle()
     captures = []
     for factor in (1, 2):
-        path = f"{arguments['directory']}/survivors-{factor * arguments['count']}.bin"
+        path = f"{arguments['prefix']}-{factor * arguments['count']}.bin"
         gc.collect()
         with memray.Tracker(path, native_traces=True, follow_fork=False, trace_python_allocators=False):
             seconds = await driver.run(factor * arguments["count"])
