@@ -69,6 +69,8 @@ def meters(measured: Measurement, budget: Mapping[str, float]) -> list[Meter]:
         judgement = measured.judgements[info.name]
         verdict: Verdict = judgement.verdict or "inconclusive"
         reason = judgement.reason
+        if judgement.limit is not None:
+            reason = f"grew by {number(judgement.limit, info.unit)}, then stopped"
         allowed = budget.get(info.name)
         if allowed is not None:
             verdict, reason = _against_budget(judgement, verdict, allowed, info)
@@ -154,7 +156,7 @@ def _reason(verdict: Verdict, decisive: list[Meter], measured: Measurement, job:
         return f"{undecided.name}: {undecided.reason}; {_what_would_decide(measured, job)}"
     if verdict == "bounded":
         bounded = next(meter for meter in decisive if meter.verdict == "bounded")
-        return f"{bounded.name}: {bounded.reason}"
+        return f"{bounded.name} {bounded.reason}"
     ledger = decisive[0]
     if ledger.detectable is None:
         return ledger.reason
