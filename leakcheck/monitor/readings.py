@@ -31,7 +31,7 @@ class Watched(NamedTuple):
         return Gauge(self.meter.name, self.meter.unit, self.family, decisive)
 
 
-def own_meters(custom: Mapping[str, Callable[[], float]], note: Callable[[str], None]) -> list[Watched]:
+def own_meters(custom: Mapping[str, Any], note: Callable[[str], None]) -> list[Watched]:
     """The meters that work here; `note` is told of the others, with the reason."""
     makers: list[tuple[str, Callable[[], Meter]]] = [
         ("memory", mapped.resident_bytes),

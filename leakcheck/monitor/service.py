@@ -43,12 +43,12 @@ def watch(
     """Watch the growth of this process from a daemon thread, until `stop()` or the end of the process.
 
     `interval` in seconds between readings. `on_growth` is called in the watching thread with an `Alert`, once an
-    episode. `limit` is what resident memory may reach: bytes, `"2 GiB"`, `"cgroup"` (the control group's limit, else the
-    machine's memory), None; or a mapping of these by meter name. `meters` adds numbers of your own by name; each must be
-    cheap, safe to call from another thread, and must not grow for ever. `period` is the rhythm of the load in seconds, 0
-    for none; `patience` the seconds after which steady growth is told however small it is (two weeks; without a rhythm
-    600 intervals). `evidence=True` (or options) looks for the growing container before `on_growth` is called. `log`
-    takes what happens: a logger, a function of a dictionary, or None.
+    episode. `limit` is what resident memory may reach: bytes, `"2 GiB"`, `"cgroup"` (the control group's limit, else
+    the machine's memory), None; or a mapping of these by meter name. `meters` adds numbers of your own by name; each
+    must be cheap, safe to call from another thread, and must not grow for ever. `period` is the rhythm of the load in
+    seconds, 0 for none; `patience` the seconds after which steady growth is told however small it is (two weeks;
+    without a rhythm 600 intervals). `evidence=True` (or options) looks for the growing container before `on_growth` is
+    called. `log` takes what happens: a logger, a function of a dictionary, or None.
 
     Raises `ValueError` for arguments that make no sense, and nothing later: errors of meters and of `on_growth` are
     logged. A forked child is not watched unless it calls `watch` itself.

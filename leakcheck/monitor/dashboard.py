@@ -1,0 +1,155 @@
+"""The monitor in the terminal: a chart a meter, its rate, the verdict so far, the time to its limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel as Box
+from rich.table import Table
+from rich.text import Text
+
+from leakcheck.monitor.alert import Alert, duration, quantity
+from leakcheck.monitor.panel import Reading
+from leakcheck.monitor.session import Session
+from leakcheck.report.text import line
+
+_STYLES = {"warming": "dim", "steady": "green", "bounded": "green", "rising": "yellow", "leak": "bold red"}
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_ROWS = 4
+
+
+class Dashboard:
+    """A live picture; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, screen=False, transient=False)
+        self._remarks: list[Text] = []
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, session: Session) -> None:
+        """Draw the readings of now."""
+        self._live.update(_picture(session, self._remarks, self._live.console.width))
+
+    def alert(self, alert: Alert) -> None:
+        """Keep an alert on the screen."""
+        self._remarks.append(Text(f"✗ {line(str(alert))}", style="bold red"))
+
+    def note(self, text: str) -> None:
+        """Keep a remark on the screen."""
+        self._remarks.append(Text(line(text), style="yellow"))
+
+
+class Lines:
+    """One line now and then, for logs and pipes."""
+
+    def __init__(self, console: Console, every: float) -> None:
+        self._console = console
+        self._every = every
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        return
+
+    def update(self, session: Session) -> None:
+        """Tell the reading that decides."""
+        now = time.monotonic()
+        worst = session.worst()
+        if now < self._due or worst is None:
+            return
+        self._due = now + self._every
+        self._console.print(Text(f"{_words(worst)}  {session.verdict()} so far"), soft_wrap=True)
+
+    def alert(self, alert: Alert) -> None:
+        """Tell it at once."""
+        self._console.print(Text(f"ALERT {line(str(alert))}", style="bold red"), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Tell it at once."""
+        self._console.print(Text(line(text), style="yellow"), soft_wrap=True)
+
+
+class Silent:
+    """Nothing at all."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        return
+
+    def update(self, session: Session) -> None:
+        """Nothing."""
+
+    def alert(self, alert: Alert) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def chart(values: Sequence[float], width: int, rows: int = _ROWS) -> list[str]:
+    """The course of a meter as `rows` lines of block characters, from its lowest to its highest value."""
+    if not values or width < 1:
+        return [""] * rows
+    columns = [values[index * len(values) // width] for index in range(width)] if len(values) > width else list(values)
+    low, high = min(columns), max(columns)
+    span = high - low or 1.0
+    heights = [round((value - low) / span * (rows * 8 - 1)) + 1 for value in columns]
+    return ["".join(_BLOCKS[max(0, min(8, height - 8 * row))] for height in heights) for row in range(rows - 1, -1, -1)]
+
+
+def _picture(session: Session, remarks: Sequence[Text], width: int) -> RenderableType:
+    head = Text(line(session.source.name, 80), style="bold")
+    head.append(f"  pid {session.source.pid}  {duration((time.monotonic() - session.began) / 3600)}  ", style="dim")
+    verdict = session.verdict()
+    head.append(verdict, style={"leak": "bold red", "clean": "green", "bounded": "green"}.get(verdict, "yellow"))
+    readings = session.panel.readings()
+    shown = [reading for reading in readings if reading.decisive] or readings
+    boxes: list[RenderableType] = [_box(reading, session, width) for reading in shown[:4]]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("meter", "now", "per hour", "verdict", "limit in"):
+        table.add_column(column, justify="right" if column in ("now", "per hour", "limit in") else "left")
+    for reading in readings:
+        table.add_row(*_cells(reading))
+    return Group(head, *boxes, table, *remarks[-6:])
+
+
+def _box(reading: Reading, session: Session, width: int) -> Box:
+    course = [value for _, value in session.panel.course(reading.meter)]
+    rows = chart(course, max(10, min(width, 120) - 4))
+    title = f"{reading.meter} {quantity(reading.value, reading.unit)}"
+    if course:
+        title += f"  ({quantity(min(course), reading.unit)} to {quantity(max(course), reading.unit)})"
+    return Box(
+        Text("\n".join(rows), style=_STYLES[reading.trend.verdict], no_wrap=True), title=title, title_align="left"
+    )
+
+
+def _cells(reading: Reading) -> list[RenderableType]:
+    trend = reading.trend
+    left = trend.hours_left(reading.limit)
+    return [
+        Text(reading.meter, style="" if reading.decisive else "dim"),
+        Text(quantity(reading.value, reading.unit)),
+        Text(f"+{quantity(trend.rate, reading.unit)}" if trend.rate > 0 else ""),
+        Text(trend.verdict, style=_STYLES[trend.verdict]),
+        Text(duration(left[0]) if left and trend.verdict in ("leak", "rising") else ""),
+    ]
+
+
+def _words(reading: Reading) -> str:
+    rate = f" (+{quantity(reading.trend.rate, reading.unit)} an hour)" if reading.trend.rate > 0 else ""
+    return f"{reading.meter} {quantity(reading.value, reading.unit)}{rate} {reading.trend.verdict}"

@@ -1,0 +1,234 @@
+"""Readings of other processes: one and all that it started, summed; or one scenario, repeated for hours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Job
+from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.monitor.panel import Gauge
+
+_MANY_NEW = 0.5
+"""Part of the processes that must be new, with less memory than before, to call it a restart (a deploy)."""
+
+
+class Source(Protocol):
+    """Where readings come from."""
+
+    name: str
+    gauges: list[Gauge]
+    notes: list[str]
+    """What a reader must know of these readings."""
+    pid: int
+    started: float
+    """Monotonic seconds."""
+    restarted: bool
+    """Whether what is watched was started again since the last reading."""
+    ended: str
+    """How it ended; empty as long as it runs."""
+
+    def read(self) -> dict[str, float] | None:
+        """One value a gauge, or None when it has ended."""
+
+    def close(self) -> None:
+        """Let go of it; ends what was started for watching."""
+
+
+class Processes:
+    """A process and its descendants. Memory is the sum of proportional sets (PSS): shared pages count once."""
+
+    def __init__(self, pid: int, name: str = "") -> None:
+        try:
+            self._root = psutil.Process(pid)
+            born = self._root.create_time()
+            self.name = name or " ".join(self._root.cmdline()[:6]) or self._root.name()
+        except psutil.NoSuchProcess:
+            raise UsageError(f"--pid {pid}: there is no such process (any more)") from None
+        except psutil.AccessDenied:
+            self.name, born = name or f"pid {pid}", time.time()
+        self.pid = pid
+        self.notes: list[str] = []
+        self.restarted = False
+        self.ended = ""
+        self.started = time.monotonic() - max(0.0, time.time() - born)
+        self._members: set[tuple[int, float]] = set()
+        self._last = 0.0
+        self._proportional = _pss(pid) is not None
+        if not self._proportional:
+            self.notes.append(
+                "memory is the sum of resident sizes, in which shared pages count more than once: "
+                f"/proc/{pid}/smaps_rollup cannot be read (it takes the same user, or CAP_SYS_PTRACE)"
+            )
+        self.memory = "pss" if self._proportional else "rss"
+        self.gauges = [
+            Gauge(self.memory, "B", "memory"),
+            Gauge("fds", "fds", "fds"),
+            Gauge("threads", "threads", "threads"),
+            Gauge("processes", "processes", "processes"),
+        ]
+
+    def read(self) -> dict[str, float] | None:
+        """Sums over the processes that are there; one that goes meanwhile does not count."""
+        family = self._family()
+        if not family:
+            self.ended = self.ended or "the process has ended"
+            return None
+        memory = descriptors = threads = 0.0
+        readable = True
+        for process in family:
+            try:
+                memory += (_pss(process.pid) if self._proportional else None) or process.memory_info().rss
+                threads += process.num_threads()
+                descriptors += process.num_fds()
+            except psutil.AccessDenied:
+                readable = False
+            except psutil.NoSuchProcess:
+                continue
+        members = {(process.pid, process.create_time()) for process in family if process.is_running()}
+        fresh = len(members - self._members) / max(1, len(members))
+        self.restarted = bool(self._members) and fresh > _MANY_NEW and memory < 0.8 * self._last
+        self._members, self._last = members, memory
+        values = {self.memory: memory, "threads": threads, "processes": float(len(family))}
+        return values | {"fds": descriptors} if readable else values
+
+    def close(self) -> None:
+        """Nothing to end: the process is not ours."""
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            if not self._root.is_running() or self._root.status() == psutil.STATUS_ZOMBIE:
+                return []
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+class Command(Processes):
+    """A command that is started to be watched, and its descendants."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        try:
+            self._child = subprocess.Popen(command)
+        except OSError as error:
+            raise UsageError(f"cannot start {command[0]}: {error.strerror or error}") from error
+        super().__init__(self._child.pid, " ".join(command))
+
+    def read(self) -> dict[str, float] | None:
+        """Like `Processes`; tells how the command ended."""
+        code = self._child.poll()
+        if code is not None:
+            self.ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            return None
+        return super().read()
+
+    def close(self) -> None:
+        """Ask the command and all that it started to end (SIGTERM), and end what is left after ten seconds."""
+        family = [each for each in self._family() if each.pid != self.pid]
+        for process in family:
+            with suppress(psutil.Error):
+                process.terminate()
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(10)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        for process in psutil.wait_procs(family, timeout=1)[1]:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+class Repeated:
+    """One scenario in a worker of its own, its step repeated all the time."""
+
+    def __init__(self, job: Job, seconds: float) -> None:
+        self.name = job.scenario.id
+        self._seconds = seconds
+        self.notes: list[str] = []
+        self.ended = ""
+        self.restarted = False
+        self.iterations = 0
+        self._pace = 1
+        self._worker = Worker(job)
+        try:
+            opened = self._worker.open()
+        except WorkerFailed:
+            self._worker.stop()
+            raise
+        self.pid = int(opened["pid"])
+        self.started = time.monotonic()
+        self.gauges = [
+            Gauge(name, unit, "memory" if unit == "B" and name != "disk.bytes" else name, decisive and name != "peak")
+            for name, unit, decisive in opened["meters"]
+        ]
+
+    def read(self) -> dict[str, float] | None:
+        """Run rounds for about the interval, then the readings of the worker's own meters."""
+        end = time.monotonic() + self._seconds
+        while True:
+            began = time.monotonic()
+            try:
+                done = self._worker.run(self._pace, timeout=max(60.0, 20 * self._seconds))
+            except WorkerFailed as failed:
+                self.ended = f"the scenario failed: {failed.failure.message}"
+                return None
+            self.iterations = done.iterations
+            if done.raised is not None:
+                self.ended = f"the step raised {done.raised['type']}: {done.raised['message']}"
+                return None
+            took = max(time.monotonic() - began, 1e-4)
+            share = max(0.05, self._seconds) / took / 2  # rounds of half an interval: each reading has its settling
+            self._pace = max(1, min(int(self._pace * min(share, 10.0)), 10_000_000))
+            if time.monotonic() >= end:
+                return dict(zip((gauge.name for gauge in self.gauges), done.values, strict=True))
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.stop()
+
+
+def _pss(pid: int) -> float | None:
+    """Proportional set size in bytes; None where the system does not tell."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii", "replace").splitlines():
+            if line.startswith("Pss:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
+def may_trace(pid: int) -> str:
+    """Why this system will not let us attach to a process; empty where nothing speaks against it."""
+    if not hasattr(os, "geteuid"):
+        return "attaching needs a POSIX system"
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    level = scope.read_text("ascii").strip() if scope.exists() else "0"
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        theirs = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return f"process {pid} cannot be seen"
+    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    traces = bool(effective >> 19 & 1)
+    owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
+    if level == "3":
+        return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
+    if not traces and level == "2":
+        return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
+    if not traces and owner != os.geteuid():
+        return "the process is another user's: run this as that user or as root (in a container: --cap-add SYS_PTRACE)"
+    if not traces and level == "1":
+        return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0"
+    return ""
