@@ -25,7 +25,13 @@ _FILE = click.option(
 
 @click.group("baseline")
 def command() -> None:
-    """Show or change the baseline of the gate."""
+    r"""Show or change the baseline of the gate: the leaks that the team has accepted, each with a reason.
+
+    \b
+    Example:
+      elkyn-leakcheck baseline update reports/latest --accept 17348070 "waits for libfoo 2.1"
+      elkyn-leakcheck baseline show
+    """
 
 
 @command.command("show")
