@@ -225,19 +225,33 @@ class Store:
 
     def _set_leaf(self, path: str, key: bytes, leaves: Leaves, route: Route) -> int:
         """Do what _commit() does, for the commonest write: a leaf, watched at its own path alone."""
-        events: tuple[Pending, ...] = ()
+        raw = leaves[0][1]
+        tree = self._tree
+        old: bytes | None = raw
         txn = self._begin_write()
         try:
-            raw = leaves[0][1]
-            old = self._tree.raw(txn, key)
-            self._tree.set(txn, key, leaves)
-            if old != raw:
-                events = (Pending(path, raw, old if route.wants_old else None, route.direct, True),)
+            if tree.is_leaf(key):
+                old = txn.get(key)
+                txn.put(key, raw)
+            else:
+                old = tree.raw(txn, key)
+                tree.set(txn, key, leaves)
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             txn.abort()
-            return self._recover(error, _Call([(path, key, leaves)]), events)
-        return self._publish(events)
+            event = Pending(path, raw, old if route.wants_old else None, route.direct, last=True)
+            return self._recover(error, _Call([(path, key, leaves)]), () if old == raw else (event,))
+        self._rev = rev = self._rev + 1
+        if old == raw:
+            return rev
+        kept = old if route.wants_old else None
+        timestamp = time.time_ns()
+        seq = self._queue.push(path, _CHANGE, rev, timestamp, True, raw, kept, route.direct)
+        if seq > 0:
+            self._gaps.stored()
+        else:
+            self._missed(-seq, rev, timestamp, Pending(path, raw, kept, route.direct, last=True))
+        return rev
 
     def update(self, path: str, values: dict[str, Any]) -> int:
         """Set the children of `path` that `values` names and leave the others; return the revision."""
@@ -361,10 +375,13 @@ class Store:
             if seq > 0:
                 self._gaps.stored()
             else:
-                # Noted before the consumer can see the gap, so that it finds whose events they were.
-                self._gaps.dropped(-seq, rev, timestamp, pending)
-                self._queue.settle()
+                self._missed(-seq, rev, timestamp, pending)
         return rev
+
+    def _missed(self, seq: int, rev: int, timestamp: int, pending: Pending) -> None:
+        # Noted before the consumer can see the gap, so that it finds whose events they were.
+        self._gaps.dropped(seq, rev, timestamp, pending)
+        self._queue.settle()
 
     def _recover(self, error: BaseException, call: _Call, events: Iterable[Pending] = ()) -> int:
         """After a failed or interrupted commit: make the store true again, and retry where growing helps."""

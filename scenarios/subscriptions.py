@@ -4,7 +4,7 @@ import elkyn
 from leakcheck import scenario
 
 
-@scenario(tags={"events"})
+@scenario(tags={"events"}, native=True)
 def subscribe_unsubscribe(ctx):
     """One subscription made and dropped per iteration."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:

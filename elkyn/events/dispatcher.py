@@ -139,6 +139,7 @@ class Dispatcher:
             return True
         if self.on_thread():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
+        self.queue.wake()  # should it gather a burst just now
         return self.wait_until(lambda: self._done >= target or not self.alive(), timeout)
 
     def wait_while_running(self, run: Run) -> None:

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <system_error>
 
@@ -34,11 +35,7 @@ class Doorbell {
         // Pairs with the fence in wait(): either we see the sleeper, or the sleeper sees what we published.
         std::atomic_thread_fence(std::memory_order_seq_cst);
         if (!sleeping_.load(std::memory_order_relaxed)) return;
-        if (sleeping_.exchange(false, std::memory_order_acq_rel)) {
-            const std::uint64_t one = 1;
-            // Cannot fail: the counter is at most 1 here, far from its limit.
-            [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);
-        }
+        if (sleeping_.exchange(false, std::memory_order_acq_rel)) write_one();
     }
 
     // The consumer: sleeps until rung, unless `ready()` already holds. Never spins.
@@ -58,7 +55,34 @@ class Doorbell {
         return woken < 0 && error == EINTR ? Woken::kSignal : Woken::kTimeout;
     }
 
+    // The consumer: sleeps for `duration` although there may be work, so that a burst of it is done at one
+    // go. ring() leaves it asleep; only hurry() wakes it.
+    template <typename Urgent>
+    void nap(std::chrono::nanoseconds duration, Urgent urgent) noexcept {
+        napping_.store(true, std::memory_order_seq_cst);
+        if (!urgent()) {
+            pollfd waiting{fd_, POLLIN, 0};
+            const timespec time{0, static_cast<long>(duration.count())};
+            ::ppoll(&waiting, 1, &time, nullptr);
+        }
+        napping_.store(false, std::memory_order_seq_cst);
+        answer();
+    }
+
+    // Any thread: wakes the consumer from wait() and from nap() alike.
+    void hurry() noexcept {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (sleeping_.exchange(false, std::memory_order_acq_rel) || napping_.load(std::memory_order_seq_cst))
+            write_one();
+    }
+
   private:
+    void write_one() noexcept {
+        const std::uint64_t one = 1;
+        // Cannot fail: the counter stays far from its limit.
+        [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);
+    }
+
     // Takes the ring back, so that one ring wakes one sleep. A ringer clears the flag before it writes: where
     // its write is still to come, it wakes the next sleep for nothing, which is harmless.
     void answer() noexcept {
@@ -69,6 +93,7 @@ class Doorbell {
 
     int fd_;
     std::atomic<bool> sleeping_{false};
+    std::atomic<bool> napping_{false};
 };
 
 }  // namespace elkyn

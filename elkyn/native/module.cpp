@@ -4,6 +4,7 @@
 #include <nanobind/stl/string_view.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -218,10 +219,15 @@ class Queue {
         elkyn::Woken woken = elkyn::Woken::kTimeout;
         {
             const nb::gil_scoped_release released;
-            woken = bell_.wait(static_cast<int>(ms), [this] {
-                return ring_.ready() || woken_.load(std::memory_order_seq_cst) ||
-                       closed_.load(std::memory_order_seq_cst);
-            });
+            woken = bell_.wait(static_cast<int>(ms), [this] { return ring_.ready() || urgent(); });
+            // Woken twice within a short time: events come in a burst. To be woken for each would have the
+            // writer give up the GIL each time, so a nap gathers some. Who waits for delivery (wake()) ends
+            // the nap.
+            const auto now = std::chrono::steady_clock::now();
+            if (woken == elkyn::Woken::kRung && now - last_woken_ < kBurst && !urgent()) {
+                bell_.nap(kBurst, [this] { return urgent(); });
+            }
+            last_woken_ = std::chrono::steady_clock::now();
         }
         // A handler for the signal may want to raise (KeyboardInterrupt).
         if (woken == elkyn::Woken::kSignal && PyErr_CheckSignals() != 0) throw nb::python_error();
@@ -231,12 +237,12 @@ class Queue {
 
     void wake() noexcept {
         woken_.store(true, std::memory_order_seq_cst);
-        bell_.ring();
+        bell_.hurry();
     }
 
     void close() {
         closed_.store(true, std::memory_order_seq_cst);
-        bell_.ring();
+        bell_.hurry();
     }
 
     // After close(), by the consumer or when it has gone: lets go of the events that nobody will pop any
@@ -279,6 +285,10 @@ class Queue {
         return nb::cast(std::move(event));
     }
 
+    [[nodiscard]] bool urgent() const noexcept {
+        return woken_.load(std::memory_order_seq_cst) || closed_.load(std::memory_order_seq_cst);
+    }
+
     std::uint64_t release_all() noexcept {
         View view;
         Gap gap;
@@ -292,8 +302,11 @@ class Queue {
         return events;
     }
 
+    static constexpr std::chrono::microseconds kBurst{100};
+
     EventQueue ring_;
     elkyn::Doorbell bell_;
+    std::chrono::steady_clock::time_point last_woken_{};
     nb::object decode_;
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};

@@ -41,7 +41,8 @@ double ring_ns() {
             ++seen;
         }
     });
-    constexpr std::uint64_t kAtOnce = 64;  // the bench counts events that arrive: it asks for room, but not each time
+    constexpr std::uint64_t kAtOnce =
+        64;  // the bench counts events that arrive: it asks for room, but not each time
     for (std::uint64_t sent = 0; sent < kEvents; sent += kAtOnce) {
         while (!queue.room_for(kAtOnce, kAtOnce * kValue)) std::this_thread::yield();
         for (std::uint64_t n = 0; n < kAtOnce; ++n) queue.push(record);
@@ -51,7 +52,8 @@ double ring_ns() {
 }
 
 double copy_ns() {
-    // In and out of 300 KB, as the ring does it, in one thread; volatile pointers, so that the copies are made.
+    // In and out of 300 KB, as the ring does it, in one thread; volatile pointers, so that the copies are
+    // made.
     std::vector<char> ring(kEvent * 1024);
     std::array<char, kEvent> event{};
     std::array<char, kEvent> out{};

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
             }
             if (traffic::push(queue, values, n, size) == elkyn::Push::kDropped) queue.settle();
             bell.ring();
+            if (n % 1000 == 0) bell.hurry();
         }
         done.store(true, std::memory_order_seq_cst);
         bell.ring();
@@ -68,6 +69,8 @@ int main(int argc, char** argv) {
                 break;
         }
         if (done.load(std::memory_order_acquire) && !queue.ready()) break;
+        if (next % 64 == 0)
+            bell.nap(std::chrono::microseconds(20), [&] { return done.load(std::memory_order_seq_cst); });
         bell.wait(1000, [&] { return queue.ready() || done.load(std::memory_order_seq_cst); });
     }
     producer.join();
