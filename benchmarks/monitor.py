@@ -27,7 +27,7 @@ from leakcheck.monitor.trend import BYTES, Rules, judge
 MB = 1e6
 LIMIT = 2 * 1024**3
 HOUR, DAY = 3600.0, 86400.0
-LOOK = 3 * HOUR
+LOOK = 2 * HOUR
 """How often the simulated histories are judged; the service itself looks more often."""
 
 
@@ -180,14 +180,18 @@ def months(series: int, interval: float, show: bool, first: int) -> int:
     print(f"{series} series of 30 days each, one reading per {interval:.0f} s, limit 2 GiB")
     print(f"without a leak: {len(false)} false alarms ({100 * len(false) / series:.1f} %)")
     print(f"leaks over 1 MB a day: {len(due) - len(late)} of {len(due)} reported before 10 % of the limit is lost")
-    print("| leak, MB a day | series | reported | days until the alert, median (90 %) | limit lost then, median (worst) |")
+    print(
+        "| leak, MB a day | series | reported | days until the alert, median (90 %) | limit lost then, median (worst) |"
+    )
     print("|---|---|---|---|---|")
     for low, high in ((0.1, 0.3), (0.3, 1), (1, 3), (3, 10), (10, 25), (25, 50)):
         group = [each for each in leaking if low <= each.leak < high]
         told = sorted(each.alerted for each in group if each.alerted is not None)
         lost = sorted(each.lost for each in group if each.alerted is not None)
         if told:
-            figures = f"{told[len(told) // 2]:.1f} ({told[len(told) * 9 // 10]:.1f}) | {100 * lost[len(lost) // 2]:.1f} %"
+            figures = (
+                f"{told[len(told) // 2]:.1f} ({told[len(told) * 9 // 10]:.1f}) | {100 * lost[len(lost) // 2]:.1f} %"
+            )
             print(f"| {low} to {high} | {len(group)} | {len(told)} | {figures} ({100 * lost[-1]:.1f} %) |")
         else:
             print(f"| {low} to {high} | {len(group)} | 0 | | |")

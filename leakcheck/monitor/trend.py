@@ -51,7 +51,7 @@ class Rules(NamedTuple):
     """Root mean square distance from the line, as a part of the growth, up to which a line explains it."""
     fading: float = 0.65
     """A newer half that grows by less than this part of the older half's rate is filling up."""
-    still: float = 0.6
+    still: float = 0.7
     """The same for growth that is judged after few periods: the least against the most."""
     plausible: float = 6.0
     """Explanations that fit worse than the best one by less than this F ratio are still possible."""
@@ -359,11 +359,12 @@ def _by_run(points: Sequence[Level]) -> list[list[Level]]:
 
 
 def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
-    """Whether there is a line left when all that a warm-up and one more step can explain is taken away.
+    """Whether there is a line left when all that a warm-up or one more step can explain is taken away.
 
-    Levels are fitted with a line, a curve that fills up (e^-t at several speeds since the start of the window and since
-    the start of each run, and the logarithm of the uptime, as fragmentation goes) and a step anywhere: least squares,
-    an offset for each run. With every explanation that fits about as well as the best one, the line must be needed.
+    Levels are fitted with a line beside a curve that fills up (e^-t at several speeds since the start of the window and
+    since the start of each run, and the logarithm of the uptime, as fragmentation goes), and beside a step anywhere:
+    least squares, an offset for each run. With every explanation that fits about as well as the best one, the line must
+    be needed.
     """
     span = max(points[-1].position - points[0].position, 1)
     first = points[0].position
@@ -372,15 +373,14 @@ def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
     curves += [[-math.exp(-point.uptime / (span * speed)) for point in points] for speed in _SPEEDS]
     curves.append([math.log(point.uptime) for point in points])
     runs = [point.run for point in points]
-    splits = [runs]
-    splits += [
-        [run * 2 + (index >= at) for index, run in enumerate(runs)]
+    flat = [0.0] * len(points)
+    tried = [_line_beside(points, runs, line, curve) for curve in curves]
+    tried += [
+        _line_beside(points, [run * 2 + (index >= at) for index, run in enumerate(runs)], line, flat)
         for at in range(2, len(runs) - 1)
         if runs[at] == runs[at - 1]
     ]
-    fits = [
-        fit for split in splits for curve in curves if (fit := _line_beside(points, split, line, curve)) is not None
-    ]
+    fits = [fit for fit in tried if fit is not None]
     if not fits:
         return False
     best = min(rest for _, _, rest in fits)
