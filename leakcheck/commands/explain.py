@@ -94,7 +94,7 @@ def _numbers(finding: Finding) -> Text:
 
 
 def _path(path: list[PathNode]) -> Text:
-    """The path on one line with its suspect stretch underlined, then each step with its type and what is known of it."""
+    """The path on one line, its suspect stretch underlined, then each step with its type and what is known of it."""
     text = Text()
     for node in path:
         text.append(line(node.name, 200), style="bold underline red" if node.suspect else "")

@@ -80,8 +80,13 @@ def assemble(
         elif not faults or fault.bytes >= 0.02 * max(heap_growth, explained):
             faults.append(fault)
             explained += fault.bytes
-    strong = [fault for fault in faults if not fault.weak] or faults
+    strong = [fault for fault in faults if not fault.weak and _has_a_place(fault)] or faults
     return sorted(_with_resources(strong, resources), key=_order)
+
+
+def _has_a_place(fault: Fault) -> bool:
+    """Whether any line of the step had to do with it: what else grows is the interpreter's own, or ours."""
+    return bool(fault.adders or fault.births or fault.sites)
 
 
 def _functions(fault: Fault) -> set[tuple[str, str]]:

@@ -258,7 +258,7 @@ def _draw(plan: Plan, graph: dict[str, Any] | None, temporary: Path) -> list[Pat
         return [kept]
     picture = folder / f"{name}.svg"
     drawn = subprocess.run(
-        [program, "-Tsvg", str(source), "-o", str(picture)], capture_output=True, timeout=60, check=False
+        [program, "-Tsvg", str(source), "-o", str(picture)], capture_output=True, text=True, timeout=60, check=False
     )
     if drawn.returncode:
         plan.notes.append(f"graphviz could not draw the back-references: {drawn.stderr.strip()}")

@@ -180,7 +180,13 @@ class _Hunt:
         walk.keep = frozenset(self.paths)
         walk.through = frozenset(each.node for each in self.candidates if each.shape == "deeper")
         walk.hide([self.conversation])
-        return walk.run(pictures.all_roots(self.conversation))
+        walk.run(pictures.all_roots(self.conversation))
+        natively = {path[0][0] for path in self.paths.values()}
+        _, held = pictures.reached_and_held(self.conversation) if self._some_is_held_natively() else (None, [])
+        return walk.run([root for root in pictures.native_roots(held) if root.label in natively])
+
+    def _some_is_held_natively(self) -> bool:
+        return any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values())
 
 
 class _Clock:

@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 LEAST_EVENTS = 3
 """Additions below which a growth is no evidence: a table that was made late adds one or two."""
+_MARGIN = 3
+"""How many times as large as the old ones the new objects may be and still be the reason."""
 _FADING = 0.5
 """A leak keeps its rate; a node whose rate halves between two equal stretches is filling up."""
 
@@ -50,15 +52,18 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
             found.append(Growing(node, _rate(points, objects), "deeper"))
             continue
         children = [point.children.get(node, 0) for point in points]
-        if (
-            _keeps_growing(points, children)
-            and not more
-            and (objects[-1] - objects[0]) * 2 <= children[-1] - children[0]
-        ):
+        if _keeps_growing(points, children) and not _brought_by_new_objects(objects, children):
             found.append(Growing(node, _rate(points, children), "wider"))
     rates = {each.node: each.per_iteration for each in found}
     top = [each for each in found if not _explained_above(each, rates, parents)]
     return sorted(top, key=lambda each: -each.per_iteration)
+
+
+def _brought_by_new_objects(objects: Sequence[int], children: Sequence[int]) -> bool:
+    """Whether there are more references because there are more objects: each new one brings about as many as the old."""
+    more = objects[-1] - objects[0]
+    usual = 1 + children[0] / max(1, objects[0])
+    return more > 0 and children[-1] - children[0] <= _MARGIN * more * usual
 
 
 def _rate(points: Sequence[Point], series: Sequence[int]) -> float:

@@ -14,6 +14,9 @@ from leakcheck.probes.graph import Node, Root, Walk, full_name, roots
 from leakcheck.probes.growth import Point
 
 
+NATIVE = "<{} held by native code>"
+
+
 class Picture:
     """What is kept of one walk."""
 
@@ -49,6 +52,14 @@ def take(conversation: Any) -> Picture:
 
 
 def _take(conversation: Any) -> Picture:
+    walk, held = reached_and_held(conversation)
+    groups = dict(Counter(map(group_name, held)))
+    walk.run(native_roots(held))
+    return Picture(walk, conversation.driver.iterations, groups)
+
+
+def reached_and_held(conversation: Any) -> tuple[Walk, list[Any]]:
+    """A walk of everything that Python can reach, and the objects beyond it that something unknown refers to."""
     alive = gc.get_objects()
     walk = Walk(places.own)
     walk.hide([conversation, alive])
@@ -58,8 +69,12 @@ def _take(conversation: Any) -> Picture:
     own.run(_own_roots(conversation))
     unreached = [each for each in alive if id(each) not in own.seen]
     alive.clear()
-    groups = dict(Counter(map(group_name, held_from_outside(unreached))))
-    return Picture(walk, conversation.driver.iterations, groups)
+    return walk, held_from_outside(unreached)
+
+
+def native_roots(held: list[Any]) -> list[Root]:
+    """Objects that only native code refers to, as places from which others are kept alive: one place for each type."""
+    return [Root(NATIVE.format(full_name(type(each))), full_name(type(each)), each) for each in held]
 
 
 def all_roots(conversation: Any) -> list[Root]:
