@@ -32,6 +32,7 @@ def environment(job: Job) -> dict[str, Any]:
         "gc": job.gc,
         "memray": _version("memray"),
         "valgrind": valgrind_version(),
+        "commit": _output(["git", "rev-parse", "--short=12", "HEAD"]),
         "ci": os.environ.get("CI"),
     }
 
@@ -40,11 +41,8 @@ def valgrind_version() -> str | None:
     """Version of the valgrind program on PATH, or None."""
     if shutil.which("valgrind") is None:
         return None
-    try:
-        told = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip().removeprefix("valgrind-") or None
+    told = _output(["valgrind", "--version"])
+    return told.removeprefix("valgrind-") if told else None
 
 
 def _version(package: str) -> str | None:
@@ -55,14 +53,13 @@ def _version(package: str) -> str | None:
 
 
 def _python_version(python: str) -> str | None:
+    return _output([python, "-c", "import platform; print(platform.python_version())"])
+
+
+def _output(command: list[str]) -> str | None:
+    """What a short command prints, or None where it cannot."""
     try:
-        told = subprocess.run(
-            [python, "-c", "import platform; print(platform.python_version())"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() or None
+    return told.stdout.strip() or None if told.returncode == 0 else None
