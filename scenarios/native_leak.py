@@ -19,9 +19,11 @@ def _compiled() -> ctypes.CDLL:
     if compiler is None:
         raise RuntimeError("no C++ compiler found for the planted leak; install one with: apt-get install g++")
     version = hashlib.sha256(SOURCE.read_bytes() + str(SOURCE).encode()).hexdigest()[:16]
-    library = Path(tempfile.gettempdir()) / f"elkyn-planted-leak-{os.getuid()}" / f"leaky-{version}.so"
+    # Not in the temporary directory: that is the scenario's own, and gone when memray and valgrind look for the lines.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    library = cache / "elkyn-leakcheck" / f"planted-leak-{version}.so"
     if not library.exists():
-        library.parent.mkdir(mode=0o700, exist_ok=True)
+        library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=library.parent, suffix=".so") as fresh:
             command = [compiler, "-std=c++17", "-g", "-O1", "-shared", "-fPIC", str(SOURCE), "-o", fresh.name]
             subprocess.run(command, check=True)
