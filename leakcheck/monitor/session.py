@@ -13,16 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck import atomic, results, surroundings
-from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.model import SCHEMA, Control, Finding, Meter, RunResult, Sample, ScenarioResult, Verdict, summarize
-from leakcheck.monitor import trend as trends
+from leakcheck import atomic, results
+from leakcheck.model import Finding, RunResult, Verdict
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.outside import Source
 from leakcheck.monitor.panel import ORDER, Panel, Reading
+from leakcheck.monitor.record import VERDICTS, run_of
 
 _REPORT_EVERY_S = 60.0
-_MOST_SAMPLES = 400
 
 
 class Options(NamedTuple):
@@ -140,7 +138,7 @@ class Session:
         if self.alerts:
             return "leak"
         worst = self.worst()
-        return "inconclusive" if worst is None else _VERDICTS[worst.trend.verdict]
+        return "inconclusive" if worst is None else VERDICTS[worst.trend.verdict]
 
     def worst(self) -> Reading | None:
         """The reading that decides."""
@@ -204,60 +202,14 @@ class Session:
 
     def result(self) -> RunResult:
         """The watch as a run of one scenario, in which an iteration is a second."""
-        verdict = self.verdict()
-        readings = self.panel.readings()
-        scenario = ScenarioResult(
-            id=f"monitor::{self.source.name}",
-            verdict=verdict,
-            ok=verdict != "leak",
-            reason=self.reason(),
-            iterations=round(self._clock() - self.began),
-            duration_s=self._clock() - self.began,
-            meters=[_meter(reading, self.panel.course(reading.meter)) for reading in readings],
-            findings=self.findings,
-            advice=["one iteration is one second of the process", *self.source.notes, self.source.ended],
-            doc="A living process, watched from outside; one iteration is one second.",
-        )
-        scenario = msgspec.structs.replace(scenario, advice=[each for each in scenario.advice if each])
-        job = Job(scenario=ScenarioInfo(id=scenario.id, target="", name=""))
-        return RunResult(
-            schema=SCHEMA,
-            tool=surroundings.tool(),
-            environment=surroundings.environment(job),
+        return run_of(
+            self.source.name,
+            self.verdict(),
+            self.reason(),
             started=self.stamp,
-            duration_s=scenario.duration_s,
-            control=Control(status="off", reason="a living process has no control"),
-            summary=summarize([scenario]),
-            scenarios=[scenario],
+            seconds=self._clock() - self.began,
+            readings=self.panel.readings(),
+            course=self.panel.course,
+            findings=self.findings,
+            remarks=[*self.source.notes, self.source.ended],
         )
-
-
-_VERDICTS: dict[trends.Verdict, Verdict] = {
-    "warming": "inconclusive",
-    "steady": "clean",
-    "bounded": "bounded",
-    "rising": "inconclusive",
-    "leak": "inconclusive",
-}
-"""`leak` without an alert: seen, but not for long enough."""
-
-
-def _meter(reading: Reading, course: list[tuple[float, float]]) -> Meter:
-    """A reading as reports know it: growth per second."""
-    trend = reading.trend
-    verdict: Verdict = "leak" if reading.episode else _VERDICTS[trend.verdict]
-    step = max(1, len(course) // _MOST_SAMPLES)
-    samples = [Sample(round(at), value) for at, value in course[::step]]
-    unique = {sample.iterations: sample for sample in samples}
-    return Meter(
-        name=reading.meter,
-        unit=reading.unit,
-        verdict=verdict,
-        growth=trend.rate / 3600,
-        low=trend.low / 3600,
-        high=trend.high / 3600,
-        model="linear" if trend.verdict in ("leak", "rising") else "constant",
-        reason=trend.reason,
-        decisive=reading.decisive,
-        samples=[unique[key] for key in sorted(unique)],
-    )

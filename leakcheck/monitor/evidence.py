@@ -1,0 +1,337 @@
+"""What can be seen of a growth from inside the living process: the growing container, types, a memray window.
+
+The object graph is walked three times, in small steps between which the service's threads run, so that none of them
+waits longer than the pause budget. Containers too large for one step are counted and not entered.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tempfile
+import time
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from leakcheck import results
+from leakcheck.diagnosis.fingerprint import of_path
+from leakcheck.diagnosis.suspects import judge_path
+from leakcheck.model import Finding
+from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.panel import Reading
+from leakcheck.monitor.record import run_of
+from leakcheck.probes import places
+from leakcheck.probes.describing import element_name, safe_repr
+from leakcheck.probes.graph import Node, Walk, roots
+from leakcheck.probes.growth import Growing, Point, growing
+from leakcheck.probes.pictures import path_of
+
+_MOST = 8
+_CHUNK = 500
+"""Objects that are opened between two looks at the clock."""
+_LARGE = 10_000
+"""Elements from which on a container is counted and not entered: listing them would take longer than a pause."""
+_SIZED = frozenset((list, dict, set, frozenset, tuple))
+_PICTURES = 3
+
+
+class EvidenceOptions(NamedTuple):
+    """What may be done to the service to find the cause."""
+
+    pause_ms: float = 10.0
+    """The longest that other threads are kept waiting at a stretch."""
+    walk_s: float = 20.0
+    """Seconds after which a walk is given up; what was seen until then counts."""
+    most_objects: int = 1_000_000
+    """Objects that a walk looks at: it needs about 100 bytes for each."""
+    window_s: float | None = None
+    """Seconds between two walks; by default long enough for 256 KiB of growth, between 5 and 600."""
+    memray_s: float = 0.0
+    """Seconds of a memray window; 0 for none. It costs the service about a third of its speed for that time."""
+    report: str | Path | None = None
+    """Folder for `results.json` and `index.html` of each alert."""
+
+
+class Evidence(NamedTuple):
+    """What was seen."""
+
+    findings: tuple[Finding, ...]
+    types: tuple[tuple[str, float], ...]
+    """Types whose objects became more between the walks: objects an hour."""
+    since_last_alert: tuple[tuple[str, int], ...]
+    """The same since the alert before, in objects; empty for the first."""
+    objects: int
+    """How many were looked at."""
+    longest_pause_ms: float
+    """The longest stretch that the walk worked without a rest, in milliseconds of its thread's own time."""
+    remarks: tuple[str, ...] = ()
+    report: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The best finding in words."""
+        if self.findings:
+            return self.findings[0].title
+        return "no growing container was found" + (f": {self.remarks[0]}" if self.remarks else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for logs and JSON."""
+        return {**self._asdict(), "findings": [msgspec.to_builtins(each) for each in self.findings]}
+
+
+class Watched(Protocol):
+    """What is needed of a watch."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True when the watch is to end."""
+
+    def readings(self) -> list[Reading]:
+        """What is known of each meter."""
+
+    def course(self, meter: str) -> list[tuple[float, float]]:
+        """What a meter did."""
+
+
+_last_types: weakref.WeakKeyDictionary[Watched, dict[str, int]] = weakref.WeakKeyDictionary()
+
+
+def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
+    """Look for the cause of a growth that is going on; takes two windows, in the thread that calls."""
+    remarks: list[str] = []
+    pictures: list[_Picture] = []
+    candidates: list[Growing] = []
+    window = options.window_s if options.window_s is not None else _window(alert)
+    for index in range(_PICTURES):
+        if index and watch.wait(window):
+            remarks.append("the watch was ended meanwhile")
+            break
+        keep = frozenset(each.node for each in candidates[: 3 * _MOST])
+        pictures.append(_Picture(options, keep, watch))
+        if pictures[-1].remark and pictures[-1].remark not in remarks:
+            remarks.append(pictures[-1].remark)
+        if index:
+            last = pictures[-1]
+            candidates = growing([each.point for each in pictures], last.parents, last.chains)
+    newest = pictures[-1]
+    findings = [_finding(each, newest) for each in candidates[:_MOST] if each.node in newest.nodes]
+    newest.members.clear()
+    if options.memray_s > 0 and not watch.wait(0):
+        more, why_not = _memray(options.memray_s, watch)
+        findings += more
+        remarks += [why_not] if why_not else []
+    evidence = Evidence(
+        findings=tuple(findings),
+        types=_type_growth(pictures),
+        since_last_alert=_since_last(watch, newest.types),
+        objects=newest.size,
+        longest_pause_ms=max(each.longest for each in pictures) * 1000,
+        remarks=tuple(remarks),
+    )
+    return _reported(alert, evidence, options, watch)
+
+
+def _window(alert: Alert) -> float:
+    """Seconds between two walks: what grows must have grown by some dozens of objects."""
+    if alert.unit != "B":
+        return min(max(20 / alert.rate * 3600, 5.0), 600.0)
+    return min(max(256 * 1024 / alert.rate * 3600, 5.0), 600.0)
+
+
+def _own(file: str) -> bool:
+    return places.own(file) or "/leakcheck/monitor/" in file
+
+
+class _Picture:
+    """Numbers by path of one walk, and the objects at the paths that were asked for."""
+
+    def __init__(self, options: EvidenceOptions, keep: frozenset[int], watch: Watched) -> None:
+        walk = _GentleWalk(options)
+        walk.keep = keep
+        walk.hide([watch, walk])
+        began = time.monotonic()
+        self.remark = ""
+        collects = gc.isenabled()
+        gc.disable()  # what a walk makes would set the collector going, over and over, for long
+        try:
+            walk.run(roots(_own, places.rank, []))
+        except _EnoughError as enough:
+            self.remark = str(enough)
+        finally:
+            if collects:
+                gc.enable()
+        self.longest = walk.longest
+        self.nodes = walk.nodes
+        self.members = walk.members
+        self.size = len(walk.seen)
+        self.point = Point(
+            round(began * 1000),
+            {key: node.objects for key, node in walk.nodes.items()},
+            {key: node.references for key, node in walk.nodes.items()},
+        )
+        self.parents = {key: node.parent.key for key, node in walk.nodes.items() if node.parent is not None}
+        self.chains = {key for key, node in walk.nodes.items() if node.fold}
+        self.types: Counter[str] = Counter()
+        for node in walk.nodes.values():
+            self.types[node.type] += node.objects
+
+
+class _EnoughError(Exception):
+    """The walk has used what it may use."""
+
+
+class _GentleWalk(Walk):
+    """A walk that lets other threads run: as long as it worked, so long it sleeps."""
+
+    def __init__(self, options: EvidenceOptions) -> None:
+        super().__init__(_own)
+        self.longest = 0.0
+        self._slice = options.pause_ms / 1000 / 3
+        self._most = options.most_objects
+        self._end = time.monotonic() + options.walk_s
+        self._since = time.thread_time()
+
+    def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+        small = []
+        for start in range(0, len(objects), _CHUNK):
+            for each in objects[start : start + _CHUNK]:
+                if type(each) in _SIZED and len(each) > _LARGE:
+                    node.references += len(each)
+                else:
+                    small.append(each)
+            self._breathe()
+        elements = 0
+        batch: list[Any] = []
+        for each in small:
+            batch.append(each)
+            elements += len(each) if type(each) in _SIZED else 1
+            if len(batch) >= _CHUNK or elements >= _LARGE // 4:
+                super()._expand(node, batch, following)
+                self._breathe()
+                batch, elements = [], 0
+        if batch:
+            super()._expand(node, batch, following)
+            self._breathe()
+
+    def _breathe(self) -> None:
+        worked = time.thread_time() - self._since
+        self.longest = max(self.longest, worked)
+        if worked < self._slice:
+            return
+        if time.monotonic() > self._end:
+            raise _EnoughError("the walk was given up after its time; large parts of the process were not seen")
+        if len(self.seen) > self._most:
+            raise _EnoughError(f"the walk was given up after {self._most:,} objects")
+        time.sleep(worked)
+        self._since = time.thread_time()
+
+
+def _finding(each: Growing, picture: _Picture) -> Finding:
+    """One growing container as a finding."""
+    node = picture.nodes[each.node]
+    members = picture.members.get(each.node, [])
+    elements = [element for member in members[:20] for element in _newest(member)]
+    kinds = Counter(map(element_name, elements))
+    element = kinds.most_common(1)[0][0] if kinds else "object"
+    path = [(label, kind) for label, kind in path_of(node)]
+    nodes = judge_path(path, element, each.shape)
+    name = "".join(label for label, _ in path)
+    an_hour = each.per_iteration * 3_600_000
+    verb = "gets longer by" if each.shape == "deeper" else "grows by"
+    return Finding(
+        kind="container",
+        fingerprint=of_path(nodes),
+        title=f"{name} {verb} {an_hour:,.0f} {element} an hour, and nothing was removed while it was looked at",
+        count_per_iteration=round(each.per_iteration * 1000, 4),
+        meter="rss",
+        path=nodes,
+        type=element,
+        examples=list(dict.fromkeys(safe_repr(value) for value in elements[-3:])),
+        hint=_cache_hint(path, members),
+        source="graph",
+    )
+
+
+def _newest(member: Any) -> list[Any]:
+    """Some of the newest elements of a container, without listing a large one."""
+    if type(member) is list:
+        return member[-20:]
+    if type(member) is dict:
+        found = []
+        try:
+            for key, _ in zip(reversed(member), range(20), strict=False):
+                found.append(member[key])
+        except (RuntimeError, KeyError):
+            pass
+        return found[::-1]
+    if type(member) in (set, frozenset) and len(member) > _LARGE:
+        return []
+    return gc.get_referents(member)[-20:]
+
+
+def _cache_hint(path: Sequence[tuple[str, str]], members: Sequence[Any]) -> str:
+    if any(label.startswith(".<lru_cache>") for label, _ in path):
+        return "this is a functools cache: it stops at its maxsize, or never where that is None"
+    bounded = next((each for each in members if getattr(each, "maxlen", None) is not None), None)
+    return "this deque has a maxlen: it stops there" if bounded is not None else ""
+
+
+def _type_growth(pictures: Sequence[_Picture]) -> tuple[tuple[str, float], ...]:
+    if len(pictures) < 2:
+        return ()
+    hours = (pictures[-1].point.iterations - pictures[0].point.iterations) / 3_600_000
+    more = Counter(pictures[-1].types)
+    more.subtract(pictures[0].types)
+    return tuple((name, count / hours) for name, count in more.most_common(_MOST) if count > 0 and hours > 0)
+
+
+def _since_last(watch: Watched, types: Counter[str]) -> tuple[tuple[str, int], ...]:
+    before = _last_types.get(watch)
+    _last_types[watch] = dict(types.most_common(300))
+    if before is None:
+        return ()
+    more = Counter({name: count - before[name] for name, count in types.items() if name in before})
+    return tuple((name, count) for name, count in more.most_common(_MOST) if count > 0)
+
+
+def _memray(seconds: float, watch: Watched) -> tuple[list[Finding], str]:
+    """A tracking window in this process; ends early when the watch does."""
+    from leakcheck.monitor.attach import read
+
+    try:
+        import memray
+    except ImportError:
+        return [], "no memray window: memray is not installed"
+    with tempfile.TemporaryDirectory(prefix="leakcheck-window-") as folder:
+        capture = Path(folder, "capture.bin")
+        began = time.monotonic()
+        try:
+            with memray.Tracker(str(capture), native_traces=False, follow_fork=False):
+                watch.wait(seconds)
+        except RuntimeError as error:
+            return [], f"no memray window: {error}"
+        return read(capture, time.monotonic() - began)
+
+
+def _reported(alert: Alert, evidence: Evidence, options: EvidenceOptions, watch: Watched) -> Evidence:
+    if options.report is None:
+        return evidence
+    run = run_of(
+        f"{Path(sys.argv[0]).name or 'python'}[{alert.pid}]",
+        "leak",
+        str(alert),
+        started=alert.at,
+        seconds=alert.uptime_hours * 3600,
+        readings=watch.readings(),
+        course=watch.course,
+        findings=evidence.findings,
+        remarks=evidence.remarks,
+    )
+    stamp = alert.at.replace(":", "").replace("+0000", "Z")
+    folder = Path(options.report) / f"{stamp}-{alert.meter}-{alert.pid}"
+    results.write_run(run, folder, formats=("json", "html"))
+    return evidence._replace(report=str(folder / "index.html"))
