@@ -1,8 +1,8 @@
 """Elkyn's speed, as ratios against named peers measured in the same run: `python -m benchmarks.elkyn`.
 
 Every comparison is interleaved: a short round of ours, one of the peer, and so on, and the medians are compared: a busy
-moment of the machine hits both, and rounds shorter than a time slice mostly escape it. `--growth` adds how cost grows, `--memory` how memory does, `--all` everything;
-`--json FILE` writes the figures.
+moment of the machine hits both, and rounds shorter than a time slice mostly escape it. `--growth` adds how cost grows,
+`--memory` how memory does, `--all` everything; `--json FILE` writes the figures.
 """
 
 import argparse
@@ -381,40 +381,63 @@ def ring() -> Iterator[Row]:
 def growth(memory: Path) -> Iterator[str]:
     yield "\nSubscriptions on other paths: set, subscribe+unsubscribe, set to delivered (us)"
     for count in (1, 10, 100, 1000, 10_000):
-        with opened(memory, f"subs{count}") as store:
-            crowd = [store.watch(f"/crowd/{n}").subscribe(_nothing) for n in range(count)]
-            store.watch("/heard").subscribe(_nothing)
-            numbers = iter(range(10**9))
-            one = best(each(300, lambda: store.set("/n", next(numbers))))
-            two = best(each(100, lambda: store.watch("/x").subscribe(_nothing).unsubscribe()))
-            three = best(each(50, lambda: (store.set("/heard", next(numbers)), store.flush_events())))
-            yield f"  {count:>9,} {one:>10.2f} {two:>10.2f} {three:>10.2f}"
-            for subscription in crowd:
-                subscription.unsubscribe()
-    yield "\nLeaves in the tree: get, set of a new leaf, first 10 keys (us)"
+        yield costs(count, with_subscriptions(memory, count))
+    yield "\nLeaves in the tree: get, set of a new leaf, first 10 keys of 10,000 at most (us)"
     for count in (10**3, 10**4, 10**5, 10**6):
-        with opened(memory, f"tree{count}") as store:
-            for first in range(0, count, 10_000):
-                with store.transaction() as tx:
-                    for n in range(first, min(count, first + 10_000)):
-                        tx.set(f"/t/{n % 100:02}/{n:07}", n)
-            numbers = iter(range(10**9))
-            one = best(each(1000, lambda: store.get(f"/t/{count // 2 % 100:02}/{count // 2:07}")))
-            two = best(each(300, lambda: store.set(f"/t/50/new{next(numbers):07}", 1)))
-            three = best(each(300, lambda: store.keys("/t/50", limit=10)))
-            yield f"  {count:>9,} {one:>10.2f} {two:>10.2f} {three:>10.2f}"
-        shutil.rmtree(memory / f"tree{count}")
+        yield costs(count, with_leaves(memory, count))
     yield "\nBytes of the value: set, get, set to delivered (us)"
     for size in (10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000):
-        with opened(memory, f"value{size}") as store:
-            values = [bytes([n]) * size for n in (1, 2)]
-            store.watch("/heard").subscribe(lambda event: event.value)
-            numbers = iter(range(10**9))
-            times = max(3, min(300, 10_000_000 // size))
-            one = best(each(times, lambda: store.set("/n", values[next(numbers) % 2])))
-            two = best(each(times, lambda: store.get("/n")))
-            three = best(each(times, lambda: (store.set("/heard", values[next(numbers) % 2]), store.flush_events())))
-            yield f"  {size:>10,} {one:>9.2f} {two:>10.2f} {three:>10.2f}"
+        yield costs(size, with_value(memory, size))
+
+
+def costs(size: int, microseconds: tuple[float, ...]) -> str:
+    return f"  {size:>10,}" + "".join(f"{one:>12.2f}" for one in microseconds)
+
+
+def with_subscriptions(memory: Path, count: int) -> tuple[float, ...]:
+    numbers = iter(range(10**9))
+    with opened(memory, f"subs{count}") as store:
+        crowd = [store.watch(f"/crowd/{n}").subscribe(_nothing) for n in range(count)]
+        heard = store.watch("/heard").subscribe(_nothing)
+        took = (
+            best(each(300, lambda: store.set("/n", next(numbers)))),
+            best(each(100, lambda: store.watch("/x").subscribe(_nothing).unsubscribe())),
+            best(each(50, lambda: (store.set("/heard", next(numbers)), store.flush_events()))),
+        )
+        for subscription in (*crowd, heard):
+            subscription.unsubscribe()
+    return took
+
+
+def with_leaves(memory: Path, count: int) -> tuple[float, ...]:
+    numbers = iter(range(10**9))
+    path = f"/t/{count // 2 % 100:02}/{count // 2:07}"
+    with opened(memory, f"tree{count}") as store:
+        for first in range(0, count, 10_000):
+            with store.transaction() as tx:
+                for n in range(first, min(count, first + 10_000)):
+                    tx.set(f"/t/{n % 100:02}/{n:07}", n)
+        took = (
+            best(each(1000, lambda: store.get(path))),
+            best(each(300, lambda: store.set(f"/t/50/new{next(numbers):07}", 1))),
+            best(each(300, lambda: store.keys("/t/50", limit=10))),
+        )
+    shutil.rmtree(memory / f"tree{count}")
+    return took
+
+
+def with_value(memory: Path, size: int) -> tuple[float, ...]:
+    numbers = iter(range(10**9))
+    values = [bytes([n]) * size for n in (1, 2)]
+    times = max(3, min(300, 10_000_000 // size))
+    with opened(memory, f"value{size}") as store, store.watch("/heard").subscribe(lambda event: event.value):
+        took = (
+            best(each(times, lambda: store.set("/n", values[next(numbers) % 2]))),
+            best(each(times, lambda: store.get("/n"))),
+            best(each(times, lambda: (store.set("/heard", values[next(numbers) % 2]), store.flush_events()))),
+        )
+    shutil.rmtree(memory / f"value{size}")
+    return took
 
 
 def best(run: Round) -> float:

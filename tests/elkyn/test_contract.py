@@ -1076,9 +1076,10 @@ def test_20_exactly_the_commits_after_start_rev_are_delivered(store: elkyn.Store
     writer.join()
     store.flush_events()
     for subscription, events in runs:
-        revs = []
+        revs: list[int] = []
         for event in events:
-            revs += [event.rev] if not isinstance(event, Overflow) else range(revs[-1] + 1, revs[-1] + 1 + event.lost)
+            before = revs[-1] if revs else subscription.start_rev
+            revs += [event.rev] if not isinstance(event, Overflow) else range(before + 1, before + 1 + event.lost)
         assert revs == list(range(subscription.start_rev + 1, store.rev + 1))
 
 

@@ -18,10 +18,13 @@ import os, sys, threading, time, elkyn
 store = elkyn.open(sys.argv[1], durability="none")
 """
 
+# Of lost handles, which is the point of some programs here; and what Python 3.12 says of every fork with threads.
+QUIET = ("-W", "ignore::ResourceWarning", "-W", "ignore::DeprecationWarning")
+
 
 def run(program: str, directory: Path, *, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [python, "-X", "faulthandler", "-W", "ignore::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c", PROLOGUE + program, str(directory)],
+        [python, "-X", "faulthandler", *QUIET, "-c", PROLOGUE + program, str(directory)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

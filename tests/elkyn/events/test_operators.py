@@ -196,7 +196,8 @@ def test_an_overflow_passes_every_operator(store: elkyn.Store, stalled: Stall, c
     "chain",
     [
         lambda o: o.filter(lambda n: n.missing), lambda o: o.map(lambda n: 1 // 0), lambda o: o.distinct(key=len),
-        lambda o: o.scan(lambda a, b: a[b]), lambda o: o.merge(o.map(len)), lambda o: o.buffer(count=1).map(len).map(len),
+        lambda o: o.scan(lambda a, b: a[b]), lambda o: o.merge(o.map(len)),
+        lambda o: o.buffer(count=1).map(len).map(len),
         lambda o: o.throttle(0.001).map(len), lambda o: o.debounce(0.001).map(len), lambda o: o.take_until(o.map(len)),
     ],
 )  # fmt: skip
