@@ -41,9 +41,9 @@ class Rules(NamedTuple):
     day moves."""
     first_share: float = 0.30
     """The same in the first two periods of all, when nothing is known of the rhythm."""
-    settled_share: float = 0.08
+    settled_share: float = 0.05
     """The same for growth that was uneven, and has settled to a constant rate."""
-    settled_rate: float = 0.01
+    settled_rate: float = 0.012
     """That rate, as a part of the limit in each period, at the least."""
     patience: float = 14 * 24 * HOUR
     """Seconds after which steady growth is told however small it is."""
@@ -153,6 +153,8 @@ def _by_period(
     bins: Sequence[Bin], now: float, limit: float | None, rules: Rules, starts: Sequence[float]
 ) -> Trend | None:
     periods = _periods(bins, now, rules, starts)
+    if limit is not None and (settled := _settled(periods, limit, rules)) is not None:
+        return settled
     if len(periods.levels) < 4:
         return None
     newest = periods.levels[-1]
@@ -194,9 +196,6 @@ def _period_trend(
     hours = rules.period / HOUR
     days = inside[-1].position - inside[0].position + 1
     grown = fit.slope * days
-    if limit is not None and not patient and (settled := _settled(inside, changes, limit, rules)) is not None:
-        rate, low, high = (each / hours for each in settled)
-        return Trend("leak", rate, low, high, rules.period, inside[-1].value, _SETTLED)
     trend = Trend(
         "steady",
         fit.slope / hours,
@@ -230,16 +229,16 @@ def _period_trend(
 _SETTLED = "grew at a constant rate for more than a period, on top of much growth before"
 
 
-def _settled(
-    inside: Sequence[Level], changes: Sequence[Sequence[float]], limit: float, rules: Rules
-) -> tuple[float, float, float] | None:
-    """The rate per period to which large growth has settled, with its spread.
+def _settled(periods: _Periods, limit: float, rules: Rules) -> Trend | None:
+    """Large growth whose rate has settled to a constant: told at once.
 
-    A cache that fills beside a leak hides the leak's straight line, but not for long.
+    A cache that fills beside a leak hides the leak's straight line, but not for long; and caches that fill at a constant
+    rate for much longer than a period are rare.
     """
-    if inside[-1].value - inside[0].value < rules.settled_share * limit:
+    levels = [each for each in periods.levels if each.run == periods.levels[-1].run] if periods.levels else []
+    if len(levels) < 3 or levels[-1].value - levels[0].value < rules.settled_share * limit:
         return None
-    newest = [change for row in changes[:2] for change in row][: SLOTS * 5 // 6]
+    newest = [change for row in periods.changes[:2] for change in row][: SLOTS * 5 // 6]
     if len(newest) < SLOTS * 2 // 3:
         return None
     rate, low, high = _median(sorted(newest)), _quantile(newest, 0.1), _quantile(newest, 0.9)
@@ -248,7 +247,8 @@ def _settled(
     part = len(newest) // 3
     if _median(sorted(newest[:part])) < 0.9 * _median(sorted(newest[-part:])):
         return None
-    return rate, low, high
+    hours = rules.period / HOUR
+    return Trend("leak", rate / hours, low / hours, high / hours, 2 * rules.period, levels[-1].value, _SETTLED)
 
 
 def _even(changes: Sequence[Sequence[float]], slope: float, rules: Rules) -> bool:
