@@ -109,7 +109,7 @@ def elf_sections(content: bytes) -> frozenset[str]:
         size, count, names_at = struct.unpack_from("<HHH", content, 0x3A)
         headers = [struct.unpack_from("<IIQQQQ", content, offset + number * size) for number in range(count)]
         start = headers[names_at][4]
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         raise ValueError("a damaged ELF file") from None
     positions = [start + name for name, *_ in headers]
     return frozenset(content[place : content.index(b"\0", place)].decode(errors="replace") for place in positions)

@@ -1,0 +1,144 @@
+"""`leakcheck.check` and `LeakTestCase`: verdicts as values, wherever the function lives."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from suites.functions import kept, leaks, waits
+
+import leakcheck
+
+check = functools.partial(leakcheck.check, time_budget=1.0)
+
+
+def test_a_function_of_a_module_is_measured_where_it_lives():
+    result = check(leaks, 1000)
+    assert result.verdict == "leak"
+    assert not result.ok
+    assert 1000 <= result.growth["heap.bytes"] < 1400
+    assert "held by" in result.reason
+    assert kept == [], "the calls happen in another process"
+
+
+def test_a_closure_is_measured_by_value_and_what_it_keeps_is_found():
+    inbox: list[object] = []
+    result = check(lambda: inbox.append(object()))
+    assert result.verdict == "leak"
+    assert "inbox" in result.reason
+    assert inbox == []
+
+
+@pytest.mark.parametrize("function", [waits, lambda: None, functools.partial(int, "1"), dict])
+def test_any_callable_can_be_clean(function):
+    result = check(function)
+    assert (result.verdict, result.ok, result.growth, result.findings) == ("clean", True, {}, [])
+    assert result.iterations > 10
+
+
+def test_it_works_under_a_running_loop_and_beside_it():
+    async def main() -> list[str]:
+        at_once = check(waits)
+        in_a_thread = await asyncio.to_thread(check, waits)
+        return [at_once.verdict, in_a_thread.verdict]
+
+    assert asyncio.run(main()) == ["clean", "clean"]
+
+
+def test_expectation_budget_and_error_path():
+    assert check(leaks, expect="leak").ok
+    assert check(leaks, budget={"heap.bytes": 1000.0}).verdict == "clean"
+    assert check(int, "no number", raises=ValueError).verdict == "clean"
+    assert check(int, "no number").verdict == "error"
+
+
+def test_raise_unless_ok_is_an_assertion_with_the_whole_story():
+    result = check(leaks)
+    with pytest.raises(
+        AssertionError, match=r"leak: leaks 1\.00 bytearray(.|\n)*functions\.py:\d+: kept\.append"
+    ) as failed:
+        result.raise_unless_ok()
+    assert isinstance(failed.value, leakcheck.LeakcheckError)
+    assert failed.value.result is result
+    assert check(waits).raise_unless_ok().ok
+
+
+def test_what_cannot_be_sent_is_said_with_the_way_out():
+    with pytest.raises(leakcheck.LeakcheckError, match=r"argument 1 \(lock\) cannot be sent .* make it inside"):
+        check(len, threading.Lock())
+
+
+def test_a_result_shows_itself_in_a_terminal_and_in_a_notebook():
+    result = check(leaks)
+    assert repr(result).startswith("<leakcheck.Result leak: leaks 1.00 bytearray")
+    assert "<strong" in result._repr_html_()
+    assert "&lt;" in check(int, "<b>")._repr_html_()
+
+
+def test_a_function_of_a_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import leakcheck
+        rows = []
+        def add():
+            rows.append([1])
+        print("measuring")
+        print(leakcheck.check(add, time_budget=1).reason)
+    """)
+    )
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert told.count("measuring") == 1
+    assert "script.py:5 in add" in told
+    assert "script.rows" in told
+
+
+def test_importing_leakcheck_stays_cheap():
+    code = "import leakcheck, sys; print([n for n in ('msgspec', 'rich', 'psutil', 'cloudpickle') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+UNITTEST = """
+    import threading
+    import unittest
+    from leakcheck.unittest import LeakTestCase
+
+    class Hub:
+        def __init__(self):
+            self.lock, self.listeners = threading.Lock(), []
+        def on(self, listener):
+            self.listeners.append(listener)
+
+    class HubTest(LeakTestCase):
+        def setUp(self):
+            self.hub = Hub()
+
+        def test_subscribing_leaks(self):
+            first = self.assertDoesNotLeak(self.hub.lock.locked, time_budget=1)
+            assert first.iterations > 10
+            self.assertDoesNotLeak(self.hub.on, 1.5, time_budget=1)
+
+        def test_error_path(self):
+            self.assertDoesNotLeak(int, "x", raises=ValueError, time_budget=1)
+
+        def test_planted(self):
+            self.assertDoesNotLeak(self.hub.on, 1.5, expect="leak", time_budget=1)
+
+    if __name__ == "__main__":
+        unittest.main()
+"""
+
+
+@pytest.mark.parametrize("command", [["test_hub.py"], ["-m", "unittest", "test_hub"], ["-m", "pytest", "test_hub.py"]])
+def test_a_leak_test_case_runs_under_every_runner(tmp_path, command):
+    (tmp_path / "test_hub.py").write_text(textwrap.dedent(UNITTEST))
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    told = done.stdout + done.stderr
+    assert done.returncode == 1, told
+    assert "leak: leaks 1.00 float" in told
+    assert "failures=1" in told or "1 failed, 2 passed" in told

@@ -1,0 +1,348 @@
+"""`pytest --leakcheck` on suites as people have them, each in a pytest process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+SUITES = Path(__file__).parent / "suites"
+QUICK = ("--leakcheck-time-budget", "0.5")
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """An empty project; returns a function that writes a file of tests."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+
+    def write(source: str, name: str = "test_it.py") -> Path:
+        (tmp_path / name).write_text(textwrap.dedent(source))
+        return tmp_path
+
+    write.folder = tmp_path
+    return write
+
+
+def run(folder: Path, *arguments: str, timeout: float = 280, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *arguments],
+        cwd=folder,
+        env={**inherited, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def results(folder: Path) -> dict[str, dict]:
+    run = json.loads((folder / "report" / "results.json").read_text())
+    return {each["id"].partition("::")[2]: each for each in run["scenarios"]}
+
+
+def growth_at_the_end(result: dict, meter: str) -> float:
+    """Change of a meter between the last two readings."""
+    samples = next(each["samples"] for each in result["meters"] if each["name"] == meter)
+    return samples[-1][1] - samples[-2][1]
+
+
+LEAK_AND_CLEAN = """
+    class Hub:
+        def __init__(self):
+            self.listeners = []
+
+        def on(self, listener):
+            self.listeners.append(listener)
+
+    hub = Hub()
+
+    def test_subscribes():
+        hub.on(bytearray(100))
+
+    def test_clean():
+        assert sum(range(10)) == 45
+"""
+
+
+def test_without_the_option_nothing_is_measured_and_nothing_is_said(suite):
+    done = run(suite(LEAK_AND_CLEAN))
+    assert done.returncode == 0
+    assert "2 passed" in done.stdout
+    assert "leakcheck summary" not in done.stdout
+
+
+def test_a_leaking_test_fails_with_the_sentence_the_line_and_the_container(suite):
+    folder = suite(LEAK_AND_CLEAN)
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", "--junitxml", "junit.xml")
+    assert done.returncode == 1, done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+    failure = done.stdout.partition("test_subscribes ___")[2].partition("leakcheck summary")[0]
+    assert "leak: leaks 1.00 bytearray" in failure
+    assert "added at test_it.py:7 in Hub.on" in failure
+    assert "test_it.py:7: self.listeners.append(listener)" in failure
+    assert "held by test_it.hub.listeners" in failure
+    assert "2 measured: 1 clean, 1 leak" in done.stdout
+    assert "FAILED test_it.py::test_subscribes - leak: leaks 1.00 bytearray" in done.stdout
+    case = ElementTree.parse(folder / "junit.xml").find(".//testcase[@name='test_subscribes']")
+    assert case is not None
+    assert "leaks 1.00 bytearray" in case.find("failure").get("message")
+    assert case.find(".//property[@name='leakcheck']").get("value") == "leak"
+    assert {path.name for path in (folder / "report").iterdir()} >= {"results.json", "index.html", "junit.xml"}
+    told = json.loads((folder / "report" / "results.json").read_text())
+    assert told["control"]["status"] == "ok"
+
+
+def test_marks_accept_a_growth_plant_a_leak_or_leave_a_test_out(suite):
+    folder = suite("""
+        import pytest
+        kept = []
+
+        @pytest.mark.leakcheck(budget={"heap.bytes": 1000})
+        def test_within_its_budget():
+            kept.append(bytearray(100))
+
+        @pytest.mark.leakcheck(expect="leak")
+        def test_planted():
+            kept.append(bytearray(100))
+
+        @pytest.mark.leakcheck(expect="leak")
+        def test_planted_and_not_found():
+            pass
+
+        @pytest.mark.no_leakcheck("known, to be fixed")
+        def test_left_out():
+            kept.append(bytearray(100))
+    """)
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", *QUICK)
+    assert "1 failed, 3 passed" in done.stdout, done.stdout
+    assert "FAILED test_it.py::test_planted_and_not_found" in done.stdout
+    assert results(folder).keys() == {"test_within_its_budget", "test_planted", "test_planted_and_not_found"}
+
+
+def test_a_wrong_mark_says_what_it_takes(suite):
+    folder = suite("""
+        import pytest
+
+        @pytest.mark.leakcheck(limit=3)
+        def test_it():
+            pass
+    """)
+    done = run(folder, "--leakcheck")
+    assert "@pytest.mark.leakcheck takes budget, expect, " in done.stdout + done.stderr
+
+
+def test_what_cannot_be_repeated_is_skipped_and_said_and_fails_only_when_strict(suite):
+    folder = suite("""
+        calls = []
+
+        def test_once():
+            calls.append(1)
+            assert len(calls) == 1
+    """)
+    done = run(folder, "--leakcheck", *QUICK)
+    assert done.returncode == 0, done.stdout
+    assert "1 measured: 1 skipped" in done.stdout
+    assert "cannot be repeated: raised AssertionError" in done.stdout
+    assert run(folder, "--leakcheck", "--leakcheck-strict", *QUICK).returncode == 1
+
+
+def test_a_test_that_fails_anyway_fails_as_ever_and_is_not_measured(suite):
+    folder = suite("""
+        import pytest
+
+        def test_wrong():
+            assert 1 == 2
+
+        @pytest.mark.skip
+        def test_skipped():
+            pass
+
+        @pytest.mark.xfail
+        def test_expected_to_fail():
+            assert 0
+    """)
+    done = run(folder, "--leakcheck")
+    assert "1 failed, 1 skipped, 1 xfailed" in done.stdout
+    assert "no test was measured" in done.stdout
+
+
+def test_only_what_is_selected_is_measured_and_doctests_are_left_alone(suite):
+    folder = suite('''
+        def add(a, b):
+            """
+            >>> add(1, 2)
+            3
+            """
+            return a + b
+
+        def test_parser():
+            pass
+
+        def test_slow_parser():
+            pass
+
+        def test_printer():
+            pass
+    ''')
+    done = run(
+        folder, "--leakcheck", "--leakcheck-select", "parser and not slow", "--doctest-modules",
+        "--leakcheck-report", "report", *QUICK,
+    )  # fmt: skip
+    assert "4 passed" in done.stdout, done.stdout
+    assert results(folder).keys() == {"test_parser"}
+
+
+def test_a_wrong_selection_is_a_usage_error(suite):
+    done = run(suite(LEAK_AND_CLEAN), "--leakcheck", "--leakcheck-select", "(a or")
+    assert done.returncode == 4
+    assert "--leakcheck-select" in done.stderr
+
+
+def test_a_crash_in_the_repetition_is_an_error_of_the_test(suite):
+    folder = suite("""
+        import os, signal
+
+        calls = []
+
+        def test_crashes_later():
+            calls.append(1)
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    done = run(folder, "--leakcheck", *QUICK)
+    assert done.returncode == 1
+    assert "SIGKILL" in done.stdout
+
+
+def test_the_suite_keeps_its_options_configuration_conftest_and_working_folder(suite):
+    folder = suite("""
+        import os, sys
+
+        def test_all_is_as_in_the_first_run(pytestconfig, service):
+            assert pytestconfig.getoption("--service") == "fast"
+            assert pytestconfig.getini("service_name") == "main"
+            assert service == "made by conftest"
+            assert os.path.basename(os.getcwd()) == "project"
+    """)
+    project = folder / "project"
+    project.mkdir()
+    (folder / "test_it.py").rename(project / "test_it.py")
+    (project / "pytest.ini").write_text("[pytest]\nservice_name = main\naddopts = --service fast\n")
+    (project / "conftest.py").write_text(
+        textwrap.dedent("""
+        import pytest
+
+        def pytest_addoption(parser):
+            parser.addoption("--service")
+            parser.addini("service_name", "its name")
+
+        @pytest.fixture(scope="session")
+        def service():
+            return "made by conftest"
+    """)
+    )
+    done = run(project, "--leakcheck", "--leakcheck-report", "report", *QUICK)
+    assert done.returncode == 0, done.stdout
+    assert results(project)["test_all_is_as_in_the_first_run"]["verdict"] == "clean"
+
+
+def test_under_xdist_and_coverage_the_results_of_all_processes_come_together(suite):
+    folder = suite(LEAK_AND_CLEAN)
+    done = run(folder, "--leakcheck", "-n", "2", "--cov", "--leakcheck-report", "report")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 measured: 1 clean, 1 leak" in done.stdout
+    assert "test_it.py" in done.stdout.partition("coverage:")[2]
+    assert {name: each["verdict"] for name, each in results(folder).items()} == {
+        "test_subscribes": "leak",
+        "test_clean": "clean",
+    }
+
+
+def test_the_fixture_measures_what_the_test_has_made(suite):
+    folder = suite("""
+        import asyncio, threading
+        import pytest
+
+        class Hub:
+            def __init__(self):
+                self.lock = threading.Lock()  # cannot be sent to another process
+                self.listeners = []
+
+            def on(self, listener):
+                with self.lock:
+                    self.listeners.append(listener)
+
+        @pytest.fixture
+        def hub():
+            return Hub()
+
+        def test_leaks(leakcheck, hub):
+            first = leakcheck(lambda: hub.lock.locked())
+            assert first.verdict == "clean" and first.iterations > 10
+            leakcheck(hub.on, 1.5)
+
+        def test_expected(leakcheck, hub):
+            assert leakcheck(lambda: hub.on(2.5), expect="leak").growth
+
+        def test_error_path(leakcheck):
+            leakcheck(int, "no number", raises=ValueError)
+
+        def test_async_function(leakcheck):
+            async def step():
+                await asyncio.sleep(0)
+            leakcheck(step)
+
+        @pytest.mark.asyncio
+        async def test_inside_a_loop(leakcheck):
+            queue = asyncio.Queue()
+            async def step():
+                await queue.put(1)
+                await queue.get()
+            assert (await leakcheck.awaiting(step)).ok
+    """)
+    done = run(folder, "--leakcheck-report", "report")
+    assert "1 failed, 4 passed" in done.stdout, done.stdout
+    failure = done.stdout.partition("test_leaks ___")[2].partition("leakcheck summary")[0]
+    assert ">       leakcheck(hub.on, 1.5)" in failure
+    assert "leaks 1.00 float" in failure
+    assert "added at test_it.py:12 in Hub.on" in failure
+    told = results(folder)
+    assert {name: each["verdict"] for name, each in told.items()} == {
+        "test_leaks::call 1": "clean",
+        "test_leaks::call 2": "leak",
+        "test_expected::call 1": "leak",
+        "test_error_path::call 1": "clean",
+        "test_async_function::call 1": "clean",
+        "test_inside_a_loop::call 1": "clean",
+    }
+
+
+@pytest.mark.slow
+def test_what_pytest_keeps_of_a_run_is_not_charged_to_the_test(suite):
+    folder = suite((SUITES / "ordinary.py").read_text())
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", "-n", "2")
+    assert done.returncode == 0, done.stdout
+    told = results(folder)
+    assert len(told) == 16
+    assert {name: each["reason"] for name, each in told.items() if each["verdict"] not in ("clean", "bounded")} == {}
+    grown = {name: growth_at_the_end(each, "heap.bytes") for name, each in told.items()}
+    assert grown["test_nothing"] == 0
+    assert {name: bytes_ for name, bytes_ in grown.items() if abs(bytes_) > 2000} == {}
+    assert {name for name, each in told.items() if growth_at_the_end(each, "disk.files")} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), ("-n", "2", "--cov")], ids=["alone", "xdist and coverage"])
+def test_it_is_right_on_all_targets_on_which_leak_testers_differ(suite, arguments):
+    folder = suite((SUITES / "targets.py").read_text())
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", *arguments, timeout=900)
+    assert done.returncode == 0, done.stdout
+    told = results(folder)
+    assert len(told) == 17
+    assert [name for name, each in told.items() if each["verdict"] in ("inconclusive", "skipped", "error")] == []
