@@ -13,7 +13,9 @@ def trend(verdict):
 
 
 def told(episodes, verdicts, step=WINDOW / HOLD):
-    return [change for index, each in enumerate(verdicts) if (change := episodes.step("rss", trend(each), index * step))]
+    return [
+        change for index, each in enumerate(verdicts) if (change := episodes.step("rss", trend(each), index * step))
+    ]
 
 
 def test_growth_that_goes_on_is_told_once():

@@ -88,7 +88,9 @@ def test_a_service_that_is_started_every_few_days_is_compared_with_itself():
     def warm_up(day: float) -> float:
         return 60 * MB * (1 - math.exp(-(day % 7) * 24))
 
-    assert trend_of(lambda day: 200 * MB + warm_up(day), 28, starts=(0.0, 7 * DAY, 14 * DAY, 21 * DAY)).verdict != "leak"
+    assert (
+        trend_of(lambda day: 200 * MB + warm_up(day), 28, starts=(0.0, 7 * DAY, 14 * DAY, 21 * DAY)).verdict != "leak"
+    )
 
 
 def test_a_leak_is_seen_across_restarts_that_take_it_back():
