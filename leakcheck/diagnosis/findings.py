@@ -143,9 +143,12 @@ def places_named(frames: list[Frame]) -> str:
     """The line that does it, and the user's line that calls it where that is another."""
     inner = next((frame for frame in frames if places.rank(frame.file) < 2), frames[0] if frames else None)
     user = first_user_frame(frames)
-    if user is None or inner is None or user is inner:
+    if user is None or inner is None:
         return at(user or inner)
-    return f"{at(inner)}, called from {at(user)}"
+    # A library under test is the user's code as well: what calls it is the innermost line of the scenario's own file.
+    entry = next(frame.file for frame in reversed(frames) if frame.user)
+    caller = user if user is not inner else next(frame for frame in frames if frame.user and frame.file == entry)
+    return at(inner) if caller is inner else f"{at(inner)}, called from {at(caller)}"
 
 
 def _native_title(fault: Fault, stack: list[Frame]) -> str:
