@@ -72,6 +72,7 @@ class _Hunt:
         self.pinned: list[tuple[str, float]] = []
         self.before = Point(0, {}, {})
         self.watched: list[tuple[dict[str, Any], list[Any]]] = []
+        self.native: list[Any] = []
         self.frozen = 0.0
         self.seconds = 0.0
         self.sample: Any = None
@@ -92,12 +93,15 @@ class _Hunt:
         self.paths = {each.node: pictures.path_of(second.nodes[each.node]) for each in self.candidates}
         self.needed = frozenset(node.key for each in self.candidates for node in second.nodes[each.node].above())
         self.before = second.point
+        if any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values()):
+            self.native = [each for each in gc.get_objects() if id(each) in second.held]
         self.answer["objects"] = second.size
 
     async def trace(self) -> None:
         """Two stretches in which births are noted: learn what the growing nodes keep, and where it is from."""
         count = self._traced()
         gc.collect()  # empties the free lists too: an object that is made from one of them has no trace
+        gc.freeze()  # the collector need not look at what is there already, and its list of objects is that of new ones
         tracemalloc.start(births.DEPTH)
         try:
             await self._run(count)
@@ -112,6 +116,8 @@ class _Hunt:
             self.clock("examine")
         finally:
             tracemalloc.stop()
+            gc.unfreeze()
+            self.native.clear()
 
     async def watch(self) -> None:
         """A short stretch for each container, line by line."""
@@ -181,12 +187,7 @@ class _Hunt:
         walk.through = frozenset(each.node for each in self.candidates if each.shape == "deeper")
         walk.hide([self.conversation])
         walk.run(pictures.all_roots(self.conversation))
-        natively = {path[0][0] for path in self.paths.values()}
-        _, held = pictures.reached_and_held(self.conversation) if self._some_is_held_natively() else (None, [])
-        return walk.run([root for root in pictures.native_roots(held) if root.label in natively])
-
-    def _some_is_held_natively(self) -> bool:
-        return any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values())
+        return walk.run(pictures.native_roots(self.native))
 
 
 class _Clock:

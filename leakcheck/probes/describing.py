@@ -26,7 +26,7 @@ def element_name(value: Any) -> str:
         return f"method {value.__func__.__qualname__}"
     if issubclass(kind, type):
         return f"class {type_name(value)}"
-    if kind in (types.CoroutineType, types.GeneratorType):
+    if kind is types.CoroutineType or kind is types.GeneratorType:
         return f"{full_name(kind)} {value.__qualname__}"
     return full_name(kind)
 

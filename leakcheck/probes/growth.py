@@ -40,27 +40,31 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
     """The topmost growing nodes, the fastest first.
 
     A container grows by itself when its references become more while the objects at its own node stay as many as they
-    were: below a growing list everything grows, and all of that is explained by the list. `chains` are the nodes into
+    were: below a growing list everything grows, and all of that is explained by the list, as is what lies below roots
+    that become more. `chains` are the nodes into
     which recurring stretches of a path were folded; such a node grows by its own objects.
     """
     found = []
+    fresh_roots: dict[int, float] = {}
     last = points[-1]
     for node in last.children:
         objects = [point.objects.get(node, 0) for point in points]
         more = _keeps_growing(points, objects)
+        if more and node not in parents:
+            fresh_roots[node] = _rate(points, objects)
         if more and node in chains:
             found.append(Growing(node, _rate(points, objects), "deeper"))
             continue
         children = [point.children.get(node, 0) for point in points]
-        if _keeps_growing(points, children) and not _brought_by_new_objects(objects, children):
+        if _keeps_growing(points, children) and not _brought_by_objects(objects, children):
             found.append(Growing(node, _rate(points, children), "wider"))
-    rates = {each.node: each.per_iteration for each in found}
+    rates = fresh_roots | {each.node: each.per_iteration for each in found}
     top = [each for each in found if not _explained_above(each, rates, parents)]
     return sorted(top, key=lambda each: -each.per_iteration)
 
 
-def _brought_by_new_objects(objects: Sequence[int], children: Sequence[int]) -> bool:
-    """Whether there are more references because there are more objects: each new one brings about as many as the old."""
+def _brought_by_objects(objects: Sequence[int], children: Sequence[int]) -> bool:
+    """Whether more objects are the reason for more references: each new one brings about as many as the old."""
     more = objects[-1] - objects[0]
     usual = 1 + children[0] / max(1, objects[0])
     return more > 0 and children[-1] - children[0] <= _MARGIN * more * usual

@@ -13,14 +13,13 @@ from leakcheck.probes import places
 from leakcheck.probes.graph import Node, Root, Walk, full_name, roots
 from leakcheck.probes.growth import Point
 
-
 NATIVE = "<{} held by native code>"
 
 
 class Picture:
     """What is kept of one walk."""
 
-    def __init__(self, walk: Walk, iterations: int, groups: dict[str, int]) -> None:
+    def __init__(self, walk: Walk, iterations: int, held: list[Any]) -> None:
         self.point = Point(
             iterations,
             {key: node.objects for key, node in walk.nodes.items()},
@@ -28,8 +27,10 @@ class Picture:
         )
         self.nodes = walk.nodes
         self.size = len(walk.seen)
-        self.groups = groups
+        self.groups = dict(Counter(map(group_name, held)))
         """Objects that no walk reaches and something unknown refers to: how many of each group."""
+        self.held = frozenset(map(id, held))
+        """Those objects, by `id`."""
 
     def parents(self) -> dict[int, int]:
         """The node above each node."""
@@ -52,14 +53,6 @@ def take(conversation: Any) -> Picture:
 
 
 def _take(conversation: Any) -> Picture:
-    walk, held = reached_and_held(conversation)
-    groups = dict(Counter(map(group_name, held)))
-    walk.run(native_roots(held))
-    return Picture(walk, conversation.driver.iterations, groups)
-
-
-def reached_and_held(conversation: Any) -> tuple[Walk, list[Any]]:
-    """A walk of everything that Python can reach, and the objects beyond it that something unknown refers to."""
     alive = gc.get_objects()
     walk = Walk(places.own)
     walk.hide([conversation, alive])
@@ -69,7 +62,9 @@ def reached_and_held(conversation: Any) -> tuple[Walk, list[Any]]:
     own.run(_own_roots(conversation))
     unreached = [each for each in alive if id(each) not in own.seen]
     alive.clear()
-    return walk, held_from_outside(unreached)
+    held = held_from_outside(unreached)
+    walk.run(native_roots(held))
+    return Picture(walk, conversation.driver.iterations, held)
 
 
 def native_roots(held: list[Any]) -> list[Root]:
