@@ -4,7 +4,7 @@ import elkyn
 from leakcheck import scenario
 
 
-@scenario(tags={"events", "bad"}, expect="leak")
+@scenario(tags={"events", "bad"}, expect="leak", tools={"growth", "memray"})
 def forgotten_unsubscribe(ctx):
     """A subscription made in every iteration, and its handle thrown away."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
@@ -15,7 +15,7 @@ def forgotten_unsubscribe(ctx):
         yield step
 
 
-@scenario(tags={"events", "bad"}, expect="leak")
+@scenario(tags={"events", "bad"}, expect="leak", tools={"growth", "memray"})
 def handler_that_stores_events(ctx):
     """A handler that keeps every event it has ever seen."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
@@ -35,7 +35,7 @@ def handler_that_stores_events(ctx):
             yield step
 
 
-@scenario(tags={"events", "bad"}, expect="leak")
+@scenario(tags={"events", "bad"}, expect="leak", tools={"growth", "memray"})
 def subscription_per_request(ctx):
     """A server that subscribes for each request and never ends the subscription."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:

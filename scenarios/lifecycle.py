@@ -1,12 +1,13 @@
 """Stores opened and closed, transactions, the group-commit writer, and a long mixture of everything."""
 
 import itertools
+import os
 
 import elkyn
 from leakcheck import scenario
 
 
-@scenario(tags={"store"}, time_budget=5)
+@scenario(tags={"store"}, max_iterations=500)
 def open_close(ctx):
     """A store opened, used once, and closed."""
 
@@ -20,7 +21,7 @@ def open_close(ctx):
     yield step
 
 
-@scenario(tags={"store", "events"}, time_budget=5)
+@scenario(tags={"store", "events"}, max_iterations=500)
 def open_close_with_subscribers(ctx):
     """A store closed with subscribers, one of them in its handler's hands: thread, ring and timers go with it."""
 
@@ -81,7 +82,7 @@ def group_commit(ctx):
         yield step
 
 
-@scenario(tags={"store", "events", "long"}, time_budget=6)
+@scenario(tags={"store", "events", "long"}, time_budget=5)
 def long_running_mixture(ctx):
     """Reads, writes, pushes, subscriptions and chains, as a program does them for days."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
@@ -113,3 +114,22 @@ def long_running_mixture(ctx):
         ctx.meter("subscriptions", lambda: len(store.live_subscriptions()))
         yield step
         always.unsubscribe()
+
+
+@scenario(tags={"store"}, max_iterations=200)
+def forked_child(ctx):
+    """A child that is forked, refused by the store, and gone."""
+    with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
+        store.watch("/n").subscribe(lambda event: None)
+
+        def step():
+            child = os.fork()
+            if child == 0:
+                try:
+                    store.get("/n")
+                except elkyn.ForkedStoreError:
+                    os._exit(0)
+                os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+
+        yield step

@@ -1,6 +1,8 @@
 """A consumer that stalls: fixed memory, and an exact account of what was lost."""
 
+import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import elkyn
 from leakcheck import scenario
@@ -32,7 +34,7 @@ def stalled_consumer(ctx, policy):
         release.set()
 
 
-@scenario(tags={"events", "overflow"})
+@scenario(tags={"events", "overflow"}, max_iterations=500)
 def overflow_and_recovery(ctx):
     """The ring runs full, its consumer comes back, hears of the gap and reads again: over and over."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
@@ -47,11 +49,11 @@ def overflow_and_recovery(ctx):
             elif event.value[0] == 0:
                 go.acquire()
 
-        blobs = [bytes([n]) * (256 << 10) for n in range(8)]
+        blobs = [bytes([n]) * (160 << 10) for n in range(10)]
         subscription = store.watch("/blob").subscribe(hear)
 
         def step():
-            for blob in blobs:  # twice what the value buffer holds, behind a handler that waits
+            for blob in blobs:  # more than the value buffer holds, behind a handler that waits
                 store.set("/blob", blob)
             go.release()
             store.flush_events()
@@ -78,3 +80,30 @@ async def stalled_iterator(ctx, policy):
         ctx.settle(store.flush_events)
         yield step
         await stream.aclose()
+
+
+@scenario(tags={"events", "overflow"}, params={"policy": ["gap", "latest", "error", "block"]})
+def full_inbox(ctx, policy):
+    """A subscription on an executor whose inbox of two runs full, by each policy, and which is then ended."""
+    with (
+        ThreadPoolExecutor(1) as executor,
+        elkyn.open(ctx.tmp_path / "data", durability="none", on_handler_error=lambda error, where: None) as store,
+    ):
+        numbers = itertools.count()
+
+        def step():
+            go = threading.Event()
+            subscription = store.watch("/n").subscribe(
+                lambda event: go.wait(), overflow=policy, capacity=2, timeout=0.001, executor=executor
+            )
+            try:
+                for _ in range(5):
+                    store.set("/n", next(numbers))
+                store.flush_events()
+            except elkyn.EventTimeout:
+                pass
+            go.set()
+            subscription.unsubscribe()
+
+        ctx.settle(store.flush_events)
+        yield step
