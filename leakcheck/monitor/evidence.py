@@ -7,6 +7,7 @@ waits longer than the pause budget. Containers too large for one step are counte
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import tempfile
 import time
@@ -142,8 +143,11 @@ def _window(alert: Alert) -> float:
     return min(max(256 * 1024 / alert.rate * 3600, 5.0), 600.0)
 
 
+_HERE = os.path.dirname(__file__) + os.sep
+
+
 def _own(file: str) -> bool:
-    return places.own(file) or "/leakcheck/monitor/" in file
+    return places.own(file) or file.startswith(_HERE)
 
 
 class _Picture:

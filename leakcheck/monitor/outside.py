@@ -166,7 +166,7 @@ class Repeated:
         except WorkerFailed:
             self._worker.stop()
             raise
-        self.pid = int(opened["pid"])
+        self.pid = self._worker.pid
         self.started = time.monotonic()
         self.gauges = [
             Gauge(name, unit, "memory" if unit == "B" and name != "disk.bytes" else name, decisive and name != "peak")

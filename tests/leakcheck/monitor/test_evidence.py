@@ -1,0 +1,175 @@
+"""Evidence from inside the living process, and the scenario that is made of it."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from leakcheck.model import decode
+from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.evidence import EvidenceOptions, gather
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.payload = bytearray(800)
+
+
+class Hub:
+    def __init__(self) -> None:
+        self.listeners: list[Listener] = []
+        self.full = [object() for _ in range(1000)]
+
+
+hub = Hub()
+
+
+def alert(**changes):
+    fields = {
+        "meter": "rss", "unit": "B", "rate": 1e9, "low": 0.9e9, "high": 1.1e9, "level": 1e8, "limit": 1e9,
+        "hours_left": 0.9, "soonest": 0.8, "latest": 1.0, "window_hours": 0.1, "reason": "grew", "at":
+        "2026-01-02T03:04:05+00:00", "pid": 42, "uptime_hours": 2.0,
+    }  # fmt: skip
+    return Alert(**{**fields, **changes})
+
+
+class StandIn:
+    """A watch whose waiting makes the hub grow."""
+
+    def __init__(self, per_window: int = 200) -> None:
+        self.per_window = per_window
+        self.ended = False
+
+    def wait(self, seconds: float) -> bool:
+        if seconds:
+            hub.listeners.extend(Listener() for _ in range(self.per_window))
+        return self.ended
+
+    def readings(self):
+        return []
+
+    def course(self, meter):
+        return []
+
+
+@pytest.fixture(scope="module")
+def twice():
+    """The evidence of two alerts of one watch; a walk of a test process takes a second."""
+    watch = StandIn()
+    options = EvidenceOptions(window_s=0.01)
+    found = gather(alert(), options, watch), gather(alert(), options, watch)
+    hub.listeners.clear()
+    return found
+
+
+@pytest.fixture
+def evidence(twice):
+    return twice[0]
+
+
+def listeners(evidence):
+    return next(finding for finding in evidence.findings if "hub.listeners" in finding.title)
+
+
+def test_the_growing_container_is_named_with_its_path_and_element(evidence):
+    best = listeners(evidence)
+    assert best.type.endswith("Listener")
+    assert [node.name for node in best.path if node.suspect][-1] == "[*]"
+    assert any(name.endswith("Listener") for name, _ in evidence.types)
+
+
+def test_the_fingerprint_is_the_same_the_next_time(twice):
+    first, second = twice
+    assert listeners(first).fingerprint == listeners(second).fingerprint
+
+
+def test_types_that_grew_since_the_alert_before_are_told(twice):
+    first, second = twice
+    assert first.since_last_alert == ()
+    assert any(name.endswith("Listener") and count >= 200 for name, count in second.since_last_alert)
+
+
+def test_nothing_is_named_where_nothing_grows():
+    evidence = gather(alert(), EvidenceOptions(window_s=0.01), StandIn(per_window=0))
+    assert not any("hub" in finding.title for finding in evidence.findings)
+
+
+def test_the_walk_keeps_to_its_pauses():
+    crowd = [[number] for number in range(200_000)]
+    evidence = gather(alert(), EvidenceOptions(pause_ms=10, window_s=0.01), StandIn())
+    del crowd
+    assert evidence.objects > 10_000
+    assert evidence.longest_pause_ms < 60  # its thread's own time, with room for a machine that is busy
+
+
+def test_a_walk_that_takes_too_long_is_given_up_and_says_so():
+    evidence = gather(alert(), EvidenceOptions(walk_s=0.0, window_s=0.01), StandIn())
+    assert any("given up" in remark for remark in evidence.remarks)
+
+
+def test_the_collector_is_as_it_was(evidence):
+    assert gc.isenabled()
+
+
+def test_containers_that_change_under_the_walk_do_no_harm():
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            hub.full.append(object())
+            del hub.full[0]
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        gather(alert(), EvidenceOptions(window_s=0.01), StandIn())
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_report_holds_the_finding(tmp_path):
+    evidence = gather(alert(), EvidenceOptions(window_s=0.01, report=tmp_path), StandIn())
+    page = Path(evidence.report)
+    assert "listeners" in page.read_text()
+    run = decode((page.parent / "results.json").read_bytes())
+    assert listeners(evidence) in run.scenarios[0].findings
+    assert run.scenarios[0].verdict == "leak"
+
+
+def test_a_memray_window_names_the_line():
+    evidence = gather(alert(), EvidenceOptions(window_s=0.01, memray_s=0.1), StandIn(per_window=2000))
+    windows = [finding for finding in evidence.findings if finding.source == "memray"]
+    assert any("Listener.__init__" in finding.title for finding in windows)
+
+
+def test_an_alert_with_evidence_is_plain_json(evidence):
+    told = alert()._replace(evidence=evidence)
+    fields = json.loads(json.dumps(told.as_dict()))
+    assert fields["evidence"]["findings"][0]["fingerprint"]
+    assert json.loads(json.dumps(alert(latest=float("inf")).as_dict()))["latest"] is None
+
+
+def test_the_stub_is_a_scenario_that_waits_for_its_step(tmp_path, evidence):
+    told = alert()._replace(evidence=evidence)
+    text = told.scenario_stub("reconnects")
+    ast.parse(text)
+    assert told.evidence.findings[0].fingerprint in text
+    file = tmp_path / "from_production.py"
+    file.write_text(text)
+    ran = subprocess.run(
+        [sys.executable, "-m", "leakcheck", "list", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "reconnects" in ran.stdout
+
+
+def test_a_stub_needs_a_name():
+    with pytest.raises(ValueError, match="name"):
+        alert().scenario_stub("not a name")

@@ -1,0 +1,238 @@
+"""The monitor from outside: readings of other processes, alerts, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from leakcheck.errors import UsageError
+from leakcheck.model import decode
+from leakcheck.monitor.dashboard import Silent, chart
+from leakcheck.monitor.outside import Command, Processes
+from leakcheck.monitor.panel import Gauge
+from leakcheck.monitor.session import Options, Session
+
+LEAKS = """
+import os, sys, time
+kept = []
+if os.fork() == 0:          # a worker, that shares most of its memory
+    time.sleep(600)
+while True:
+    kept.append(b"x" * 60_000)
+    time.sleep(0.002)
+"""
+QUIET = "import time\nwhile True: time.sleep(0.01)"
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def monitor(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "leakcheck", "monitor", "--interval", "0.05", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def events(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+class Scripted:
+    """A source of numbers in its own time."""
+
+    name, pid, ended, restarted, notes = "scripted", 1, "", False, ()
+    gauges = (Gauge("pss", "B", "memory"),)
+
+    def __init__(self, values) -> None:
+        self.started = 0.0
+        self.now = 0.0
+        self._values = iter(values)
+
+    def clock(self) -> float:
+        self.now += 0.001
+        return self.now
+
+    def read(self):
+        self.now += 1.0
+        value = next(self._values, None)
+        if value is None:
+            self.ended = "no more numbers"
+            return None
+        return {"pss": value}
+
+    def close(self) -> None:
+        return
+
+
+def watch(source, tmp_path, **changes):
+    options = Options(
+        interval=0.001, duration=None, limits={"pss": 500e6}, period=0, patience=600, lines=tmp_path / "lines.jsonl",
+        report=tmp_path / "report", alert_command=None,
+    )._replace(**changes)  # fmt: skip
+    session = Session(source, options, Silent(), clock=source.clock)
+    return session, session.run()
+
+
+def test_a_leak_is_told_once_and_written_down(tmp_path):
+    session, verdict = watch(Scripted([100e6 + 1e6 * second for second in range(200)]), tmp_path)
+    assert verdict == "leak"
+    assert len(session.alerts) == 1
+    kinds = [each["event"] for each in events(tmp_path / "lines.jsonl")]
+    assert kinds[0] == "begin"
+    assert kinds.count("growth") == 1
+    assert kinds[-1] == "end"
+    run = decode((tmp_path / "report" / "results.json").read_bytes())
+    assert run.scenarios[0].verdict == "leak"
+    assert run.scenarios[0].meters[0].growth == pytest.approx(1e6, rel=0.05)
+
+
+def test_a_flat_process_is_clean(tmp_path):
+    assert watch(Scripted([100e6 + 1e5 * (second % 4) for second in range(200)]), tmp_path)[1] == "clean"
+
+
+def test_a_warm_up_is_no_leak(tmp_path):
+    values = [100e6 + 80e6 * (1 - 0.97**second) for second in range(300)]
+    assert watch(Scripted(values), tmp_path)[1] in ("clean", "bounded")
+
+
+def test_too_short_a_look_is_inconclusive(tmp_path):
+    assert watch(Scripted([1e6, 2e6, 3e6]), tmp_path)[1] == "inconclusive"
+
+
+def test_the_alert_command_gets_the_alert(tmp_path):
+    told = tmp_path / "alert.json"
+    watch(
+        Scripted([100e6 + 1e6 * second for second in range(100)]),
+        tmp_path,
+        alert_command=f"cat > {told}; echo $LEAKCHECK_METER >> {told}",
+    )
+    text = told.read_text()
+    assert text.endswith("pss\n")
+    assert json.loads(text.removesuffix("pss\n"))["meter"] == "pss"
+
+
+def test_children_are_counted_and_shared_memory_counts_once(until):
+    code = "import os, time; kept = b'x' * 50_000_000\nfor _ in range(3): os.fork() or time.sleep(600)\ntime.sleep(600)"
+    source = Command(python(code))
+    try:
+        until(lambda: (source.read() or {}).get("processes", 0) >= 4)
+        values = source.read()
+        assert values is not None
+        if source.memory == "pss":
+            assert values["pss"] < 120e6
+        assert values["threads"] >= 4
+    finally:
+        source.close()
+
+
+def test_a_command_that_ends_tells_how(until):
+    source = Command(python("import os; os.kill(os.getpid(), 9)"))
+    until(lambda: source.read() is None)
+    assert source.ended == "ended by SIGKILL"
+    source.close()
+
+
+def test_a_process_that_is_not_there_is_a_usage_error():
+    child = subprocess.Popen(["true"])
+    child.wait()
+    with pytest.raises(UsageError, match="no such process"):
+        Processes(child.pid)
+
+
+def test_the_command_watches_a_command_and_exits_by_verdict(tmp_path):
+    lines, report = tmp_path / "lines.jsonl", tmp_path / "report"
+    ran = monitor(
+        "--limit", "600 MB", "--duration", "15", "-o", str(lines), "--report", str(report), "--", *python(LEAKS)
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "grows by" in ran.stdout
+    assert (report / "index.html").exists()
+    assert events(lines)[-1]["verdict"] == "leak"
+
+
+def test_a_quiet_command_exits_with_zero():
+    ran = monitor("--duration", "6", "-q", "--", *python(QUIET))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.startswith("clean")
+
+
+def test_a_scenario_can_be_watched_for_long(tmp_path):
+    file = tmp_path / "leaks.py"
+    file.write_text(
+        "from leakcheck import scenario\nkept = []\n@scenario\ndef keeps():\n    kept.append(bytes(20_000))\n"
+    )
+    ran = monitor("--limit", "4 GB", "--duration", "30", f"{file}::keeps")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--pid", "1", "x.py::y"], ["--limit", "much", "--", "true"], ["nowhere.py"]]
+)
+def test_wrong_usage_exits_with_four(arguments):
+    assert monitor(*arguments).returncode == 4
+
+
+def test_files_are_whole_after_the_monitor_is_killed(tmp_path, until):
+    lines, report = tmp_path / "lines.jsonl", tmp_path / "report"
+    service = subprocess.Popen(python(QUIET))
+    command = [sys.executable, "-m", "leakcheck", "monitor", "--interval", "0.02", "-q", "-o", str(lines)]
+    watcher = subprocess.Popen([*command, "--report", str(report), "--pid", str(service.pid)])
+    try:
+        until(lambda: lines.exists() and lines.stat().st_size > 3000 and (report / "index.html").exists())
+        watcher.kill()
+        watcher.wait()
+    finally:
+        service.kill()
+        service.wait()
+    assert [each["event"] for each in events(lines)].count("reading") > 5
+    decode((report / "results.json").read_bytes())
+    assert (report / "index.html").read_text().rstrip().endswith("</html>")
+
+
+def test_the_end_of_the_service_is_told_when_it_is_killed(tmp_path, until):
+    lines, report = tmp_path / "lines.jsonl", tmp_path / "report"
+    service = subprocess.Popen(python(QUIET))
+    command = [sys.executable, "-m", "leakcheck", "monitor", "--interval", "0.02", "-q", "-o", str(lines)]
+    watcher = subprocess.Popen([*command, "--report", str(report), "--pid", str(service.pid)], stdout=subprocess.PIPE)
+    until(lambda: lines.exists() and lines.stat().st_size > 3000)
+    os.kill(service.pid, signal.SIGKILL)
+    service.wait()
+    out, _ = watcher.communicate(timeout=60)
+    assert b"the process has ended" in out
+    assert events(lines)[-1]["event"] == "end"
+    decode((report / "results.json").read_bytes())
+
+
+def test_ctrl_c_ends_the_watch_with_the_verdict_so_far(tmp_path, until):
+    lines = tmp_path / "lines.jsonl"
+    service = subprocess.Popen(python(QUIET))
+    command = [sys.executable, "-m", "leakcheck", "monitor", "--interval", "0.02", "-q", "-o", str(lines)]
+    watcher = subprocess.Popen([*command, "--period", "0", "--pid", str(service.pid)], stdout=subprocess.PIPE)
+    until(lambda: lines.exists() and len(lines.read_text().splitlines()) > 60)
+    watcher.send_signal(signal.SIGINT)
+    out, _ = watcher.communicate(timeout=60)
+    service.kill()
+    service.wait()
+    assert watcher.returncode == 0
+    assert out.startswith(b"clean")
+
+
+def test_a_chart_goes_from_bottom_to_top():
+    rows = chart([0, 1, 2, 3], 4, rows=2)
+    assert rows[0][0] == " "
+    assert rows[0][-1] == "█"
+    assert all(len(row) == 4 for row in rows)
+    assert chart([], 10) == [""] * 4
+    assert len(chart([5.0] * 500, 60)[0]) == 60
+
+
+def test_time_is_not_asked_of_the_wall(monkeypatch, tmp_path):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert watch(Scripted([100e6] * 100), tmp_path)[1] == "clean"
