@@ -232,8 +232,8 @@ _SETTLED = "grew at a constant rate for more than a period, on top of much growt
 def _settled(periods: _Periods, limit: float, rules: Rules) -> Trend | None:
     """Large growth whose rate has settled to a constant: told at once.
 
-    A cache that fills beside a leak hides the leak's straight line, but not for long; and caches that fill at a constant
-    rate for much longer than a period are rare.
+    A cache that fills beside a leak hides the leak's straight line, but not for long; and caches that fill at a
+    constant rate for much longer than a period are rare.
     """
     levels = [each for each in periods.levels if each.run == periods.levels[-1].run] if periods.levels else []
     if len(levels) < 3 or levels[-1].value - levels[0].value < rules.settled_share * limit:

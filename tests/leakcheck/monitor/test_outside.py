@@ -168,7 +168,7 @@ def test_a_scenario_can_be_watched_for_long(tmp_path):
     file.write_text(
         "from leakcheck import scenario\nkept = []\n@scenario\ndef keeps():\n    kept.append(bytes(20_000))\n"
     )
-    ran = monitor("--limit", "4 GB", "--duration", "30", f"{file}::keeps")
+    ran = monitor("--limit", "4 GB", "--duration", "12", f"{file}::keeps")
     assert ran.returncode == 1, ran.stdout + ran.stderr
 
 

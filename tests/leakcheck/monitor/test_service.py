@@ -23,8 +23,8 @@ def threads() -> list[str]:
 
 def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
     alerts, kept, events = [], [], []
-    with leakcheck.watch(0.05, alerts.append, period=0, limit="500 MB", log=events.append) as watch:
-        until(lambda: alerts, do=lambda: kept.append(b"x" * 300_000))
+    with leakcheck.watch(0.05, alerts.append, period=0, limit="1 GB", log=events.append) as watch:
+        until(lambda: alerts, do=lambda: kept.append(b"x" * 60_000))
         read = watch.course("rss")[-1][0]
         until(lambda: watch.course("rss")[-1][0] > read + 2, do=lambda: kept.append(b"x" * 20_000))
     assert len(alerts) == 1
@@ -40,7 +40,7 @@ def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
 def test_a_quiet_process_is_not_told_of(until):
     alerts = []
     with leakcheck.watch(0.02, alerts.append, **FAST, log=None) as watch:
-        until(lambda: len(watch.course("rss")) > 120)
+        until(lambda: len(watch.course("rss")) > 50)
     assert alerts == []
 
 
