@@ -146,8 +146,8 @@ def places_named(frames: list[Frame]) -> str:
     if user is None or inner is None:
         return at(user or inner)
     # A library under test is the user's code as well: what calls it is the innermost line of the scenario's own file.
-    entry = next(frame.file for frame in reversed(frames) if frame.user)
-    caller = user if user is not inner else next(frame for frame in frames if frame.user and frame.file == entry)
+    entry = next((frame.file for frame in reversed(frames) if frame.user), user.file)
+    caller = user if user is not inner else next(frame for frame in frames if frame.file == entry and not frame.native)
     return at(inner) if caller is inner else f"{at(inner)}, called from {at(caller)}"
 
 

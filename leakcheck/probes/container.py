@@ -126,6 +126,7 @@ class _Hunt:
             self.answer["freezing"] = await _adders(self.driver, gc.get_freeze_count, _WATCHED)
         self._draw()
         for container, members in self.watched[:_MOST_WATCHED]:
+            container["path"] = _with_names(container["path"], members)
             turns = min(self.arguments["watch"], max(5, int(_WATCHED / container["count"])))
             container["adders"] = await _adders(self.driver, _length(members), turns)
         self.watched.clear()
@@ -226,7 +227,6 @@ def _examine(
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
     names = Counter(element_name(_telling(entry)) for entry in newest or entries[-20:])
-    path = _with_names(path, members)
     kept = Kept(claimed, {id(part) for entry in entries for part in entry}, "".join(label for label, _ in path))
     kept.follow_all(list(reversed(newest)), gained)
     rate = gained / stretch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from synthetic_heap import growing_paths
 
 

@@ -1,0 +1,138 @@
+"""What several means found becomes faults: one for each cause, with its share, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
+from leakcheck.diagnosis.native import Loss
+from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
+
+HUB: Trace = (("/src/app/hub.py", 41), ("/src/app/main.py", 7))
+LOG: Trace = (("/src/app/log.py", 9), ("/src/app/main.py", 8))
+
+
+def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: Any) -> dict[str, Any]:
+    stack = [[file, line, "add"] for file, line in trace]
+    born = [[list(map(list, trace)), count, size]]
+    return {
+        "path": [["app", "module"], [path, "list"]],
+        "shape": "wider",
+        "count": count,
+        "bytes": size,
+        "shared_with": "",
+        "elements": {"app.Listener": count},
+        "types": {"app.Listener": count},
+        "sites": born,
+        "heads": born,
+        "examples": ["app.Listener"],
+        "adders": [[stack, count]],
+        "other_threads": False,
+    } | more
+
+
+def graph(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"containers": list(containers), "pinned": [], "sites": [], "frozen": 0.0, "freezing": []} | more
+
+
+def site(trace: Trace, size: float, blocks: float = 1.0, native: tuple[NativeFrame, ...] = ()) -> Site:
+    return Site(trace, (), native, blocks, size)
+
+
+def test_a_container_and_the_allocations_of_its_elements_are_one_fault() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 400)), [site(HUB, 432)], [], 432)
+    assert [(fault.kind, fault.bytes) for fault in faults] == [("container", 432)]
+
+
+def test_two_containers_are_two_faults_the_larger_first() -> None:
+    found = graph(container(".listeners", HUB, 100), container(".lines", LOG, 300))
+    faults = assemble(found, [site(HUB, 100), site(LOG, 300)], [], 400)
+    assert [fault.path[-1][0] for fault in faults] == [".lines", ".listeners"]
+
+
+def test_a_second_container_of_the_same_objects_is_named_with_the_first() -> None:
+    second = container(".by_name", HUB, 60, shared_with="app.listeners")
+    faults = assemble(graph(container(".listeners", HUB, 400), second), [], [], 460)
+    assert len(faults) == 1
+    assert faults[0].also == [[("app", "module"), (".by_name", "list")]]
+
+
+def test_a_set_of_weak_references_is_no_cause_where_there_is_another() -> None:
+    weak = container(".all", HUB, 100, elements={"weakref.ReferenceType": 1.0}, types={})
+    faults = assemble(graph(weak, container(".listeners", HUB, 90)), [], [], 190)
+    assert [fault.path[-1][0] for fault in faults] == [".listeners"]
+
+
+def test_an_allocation_that_nothing_holds_is_a_fault_of_its_own() -> None:
+    native = (NativeFrame("make_key", "src/key.c", 12),)
+    faults = assemble(graph(container(".listeners", HUB, 100)), [site(HUB, 100), site(LOG, 300, 1, native)], [], 400)
+    assert [fault.kind for fault in faults] == ["allocation", "container"]
+
+
+def test_a_small_remainder_is_left_to_the_residual() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 1000)), [site(HUB, 1000), site(LOG, 5)], [], 1000)
+    assert len(faults) == 1
+
+
+def test_a_stack_that_was_cut_short_goes_by_its_inner_part() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 400)), [site(HUB[:1], 432)], [], 432)
+    assert len(faults) == 1
+
+
+def test_a_native_allocation_without_a_python_line_goes_by_its_native_frames() -> None:
+    native = (NativeFrame("Reader_new", "reader.c", 5),)
+    sites = [site(HUB, 400, 1, native), site((), 50, 1, native)]
+    assert len(assemble(graph(container(".listeners", HUB, 400)), sites, [], 450)) == 1
+
+
+def test_a_resource_explains_the_memory_of_its_line() -> None:
+    thread = Fault(kind="resource", count=1.0, bytes=0.0, meter="threads", lines=set(HUB))
+    faults = assemble(graph(container(".threads", HUB, 400)), [], [thread], 400)
+    assert [(fault.kind, fault.bytes) for fault in faults] == [("resource", 400)]
+    assert faults[0].path[-1][0] == ".threads"
+
+
+def test_without_memray_the_graphs_own_births_stand_in() -> None:
+    found = graph(sites=[[list(map(list, LOG)), 2.0, 100.0]])
+    faults = assemble(found, None, [], 116)
+    assert [(fault.kind, fault.bytes) for fault in faults] == [("allocation", 116)]
+
+
+def test_without_the_graph_the_sites_are_all_there_is() -> None:
+    assert [fault.kind for fault in assemble(None, [site(HUB, 100)], [], 100)] == ["allocation"]
+
+
+def test_the_faults_never_explain_more_than_there_is() -> None:
+    found = graph(container(".listeners", HUB, 300), container(".lines", LOG, 300))
+    faults = assemble(found, [site(HUB, 400), site(LOG, 400)], [], 400)
+    assert sum(fault.bytes for fault in faults) == pytest.approx(400)
+
+
+def test_what_is_frozen_is_put_down_to_the_line_that_freezes() -> None:
+    found = graph(frozen=1.0, freezing=[[[["/src/app/main.py", 8, "step"]], 1.0]])
+    faults = assemble(found, [site(LOG, 112)], [], 115)
+    assert [(fault.kind, fault.adders[0][0][0][1]) for fault in faults] == [("frozen", 8)]
+
+
+def test_a_line_on_the_heaps_own_ledger_is_added_where_nothing_else_explains_it() -> None:
+    known = assemble(graph(container(".listeners", HUB, 100)), [], [], 300)
+    stacks = [{"stack": [["/src/app/native.py", 3, "call"]], "count": 200.0}]
+    faults = with_ledger(known, stacks, 200)
+    assert [(fault.untracked, fault.bytes) for fault in faults] == [(True, 200), (False, 100)]
+
+
+def test_a_loss_goes_to_the_fault_with_the_same_native_function() -> None:
+    native = (NativeFrame("make_key", "src/key.c", 12),)
+    known = assemble(None, [site(LOG, 300, 1, native)], [], 300)
+    loss = Loss((NativeFrame("make_key", "/src/key.c", 12),), ("/lib/key.so",), "definitely lost", 1.0, 292.0)
+    faults = with_losses(known, [loss], 300)
+    assert len(faults) == 1
+    assert faults[0].losses == [loss]
+
+
+def test_a_loss_that_nothing_else_explains_is_a_fault_of_its_own() -> None:
+    loss = Loss((NativeFrame("make_key", "/src/key.c", 12),), ("/lib/key.so",), "definitely lost", 1.0, 292.0)
+    faults = with_losses([], [loss], 300)
+    assert [(fault.kind, fault.bytes) for fault in faults] == [("native", 300)]

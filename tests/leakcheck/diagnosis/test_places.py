@@ -1,0 +1,201 @@
+"""Planted leaks, each diagnosed in real processes: the first finding names the place."""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from leakcheck.diagnosis.investigation import diagnose
+from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.local import Worker
+
+PLANTED = Path(__file__).parents[1] / "suites" / "planted_leaks.py"
+RESOURCES = ("fds", "threads", "tasks", "children")
+
+
+def diagnosed(
+    name: str, file: Path = PLANTED, tools: frozenset[str] = frozenset({"graph", "memray"}), **options: object
+) -> Diagnosis:
+    """Measure how a scenario grows, then ask why."""
+    job = Job(scenario=ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name))
+    with Worker(job) as worker:
+        meters = [meter[0] for meter in worker.open()["meters"]]
+        worker.run(20)
+        before, after = worker.run(30), worker.run(100)
+    growth = {
+        meter: (late - early) / 100
+        for meter, early, late in zip(meters, before.values, after.values, strict=True)
+        if meter in (*RESOURCES, "heap.bytes") and (late - early) / 100 > (8 if meter == "heap.bytes" else 0.5)
+    }
+    facts = GrowthFacts(meters=growth, seconds_per_iteration=after.seconds / 100, warmup=20)
+    return diagnose(job, facts, DiagnosisOptions(tools=tools, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "held_by", "added_in"),
+    [
+        ("bound_method_in_an_event_hub", "planted_leaks.hub.listeners[*]", "Hub.on"),
+        ("closure", "planted_leaks.remember.<closure seen>[*]", "make_remember.<locals>.remember"),
+        ("thread_local", "planted_leaks.local.items[*]", "thread_local.<locals>.step"),
+        ("class_registry", "planted_leaks.Registry.known[*]", "Registry.__new__"),
+        ("weakref_callbacks", "planted_leaks.references[*]", "weakref_callbacks.<locals>.step"),
+        ("exception_traceback", "planted_leaks.errors[*]", "exception_traceback.<locals>.step"),
+        pytest.param(
+            "variable_of_the_set_up",
+            "<scenario variable_of_the_set_up>.<local cache>[*]",
+            "variable_of_the_set_up.<locals>.step",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("linked_list", "planted_leaks.Chain.head.following…", "linked_list", marks=pytest.mark.slow),
+        pytest.param("tuple_that_is_replaced", "planted_leaks.Copied.handlers[*]", "step", marks=pytest.mark.slow),
+        pytest.param("lists_of_many_objects", "planted_leaks.users[*].history[*]", "step", marks=pytest.mark.slow),
+        pytest.param(
+            "default_argument", "planted_leaks.with_default.__defaults__[*]", "with_default", marks=pytest.mark.slow
+        ),
+        pytest.param("suspended_generators", "planted_leaks.generators[*]", "step", marks=pytest.mark.slow),
+        pytest.param("finalizers", "weakref.finalize._registry[*]", "finalizers", marks=pytest.mark.slow),
+        pytest.param("context_variable", "<context variable variable>[*]", "step", marks=pytest.mark.slow),
+    ],
+)
+def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str, added_in: str) -> None:
+    diagnosis = diagnosed(name)
+    finding = diagnosis.findings[0]
+    assert "".join(node.name for node in finding.path) == held_by
+    assert finding.kind == "container"
+    assert finding.count_per_iteration == pytest.approx(1, rel=0.1)
+    assert any(added_in in frame.function for frame in finding.stack)
+    assert diagnosis.explained is not None
+    assert diagnosis.explained > 0.6
+
+
+def test_two_faults_are_two_findings_each_with_its_share() -> None:
+    findings = diagnosed("two_at_once").findings
+    assert ["".join(node.name for node in finding.path) for finding in findings[:2]] == [
+        "planted_leaks.second[*]",
+        "planted_leaks.first[*]",
+    ]
+    assert [round(finding.share or 0, 1) for finding in findings[:2]] == [0.7, 0.3]
+
+
+def test_a_task_is_named_with_its_coroutine_and_the_line_that_created_it() -> None:
+    finding = diagnosed("asyncio_task").findings[0]
+    assert finding.kind == "resource"
+    assert finding.meter == "tasks"
+    assert "asyncio.create_task(wait_for_ever())" in finding.stack[0].source
+    assert "wait_for_ever" in finding.title
+
+
+def test_a_missing_decref_is_held_by_native_code() -> None:
+    finding = diagnosed("missing_decref").findings[0]
+    assert "held by native code" in finding.title
+    assert finding.type == "dict"
+    assert 'value = {"listener": Listener()}' in finding.stack[0].source
+
+
+def test_a_descriptor_is_named_with_its_target_and_the_line_that_opened_it() -> None:
+    finding = diagnosed("descriptor").findings[0]
+    assert finding.meter == "fds"
+    assert finding.stack[0].source == "os.dup(0)"
+    assert "/dev/null" in finding.title
+
+
+def test_a_malloc_that_no_tracker_sees_is_found_on_the_heaps_own_ledger() -> None:
+    findings = diagnosed("container_and_malloc").findings
+    assert {finding.stack[0].source for finding in findings} == {"first.append(bytearray(100))", "_malloc(200)"}
+
+
+@pytest.mark.slow
+def test_a_thread_is_named_with_its_target_and_the_line_that_started_it() -> None:
+    finding = diagnosed("thread").findings[0]
+    assert finding.meter == "threads"
+    assert "threading.Thread(target=never.acquire" in finding.stack[0].source
+
+
+@pytest.mark.slow
+def test_a_child_that_nobody_waits_for_is_named() -> None:
+    finding = diagnosed("children").findings[0]
+    assert finding.meter == "children"
+    assert "posix_spawn" in finding.stack[0].source
+    assert "not waited for" in finding.title
+
+
+@pytest.mark.slow
+def test_a_rare_leak_gets_longer_stretches() -> None:
+    finding = diagnosed("one_in_fifty").findings[0]
+    assert "".join(node.name for node in finding.path) == "planted_leaks.first[*]"
+    assert finding.count_per_iteration == pytest.approx(0.02, rel=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.needs_valgrind
+def test_valgrind_names_what_is_lost_for_good() -> None:
+    diagnosis = diagnosed("container_and_malloc", tools=frozenset({"valgrind"}), valgrind=True)
+    assert [tool.status for tool in diagnosis.tools if tool.name == "valgrind"] == ["ok"]
+    finding = diagnosis.findings[0]
+    assert finding.kind == "native"
+    assert "definitely lost" in finding.title
+
+
+EXTENSION = """
+#include <Python.h>
+static PyObject *kept;
+static PyObject *keep(PyObject *module, PyObject *value)
+{
+    (void)module;
+    return PyList_Append(kept, value) ? NULL : Py_NewRef(Py_None);
+}
+static PyObject *forget(PyObject *module, PyObject *size)
+{
+    (void)module;
+    return PyBytes_FromStringAndSize(NULL, PyLong_AsLong(size)) ? Py_NewRef(Py_None) : NULL;
+}
+static PyMethodDef methods[] = {{"keep", keep, METH_O, ""}, {"forget", forget, METH_O, ""}, {0}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "extension", 0, -1, methods};
+PyMODINIT_FUNC PyInit_extension(void)
+{
+    kept = PyList_New(0);
+    return PyModule_Create(&definition);
+}
+"""
+SCENARIOS = """
+import extension
+from leakcheck import scenario
+class Item:
+    pass
+@scenario
+def kept():
+    yield lambda: extension.keep(Item())
+@scenario
+def forgotten():
+    yield lambda: extension.forget(300)
+"""
+
+
+@pytest.fixture(scope="module")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scenario file beside a C extension that was built for it."""
+    folder = tmp_path_factory.mktemp("extension")
+    (folder / "extension.c").write_text(EXTENSION)
+    (folder / "with_extension.py").write_text(SCENARIOS)
+    include = sysconfig.get_path("include")
+    command = ["gcc", "-g", "-O1", "-shared", "-fPIC", f"-I{include}", "extension.c", "-o", "extension.so"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder / "with_extension.py"
+
+
+def test_the_global_of_a_c_extension_is_held_by_native_code(extension: Path) -> None:
+    finding = diagnosed("kept", extension).findings[0]
+    assert "".join(node.name for node in finding.path) == "<list held by native code>[*]"
+    assert finding.type.endswith("Item")
+    assert "extension.keep(Item())" in finding.stack[0].source
+
+
+def test_what_a_c_function_forgets_is_named_with_its_c_line(extension: Path) -> None:
+    finding = diagnosed("forgotten", extension).findings[0]
+    native = [frame for frame in finding.stack if frame.native]
+    assert [(frame.function, Path(frame.file).name) for frame in native] == [("forget", "extension.c")]
+    assert "extension.forget(300)" in next(frame.source for frame in finding.stack if frame.user)
