@@ -38,8 +38,8 @@ class Thresholds(NamedTuple):
     notable: float = 4096.0
     """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
     straight: float = 0.04
-    """Straightness: root mean square distance from the line, as a part of the growth. Things lost one by one leave 0.01,
-    or 1 / sqrt(count) where they are lost at random; any noise falls below it as the line gets longer."""
+    """Straightness: root mean square distance from the line, as a part of the growth. Things lost one by one leave
+    0.01, or 1 / sqrt(count) where they are lost at random; any noise falls below it as the line gets longer."""
     rough: float = 0.12
     """Hash tables and arenas grow in ever larger steps, which leave up to 0.1 on a true leak. So do a few one-time
     costs that happen to come one after the other: a line so rough must be longer before it is believed."""

@@ -7,6 +7,12 @@ from collections.abc import Callable
 
 from leakcheck.meters import Meter, Unavailable
 
+_MALLINFO2 = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+"""The fields of `struct mallinfo2` in their order, each a `size_t`."""
+
 
 def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
     """Two functions: bytes in use (in heaps and in malloc's own mmaps), and bytes that malloc has from the system.
@@ -20,10 +26,19 @@ def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
     class MallocInfo(ctypes.Structure):
         _fields_ = [
             (name, ctypes.c_size_t)
-            for name in (
-                "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-            )
-        ]  # fmt: skip
+            for name in [
+                "arena",
+                "ordblks",
+                "smblks",
+                "hblks",
+                "hblkhd",
+                "usmblks",
+                "fsmblks",
+                "uordblks",
+                "fordblks",
+                "keepcost",
+            ]
+        ]
 
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2

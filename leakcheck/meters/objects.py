@@ -8,7 +8,7 @@ from leakcheck.meters import Meter
 
 
 def live_objects() -> Meter:
-    """Objects that the collector tracks. The list is freed before the next reading, and heap.bytes is read before it."""
+    """Objects that the collector tracks. The list is freed before the next reading; heap.bytes is read before it."""
     return Meter("py.objects", "objects", lambda: len(gc.get_objects()))
 
 

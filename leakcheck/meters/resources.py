@@ -9,7 +9,7 @@ from leakcheck.meters import Meter, Unavailable
 
 
 def _entries(directory: str) -> int:
-    """How many entries a /proc directory has. The descriptor that lists them counts itself in /proc/self/fd: constant."""
+    """How many entries a /proc directory has. The descriptor that lists them counts itself in /proc/self/fd."""
     return len(os.listdir(directory))
 
 

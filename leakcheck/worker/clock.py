@@ -18,7 +18,18 @@ def own_clock() -> Callable[[], float]:
     """
     try:
         descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        os.pread(descriptor, 128, 0).split()[1]
-    except (OSError, IndexError):
+    except OSError:
         return time.perf_counter
-    return lambda: time.perf_counter() - int(os.pread(descriptor, 128, 0).split()[1]) / 1e9
+    # One buffer for all readings: strings of other lengths would leave other holes in the heap that is to be measured.
+    buffer = bytearray(96)
+
+    def waited() -> float:
+        os.preadv(descriptor, [buffer], 0)
+        start = buffer.index(b" ") + 1
+        return int(buffer[start : buffer.index(b" ", start)]) / 1e9
+
+    try:
+        waited()
+    except (OSError, ValueError):
+        return time.perf_counter
+    return lambda: time.perf_counter() - waited()
