@@ -478,12 +478,13 @@ class Store:
             return True
         # More than the ring holds can never fit at once: that much is asked for and the rest overflows.
         count = min(len(events), SLOTS)
-        sizes = sum(len(event.raw or b"") + len(event.old or b"") for event in events)
-        if not self._queue.room_for(count, min(sizes, VALUE_BYTES)):
+        sizes = [len(event.raw or b"") + len(event.old or b"") for event in events]
+        need = min(VALUE_BYTES, sum(size for size in sizes if size <= VALUE_BYTES))  # larger ones travel without value
+        ring = self._queue.stats()
+        if SLOTS - ring.pending < count or VALUE_BYTES - ring.bytes < need:
             return False
-        in_ring = self._queue.stats().pending
         return all(
-            run.waiting() + in_ring + min(count, run.options.capacity) <= run.options.capacity
+            run.waiting() + ring.pending + min(count, run.options.capacity) <= run.options.capacity
             for run in blocking
             if run.waiting is not None
         )

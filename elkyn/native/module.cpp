@@ -259,9 +259,6 @@ class Queue {
         return events;
     }
 
-    [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
-        return !freed_ && ring_.room_for(events, bytes);
-    }
     [[nodiscard]] std::uint64_t settled() const noexcept { return ring_.settled(); }
     [[nodiscard]] elkyn::RingStats stats() const noexcept { return ring_.stats(); }
 
@@ -409,8 +406,6 @@ NB_MODULE(_native, m) {
         .def("close", &Queue::close, "Refuses further events and ends a wait(). Idempotent.")
         .def("discard", &Queue::discard,
              "Drops what is still in the ring, gives its memory back, and returns how many events that were.")
-        .def("room_for", &Queue::room_for, "events"_a, "bytes"_a,
-             "Whether so much would fit now (producer only).")
         .def("stats", &Queue::stats, "Wait-free figures.")
         .def_prop_ro("settled", &Queue::settled,
                      "The first number that is not decided yet: the next event's.");

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import elkyn
+from elkyn._native import Queue
 from elkyn.paths import is_segment
 from elkyn.values import encode
 
@@ -52,6 +53,49 @@ def test_any_value_reads_back_equal_and_of_the_same_type(store: elkyn.Store, val
     for path in ("/a", "/b/c/d", "/"):
         store.set(path, value)
         assert same(store.get(path), value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    actions=st.lists(
+        st.tuples(
+            st.text(max_size=300), st.binary(max_size=3000), st.none() | st.binary(max_size=100),
+            st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 255), st.booleans(),
+            st.integers(0, 3),
+        ),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any]) -> None:
+    queue = Queue(bytes)
+    sent: list[Any] = []
+    for path, value, old, rev, timestamp, kind, last, pops in actions:
+        plan = object()
+        try:
+            acceptable = 1 <= len(path.encode()) <= 256
+        except UnicodeEncodeError:
+            acceptable = False
+        if acceptable:
+            assert queue.push(path, kind, rev, timestamp, last, value, old, plan) == queue.settled - 1
+            sent.append((path, value, old, rev, timestamp, kind, last, plan))
+        else:
+            with pytest.raises(ValueError, match=r"path|surrogates"):
+                queue.push(path, kind, rev, timestamp, last, value, old, plan)
+        events, plans = queue.pop(pops)
+        for event, got in zip(events, plans, strict=True):
+            path, value, old, rev, timestamp, kind, last, plan = sent.pop(0)
+            assert (event.path, event.rev, event.timestamp_ns, event.last) == (path, rev, timestamp, last)
+            assert event.type == ("delete" if kind == 1 else "change")
+            assert event.value == (None if kind == 1 else value)
+            assert event.old == old
+            assert event.size == len(value)
+            assert got is plan
+    queue.close()
+    assert queue.discard() == len(sent)
+    assert queue.discard() == 0
+    for call in (lambda: queue.pop(1), lambda: queue.wait(0), lambda: queue.push("/n", 0, 1, 1, True, b"", None, ())):
+        with pytest.raises(ValueError, match="closed"):
+            call()
 
 
 def plain_matches(pattern: str, path: str) -> bool:
@@ -320,4 +364,4 @@ test_a_life_of_a_store_follows_a_plain_dict = LifeOfAStore.TestCase
 def test_a_long_life_of_a_store_follows_a_plain_dict() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(LifeOfAStore, settings=settings(max_examples=1500, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(LifeOfAStore, settings=settings(max_examples=400, stateful_step_count=50, deadline=None))
