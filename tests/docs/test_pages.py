@@ -1,7 +1,7 @@
 """Every example of the user documentation is run, and what is printed there is what comes out; no link is dead.
 
-In a page, `<!-- file: name -->` before a block writes it, `<!-- run -->` or `<!-- run: exit 1 -->` runs the commands of a
-console block in the same folder. Three dots stand for anything; numbers are not compared.
+In a page, `<!-- file: name -->` before a block writes it, `<!-- run -->` or `<!-- run: exit 1 -->` runs the commands of
+a console block in the same folder. Three dots stand for anything; numbers are not compared.
 """
 
 from __future__ import annotations
@@ -100,7 +100,6 @@ def test_no_link_between_files_is_dead(file):
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
-    pytest.importorskip("mkdocs", reason="the documentation's own tool is not installed: --group docs")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
