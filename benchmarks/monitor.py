@@ -227,7 +227,7 @@ def main() -> int:
 SERVICE = """
 import json, os, sys, threading, time
 watched, interval, seconds = sys.argv[1] == "watched", float(sys.argv[2]), float(sys.argv[3])
-import logging                                  # what every service has
+import asyncio, http.server, logging, typing    # what a service has anyhow
 ballast = [{"id": number, "name": str(number)} for number in range(100_000)]
 if watched:
     import leakcheck
