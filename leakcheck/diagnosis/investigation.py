@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
@@ -26,6 +29,8 @@ from leakcheck.model import ToolRun
 
 _STRETCH_S = 0.06
 """How long one stretch of plain iterations may take; the traced ones are slower by a factor of about five."""
+_WITHOUT_MEMORY = frozenset({"fds", "threads", "py.threads", "children", "mapped.bytes", "disk.files", "disk.bytes"})
+"""Meters whose growth takes no memory of the heap: descriptors and the like have lines of their own."""
 _DOT = "backrefs.dot"
 _LEAST, _MOST = 23, 1009
 _EVENTS = 12
@@ -39,7 +44,7 @@ _TRACE_SLOWDOWN = 60
 _WATCHED = 20
 _VALGRIND_S = 2.0
 _VALGRIND_SLOWDOWN = 50
-_BLIND = 0.4
+_BLIND = 0.5
 """The same, before valgrind is asked of its own accord."""
 _RESIDUAL = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
@@ -59,7 +64,7 @@ def diagnose(
             graph, graph_tool = graph_run.result()
             sites, memray_tool = memray_run.result()
             found, resources_tool = resources_run.result()
-        heap = growth.meters.get("heap.bytes", 0.0)
+        heap = plan.heap
         faults = assemble(graph, sites, faults_of(found, growth.meters), heap)
         unexplained = heap - _heap_bytes(faults)
         if unexplained > _RESIDUAL * heap and (unexplained > LEDGER_NOISE or not faults):
@@ -75,7 +80,7 @@ def diagnose(
     return Diagnosis(
         findings=findings,
         tools=[graph_tool, memray_tool, resources_tool, valgrind_tool],
-        explained=_explained(growth, faults),
+        explained=_explained(plan, faults),
         pictures=pictures,
         notes=[*plan.notes, *notes],
     )
@@ -85,11 +90,10 @@ def _heap_bytes(faults: list[Fault]) -> float:
     return sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
 
 
-def _explained(growth: GrowthFacts, faults: list[Fault]) -> float | None:
-    heap = growth.meters.get("heap.bytes", 0.0)
-    if heap > 0:
-        return round(min(1.0, _heap_bytes(faults) / heap), 4)
-    for meter in growth.meters:
+def _explained(plan: Plan, faults: list[Fault]) -> float | None:
+    if plan.heap > 0:
+        return round(min(1.0, _heap_bytes(faults) / plan.heap), 4)
+    for meter in plan.growth.meters:
         shares = [fault.share or 0.0 for fault in faults if fault.meter == meter]
         if shares:
             return round(min(1.0, sum(shares)), 4)
@@ -102,19 +106,23 @@ class Plan:
     def __init__(
         self, job: Job, growth: GrowthFacts, options: DiagnosisOptions, start_worker: Callable[..., Worker]
     ) -> None:
-        self.job = job
+        # One ledger for Python's and native memory, whatever the growth was measured with.
+        self.job = msgspec.structs.replace(job, allocator="malloc")
         self.growth = growth
         self.options = options
         self.start_worker = start_worker
         self.notes: list[str] = []
         self.count = stretch(growth)
-        heap = growth.meters.get("heap.bytes", 0.0)
-        self.traced = min(self.count, next_prime(max(_TRACED, int(_EVENTS * _SMALLEST / heap) if heap > 0 else 0)))
+        self.heap = growth.meters.get("heap.bytes", _SMALLEST * growth.meters.get("py.blocks", 0.0))
+        """Bytes per iteration by which the heap grows."""
+        self.keeps_memory = not growth.meters.keys() <= _WITHOUT_MEMORY
+        rare = int(_EVENTS * _SMALLEST / self.heap) if self.heap > 0 else 0
+        self.traced = min(self.count, next_prime(max(_TRACED, rare)))
         self.watched = max(
             3, min(self.count, int(_WATCH_S / _TRACE_SLOWDOWN / max(growth.seconds_per_iteration, 1e-6)))
         )
         self.seconds = max(growth.seconds_per_iteration, 1e-6)
-        self.warm = min(max(growth.warmup, 11), max(11, int(1.0 / max(growth.seconds_per_iteration, 1e-6))))
+        self.warm = min(max(growth.warmup, 11), max(2, int(1.0 / self.seconds)), max(2, self.count))
 
     def watched_for(self, kind: str) -> int:
         """Iterations under a trace function that should show several additions of a kind."""
@@ -133,8 +141,18 @@ def stretch(growth: GrowthFacts) -> int:
         wanted = max(wanted, _EVENTS * _SMALLEST / heap)
     if heap > 0:
         wanted = min(wanted, _MEMORY / (6 * heap))
+    for meter, most in _ceilings().items():
+        if growth.meters.get(meter, 0.0) > 0:
+            wanted = min(wanted, most / (5 * growth.meters[meter]))
     wanted = min(wanted, max(3.0, 2.0 / seconds))
     return next_prime(int(wanted))
+
+
+def _ceilings() -> dict[str, float]:
+    """How many of each resource a process of the diagnosis may take: far below where the system refuses."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = soft / 2 if soft > 0 else 512
+    return {"fds": min(descriptors, 4096), "threads": 400, "children": 400, "mapped.bytes": 1 << 30}
 
 
 def next_prime(number: int) -> int:
@@ -148,6 +166,8 @@ def next_prime(number: int) -> int:
 def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]:
     if "graph" not in plan.options.tools:
         return None, ToolRun(name="graph", status="skipped", reason="not among the tools that were asked for")
+    if not plan.keeps_memory:
+        return None, ToolRun(name="graph", status="not needed", reason="no memory grows")
     began = time.monotonic()
     try:
         with plan.start_worker(plan.job) as worker:
@@ -171,6 +191,8 @@ def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]
 def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
     if "memray" not in plan.options.tools:
         return None, ToolRun(name="memray", status="skipped", reason="not among the tools that were asked for")
+    if not plan.keeps_memory:
+        return None, ToolRun(name="memray", status="not needed", reason="no memory grows")
     began = time.monotonic()
     try:
         import memray
@@ -276,7 +298,7 @@ def _picture_arguments(plan: Plan, temporary: Path) -> dict[str, str] | None:
 
 def _valgrind_is_of_use(plan: Plan, faults: list[Fault], sites: list[Site] | None) -> str:
     """Why valgrind need not run; empty where it should."""
-    heap = plan.growth.meters.get("heap.bytes", 0.0)
+    heap = plan.heap
     if plan.options.valgrind:
         return ""
     if heap <= 0:

@@ -21,7 +21,7 @@ from leakcheck.probes import births, pictures, places
 from leakcheck.probes.backrefs import draw
 from leakcheck.probes.births import Kept, birth
 from leakcheck.probes.describing import different, element_name, safe_repr
-from leakcheck.probes.graph import Walk, derives, full_name, is_leaf, reference_count, references
+from leakcheck.probes.graph import Walk, derives, elements_of, full_name, is_leaf, reference_count, references
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
 from leakcheck.probes.watch import Ledger
@@ -271,7 +271,7 @@ def _entries(member: Any) -> list[tuple[Any, ...]]:
     """What was added to a container, one tuple an addition: keys stand with their values."""
     if derives(type(member), dict):
         return list(dict.items(member))[-_MOST_ELEMENTS:]
-    return [(value,) for value in gc.get_referents(member)[-_MOST_ELEMENTS:]]
+    return [(value,) for value in elements_of(member)[_MOST_ELEMENTS::-1]]
 
 
 def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -62,6 +62,14 @@ def is_leaf(value: Any) -> bool:
     return id(type(value)) in LEAVES
 
 
+def elements_of(*sequences: Any) -> list[Any]:
+    """The elements of lists, tuples and sets, the last first.
+
+    Not by iteration: a list that native code made and never filled has holes, over which that would crash.
+    """
+    return gc.get_referents(*sequences)
+
+
 def derives(kind: Any, base: type) -> bool:
     """Whether `base` is in the method resolution order: `issubclass` without any `__subclasscheck__` or `__eq__`."""
     return any(each is base for each in lineage(kind))
@@ -155,7 +163,7 @@ class Walk:
         if len(objects) > _NAMED_GROUP:
             if id(kind) in _SEQUENCES:
                 node.references += sum(map(len, objects))
-                self._add_many(node, "[*]", lambda: chain.from_iterable(objects), following)
+                self._add(node, "[*]", elements_of(*objects), following)
             elif id(kind) in _MAPPINGS:
                 node.references += sum(map(dict.__len__, objects))
                 self._add_many(node, "[*]", lambda: chain.from_iterable(map(dict.values, objects)), following)
@@ -287,7 +295,7 @@ def references(value: Any) -> list[tuple[str, list[Any]]]:
     """What an object refers to, by name where it has one: `[(label, objects)]`."""
     kind = type(value)
     if id(kind) in _SEQUENCES:
-        return [("[*]", list(value))]
+        return [("[*]", elements_of(value))]
     if id(kind) in _MAPPINGS:
         return _mapping(value)
     opener = _OPENERS.get(id(kind))
