@@ -331,7 +331,7 @@ class _Fit(NamedTuple):
 
 
 def _cut_at_steps(points: list[Level]) -> list[Level]:
-    """Begin a new run where the series jumps and stays: at most one in five points or so, else it is how it grows."""
+    """Begin a new run where the series jumps and stays: at most one in three points, else it is how it grows."""
     if len(points) < 5:
         return points
     changes = [later.value - earlier.value for earlier, later in pairwise(points)]
@@ -342,7 +342,7 @@ def _cut_at_steps(points: list[Level]) -> list[Level]:
         for index, change in enumerate(changes)
         if abs(change - usual) > max(4 * spread, abs(usual)) and points[index].run == points[index + 1].run
     }
-    if not jumps or len(jumps) > max(1 + (len(points) >= 7), len(points) // 5):
+    if not jumps or len(jumps) > max(1 + (len(points) >= 7), len(points) // 3):
         return points
     cut, shift = [], 0
     for index, point in enumerate(points):
