@@ -59,7 +59,7 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
         stack=stack[:_MOST_FRAMES],
         path=path,
         type=fault.type,
-        examples=[*fault.examples, *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
+        examples=[*fault.examples, *_threads(fault), *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
         hint=_hint(fault, stack),
         source=source,
     )
@@ -241,6 +241,11 @@ def _frames(fault: Fault) -> list[Frame]:
 
 def _trimmed(stack: tuple[Place, ...]) -> tuple[Place, ...]:
     return stack[:_MOST_FRAMES]
+
+
+def _threads(fault: Fault) -> list[str]:
+    names = dict.fromkeys(site.thread for site in fault.sites if site.thread)
+    return [f"allocated in thread {name}" for name in list(names)[:2]]
 
 
 def _loss_text(loss: Loss) -> str:

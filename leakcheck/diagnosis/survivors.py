@@ -47,6 +47,7 @@ class Site(NamedTuple):
     bytes: float
     """Bytes per iteration, malloc's own overhead included."""
     thread: str = ""
+    """Name of the thread where it has one of its own and was started while memray was watching."""
 
 
 def is_interpreter(frame: NativeFrame) -> bool:
@@ -86,7 +87,7 @@ def _survivors(capture: Path) -> dict[_Key, tuple[int, int, tuple[str, ...], str
 
     found: dict[_Key, tuple[int, int, tuple[str, ...], str]] = {}
     with memray.FileReader(capture) as reader:
-        for record in reader.get_leaked_allocation_records(merge_threads=True):
+        for record in reader.get_leaked_allocation_records(merge_threads=False):
             python = record.stack_trace()
             inside = _inside(python)
             if inside is None:

@@ -191,12 +191,12 @@ def _describe_thread(tid: str) -> dict[str, str]:
             name = file.read().strip()
     except OSError:
         name = ""
-    return {"kind": "native thread", "text": f"thread {tid} {name}".strip()}
+    return {"kind": "of native code", "text": f"thread {tid} {name}".strip()}
 
 
 def _describe_python_thread(ident: int) -> dict[str, str]:
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    return _named_thread(thread) if thread is not None else {"kind": "thread", "text": f"thread {ident}"}
+    return _named_thread(thread) if thread is not None else {"kind": "", "text": f"thread {ident}"}
 
 
 def _named_thread(thread: threading.Thread) -> dict[str, str]:
@@ -208,7 +208,7 @@ def _named_thread(thread: threading.Thread) -> dict[str, str]:
     where = (
         "" if frame is None else f", now in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
     )
-    return {"kind": f"thread running {name}", "text": f"{thread.name}: {name}{where}"}
+    return {"kind": f"running {name}", "text": f"{thread.name}: {name}{where}"}
 
 
 def _describe_child(pid: int) -> dict[str, str]:
