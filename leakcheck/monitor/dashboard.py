@@ -38,7 +38,8 @@ class Dashboard:
 
     def update(self, session: Session) -> None:
         """Draw the readings of now."""
-        self._live.update(_picture(session, self._remarks, self._live.console.width))
+        size = self._live.console.size
+        self._live.update(_picture(session, self._remarks, size.width, size.height))
 
     def alert(self, alert: Alert) -> None:
         """Keep an alert on the screen."""
@@ -111,14 +112,18 @@ def chart(values: Sequence[float], width: int, rows: int = _ROWS) -> list[str]:
     return ["".join(_BLOCKS[max(0, min(8, height - 8 * row))] for height in heights) for row in range(rows - 1, -1, -1)]
 
 
-def _picture(session: Session, remarks: Sequence[Text], width: int) -> RenderableType:
+def _picture(session: Session, remarks: Sequence[Text], width: int, height: int) -> RenderableType:
     head = Text(line(session.source.name, 80), style="bold")
     head.append(f"  pid {session.source.pid}  {duration((time.monotonic() - session.began) / 3600)}  ", style="dim")
     verdict = session.verdict()
     head.append(verdict, style={"leak": "bold red", "clean": "green", "bounded": "green"}.get(verdict, "yellow"))
     readings = session.panel.readings()
-    shown = [reading for reading in readings if reading.decisive] or readings
-    boxes: list[RenderableType] = [_box(reading, session, width) for reading in shown[:4]]
+    # As many charts as fit, those that move first: a flat line says no more than its row in the table.
+    moving = [
+        each for each in readings if each.decisive and len({value for _, value in session.panel.course(each.meter)}) > 1
+    ]
+    room = max(1, (height - len(readings) - len(remarks[-6:]) - 4) // (_ROWS + 2))
+    boxes: list[RenderableType] = [_box(reading, session, width) for reading in (moving or readings[:1])[:room]]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("meter", "now", "per hour", "verdict", "limit in"):
         table.add_column(column, justify="right" if column in ("now", "per hour", "limit in") else "left")
