@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -263,13 +264,21 @@ class Queue {
     [[nodiscard]] elkyn::RingStats stats() const noexcept { return ring_.stats(); }
 
   private:
+    // Events of one node tend to follow each other: they share one str.
+    nb::object path_of(std::string_view utf8) {
+        if (!last_path_.is_valid() || utf8 != std::string_view(last_utf8_.data(), last_size_)) {
+            PyObject* path = PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), nullptr);
+            if (path == nullptr) throw nb::python_error();
+            last_path_ = nb::steal(path);
+            last_size_ = utf8.copy(last_utf8_.data(), last_utf8_.size());
+        }
+        return last_path_;
+    }
+
     nb::object copy_of(const View& view) {
         Event event;
         event.decode = decode_;
-        PyObject* path =
-            PyUnicode_DecodeUTF8(view.path.data(), static_cast<Py_ssize_t>(view.path.size()), nullptr);
-        if (path == nullptr) throw nb::python_error();
-        event.path = nb::steal(path);
+        event.path = path_of(view.path);
         if (view.kind != kDelete && !view.omitted) event.raw = bytes_of(view.value);
         if (view.has_old) event.old_raw = bytes_of(view.old);
         event.rev = view.rev;
@@ -305,6 +314,9 @@ class Queue {
     elkyn::Doorbell bell_;
     std::chrono::steady_clock::time_point last_woken_{};
     nb::object decode_;
+    nb::object last_path_;  // of the consumer: the str of the event before, and the bytes it was made of
+    std::array<char, elkyn::kMaxPath> last_utf8_{};
+    std::size_t last_size_ = 0;
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};
     bool freed_ = false;  // changed only by who holds both sides' turns
