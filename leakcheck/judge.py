@@ -66,7 +66,7 @@ OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
 """Objects of the collector: a few temporary ones differ from reading to reading."""
 PAGES = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
 """Mappings come in pages, and thread stacks and allocator regions in larger pieces."""
-RESIDENT = Thresholds(floor=16 * 1024 * 1024.0, quantum=4096.0, notable=64 * 1024 * 1024.0)
+RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
 """Touched pages beyond malloc's: malloc's own untouched memory moves this by megabytes."""
 
 _SPECIAL = {

@@ -29,12 +29,12 @@ def mapped_bytes() -> Meter:
 def anonymous_bytes() -> Meter:
     """Private resident memory beyond what malloc has: what a library's own allocator touches inside its reservation.
 
-    Malloc's memory need not be resident, so the difference can be negative and it moves by whole pages: evidence for
-    growth that nothing else shows, judged only where it is large.
+    Malloc's memory need not be resident, so the difference can be negative and it moves by whole pages: growth counts
+    only where it is large, but then it does, for nothing else shows it.
     """
     field = _statm()
     _, from_system = malloc_ledger()
-    return Meter("anon.bytes", "B", lambda: field(1) - field(2) - from_system(), decisive=False)
+    return Meter("anon.bytes", "B", lambda: field(1) - field(2) - from_system())
 
 
 def resident_bytes() -> Meter:

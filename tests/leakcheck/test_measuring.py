@@ -121,6 +121,15 @@ LEAKS = {
         def case():
             libc.mmap(None, 65536, 3, 0x22, -1, 0)
     """,
+    "anon.bytes": """
+        import ctypes, itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        pages = itertools.count()
+        @scenario
+        def case():
+            "An allocator of its own that takes page after page of what it reserved."
+            arena[next(pages) * 4096] = 1
+    """,
     "disk.files": """
         import tempfile
         @scenario
