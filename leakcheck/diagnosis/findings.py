@@ -42,7 +42,7 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     elif fault.kind == "frozen":
         title, mark = _frozen_title(fault, frames), fingerprint.of_frames("frozen", stack)
     elif fault.kind == "native":
-        title, mark = _native_title(fault, stack), fingerprint.of_frames("native", stack)
+        title, mark = _native_title(fault, frames, stack), fingerprint.of_frames("native", stack)
     elif fault.kind == "pinned":
         title = _pinned_title(fault, frames, stack)
         mark = fingerprint.of_frames("pinned", stack, [fault.type])
@@ -151,10 +151,11 @@ def places_named(frames: list[Frame]) -> str:
     return at(inner) if caller is inner else f"{at(inner)}, called from {at(caller)}"
 
 
-def _native_title(fault: Fault, stack: list[Frame]) -> str:
+def _native_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
     loss = fault.losses[0]
+    below = f", below {at(frames[0])}" if frames else ""
     what = "block" if 0.99 < fault.count < 1.01 else "blocks"
-    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: {loss.kind}, allocated{_by(stack)}"
+    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: {loss.kind}, allocated{_by(stack)}{below}"
 
 
 def _frozen_title(fault: Fault, frames: list[Frame]) -> str:

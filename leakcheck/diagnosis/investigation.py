@@ -73,6 +73,7 @@ def diagnose(
         pictures = _draw(plan, graph, captures)
         losses, notes, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, faults, sites))
         faults = with_losses(faults, losses, heap)
+        _name_entry(plan, faults)
     finally:
         shutil.rmtree(captures, ignore_errors=True)
     means = "graph, survivors" if graph and sites is not None else "graph" if graph else "survivors"
@@ -84,6 +85,15 @@ def diagnose(
         pictures=pictures,
         notes=[*plan.notes, *notes],
     )
+
+
+def _name_entry(plan: Plan, faults: list[Fault]) -> None:
+    """Valgrind knows no Python lines: what it alone found happens somewhere below the scenario's function."""
+    scenario = plan.job.scenario
+    file = scenario.file or (scenario.target if scenario.target.endswith(".py") else "")
+    for fault in faults:
+        if fault.kind == "native" and file:
+            fault.adders = [(((file, scenario.line, scenario.name),), fault.count)]
 
 
 def _heap_bytes(faults: list[Fault]) -> float:
