@@ -20,8 +20,9 @@ HOST: pytest.StashKey[Any] = pytest.StashKey()
 MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
 
 _MARKS = (
-    "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None): how `pytest --leakcheck` judges this "
-    "test: accepted growth per run by meter, 'leak' where one is planted, seconds that it may take.",
+    "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None, tools=None): how `pytest --leakcheck` "
+    "judges this test: accepted growth per run by meter, 'leak' where one is planted, seconds that it may take, "
+    "['growth'] where nobody need ask why.",
     "no_leakcheck(reason=''): `pytest --leakcheck` runs this test once, as ever, and does not measure it.",
 )
 

@@ -141,7 +141,7 @@ def _more_arguments(config: pytest.Config) -> list[str]:
 def _mark_options(item: pytest.Item, mark: pytest.Mark | None) -> dict[str, Any]:
     if mark is None:
         return {}
-    known = {"budget", "expect", "time_budget", "max_iterations", "max_growth"}
+    known = {"budget", "expect", "time_budget", "max_iterations", "max_growth", "tools"}
     if mark.args or set(mark.kwargs) - known:
         raise pytest.UsageError(
             f"{item.nodeid}: @pytest.mark.leakcheck takes {', '.join(sorted(known))} by name, not "

@@ -338,6 +338,7 @@ def test_what_pytest_keeps_of_a_run_is_not_charged_to_the_test(suite):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("arguments", [(), ("-n", "2", "--cov")], ids=["alone", "xdist and coverage"])
 def test_it_is_right_on_all_targets_on_which_leak_testers_differ(suite, arguments):
     folder = suite((SUITES / "targets.py").read_text())

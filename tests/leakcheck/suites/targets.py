@@ -15,7 +15,7 @@ libc = ctypes.CDLL(None)
 libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
 raw_malloc = ctypes.pythonapi.PyMem_RawMalloc
 raw_malloc.argtypes, raw_malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-leaks = pytest.mark.leakcheck(expect="leak")
+leaks = pytest.mark.leakcheck(expect="leak", tools=["growth"])
 
 
 def test_no_op():
