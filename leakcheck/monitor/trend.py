@@ -113,6 +113,8 @@ def judge(
     current = [each for each in bins if each.at >= begin]
     if len(current) < 8:
         return Trend("warming", 0.0, 0.0, 0.0, 0.0, current[-1].low if current else 0.0, "too few readings yet")
+    if max(each.low for each in bins) - min(each.low for each in bins) < rules.least:
+        return _still(current, "does not move")  # most meters, most of the time: no more work for them
     sudden = _sudden(current, now, limit, rules)
     if sudden is not None and (sudden.verdict == "leak" or not rules.period):
         return sudden

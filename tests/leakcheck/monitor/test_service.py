@@ -12,9 +12,17 @@ import threading
 import pytest
 
 import leakcheck
+from leakcheck.monitor import readings, service
 from leakcheck.monitor.service import Watch
 
 FAST = {"period": 0, "limit": "1 GB"}
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let readings and judgements cost what they like: what is tested here is what they say."""
+    monkeypatch.setattr(service, "JUDGE_SHARE", 1.0)
+    monkeypatch.setattr(readings, "SHARE", 1.0)
 
 
 def threads() -> list[str]:
@@ -23,7 +31,7 @@ def threads() -> list[str]:
 
 def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
     alerts, kept, events = [], [], []
-    with leakcheck.watch(0.05, alerts.append, period=0, limit="1 GB", log=events.append) as watch:
+    with leakcheck.watch(0.05, alerts.append, period=0, limit="600 MB", log=events.append) as watch:
         until(lambda: alerts, do=lambda: kept.append(b"x" * 60_000))
         read = watch.course("rss")[-1][0]
         until(lambda: watch.course("rss")[-1][0] > read + 2, do=lambda: kept.append(b"x" * 20_000))
