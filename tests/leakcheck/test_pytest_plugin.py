@@ -107,7 +107,7 @@ def test_marks_accept_a_growth_plant_a_leak_or_leave_a_test_out(suite):
         def test_within_its_budget():
             kept.append(bytearray(100))
 
-        @pytest.mark.leakcheck(expect="leak")
+        @pytest.mark.leakcheck(expect="leak", tools=["growth"])
         def test_planted():
             kept.append(bytearray(100))
 
@@ -252,6 +252,7 @@ def test_the_suite_keeps_its_options_configuration_conftest_and_working_folder(s
     assert results(project)["test_all_is_as_in_the_first_run"]["verdict"] == "clean"
 
 
+@pytest.mark.slow
 def test_under_xdist_and_coverage_the_results_of_all_processes_come_together(suite):
     folder = suite(LEAK_AND_CLEAN)
     done = run(folder, "--leakcheck", "-n", "2", "--cov", "--leakcheck-report", "report")
