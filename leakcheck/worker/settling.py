@@ -31,7 +31,6 @@ class Settler:
         self._counts = counts
         self._in_loop = in_loop
         self._trim = trim()
-        self._clear_attribute_cache = attribute_cache_clearer()
         self._lowest: list[int] | None = None
         self._in_vain = 0
 
@@ -45,7 +44,6 @@ class Settler:
         _flush_output()
         _forget_lookups()
         found = 0
-        self._clear_attribute_cache()
         if self._gc_mode in ("collect", "freeze"):
             for _ in range(_MAX_COLLECTIONS):
                 collected = gc.collect()
@@ -99,20 +97,13 @@ def _flush_output() -> None:
             continue
 
 
-_forget_lookups: Callable[[], object] = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
-"""Empties the interpreter's cache of attribute lookups. Its up to 4096 entries keep the names alive, so that
-`getattr(x, "visit_" + name)` grows it by a string a call until it is full."""
-
-
-def attribute_cache_clearer() -> Callable[[], object]:
-    """A function that empties the interpreter's cache of attribute look-ups.
-
-    Its 4096 entries own the names that were looked up. C code that looks up an attribute by a C string makes a fresh
-    name each time, and so fills the cache at random, by some 60 bytes a call: a saturating growth of up to 300 KB that
-    is nobody's. CPython's own hunt for reference leaks empties it too.
-    """
-    clear = getattr(sys, "_clear_type_cache", None) or getattr(sys, "_clear_internal_caches", None)
-    return clear if clear is not None else lambda: None
+_forget_lookups: Callable[[], object] = (
+    getattr(sys, "_clear_type_cache", None) or getattr(sys, "_clear_internal_caches", None) or (lambda: None)
+)
+"""Empties the interpreter's cache of attribute look-ups. Its 4096 entries own the names that were looked up. C code that
+looks up an attribute by a C string makes a fresh name each time, as does `getattr(x, "visit_" + name)`, and so fills the
+cache at random, by some 60 bytes a call: a saturating growth of up to 300 KB that is nobody's. CPython's own hunt for
+reference leaks empties it too."""
 
 
 def resource_counts(in_loop: bool) -> Callable[[], list[int]]:
