@@ -100,10 +100,12 @@ def _flush_output() -> None:
 _forget_lookups: Callable[[], object] = (
     getattr(sys, "_clear_type_cache", None) or getattr(sys, "_clear_internal_caches", None) or (lambda: None)
 )
-"""Empties the interpreter's cache of attribute look-ups. Its 4096 entries own the names that were looked up. C code that
-looks up an attribute by a C string makes a fresh name each time, as does `getattr(x, "visit_" + name)`, and so fills the
-cache at random, by some 60 bytes a call: a saturating growth of up to 300 KB that is nobody's. CPython's own hunt for
-reference leaks empties it too."""
+"""Empties the interpreter's cache of attribute look-ups, whose 4096 entries own the names that were looked up.
+
+C code that looks up an attribute by a C string makes a fresh name each time, as does `getattr(x, "visit_" + name)`, and
+so fills the cache at random, by some 60 bytes a call: a saturating growth of up to 300 KB that is nobody's. CPython's
+own hunt for reference leaks empties it too.
+"""
 
 
 def resource_counts(in_loop: bool) -> Callable[[], list[int]]:
