@@ -41,7 +41,7 @@ class Rules(NamedTuple):
     day moves."""
     first_share: float = 0.30
     """The same in the first two periods of all, when nothing is known of the rhythm."""
-    settled_share: float = 0.05
+    settled_share: float = 0.06
     """The same for growth that was uneven, and has settled to a constant rate."""
     settled_rate: float = 0.012
     """That rate, as a part of the limit in each period, at the least."""
@@ -55,7 +55,7 @@ class Rules(NamedTuple):
     """The same for growth that is judged after few periods: the least against the most."""
     plausible: float = 6.0
     """Explanations that fit worse than the best one by less than this F ratio are still possible."""
-    sure: float = 3.0
+    sure: float = 3.3
     """Standard errors by which the line that remains beside a warm-up must rise."""
     rank: float = 3.3
     """Standard deviations by which Kendall's statistic must exceed that of a series without trend (one in 2000)."""
@@ -63,7 +63,7 @@ class Rules(NamedTuple):
     """Part of a period after a start that is left out: imports, pools, first caches."""
     least: float = 2 * 1024 * 1024.0
     """Growth over a window, in the meter's unit, below which nothing is told."""
-    least_rate: float = 0.9e6
+    least_rate: float = 0.95e6
     """Growth per period, in the meter's unit, below which nothing is told: it would take years to matter, and
     fragmentation goes on like that."""
 
@@ -167,7 +167,7 @@ def _by_period(
         if days < patience:
             inside = [each for each in inside if each.run == newest.run]
         else:  # several runs together: what each of them fills at its beginning is left out
-            inside = [each for each in inside if each.uptime >= 3]
+            inside = [each for each in inside if each.uptime >= (3 if each.run == 0 else 4)]
         if len(inside) < max(4, 0.6 * days) or inside[-1].position - inside[0].position < days - 3:
             continue
         trend = _period_trend(inside, periods.changes, limit, rules, patient=days >= patience)
@@ -215,7 +215,15 @@ def _period_trend(
     if fit.rms > rules.straight * grown:
         return trend
     if patient:
-        clear = fit.slope >= rules.least_rate and fit.z >= rules.rank and fit.low > 0 and _needs_a_line(points, rules)
+        runs = _by_run(inside)
+        clear = len(runs) == 1 or not any(_fades(run, rules) for run in runs)
+        clear = (
+            clear
+            and fit.slope >= rules.least_rate
+            and fit.z >= rules.rank
+            and fit.low > 0
+            and _needs_a_line(points, rules)
+        )
         reason = f"grew steadily for {days} periods"
     else:
         worth = limit is not None and grown >= rules.share * limit
@@ -240,14 +248,14 @@ def _settled(periods: _Periods, limit: float, rules: Rules) -> Trend | None:
     levels = [each for each in periods.levels if each.run == periods.levels[-1].run] if periods.levels else []
     if len(levels) < 3 or levels[-1].value - levels[0].value < rules.settled_share * limit:
         return None
-    newest = [change for row in periods.changes[:2] for change in row][: SLOTS * 5 // 6]
-    if len(newest) < SLOTS * 2 // 3:
+    newest = [change for row in periods.changes[:2] for change in row][:SLOTS]
+    if len(newest) < SLOTS * 3 // 4:
         return None
     rate, low, high = _median(sorted(newest)), _quantile(newest, 0.1), _quantile(newest, 0.9)
-    if rate < rules.settled_rate * limit or low < 0.8 * rate or high > 1.25 * rate:
+    if rate < rules.settled_rate * limit or low < 0.85 * rate or high > 1.2 * rate:
         return None
     part = len(newest) // 3
-    if _median(sorted(newest[:part])) < 0.9 * _median(sorted(newest[-part:])):
+    if _median(sorted(newest[:part])) < 0.95 * _median(sorted(newest[-part:])):
         return None
     hours = rules.period / HOUR
     return Trend("leak", rate / hours, low / hours, high / hours, 2 * rules.period, levels[-1].value, _SETTLED)
@@ -358,6 +366,12 @@ def _by_run(points: Sequence[Level]) -> list[list[Level]]:
     for point in points:
         runs.setdefault(point.run, []).append(point)
     return list(runs.values())
+
+
+def _fades(run: Sequence[Level], rules: Rules) -> bool:
+    """Whether one run of the process fills up: its second half grows little against the first."""
+    fit = fit_line(run) if len(run) >= 4 else None
+    return fit is not None and fit.older > 0 and fit.newer < rules.fading * fit.older
 
 
 def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
