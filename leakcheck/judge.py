@@ -179,16 +179,20 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
         detectable = max(detectable, limits.asked * limits.quantum)
         return said("clean", "saturating" if fading else "noise", "creeps by less than the sensitivity asked for")
 
-    # A series that only moves comes back below the middle of what it was; a leak that grew by more than twice the
-    # amplitude does not.
-    earlier = _median(sorted(sample.value for window in (first, before) for sample in window.samples))
-    if last.lowest <= earlier + limits.floor and not _rises_only(recent):
-        enough = (evidence.enough_for_clean and evidence.enough_noise) or evidence.final
-        grown = last.lowest - _after_first_call(samples)
-        shape = "periodic" if _falls_in_steps(recent) else "noise"
-        if grown > max(limits.notable, 2 * _amplitude(recent)):
-            return said("bounded" if enough else None, shape, "grew, then came back to a former trough", grown)
-        return said("clean" if enough else None, shape, "comes back to a former trough")
+    # A series that only moves comes back below the middle of what it was, over all three doublings or, after a late
+    # step, within the last one; a leak that grew by more than twice the amplitude does not.
+    earlier = [sample for window in (first, before) for sample in window.samples]
+    half = len(last.samples) // 2
+    for former, later in ((earlier, last.samples), (last.samples[:half], last.samples[half:])):
+        if len(former) > 1 and _comes_back(former, later, limits):
+            enough = (evidence.enough_for_clean and evidence.enough_noise) or evidence.final
+            amplitude = _amplitude([*former, *later])
+            detectable = max(1.25 * limits.floor, 3 * limits.quantum, amplitude) / last_span
+            grown = min(sample.value for sample in later) - _after_first_call(samples)
+            shape = "periodic" if _falls_in_steps(recent) else "noise"
+            if grown > max(limits.notable, 2 * amplitude):
+                return said("bounded" if enough else None, shape, "grew, then came back to a former trough", grown)
+            return said("clean" if enough else None, shape, "comes back to a former trough")
 
     if not evidence.final:
         return said(None, "saturating" if fading else "noise", "moves, and is not decided yet")
@@ -294,6 +298,13 @@ def _fading(rates: Sequence[float], limits: Thresholds) -> bool:
 def _in_one_step(samples: Sequence[Sample], grown: float) -> bool:
     """Whether most of the growth came between two neighbouring samples."""
     return any(later.value - earlier.value > 0.9 * grown for earlier, later in pairwise(samples[1:]))
+
+
+def _comes_back(former: Sequence[Sample], later: Sequence[Sample], limits: Thresholds) -> bool:
+    """Whether the later samples reach down to the middle of the former ones, and do not just creep up on it."""
+    middle = _median(sorted(sample.value for sample in former))
+    lowest = min(sample.value for sample in later)
+    return lowest <= middle + limits.floor and not _rises_only([*former, *later])
 
 
 def _rises_only(recent: Sequence[Sample]) -> bool:

@@ -21,7 +21,7 @@ def open_close(ctx):
     yield step
 
 
-@scenario(tags={"store", "events"}, max_iterations=500)
+@scenario(tags={"store", "events"})
 def open_close_with_subscribers(ctx):
     """A store closed with subscribers, one of them in its handler's hands: thread, ring and timers go with it."""
 

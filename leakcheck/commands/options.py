@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,8 +45,9 @@ _MEASURING = [
         help="malloc puts Python's and native memory on one exact ledger.",
     ),
     click.option("--python", metavar="PATH", help="Measure in this interpreter; it needs nothing of ours installed."),
-    click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-                 help="Scenarios at a time."),
+    click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N",
+                 help="Scenarios at a time; as many as there are processors.  A scenario's own time is what it ran, so "
+                 "company costs it nothing."),
     click.option("--strict", is_flag=True, help="Exit 1 also for inconclusive and skipped scenarios."),
     click.option("--keep-captures", is_flag=True, help="Keep memray's captures in the report folder."),
     click.option("--graph", is_flag=True, help="Draw who holds it, as pictures (needs objgraph and graphviz)."),
