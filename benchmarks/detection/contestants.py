@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from benchmarks.detection import workloads
 from benchmarks.detection.cases import HERE, Case
+from leakcheck import model
+from leakcheck.model import Finding
 
 Answer = Literal["leak", "no leak", "inconclusive", "error"]
 _TIMEOUT_S = 180
@@ -24,7 +25,7 @@ class Outcome(NamedTuple):
     answer: Answer
     seconds: float
     detail: str = ""
-    findings: list[dict[str, Any]] = []  # noqa: RUF012 - a NamedTuple's default, never changed
+    findings: list[Finding] = []  # noqa: RUF012 - a NamedTuple's default, never changed
 
     def right(self, case: Case) -> bool:
         """Whether the answer is the truth; `inconclusive` is no answer."""
@@ -42,11 +43,10 @@ def leakcheck(case: Case, python: Path, tools: str) -> Outcome:
         file = Path(folder, "results.json")
         if not file.exists():
             return Outcome("error", seconds, (done.stdout + done.stderr)[-300:])
-        result = json.loads(file.read_bytes())
-        (scenario,) = result["scenarios"]
+        (scenario,) = model.decode(file.read_bytes()).scenarios
         answers: dict[str, Answer] = {"leak": "leak", "clean": "no leak", "bounded": "no leak"}
-        answer = answers.get(scenario["verdict"], "inconclusive" if scenario["verdict"] == "inconclusive" else "error")
-        return Outcome(answer, seconds, f"{scenario['verdict']}: {scenario['reason']}", scenario["findings"])
+        answer = answers.get(scenario.verdict, "inconclusive" if scenario.verdict == "inconclusive" else "error")
+        return Outcome(answer, seconds, f"{scenario.verdict}: {scenario.reason}", scenario.findings)
 
 
 def psleak(case: Case, python: Path) -> Outcome:
