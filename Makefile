@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard elkyn/native/*.cpp elkyn/native/*.hpp)
+CPP    := $(wildcard elkyn/native/*.?pp elkyn/native/tests/*.?pp)
 UV     := $(shell command -v uv 2>/dev/null)
 
 .PHONY: help
@@ -41,17 +42,18 @@ native-test:  ## C++ tests of the ring under ASan+UBSan, TSan and valgrind
 	elkyn/native/tests/run.sh
 
 .PHONY: lint
-lint: setup  ## Format, lint, types, import contract
+lint: setup  ## Format, lint, types, import contract, C++ format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
 .PHONY: format
 format: setup  ## Format Python and C++
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i elkyn/native/*.cpp elkyn/native/*.hpp elkyn/native/tests/*.cpp
+	$(BIN)/clang-format -i $(CPP)
 
 .PHONY: detection
 detection: setup  ## The benchmark of detection: every case, our tool and its peers, one table (see benchmarks/detection)

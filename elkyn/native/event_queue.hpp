@@ -236,7 +236,9 @@ class EventQueue {
 
     [[nodiscard]] RingStats stats() const noexcept {
         RingStats s;
-        // Read before what it bounds, so that a difference is never negative.
+        // Read before what it bounds, so that a difference is never negative. Both sides move on between two
+        // loads, of which the later one may be late by any time: what can be in the ring at most is the most
+        // that is told.
         s.popped = read_.load(std::memory_order_acquire);
         const std::uint64_t value_read = value_read_.load(std::memory_order_relaxed);
         s.dropped = dropped_.load(std::memory_order_relaxed);
@@ -244,8 +246,10 @@ class EventQueue {
         s.overflow_episodes = overflow_episodes_.load(std::memory_order_relaxed);
         s.high_water = high_water_.load(std::memory_order_relaxed);
         s.high_water_bytes = high_water_bytes_.load(std::memory_order_relaxed);
-        s.pending = write_.load(std::memory_order_acquire) - s.popped;
-        s.bytes = std::max(value_written_.load(std::memory_order_relaxed), value_read) - value_read;
+        s.pending = std::min<std::uint64_t>(write_.load(std::memory_order_acquire) - s.popped, kSlots);
+        const std::uint64_t value_written =
+            std::max(value_written_.load(std::memory_order_relaxed), value_read);
+        s.bytes = std::min<std::uint64_t>(value_written - value_read, kValueBytes);
         s.produced = settled_.load(std::memory_order_acquire) - kFirstSeq;
         return s;
     }
