@@ -29,7 +29,7 @@ class Bin(NamedTuple):
 
 
 class History:
-    """Readings by rising time. Memory is taken when it is made, and never more: 54 KB."""
+    """Readings by rising time. Memory is taken when it is made, and never more: 30 KB."""
 
     def __init__(self, interval: float, period: float = 0.0) -> None:
         """`interval` between readings and `period` of the load's rhythm, in seconds; 0 where there is none."""
@@ -42,7 +42,7 @@ class History:
         newest = self._tiers[0].last_at()
         if newest is not None and at <= newest:
             return
-        self._push(0, at, value, value, 1.0)
+        self._push(0, at, value, value)
 
     def bins(self, since: float = float("-inf")) -> list[Bin]:
         """What is known, oldest first, from `since` on."""
@@ -53,25 +53,22 @@ class History:
                 found.append(Bin(waiting.at, waiting.low, waiting.total / waiting.count))
         return found
 
-    def _push(self, tier: int, at: float, low: float, total: float, count: float) -> None:
-        fallen = self._tiers[tier].push(at, low, total, count)
+    def _push(self, tier: int, at: float, low: float, mean: float) -> None:
+        fallen = self._tiers[tier].push(at, low, mean)
         if fallen is not None and tier + 1 < len(self._tiers):
             self._gather(tier + 1, fallen)
 
-    def _gather(self, tier: int, fallen: tuple[float, float, float, float]) -> None:
+    def _gather(self, tier: int, fallen: Bin) -> None:
         """Put what a finer tier has no room for into the open bin of the next."""
-        at, low, total, count = fallen
-        width = self._widths[tier]
         waiting = self._open[tier]
-        if waiting is None:
-            self._open[tier] = _Open(at, low, total, count)
-        elif at // width == waiting.at // width:
-            waiting.low = min(waiting.low, low)
-            waiting.total += total
-            waiting.count += count
-        else:
-            self._open[tier] = _Open(at, low, total, count)
-            self._push(tier, waiting.at, waiting.low, waiting.total, waiting.count)
+        if waiting is not None and fallen.at // self._widths[tier] == waiting.at // self._widths[tier]:
+            waiting.low = min(waiting.low, fallen.low)
+            waiting.total += fallen.mean
+            waiting.count += 1
+            return
+        self._open[tier] = _Open(fallen)
+        if waiting is not None:
+            self._push(tier, waiting.at, waiting.low, waiting.total / waiting.count)
 
 
 class _Open:
@@ -79,33 +76,31 @@ class _Open:
 
     __slots__ = ("at", "count", "low", "total")
 
-    def __init__(self, at: float, low: float, total: float, count: float) -> None:
-        self.at = at
-        self.low = low
-        self.total = total
-        self.count = count
+    def __init__(self, first: Bin) -> None:
+        self.at, self.low, self.total = first
+        self.count = 1
 
 
 class _Ring:
-    """A fixed number of bins; the oldest makes room for the newest."""
+    """A fixed number of bins; the oldest makes room for the newest. Seven digits are enough for what was read."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._at, self._low, self._total, self._count = (array("d", bytes(8 * size)) for _ in range(4))
+        self._at = array("d", bytes(8 * size))
+        self._low, self._mean = array("f", bytes(4 * size)), array("f", bytes(4 * size))
         self._start = 0
         self._length = 0
 
-    def push(self, at: float, low: float, total: float, count: float) -> tuple[float, float, float, float] | None:
+    def push(self, at: float, low: float, mean: float) -> Bin | None:
         """Add a bin; returns the one that had to go."""
         fallen = None
         position = (self._start + self._length) % self._size
         if self._length == self._size:
-            fallen = (self._at[position], self._low[position], self._total[position], self._count[position])
+            fallen = Bin(self._at[position], self._low[position], self._mean[position])
             self._start = (self._start + 1) % self._size
         else:
             self._length += 1
-        self._at[position], self._low[position] = at, low
-        self._total[position], self._count[position] = total, count
+        self._at[position], self._low[position], self._mean[position] = at, low, mean
         return fallen
 
     def last_at(self) -> float | None:
@@ -118,4 +113,4 @@ class _Ring:
             position = (self._start + offset) % self._size
             at = self._at[position]
             if at >= since:
-                yield Bin(at, self._low[position], self._total[position] / self._count[position])
+                yield Bin(at, self._low[position], self._mean[position])

@@ -14,7 +14,7 @@ from leakcheck.monitor.panel import Gauge
 
 SHARE = 0.0002
 """Part of a core that one meter may take: one whose reading is expensive here is read less often."""
-MOST_BLOCKS = 400_000
+MOST_BLOCKS = 100_000
 """Live blocks of Python above which its objects are not counted: that would hold the interpreter for milliseconds."""
 
 
