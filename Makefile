@@ -63,6 +63,10 @@ detection: setup  ## The benchmark of detection: every case, our tool and its pe
 bench: setup  ## Elkyn's speed as ratios against named peers in the same run
 	$(BIN)/python -m benchmarks.elkyn
 
+.PHONY: soak
+soak: setup  ## Six minutes of a service whose leak starts half-way, watched from inside and outside
+	$(BIN)/python benchmarks/soak.py
+
 .PHONY: clean
 clean:  ## Remove builds, caches and the virtual environment
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
