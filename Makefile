@@ -57,7 +57,7 @@ format: setup  ## Format Python and C++
 
 .PHONY: detection
 detection: setup  ## The benchmark of detection: every case, our tool and its peers, one table (see benchmarks/detection)
-	$(BIN)/python -m benchmarks.detection $(ARGS)
+	$(BIN)/python -m benchmarks.detection $(if $(ARGS),$(ARGS),--places)
 
 .PHONY: bench
 bench: setup  ## Elkyn's speed as ratios against named peers in the same run
