@@ -215,7 +215,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=["months", "cost"], default="months")
     parser.add_argument("--series", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=10_000, help="first seed; the judge was tuned on seeds up to 10999")
+    parser.add_argument(
+        "--first", type=int, default=10_000, help="first seed; the judge was tuned on seeds up to 10999"
+    )
     parser.add_argument("--interval", type=float, default=600.0, help="seconds between simulated readings")
     parser.add_argument("--show", action="store_true", help="print what went wrong")
     options = parser.parse_args()
