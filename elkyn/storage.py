@@ -20,6 +20,7 @@ FORMAT = 1
 # 0xff is in no UTF-8 text, so it is above every key of the tree: a search in the tree always stops at it.
 META = b"\xffelkyn"
 _REMEMBERED_LEAVES = 4096
+SMALL = 64  # bytes of a value that may be remembered with its key
 
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 Cursor: TypeAlias = "lmdb.Cursor[bytes]"
@@ -32,36 +33,33 @@ class Tree:
     """
 
     def __init__(self) -> None:
-        # Keys known to be leaves, so that setting them again needs no look around. Forgotten by every move that
-        # might make it untrue.
-        self._leaves: set[bytes] = set()
+        # Keys known to be leaves, so that setting them again needs no look around; with the committed value, where it
+        # is small and watched, so that the event needs no look at what was there, else None. Forgotten by every move
+        # that might make it untrue.
+        self.leaves: dict[bytes, bytes | None] = {}
 
     def forget(self) -> None:
         """Drop what is remembered: after an aborted transaction it may not be so."""
-        self._leaves.clear()
-
-    def is_leaf(self, key: bytes) -> bool:
-        """Whether `key` is remembered as a leaf."""
-        return key in self._leaves
+        self.leaves.clear()
 
     def set(self, txn: Transaction, key: bytes, leaves: Leaves) -> None:
         """Replace whatever is at `key` by `leaves`."""
         plain = len(leaves) == 1 and leaves[0][0] == key
-        if not (plain and key in self._leaves):
+        if not (plain and key in self.leaves):
             if self._write_inside_opaque(txn, key, leaves):
                 return
             self._make_way(txn, key, keep_leaf=plain)
-            if plain:
-                if len(self._leaves) >= _REMEMBERED_LEAVES:
-                    self._leaves.clear()
-                self._leaves.add(key)
+            if len(self.leaves) >= _REMEMBERED_LEAVES:
+                self.leaves.clear()
+        if plain:
+            self.leaves[key] = None
         for leaf_key, raw in leaves:
             txn.put(leaf_key, raw)
 
     def delete(self, txn: Transaction, key: bytes) -> bool:
         """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
         if txn.delete(key):
-            self._leaves.discard(key)
+            self.leaves.pop(key, None)
             return True
         if self._delete_below(txn, key):
             return True
@@ -134,21 +132,21 @@ class Tree:
         if cursor.set_key(key):  # a leaf: so nothing is below it and no leaf above
             if not keep_leaf:
                 txn.delete(key)
-                self._leaves.discard(key)
+                self.leaves.pop(key, None)
             return
         if self._delete_below(txn, key):
             return
         above = _leaf_above(cursor, key)
         if above is not None:
             txn.delete(above[0])
-            self._leaves.discard(above[0])
+            self.leaves.pop(above[0], None)
 
     def _delete_below(self, txn: Transaction, key: bytes) -> bool:
         cursor = txn.cursor()
         prefix = prefix_of(key)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             return False
-        self._leaves.clear()
+        self.leaves.clear()
         while cursor.key().startswith(prefix):
             cursor.delete()  # moves to the next key
         return True
@@ -171,7 +169,7 @@ class Tree:
             plain = len(leaves) == 1 and leaves[0][0] == key
             _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
         txn.delete(above[0])
-        self._leaves.clear()
+        self.leaves.clear()
         if top:
             for leaf_key, raw in flatten(above[0], top):
                 txn.put(leaf_key, raw)

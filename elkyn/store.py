@@ -32,7 +32,7 @@ from elkyn.events.operators import Stop
 from elkyn.events.routes import Route, Routes
 from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
 from elkyn.paths import child_path, is_segment, key_of, pattern_segments
-from elkyn.storage import Database, Tree, storage_error
+from elkyn.storage import SMALL, Database, Tree, storage_error
 from elkyn.storage import Transaction as LmdbTransaction
 from elkyn.values import MISSING, Leaves, decode, flatten
 from elkyn.writer import Writer
@@ -43,7 +43,6 @@ T = TypeVar("T")
 
 _CACHED_KEYS = 1024
 _SYNC_EVERY_S = 0.25
-_CHANGE, _DELETE = 0, 1
 
 
 def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
@@ -205,7 +204,13 @@ class Store:
         leaves = flatten(key, value)
         with self._mutex:
             # Looked at behind the mutex: who has subscribed before us is owed this event.
-            route = None if self._routes.empty else self._routes.route(path)
+            routes = self._routes
+            if routes.empty:
+                return self._set_unwatched(key, leaves)
+            try:
+                route = routes.cache[path]
+            except KeyError:
+                route = routes.resolve(path)
             if route is None:
                 return self._set_unwatched(key, leaves)
             if route.plain and len(leaves) == 1 and leaves[0][0] == key:
@@ -227,11 +232,10 @@ class Store:
         """Do what _commit() does, for the commonest write: a leaf, watched at its own path alone."""
         raw = leaves[0][1]
         tree = self._tree
-        old: bytes | None = raw
+        old = tree.leaves.get(key)
         txn = self._begin_write()
         try:
-            if tree.is_leaf(key):
-                old = txn.get(key)
+            if old is not None:
                 txn.put(key, raw)
             else:
                 old = tree.raw(txn, key)
@@ -242,15 +246,13 @@ class Store:
             event = Pending(path, raw, old if route.wants_old else None, route.direct, last=True)
             return self._recover(error, _Call([(path, key, leaves)]), () if old == raw else (event,))
         self._rev = rev = self._rev + 1
-        if old == raw:
-            return rev
-        kept = old if route.wants_old else None
-        timestamp = time.time_ns()
-        seq = self._queue.push(path, _CHANGE, rev, timestamp, True, raw, kept, route.direct)
-        if seq > 0:
-            self._gaps.stored()
-        else:
-            self._missed(-seq, rev, timestamp, Pending(path, raw, kept, route.direct, last=True))
+        if old != raw:
+            kept = old if route.wants_old else None
+            seq = self._queue.push(path, rev, 0, True, raw, kept, route.direct)
+            if seq < 0:
+                self._missed(-seq, rev, time.time_ns(), Pending(path, raw, kept, route.direct, last=True))
+            if key in tree.leaves:
+                tree.leaves[key] = raw if len(raw) <= SMALL else None
         return rev
 
     def update(self, path: str, values: dict[str, Any]) -> int:
@@ -361,20 +363,8 @@ class Store:
         self._rev = rev
         timestamp = time.time_ns()
         for pending in events:
-            raw = pending.raw
-            seq = self._queue.push(
-                pending.path,
-                _DELETE if raw is None else _CHANGE,
-                rev,
-                timestamp,
-                pending.last,
-                raw,
-                pending.old,
-                pending.cores,
-            )
-            if seq > 0:
-                self._gaps.stored()
-            else:
+            seq = self._queue.push(pending.path, rev, timestamp, pending.last, pending.raw, pending.old, pending.cores)
+            if seq < 0:
                 self._missed(-seq, rev, timestamp, pending)
         return rev
 

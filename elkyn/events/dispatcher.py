@@ -121,6 +121,7 @@ class Dispatcher:
         """Wait until `reached` holds, looking whenever the thread has delivered something."""
         with self._progress:
             self._watchers += 1
+            self.queue.wake()  # should it gather a burst just now
             try:
                 return self._progress.wait_for(reached, timeout)
             finally:
@@ -139,7 +140,6 @@ class Dispatcher:
             return True
         if self.on_thread():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
-        self.queue.wake()  # should it gather a burst just now
         return self.wait_until(lambda: self._done >= target or not self.alive(), timeout)
 
     def wait_while_running(self, run: Run) -> None:
@@ -175,7 +175,7 @@ class Dispatcher:
 
     def seq(self) -> int:
         """Return the number of the event being delivered, or of the last one."""
-        return 0 if self.event is None else self.event.seq
+        return self._done - 1 if self.event is None else self.event.seq
 
     def stop(self, drain_timeout: float) -> None:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
@@ -201,7 +201,7 @@ class Dispatcher:
         """Serve until stopped. Pure Python on purpose: no C++ frame lies below a handler when a process exits."""
         queue = self.queue
         while True:
-            events, plans = queue.pop(_BATCH)
+            events, plans, gap = queue.pop(_BATCH)
             # After the pop: a task posted before an event was pushed is done before that event.
             while self._tasks:
                 self._tasks.popleft()()
@@ -209,6 +209,9 @@ class Dispatcher:
                 self._call_due()
             if events:
                 self._deliver(events, plans)
+            if gap is not None:
+                self._settle_gap(gap)
+            if events or gap is not None:
                 if self._stopping and time.monotonic() >= self._deadline:
                     break
             elif self._stopping:
@@ -217,72 +220,73 @@ class Dispatcher:
                 queue.wait(self._time_to_next_timer())
         self._finish()
 
-    def _deliver(self, events: list[Any], plans: list[Cores | None]) -> None:
-        if plans[0] is not None:
-            self.lag_ns = time.time_ns() - events[0].timestamp_ns
-        handled = 0
-        for event, plan in zip(events, plans):  # noqa: B905 - equal by construction, and this is the hot loop
-            if plan is None:
-                self._settle_gap(event[1])
-                continue
-            handled += 1
-            self.event = event
-            if len(plan) == 1:
-                core = plan[0]
-                # First the mark, then the look at `next`: unsubscribe() empties `next` and then looks for the mark,
-                # so one of them sees the other.
-                self._running = core
-                try:
-                    core.next(event)
-                except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
-                    self._failed(core, error)
-            else:
-                self._fan_out(event, plan)
-            if self._hurried:
-                self._running = None
-                self.progressed()
-                if self._stopping and time.monotonic() >= self._deadline:
-                    self.dropped_at_close += sum(plan is not None for plan in plans) - handled
-                    break
-        self._running = None
-        self.event = None
+    def _deliver(self, events: list[Event], plans: list[Cores]) -> None:
+        """Deliver what was taken from the ring."""
+        self.lag_ns = time.time_ns() - events[0].timestamp_ns
+        handled = self._hand_on(events, plans)
+        self._rest()
         self.handled += handled
-        last = events[-1]
-        self._done = (last[1] if plans[-1] is None else last.seq) + 1
+        if handled < len(events):
+            self.dropped_at_close += len(events) - handled
+        self._done = events[-1].seq + 1
         self.progressed()
 
     def deliver_one(self, core: Core, event: Event) -> None:
         """Hand one event to one subscription, outside the ring's order. Call on the thread."""
-        self._fan_out(event, (core,))
-        self._running = None
+        self._hand_on([event], [(core,)])
+        self._rest()
         self.progressed()
 
-    def _fan_out(self, event: Event, plan: Cores) -> None:
-        # Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
-        shareable = event.shareable
-        for core in plan:
-            self._running = core
-            try:
-                core.next(event if shareable else event.copy(event.last))
-            except BaseException as error:  # noqa: BLE001 - nothing a handler raises may end this thread
-                self._failed(core, error)
+    def _rest(self) -> None:
+        self._running = None
+        self.event = None
 
-    def _failed(self, core: Core, error: BaseException) -> None:
-        if core.plain:
-            self.handler_failed(error, core.run)
-        else:  # an operator's function: a handler's own errors are caught closer to it
-            core.run.fail(error)
-
-    def _settle_gap(self, last: int) -> None:
-        reckoning = self.gaps.reckon(last)
-        for event, cores in reckoning.kept:
+    def _hand_on(self, events: list[Event], plans: list[Cores]) -> int:
+        """Hand each event to all in its plan; return how many were, which is less only at the deadline of close()."""
+        for event, plan in zip(events, plans):  # noqa: B905 - equal by construction, and this is the hot loop
             self.event = event
-            self._fan_out(event, cores)
+            # Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
+            copies = len(plan) > 1 and not event.shareable
+            for core in plan:
+                # First the mark, then the look at the program: unsubscribe() empties the program and then looks for
+                # the mark, so one of them sees the other.
+                self._running = core
+                keep, change, take = core.program
+                item: Any = event.copy(event.last) if copies else event
+                try:
+                    if keep is not None and not keep(item):
+                        continue
+                    if change is not None:
+                        item = change(item)
+                except BaseException as error:  # noqa: BLE001 - nothing a function raises may end this thread
+                    core.run.fail(error)
+                    continue
+                try:
+                    take(item)
+                except BaseException as error:  # noqa: BLE001 - nor anything a handler raises
+                    if core.direct:
+                        self.handler_failed(error, core.run)
+                    else:  # an operator's function: a handler's own errors are caught closer to it
+                        core.run.fail(error)
+            if self._hurried:
+                self._running = None
+                self.progressed()
+                if self._stopping and time.monotonic() >= self._deadline:
+                    return events.index(event) + 1
+        return len(events)
+
+    def _settle_gap(self, gap: tuple[int, int]) -> None:
+        """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
+        reckoning = self.gaps.reckon(gap[1])
+        for event, cores in reckoning.kept:
+            self._hand_on([event], [cores])
         for core, lost in reckoning.losses:
             self._running = core
             if core.active:
                 core.run.guarded(core.missed, lost)
-        self._running = None
+        self._rest()
+        self._done = gap[1] + 1
+        self.progressed()
 
     def _call_due(self) -> None:
         now = time.monotonic()

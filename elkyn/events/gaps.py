@@ -53,22 +53,16 @@ class Gaps:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._episodes: deque[_Episode] = deque()
-        self._open = False
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
         self.parked = 0  # events that went into the table instead of being dropped
         self.coalesced = 0
 
-    def stored(self) -> None:
-        """The ring has taken an event again: the next loss begins a new episode."""
-        self._open = False
-
     def dropped(self, seq: int, rev: int, timestamp_ns: int, pending: Pending) -> None:
         """The ring refused `pending`, which had taken the number `seq`."""
         with self._lock:
-            if not self._open or not self._episodes:
+            if not self._episodes or self._episodes[-1].last != seq - 1:  # the ring has taken an event meanwhile
                 self._episodes.append(_Episode(seq, seq))
-                self._open = True
             episode = self._episodes[-1]
             episode.last = seq
             latest = tuple(core for core in pending.cores if core.options.overflow == "latest")

@@ -4,11 +4,14 @@ A function of the user that raises here ends the chain with that error. An `Over
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Handlers, Observer, Run, Sink, ignore
+from elkyn.events.subscriptions import Observer, Run, Sink, ignore
 from elkyn.values import MISSING, encode
+
+if TYPE_CHECKING:
+    from elkyn.events.dispatcher import Timer
 
 T = TypeVar("T")
 
@@ -37,36 +40,60 @@ class _Source:
         self._stop()
 
 
+class _Alarm:
+    """The one timer of an operator, which dies with its run."""
+
+    __slots__ = ("_ring", "_run", "_seconds", "_timer")
+
+    def __init__(self, run: Run, seconds: float, ring: Callable[[], object]) -> None:
+        self._run = run
+        self._seconds = seconds
+        self._ring = ring
+        self._timer: Timer | None = None
+        run.at_end(self.cancel)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it is still to ring."""
+        return self._timer is not None
+
+    def set(self) -> None:
+        """Have it ring once, in its time from now, and not before."""
+        self.cancel()
+        self._timer = self._run.dispatcher.call_later(self._seconds, self._due, self._run)
+
+    def cancel(self) -> None:
+        """Have it not ring; from any thread."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            self._run.dispatcher.cancel(timer)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._ring()
+
+
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
     def connect(run: Run, below: Observer) -> Stop:
-        return source(run, Sink(_filter(predicate, below), below.overflow, below.error, below.complete))
+        emit = below.next
+
+        def on_next(item: Any) -> None:
+            if predicate(item):
+                emit(item)
+
+        sink = Sink(on_next, below.overflow, below.error, below.complete)
+        if below.program is not None:
+            keep, change, take = below.program
+            sink.program = (predicate if keep is None else _both(predicate, keep), change, take)
+        return source(run, sink)
 
     return connect
 
 
-def _filter(predicate: Callable[[Any], object], below: Observer) -> Callable[[Any], None]:
-    emit = below.next
-    if isinstance(below, Sink) and below.function is not None and below.handlers is not None:
-        # filter, map and handler in one: the commonest chain, at half the calls.
-        function, handler, failed = below.function, below.handlers.handler, below.handlers.failed
-
-        def all_in_one(item: Any) -> None:
-            if predicate(item):
-                result = function(item)
-                try:
-                    handler(result)
-                except BaseException as error:  # noqa: BLE001 - a handler's error is its own
-                    failed(error)
-
-        return all_in_one
-
-    def on_next(item: Any) -> None:
-        if predicate(item):
-            emit(item)
-
-    return on_next
+def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda item: first(item) and second(item)
 
 
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
@@ -79,11 +106,16 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
             emit(function(item))
 
         sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if isinstance(below, Handlers):
-            sink.function, sink.handlers = function, below
+        if below.program is not None and below.program[0] is None:
+            _, change, take = below.program
+            sink.program = (None, function if change is None else _composed(function, change), take)
         return source(run, sink)
 
     return connect
+
+
+def _composed(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda item: second(first(item))
 
 
 def taking(source: Connect, count: int) -> Connect:
@@ -181,15 +213,11 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 
     def connect(run: Run, below: Observer) -> Stop:
         waiting: Any = MISSING
-        timer: Any = None
-        dispatcher = run.dispatcher
 
         def on_next(item: Any) -> None:
-            nonlocal waiting, timer
+            nonlocal waiting
             waiting = item
-            if timer is not None:
-                dispatcher.cancel(timer)
-            timer = dispatcher.call_later(seconds, flush, run)
+            alarm.set()
 
         def flush() -> None:
             nonlocal waiting
@@ -198,17 +226,11 @@ def debouncing(source: Connect, seconds: float) -> Connect:
                 below.next(item)
 
         def complete() -> None:
-            cancel()
+            alarm.cancel()
             flush()
             below.complete()
 
-        def cancel() -> None:
-            nonlocal timer
-            if timer is not None:
-                dispatcher.cancel(timer)
-                timer = None
-
-        run.at_end(cancel)
+        alarm = _Alarm(run, seconds, flush)
         return source(run, Sink(on_next, below.overflow, below.error, complete))
 
     return connect
@@ -219,39 +241,27 @@ def throttling(source: Connect, seconds: float) -> Connect:
 
     def connect(run: Run, below: Observer) -> Stop:
         waiting: Any = MISSING
-        timer: Any = None
-        dispatcher = run.dispatcher
 
         def on_next(item: Any) -> None:
-            nonlocal waiting, timer
-            if timer is None:
-                timer = dispatcher.call_later(seconds, window_over, run)
-                below.next(item)
-            else:
+            nonlocal waiting
+            if alarm.is_set:
                 waiting = item
+            else:
+                alarm.set()
+                below.next(item)
 
-        def window_over() -> None:
-            nonlocal waiting, timer
-            timer = None
+        def flush(passing: Callable[[Any], object] = on_next) -> None:
+            nonlocal waiting
             item, waiting = waiting, MISSING
             if item is not MISSING:
-                on_next(item)
+                passing(item)
 
         def complete() -> None:
-            nonlocal waiting
-            cancel()
-            item, waiting = waiting, MISSING
-            if item is not MISSING:
-                below.next(item)
+            alarm.cancel()
+            flush(below.next)
             below.complete()
 
-        def cancel() -> None:
-            nonlocal timer
-            if timer is not None:
-                dispatcher.cancel(timer)
-                timer = None
-
-        run.at_end(cancel)
+        alarm = _Alarm(run, seconds, flush)
         return source(run, Sink(on_next, below.overflow, below.error, complete))
 
     return connect
@@ -263,20 +273,18 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
 
     def connect(run: Run, below: Observer) -> Stop:
         items: list[Any] = []
-        timer: Any = None
-        dispatcher = run.dispatcher
 
         def on_next(item: Any) -> None:
-            nonlocal timer
             items.append(item)
             if len(items) >= most:
                 flush()
-            elif timer is None and seconds is not None:
-                timer = dispatcher.call_later(seconds, flush, run)
+            elif alarm is not None and not alarm.is_set:
+                alarm.set()
 
         def flush() -> None:
             nonlocal items
-            cancel()
+            if alarm is not None:
+                alarm.cancel()
             if items:
                 full, items = items, []
                 below.next(full)
@@ -289,13 +297,7 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
             flush()
             below.complete()
 
-        def cancel() -> None:
-            nonlocal timer
-            if timer is not None:
-                dispatcher.cancel(timer)
-                timer = None
-
-        run.at_end(cancel)
+        alarm = None if seconds is None else _Alarm(run, seconds, flush)
         return source(run, Sink(on_next, overflow, below.error, complete))
 
     return connect

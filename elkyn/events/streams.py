@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Handlers, Options, Run
+from elkyn.events.subscriptions import Handlers, Options, Program, Run
 
 T = TypeVar("T")
 
@@ -53,6 +53,11 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def program(self) -> Program:
+        """Take an item in, at the end of a chain."""
+        return (None, None, self.next)
 
     def next(self, item: Any) -> None:
         """Take an item in, or apply the overflow policy where there is no room."""
@@ -158,11 +163,11 @@ class _Turn:
         self._changed = threading.Condition()
         self._thread: int | None = None
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
         with self._changed:
             self._thread = threading.get_ident()
 
-    def finish(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._thread = None
             self._changed.notify_all()
@@ -177,44 +182,63 @@ class _Turn:
                     return
 
 
+class _Consumer:
+    """What an executor and a loop have in common: an inbox, one handler at a time, and the end."""
+
+    def __init__(self, run: Run, handlers: Handlers, alive: Callable[[], bool] | None = None) -> None:
+        self.run = run
+        self.turn = _Turn()
+        self._handlers = handlers
+        self._alive = alive
+
+    def inbox(self, options: Options, wake: Callable[[], object]) -> Inbox:
+        """Make the inbox, for the run to end with."""
+        self._inbox = Inbox(self.run, options, wake)
+        self.run.discard = self._discard
+        self.run.waiting = self._inbox.__len__
+        return self._inbox
+
+    def is_over(self, item: Any) -> bool:
+        """Whether `item` is for nobody any more, or the end, which is told here. Ask it within a turn."""
+        # Looked at after the turn has begun: unsubscribe() closes first and waits then.
+        if self._inbox.closed:
+            return True
+        if isinstance(item, End):
+            self._inbox.close()
+            self.run.end()
+            self.run.guarded(self._handlers.ended, item.error)
+            return True
+        return False
+
+    def refused(self, error: BaseException) -> None:
+        """End the run: what was to call the handlers is closed."""
+        self._inbox.close()
+        if self.run.end():
+            self.run.guarded(self._handlers.ended, error)
+
+    def _discard(self) -> None:
+        self._inbox.close()
+        self.turn.wait(self._alive)
+
+
 def executor_inbox(run: Run, options: Options, executor: Executor, handlers: Handlers) -> Inbox:
     """Return an inbox whose items reach the handler on `executor`, one at a time."""
-    turn = _Turn()
+    consumer = _Consumer(run, handlers)
 
     def wake() -> None:
         try:
             executor.submit(drain)
         except RuntimeError as error:  # the executor was shut down
-            inbox.close()
-            if run.end():
-                run.guarded(handlers.ended, error)
+            consumer.refused(error)
 
     def drain() -> None:
-        while True:
-            item = inbox.take()
-            if item is NOTHING:
-                return
-            turn.begin()
-            try:
-                # Looked at after begin(): unsubscribe() closes first and waits then.
-                if inbox.closed:
-                    return
-                if isinstance(item, End):
-                    inbox.close()
-                    run.end()
-                    run.guarded(handlers.ended, item.error)
+        while (item := inbox.take()) is not NOTHING:
+            with consumer.turn:
+                if consumer.is_over(item):
                     return
                 handlers.next(item)
-            finally:
-                turn.finish()
 
-    def discard() -> None:
-        inbox.close()
-        turn.wait()
-
-    inbox = Inbox(run, options, wake)
-    run.discard = discard
-    run.waiting = inbox.__len__
+    inbox = consumer.inbox(options, wake)
     return inbox
 
 
@@ -226,18 +250,14 @@ def loop_inbox(
     handlers: Handlers,
 ) -> Inbox:
     """Return an inbox whose items reach the async `handler` on `loop`, one at a time."""
-    turn = _Turn()
+    consumer = _Consumer(run, handlers, lambda: not loop.is_closed())
     tasks: set[asyncio.Task[None]] = set()
 
     def wake() -> None:
         try:
             loop.call_soon_threadsafe(start)
         except RuntimeError:
-            inbox.close()
-            if run.end():
-                run.guarded(
-                    handlers.ended, RuntimeError(f"the event loop of the subscription from {run.where} is closed")
-                )
+            consumer.refused(RuntimeError(f"the event loop of the subscription from {run.where} is closed"))
 
     def start() -> None:
         task = loop.create_task(drain())
@@ -245,32 +265,16 @@ def loop_inbox(
         task.add_done_callback(tasks.discard)
 
     async def drain() -> None:
-        while True:
-            item = inbox.take()
-            if item is NOTHING:
-                return
-            turn.begin()
-            try:
-                if inbox.closed:
+        while (item := inbox.take()) is not NOTHING:
+            with consumer.turn:
+                if consumer.is_over(item):
                     return
-                if isinstance(item, End):
-                    inbox.close()
-                    run.end()
-                    run.guarded(handlers.ended, item.error)
-                    return
-                await handler(item)
-            except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
-                run.dispatcher.handler_failed(error, run)
-            finally:
-                turn.finish()
+                try:
+                    await handler(item)
+                except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
+                    run.dispatcher.handler_failed(error, run)
 
-    def discard() -> None:
-        inbox.close()
-        turn.wait(lambda: not loop.is_closed())
-
-    inbox = Inbox(run, options, wake)
-    run.discard = discard
-    run.waiting = inbox.__len__
+    inbox = consumer.inbox(options, wake)
     return inbox
 
 

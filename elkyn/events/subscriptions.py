@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 OverflowPolicy = Literal["gap", "error", "latest", "block"]
 Callback = Callable[..., object]
+Program = tuple[Callback | None, Callback | None, Callback]
+"""A chain of filters, then maps, down to its handler: the three calls (the first two may be missing) that the
+dispatcher makes for each item, instead of one into a chain of closures."""
 
 _log = logging.getLogger("elkyn")
 _PACKAGE = str(Path(__file__).parent.parent)
@@ -47,9 +50,7 @@ class Sink:
     overflow: Callable[[Overflow], object]
     error: Callable[[BaseException], object]
     complete: Callable[[], object]
-    # Of a map right above the handler: its function, so that a filter above it can do all three in one call.
-    function: Callback | None = None
-    handlers: "Handlers | None" = None
+    program: Program | None = None
 
 
 class Observer(Protocol):
@@ -63,6 +64,8 @@ class Observer(Protocol):
     def error(self) -> Callable[[BaseException], object]: ...
     @property
     def complete(self) -> Callable[[], object]: ...
+    @property
+    def program(self) -> Program | None: ...
 
 
 def ignore(*_: object) -> None:
@@ -72,7 +75,7 @@ def ignore(*_: object) -> None:
 class Core:
     """One subscription's presence in the table of routes."""
 
-    __slots__ = ("active", "next", "old", "options", "pattern", "place", "plain", "run", "sink", "slot")
+    __slots__ = ("active", "direct", "old", "options", "pattern", "place", "program", "run", "sink", "slot")
 
     def __init__(self, run: "Run", pattern: str, options: Options, children: bool, sink: Observer) -> None:
         segments = pattern_segments(pattern)
@@ -84,9 +87,9 @@ class Core:
         self.slot: Literal["exact", "family", "deep"] = "deep" if deep else "family" if children else "exact"
         self.old = options.old
         self.sink: Observer = sink
-        # Without operators between, the handler itself: one call less. What it raises is then the handler's error.
-        self.plain = isinstance(sink, Handlers)
-        self.next: Callback = sink.handler if isinstance(sink, Handlers) else sink.next
+        # Whether the program's last call is the handler itself: what it raises is then the handler's error.
+        self.direct = sink.program is not None
+        self.program: Program = sink.program or (None, None, sink.next)
         self.active = True
 
     def missed(self, lost: Overflow) -> None:
@@ -101,7 +104,7 @@ class Core:
     def stop(self) -> None:
         """Let go of everything; a call under way ends normally, no other begins."""
         self.active = False
-        self.next = ignore
+        self.program = (None, None, ignore)
         self.sink = NOBODY
 
 
@@ -129,16 +132,17 @@ class Handlers:
         self._on_error = on_error
         self._on_complete = on_complete
 
+    @property
+    def program(self) -> Program:
+        """Hand an item on, where the caller tells of what the handler raises."""
+        return (None, None, self.handler)
+
     def next(self, item: Any) -> None:
         """Hand an item on; what the handler raises is counted and goes no further."""
         try:
             self.handler(item)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self.failed(error)
-
-    def failed(self, error: BaseException) -> None:
-        """Count and report what the handler raised."""
-        self._run.dispatcher.handler_failed(error, self._run)
+            self._run.dispatcher.handler_failed(error, self._run)
 
     def overflow(self, lost: Overflow) -> None:
         """Hand the loss to the handler, in its place among the items."""

@@ -69,10 +69,14 @@ class Doorbell {
         answer();
     }
 
+    // Any thread: whether the consumer is in a nap that hurry() would end.
+    [[nodiscard]] bool napping() const noexcept { return napping_.load(std::memory_order_relaxed); }
+
     // Any thread: wakes the consumer from wait() and from nap() alike.
     void hurry() noexcept {
         std::atomic_thread_fence(std::memory_order_seq_cst);
-        if (sleeping_.exchange(false, std::memory_order_acq_rel) || napping_.load(std::memory_order_seq_cst))
+        if (sleeping_.exchange(false, std::memory_order_acq_rel) ||
+            napping_.exchange(false, std::memory_order_acq_rel))
             write_one();
     }
 

@@ -147,6 +147,7 @@ class EventQueue {
         // Publishes the slot: everything above happens before the consumer's acquire of write_.
         write_.store(write + 1, std::memory_order_release);
         settled_.store(seq + 1, std::memory_order_release);
+        fetch_ahead(write + 1);
         return Push::kStored;
     }
 
@@ -171,7 +172,8 @@ class EventQueue {
             const std::uint64_t settled = settled_.load(std::memory_order_acquire);
             cached_write_ = write_.load(std::memory_order_acquire);
             if (read == cached_write_) {
-                if (expected_seq_ == settled) return Front::kEmpty;
+                // Beyond it: push() had shown its event, which is consumed by now, but not yet its number.
+                if (expected_seq_ >= settled) return Front::kEmpty;
                 gap = Gap{expected_seq_, settled - 1};
                 expected_seq_ = settled;
                 return Front::kGap;
@@ -225,7 +227,15 @@ class EventQueue {
 
     // Consumer: whether front() would show anything, a trailing gap included.
     [[nodiscard]] bool ready() const noexcept {
-        return settled_.load(std::memory_order_seq_cst) != expected_seq_ || !empty();
+        return settled_.load(std::memory_order_seq_cst) > expected_seq_ || !empty();
+    }
+
+    // Either side: whether half of the slots or of the value bytes are taken.
+    [[nodiscard]] bool half_full() const noexcept {
+        const std::uint64_t read = read_.load(std::memory_order_acquire);
+        const std::uint64_t value_read = value_read_.load(std::memory_order_relaxed);
+        return write_.load(std::memory_order_relaxed) - read >= kSlots / 2 ||
+               value_written_.load(std::memory_order_relaxed) - value_read >= kValueBytes / 2;
     }
 
     // The first number that is not decided yet.
@@ -257,7 +267,7 @@ class EventQueue {
   private:
     static constexpr std::uint64_t kFirstSeq = 1;
 
-    struct Slot {
+    struct alignas(64) Slot {  // so that all but long paths lie in one or two cache lines
         std::uint64_t seq;
         std::uint64_t rev;
         std::int64_t timestamp_ns;
@@ -300,6 +310,15 @@ class EventQueue {
     // producer's own writing and the consumer only reads it, so looking at it is no race.
     [[nodiscard]] std::uint64_t value_tail(std::uint64_t write) const noexcept {
         return cached_read_ == write ? value_write_ : slots_[cached_read_ & (kSlots - 1)].value_begin;
+    }
+
+    // Asks for what the next push() will write. The consumer's processor has it from a lap ago, and to wait
+    // for it then would cost more than all else that push() does.
+    void fetch_ahead(std::uint64_t write) const noexcept {
+        const std::byte* slot = reinterpret_cast<const std::byte*>(&slots_[write & (kSlots - 1)]);
+        __builtin_prefetch(slot, 1);
+        __builtin_prefetch(slot + 64, 1);
+        __builtin_prefetch(values_.get() + (value_write_ & (kValueBytes - 1)), 1);
     }
 
     Push drop() noexcept {

@@ -16,6 +16,7 @@
 
 #include "doorbell.hpp"
 #include "event_queue.hpp"
+#include "pace.hpp"
 #include "pattern.hpp"
 
 namespace nb = nanobind;
@@ -144,10 +145,9 @@ class Queue {
     Queue& operator=(const Queue&) = delete;
 
     // The event's sequence number, negative where the event was dropped: then the caller notes whose it was
-    // and calls settle(), upon which the consumer sees the gap.
-    std::int64_t push(nb::str path, std::uint8_t kind, std::uint64_t rev, std::int64_t timestamp_ns,
-                      bool last, std::optional<nb::bytes> value, std::optional<nb::bytes> old,
-                      nb::object plan) {
+    // and calls settle(), upon which the consumer sees the gap. No value: a delete. No time: now.
+    std::int64_t push(nb::str path, std::uint64_t rev, std::int64_t timestamp_ns, bool last,
+                      std::optional<nb::bytes> value, std::optional<nb::bytes> old, nb::object plan) {
         const Turn turn(producing_, "push() is running in another thread: the ring has one producer");
         if (closed_.load(std::memory_order_acquire)) throw nb::value_error("the event queue is closed");
         Py_ssize_t path_size = 0;
@@ -155,9 +155,9 @@ class Queue {
         if (utf8 == nullptr) throw nb::python_error();
         elkyn::Record record;
         record.path = {utf8, static_cast<std::size_t>(path_size)};
-        record.kind = kind;
+        record.kind = value ? kChange : kDelete;
         record.rev = rev;
-        record.timestamp_ns = timestamp_ns;
+        record.timestamp_ns = timestamp_ns != 0 ? timestamp_ns : now_ns();
         record.last = last;
         if (value) record.value = bytes_view(*value);
         if (old) record.old = bytes_view(*old);
@@ -169,6 +169,8 @@ class Queue {
             case elkyn::Push::kStored:
                 plan.release();
                 bell_.ring();
+                // A nap gathers a burst, but never so much that the ring could run full before its end.
+                if (bell_.napping() && ring_.half_full()) bell_.hurry();
                 return seq;
             case elkyn::Push::kDropped:
                 return -seq;
@@ -184,22 +186,23 @@ class Queue {
         bell_.ring();
     }
 
-    // Up to `limit` events with their plans, in two lists of one length. A gap is a (first, last) tuple whose
-    // plan is None.
+    // Up to `limit` events with their plans, in two lists of one length, and the gap that follows them: the
+    // first and last number of it, or None.
     nb::tuple pop(std::size_t limit) {
         const Turn turn(consuming_, "pop() is running in another thread: the ring has one consumer");
         if (freed_) throw nb::value_error("the event queue is closed");
         nb::list events;
         nb::list plans;
+        nb::object missed = nb::none();
         View view;
         Gap gap;
-        for (std::size_t n = 0; n < limit; ++n) {
+        std::size_t count = 0;
+        for (; count < limit; ++count) {
             const Front front = ring_.front(view, gap);
             if (front == Front::kEmpty) break;
             if (front == Front::kGap) {
-                events.append(nb::make_tuple(gap.first, gap.last));
-                plans.append(nb::none());
-                continue;
+                missed = nb::make_tuple(gap.first, gap.last);
+                break;
             }
             // Copied before the slot is given back. Should the copy fail for want of memory, the event stays.
             nb::object event = copy_of(view);
@@ -208,11 +211,12 @@ class Queue {
             events.append(std::move(event));
             plans.append(std::move(plan));
         }
-        return nb::make_tuple(std::move(events), std::move(plans));
+        pace_.popped(count);
+        return nb::make_tuple(std::move(events), std::move(plans), std::move(missed));
     }
 
     // Sleeps until there is something to pop, wake() or close() is called, or the time is over. Negative: no
-    // limit.
+    // limit. Where a burst is under way it sleeps a little longer, for the burst to gather.
     bool wait(double timeout_s) {
         const Turn turn(consuming_, "wait() while another thread consumes: the ring has one consumer");
         if (freed_) throw nb::value_error("the event queue is closed");
@@ -220,15 +224,13 @@ class Queue {
         elkyn::Woken woken = elkyn::Woken::kTimeout;
         {
             const nb::gil_scoped_release released;
+            pace_.begin();
             woken = bell_.wait(static_cast<int>(ms), [this] { return ring_.ready() || urgent(); });
-            // Woken twice within a short time: events come in a burst. To be woken for each would have the
-            // writer give up the GIL each time, so a nap gathers some. Who waits for delivery (wake()) ends
-            // the nap.
-            const auto now = std::chrono::steady_clock::now();
-            if (woken == elkyn::Woken::kRung && now - last_woken_ < kBurst && !urgent()) {
-                bell_.nap(kBurst, [this] { return urgent(); });
+            const auto nap = pace_.nap_after(woken == elkyn::Woken::kRung);
+            if (nap.count() > 0) {
+                bell_.nap(ms < 0 ? nap : std::min(nap, elkyn::Pace::Duration(static_cast<long>(ms * 1e6))),
+                          [this] { return urgent() || ring_.half_full(); });
             }
-            last_woken_ = std::chrono::steady_clock::now();
         }
         // A handler for the signal may want to raise (KeyboardInterrupt).
         if (woken == elkyn::Woken::kSignal && PyErr_CheckSignals() != 0) throw nb::python_error();
@@ -276,19 +278,26 @@ class Queue {
     }
 
     nb::object copy_of(const View& view) {
-        Event event;
-        event.decode = decode_;
-        event.path = path_of(view.path);
-        if (view.kind != kDelete && !view.omitted) event.raw = bytes_of(view.value);
-        if (view.has_old) event.old_raw = bytes_of(view.old);
-        event.rev = view.rev;
-        event.seq = static_cast<std::int64_t>(view.seq);
-        event.timestamp_ns = view.timestamp_ns;
-        event.size = view.size;
-        event.kind = view.kind;
-        event.last = view.last;
-        event.omitted = view.omitted;
-        return nb::cast(std::move(event));
+        nb::object path = path_of(view.path);
+        nb::object raw = view.kind != kDelete && !view.omitted ? bytes_of(view.value) : nb::object();
+        nb::object old_raw = view.has_old ? bytes_of(view.old) : nb::object();
+        // Made in its place: a cast would first look whether Python knows the event already.
+        nb::object event = nb::inst_alloc(event_type_);
+        new (nb::inst_ptr<Event>(event)) Event{decode_,
+                                               std::move(path),
+                                               std::move(raw),
+                                               std::move(old_raw),
+                                               {},
+                                               {},
+                                               view.rev,
+                                               static_cast<std::int64_t>(view.seq),
+                                               view.timestamp_ns,
+                                               view.size,
+                                               view.kind,
+                                               view.last,
+                                               view.omitted};
+        nb::inst_mark_ready(event);
+        return event;
     }
 
     [[nodiscard]] bool urgent() const noexcept {
@@ -308,12 +317,15 @@ class Queue {
         return events;
     }
 
-    static constexpr std::chrono::microseconds kBurst{100};
-
+    static std::int64_t now_ns() noexcept {
+        const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+        return std::chrono::duration_cast<std::chrono::nanoseconds>(since_1970).count();
+    }
     EventQueue ring_;
     elkyn::Doorbell bell_;
-    std::chrono::steady_clock::time_point last_woken_{};
+    elkyn::Pace pace_;
     nb::object decode_;
+    nb::handle event_type_ = nb::type<Event>();  // lives as long as the module
     nb::object last_path_;  // of the consumer: the str of the event before, and the bytes it was made of
     std::array<char, elkyn::kMaxPath> last_utf8_{};
     std::size_t last_size_ = 0;
@@ -407,12 +419,13 @@ NB_MODULE(_native, m) {
 
     nb::class_<Queue>(m, "Queue", nb::is_final(), nb::is_weak_referenceable(), "The ring with its doorbell.")
         .def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
-        .def("push", &Queue::push, "path"_a, "kind"_a, "rev"_a, "timestamp_ns"_a, "last"_a, "value"_a.none(),
+        .def("push", &Queue::push, "path"_a, "rev"_a, "timestamp_ns"_a, "last"_a, "value"_a.none(),
              "old"_a.none(), "plan"_a,
              "Copies an event in and returns its number, negative where it was dropped for want of room.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
         .def("pop", &Queue::pop, "limit"_a,
-             "Up to `limit` events and their plans, as two lists of one length.")
+             "Up to `limit` events and their plans, as two lists of one length, and the gap behind them or "
+             "None.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
         .def("wake", &Queue::wake, "Ends a wait() from any thread.")
         .def("close", &Queue::close, "Refuses further events and ends a wait(). Idempotent.")

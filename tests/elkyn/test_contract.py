@@ -1,6 +1,7 @@
 """The contract of the store and its events: one or more tests for each of its 25 sentences, numbered as they are."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import logging
@@ -278,6 +279,38 @@ def test_05_old_is_none_for_those_who_did_not_ask(store: elkyn.Store) -> None:
     store.flush_events()
     assert [event.old for event in with_old] == [None, 1]
     assert [event.old for event in without] == [None, None]
+
+
+def test_05_old_is_right_after_writes_that_nobody_watched_or_that_did_not_happen(store: elkyn.Store) -> None:
+    events: list[Any] = []
+    store.watch("/n/leaf", old=True).subscribe(lambda event: events.append((event.old, event.value)))
+
+    def undone() -> None:
+        with contextlib.suppress(elkyn.PathError), store.transaction() as tx:
+            tx.set("/n/leaf", "undone")
+            tx.set("no path", 0)
+
+    for write in (
+        lambda: store.set("/n/leaf", 1),
+        lambda: store.set("/n/leaf", 2),
+        undone,
+        lambda: store.set("/n/leaf", 3),
+        lambda: store.set("/n/leaf", 3),
+        lambda: store.set("/n", {"leaf": 4}),
+        lambda: store.set("/n/leaf", 5),
+        lambda: store.set("/n/leaf", "x" * 1000),
+        lambda: store.set("/n/leaf", 6),
+        lambda: store.set_async("/n/leaf", 7).result(10),
+        lambda: store.set("/n/leaf", 8),
+        lambda: store.delete("/n/leaf"),
+        lambda: store.set("/n/leaf", 9),
+        lambda: store.set("/n/leaf", {"a": 1}),
+        lambda: store.set("/n/leaf", 10),
+    ):
+        write()
+    store.flush_events()
+    states = [1, 2, 3, 4, 5, "x" * 1000, 6, 7, 8, None, 9, {"a": 1}, 10]
+    assert events == list(zip([None, *states[:-1]], states, strict=True))
 
 
 # 6 One grammar
@@ -643,6 +676,54 @@ def test_12_a_stalled_buffered_subscription_changes_nothing_for_others(store: el
         go.set()
     assert [event.value for event in events if not isinstance(event, Overflow)][-1] == 2999
     assert sum(1 for event in events if isinstance(event, Overflow)) == 0
+
+
+@pytest.mark.parametrize("kind", ["executor", "async handler", "async iterator"])
+def test_12_others_get_every_event_while_one_is_stalled_which_is_told_what_it_missed(
+    store: elkyn.Store, kind: str
+) -> None:
+    go = threading.Event()
+    seen: list[Any] = []
+    flowing: list[int] = []
+
+    def stall(item: Any) -> None:
+        seen.append(item)
+        go.wait(60)
+
+    async def take(item: Any) -> None:
+        seen.append(item)
+
+    def told() -> bool:
+        return bool(seen) and isinstance(seen[-1], Overflow)
+
+    async def write_while_stalled(executor: ThreadPoolExecutor) -> None:
+        watch = store.watch("/n", capacity=10)
+        stream = aiter(watch) if kind == "async iterator" else None
+        if kind == "executor":
+            watch.subscribe(stall, executor=executor)
+        elif kind == "async handler":
+            watch.subscribe(take)
+        store.watch("/n").subscribe(lambda event: flowing.append(event.value))
+        store.set("/n", 0)
+        if kind == "executor":
+            eventually(lambda: seen)
+        for n in range(1, 500):  # on the loop's own thread, so that nothing on the loop gets a turn
+            store.set("/n", n)
+        assert store.flush_events(60)
+        assert flowing == list(range(500))
+        go.set()
+        while not told():
+            if stream is not None:
+                seen.append(await anext(stream))
+            else:
+                await asyncio.sleep(0.001)
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(write_while_stalled(executor))
+    received = 11 if kind == "executor" else 10  # one in the hands of the handler, ten in the inbox
+    assert [event.value for event in seen[:-1]] == list(range(received))
+    assert seen[-1] == Overflow(500 - received, seen[-2].seq + 1, seen[-2].seq + 500 - received)
+    assert store.event_queue_stats().dropped == 500 - received
 
 
 # 13 Big values

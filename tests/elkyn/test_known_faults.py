@@ -20,7 +20,7 @@ from elkyn.values import decode, encode
 
 
 def push(queue: Queue, path: str, value: Any) -> int:
-    return queue.push(path, 0, 1, 2, True, encode(value), None, ("plan",))
+    return queue.push(path, 1, 2, True, encode(value), None, ("plan",))
 
 
 # --- the ring, through its bridge
@@ -44,7 +44,7 @@ def test_values_are_not_overwritten_while_the_consumer_lags(store: elkyn.Store, 
 def test_what_pop_hands_out_is_not_touched_by_the_next_push() -> None:
     queue = Queue(decode)
     push(queue, "/first", ["first"])
-    (event,), _ = queue.pop(10)
+    (event,), _, _ = queue.pop(10)
     for n in range(SLOTS):
         push(queue, "/other", [n])
     assert (event.path, event.value) == ("/first", ["first"])
@@ -56,7 +56,7 @@ def test_a_path_is_not_cut_at_256_bytes_nor_inside_a_character() -> None:
     push(queue, longest, 1)
     with pytest.raises(ValueError, match="256 bytes"):
         push(queue, "/" + "ä" * 128, 1)
-    (event,), _ = queue.pop(10)
+    (event,), _, _ = queue.pop(10)
     assert event.path == longest
     assert queue.settled == 2  # the refused one has taken no number
 
@@ -66,11 +66,11 @@ def test_a_full_ring_leaves_a_trace() -> None:
     numbers = [push(queue, "/n", n) for n in range(SLOTS + 3)]
     assert numbers[-3:] == [-1025, -1026, -1027]
     queue.settle()
-    events, plans = queue.pop(SLOTS)
+    events, plans, _ = queue.pop(SLOTS)
     assert [event.seq for event in events] == list(range(1, SLOTS + 1))
     assert plans == [("plan",)] * SLOTS
-    assert queue.pop(10) == ([(1025, 1027)], [None])
-    assert queue.pop(10) == ([], [])
+    assert queue.pop(10) == ([], [], (1025, 1027))
+    assert queue.pop(10) == ([], [], None)
 
 
 def test_a_second_producer_or_consumer_is_refused_or_waits_its_turn_but_never_corrupts(store: elkyn.Store) -> None:

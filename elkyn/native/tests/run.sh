@@ -31,7 +31,10 @@ san="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 build asan_unit test_event_queue $san
 # shellcheck disable=SC2086
 build asan_stress stress_event_queue $san
+# shellcheck disable=SC2086
+build asan_pace test_pace $san
 run asan_unit "$out/asan_unit"
+run asan_pace "$out/asan_pace"
 run asan_stress "$out/asan_stress" 200000
 
 say "ThreadSanitizer"

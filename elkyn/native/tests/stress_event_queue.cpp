@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
             }
             if (traffic::push(queue, values, n, size) == elkyn::Push::kDropped) queue.settle();
             bell.ring();
-            if (n % 1000 == 0) bell.hurry();
+            if (n % 1000 == 0 || (bell.napping() && queue.half_full())) bell.hurry();
         }
         done.store(true, std::memory_order_seq_cst);
         bell.ring();

@@ -1,9 +1,11 @@
 """Every operator: what it passes, how it ends, that its timers die and its state is bounded."""
 
 import gc
+import random
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +276,43 @@ def test_to_reactivex_gives_all_other_operators(store: elkyn.Store) -> None:
     disposable.dispose()
     assert said == [(1, 2), (2, 3)]
     assert store.live_subscriptions() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_chain_of_filters_and_maps_does_what_each_says_in_their_order(store: elkyn.Store, seed: int) -> None:
+    chance = random.Random(seed)
+    steps = [(chance.choice(["filter", "map"]), chance.randrange(2, 5)) for _ in range(seed % 6)]
+    watch: Observable[Any] = store.watch("/n")
+    expected: list[Any] = list(range(1, 60))
+    heard: list[Any] = []
+
+    def number(item: Any) -> int:
+        return item if isinstance(item, int) else int(item.value)
+
+    for kind, by in steps:
+        if kind == "filter":
+            watch = watch.filter(lambda item, by=by: number(item) % by)
+            expected = [n for n in expected if n % by]
+        else:
+            watch = watch.map(lambda item, by=by: number(item) + by)
+            expected = [n + by for n in expected]
+    watch.subscribe(lambda item: heard.append(number(item)))
+    for n in range(1, 60):
+        store.set("/n", n)
+    store.flush_events()
+    assert heard == expected
+    assert len(store._routes.cores()) == 1
+
+
+def test_an_item_that_a_timer_brings_to_a_full_inbox_is_counted_as_dropped(store: elkyn.Store) -> None:
+    go = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        store.watch("/n", capacity=1).debounce(0.001).subscribe(lambda item: go.wait(60), executor=executor)
+        n = 0
+        while store.event_queue_stats().dropped == 0 and n < 100:  # one is handled, one waits, the next is too much
+            n += 1
+            store.set("/n", n)
+            store.flush_events()
+            eventually(lambda: not store._dispatcher._timers)
+        go.set()
+    assert store.event_queue_stats().dropped == 1
