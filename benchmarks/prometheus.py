@@ -69,7 +69,7 @@ def main() -> int:
             for job, port in ports.items():
                 leak = ["--leak-after", "5", "--leak-rate", "1000000"] if job == "leaking" else []
                 command = [sys.executable, str(HERE / "service.py"), "--port", str(port), "--interval", "0.25", *leak]
-                processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+                processes.append(subprocess.Popen(command))
             processes.append(
                 subprocess.Popen(
                     [
@@ -81,7 +81,8 @@ def main() -> int:
                     stderr=subprocess.DEVNULL,
                 )
             )
-            return look(f"http://127.0.0.1:{own}", options.seconds, options.timeout)
+            by_name = dict(zip([*ports, "prometheus"], processes, strict=True))
+            return look(f"http://127.0.0.1:{own}", options.seconds, options.timeout, by_name)
         finally:
             for process in processes:
                 process.terminate()
@@ -89,12 +90,16 @@ def main() -> int:
                 process.wait(30)
 
 
-def look(base: str, seconds: float, timeout: float) -> int:
+def look(base: str, seconds: float, timeout: float, processes: dict[str, subprocess.Popen[bytes]]) -> int:
     """Wait for the alert of the leaking service, then look on whether the healthy one stays silent."""
     began = time.monotonic()
     fired = None
     while time.monotonic() - began < timeout:
         time.sleep(1)
+        for name, process in processes.items():
+            if process.poll() is not None:
+                print(f"{name} ended with exit code {process.returncode}")
+                return 1
         try:
             now = firing(base)
         except OSError:

@@ -39,7 +39,9 @@ def monitor(pid: int, folder: Path, *more: str) -> subprocess.Popen[bytes]:
     """Watch a process tree from outside."""
     command = [sys.executable, "-m", "leakcheck", "monitor", "--pid", str(pid), "--interval", "1", "--period", "0"]
     command += ["--limit", "400 MB", "-q", "--lines", str(folder / "lines.jsonl"), "--report", str(folder / "report")]
-    return subprocess.Popen([*command, *more])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "said.txt").open("w") as said:
+        return subprocess.Popen([*command, *more], stdout=said)
 
 
 def events(folder: Path) -> list[dict]:
@@ -105,6 +107,8 @@ def soak(folder: Path, seconds: float) -> int:
         service.wait()
         code = watchers[0].wait(60)
         trial.check("the monitor ends with the service, with the verdict's code", code == 1, str(code))
+        said = (folder / "outside" / "said.txt").read_text()
+        trial.check("it says so in its last words", "leak: pss grows by" in said, said.splitlines()[0] if said else "")
         trial.check("its files are valid", valid(folder / "outside"))
         trial.check("told once", [each["event"] for each in events(folder / "outside")].count("growth") == 1)
     finally:

@@ -4,6 +4,7 @@ What runs inside the service uses the standard library alone, and of this packag
 
 * history     a meter's readings in fixed memory, thinned by age
 * trend       pure: history in, trend out; tells warm-up, daily rhythm and steps from a leak
+* explain     pure: whether a line is needed beside all that is innocent
 * episodes    pure: trends in, one alert an episode out
 * limits      what the process may use: a number, `2 GiB`, the control group, the machine
 * panel       all meters together: histories, trends, which alert is due

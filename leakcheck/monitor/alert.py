@@ -66,9 +66,10 @@ class Alert(NamedTuple):
 
     def scenario_stub(self, name: str = "grows_in_production") -> str:
         """A scenario file that carries what production saw, with the step left to be filled in."""
-        from leakcheck.monitor.stub import scenario_stub
+        from leakcheck.monitor.stub import Seen, scenario_stub
 
-        return scenario_stub(self, name)
+        cause = [] if self.evidence is None else self.evidence.sentences()
+        return scenario_stub(Seen(self.meter, self.at, self.pid, self.uptime_hours, [str(self), *cause]), name)
 
 
 def quantity(value: float, unit: str) -> str:
@@ -88,7 +89,8 @@ def duration(hours: float) -> str:
     if not math.isfinite(hours):
         return "no end"
     if hours < 2:
-        return f"{hours * 60:.0f} minutes"
+        minutes = round(hours * 60)
+        return f"{minutes} minute" + "s" * (minutes != 1)
     if hours < 72:
         return f"{hours:.0f} hours"
     return f"{hours / 24:.0f} days" if hours < 24 * 365 * 2 else "years"

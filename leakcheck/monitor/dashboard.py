@@ -15,6 +15,7 @@ from rich.text import Text
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.session import Session
+from leakcheck.monitor.trend import Trend
 from leakcheck.report.text import line
 
 _STYLES = {"warming": "dim", "steady": "green", "bounded": "green", "rising": "yellow", "leak": "bold red"}
@@ -149,12 +150,17 @@ def _cells(reading: Reading) -> list[RenderableType]:
     return [
         Text(reading.meter, style="" if reading.decisive else "dim"),
         Text(quantity(reading.value, reading.unit)),
-        Text(f"+{quantity(trend.rate, reading.unit)}" if trend.rate > 0 else ""),
+        Text(f"+{quantity(trend.rate, reading.unit)}" if _grows(trend) else ""),
         Text(trend.verdict, style=_STYLES[trend.verdict]),
         Text(duration(left[0]) if left and trend.verdict in ("leak", "rising") else ""),
     ]
 
 
+def _grows(trend: Trend) -> bool:
+    """Whether there is a rate to show: the slope of a steady meter is noise."""
+    return trend.rate > 0 and trend.verdict in ("leak", "rising", "bounded")
+
+
 def _words(reading: Reading) -> str:
-    rate = f" (+{quantity(reading.trend.rate, reading.unit)} an hour)" if reading.trend.rate > 0 else ""
+    rate = f" (+{quantity(reading.trend.rate, reading.unit)} an hour)" if _grows(reading.trend) else ""
     return f"{reading.meter} {quantity(reading.value, reading.unit)}{rate} {reading.trend.verdict}"

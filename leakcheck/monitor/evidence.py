@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck import results
 from leakcheck.diagnosis.fingerprint import of_path
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.model import Finding
@@ -31,6 +30,7 @@ from leakcheck.probes.describing import element_name, safe_repr
 from leakcheck.probes.graph import Node, Walk, roots
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.pictures import path_of
+from leakcheck.run_directory import write_run
 
 _MOST = 8
 _CHUNK = 500
@@ -79,6 +79,12 @@ class Evidence(NamedTuple):
         if self.findings:
             return self.findings[0].title
         return "no growing container was found" + (f": {self.remarks[0]}" if self.remarks else "")
+
+    def sentences(self) -> list[str]:
+        """What was seen, line by line, with the fingerprint that the gate and the baseline know."""
+        seen = [each.title for each in self.findings[:3]]
+        seen += [f"{kind}: {count:,.0f} objects an hour more" for kind, count in self.types[:3]]
+        return seen + [f"fingerprint {each.fingerprint}" for each in self.findings[:3] if each.fingerprint][:1]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for logs and JSON."""
@@ -337,5 +343,5 @@ def _reported(alert: Alert, evidence: Evidence, options: EvidenceOptions, watch:
     )
     stamp = alert.at.replace(":", "").replace("+0000", "Z")
     folder = Path(options.report) / f"{stamp}-{alert.meter}-{alert.pid}"
-    results.write_run(run, folder, formats=("json", "html"))
+    write_run(run, folder, formats=("json", "html"))
     return evidence._replace(report=str(folder / "index.html"))

@@ -29,7 +29,7 @@ class Bin(NamedTuple):
 
 
 class History:
-    """Readings by rising time. Memory is taken when it is made, and never more: 30 KB."""
+    """Readings by rising time. Memory is taken when it is made, and never more: 24 KB."""
 
     def __init__(self, interval: float, period: float = 0.0) -> None:
         """`interval` between readings and `period` of the load's rhythm, in seconds; 0 where there is none."""

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck import atomic, results
+from leakcheck import atomic
 from leakcheck.model import Finding, RunResult, Verdict
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.outside import Source
 from leakcheck.monitor.panel import ORDER, Panel, Reading
 from leakcheck.monitor.record import VERDICTS, run_of
+from leakcheck.run_directory import write_run
 
 _REPORT_EVERY_S = 60.0
 
@@ -151,7 +152,7 @@ class Session:
             return str(self.alerts[0])
         worst = self.worst()
         if worst is None:
-            return "nothing could be read"
+            return "it ended before anything could be read" if self.source.ended else "nothing could be read"
         trend = worst.trend
         if trend.verdict in ("leak", "rising"):
             rate = quantity(trend.rate, worst.unit)
@@ -198,7 +199,7 @@ class Session:
         """Write the report as it stands; the one before stays whole until this one is."""
         if self.options.report is None:
             return
-        results.write_run(self.result(), self.options.report, formats=("json", "html"))
+        write_run(self.result(), self.options.report, formats=("json", "html"))
 
     def result(self) -> RunResult:
         """The watch as a run of one scenario, in which an iteration is a second."""

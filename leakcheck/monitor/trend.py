@@ -1,15 +1,14 @@
 """From a meter's history to its trend: pure functions, bins in, verdict out.
 
-The memory of a service has a rhythm (its load, day by day), steps (deploys, reloads), a warm-up, caches that fill and
-noise. What is left when these are taken away grows by the hour:
+The memory of a service has a rhythm (its load, day by day), steps (deploys, reloads), a warm-up, caches that fill,
+fragmentation and noise. What is left when these are taken away grows by the hour:
 
-* rhythm    an hour is compared with the same hour of the days before, and of these with the quiet ones alone
-* steps     a series is cut where it jumps and stays; growth is measured between the cuts
-* warm-up   growth whose rate falls is filling up: the newer half of a window must grow like the older one
-* noise     the median of all slopes (Theil-Sen) and the rank test of Kendall, over several windows
+* rhythm    an hour is compared with the same hour of the days before, and the quiet hours alone count
+* the rest  all combinations of filling caches, fragmentation and steps are fitted with and without a line beside them,
+            over restarts: a leak is a line that none of them can replace (explain.py)
 
-Numbers alone cannot tell a leak from a cache that fills at a steady rate. So judgement waits while waiting is cheap:
-until the growth has used a share of what the process may use, or has gone on for two weeks. Both are in `Rules`.
+Two looks are taken: at the newest days hour by hour, where growth has used so much that it cannot wait, and at a month
+day by day. The less was used, the more evidence is waited for. Every number that decides is in `Rules`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from leakcheck.monitor.explain import Line, Point, line_beside
 from leakcheck.monitor.history import Bin
 
 HOUR = 3600.0
@@ -33,37 +33,36 @@ class Rules(NamedTuple):
 
     period: float = 24 * HOUR
     """Length in seconds of the rhythm of the load; 0 where there is none (a soak test, a batch job)."""
-    share: float = 0.06
+    share: float = 0.04
     """Part of the limit that growth must have used up to be told before `patience` is over: late enough for most caches
     to have filled, early enough to act."""
+    worth: float = 0.005
+    """Part of the limit that growth must take in each period to be told before `patience` is over."""
+    evidence: float = 22.0
+    """What a line must add to the best explanation without it (twice the logarithm of the likelihood ratio), where
+    nothing of the limit is used yet; 10 says that noise hardly ever looks like that."""
+    urgency: float = 300.0
+    """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
+    least_evidence: float = 11.0
+    """What it must be at the least."""
+    soon_evidence: float = 15.0
+    """The same as `evidence` for growth that cannot wait for `patience`."""
+    soon_urgency: float = 100.0
+    """The same as `urgency`."""
     sudden_share: float = 0.15
     """The same for growth within less than three periods, when the rhythm is hardly known: more than the load of a
     day moves."""
     first_share: float = 0.30
     """The same in the first two periods of all, when nothing is known of the rhythm."""
-    settled_share: float = 0.06
-    """The same for growth that was uneven, and has settled to a constant rate."""
-    settled_rate: float = 0.012
-    """That rate, as a part of the limit in each period, at the least."""
     patience: float = 14 * 24 * HOUR
     """Seconds after which steady growth is told however small it is."""
-    straight: float = 0.20
-    """Root mean square distance from the line, as a part of the growth, up to which a line explains it."""
     fading: float = 0.65
     """A newer half that grows by less than this part of the older half's rate is filling up."""
-    still: float = 0.7
-    """The same for growth that is judged after few periods: the least against the most."""
-    plausible: float = 6.0
-    """Explanations that fit worse than the best one by less than this F ratio are still possible."""
-    sure: float = 3.3
-    """Standard errors by which the line that remains beside a warm-up must rise."""
-    rank: float = 3.3
-    """Standard deviations by which Kendall's statistic must exceed that of a series without trend (one in 2000)."""
     settle: float = 0.25
     """Part of a period after a start that is left out: imports, pools, first caches."""
     least: float = 2 * 1024 * 1024.0
     """Growth over a window, in the meter's unit, below which nothing is told."""
-    least_rate: float = 0.95e6
+    least_rate: float = 0.85e6
     """Growth per period, in the meter's unit, below which nothing is told: it would take years to matter, and
     fragmentation goes on like that."""
 
@@ -99,6 +98,9 @@ class Trend(NamedTuple):
             return None
         room = max(0.0, limit - self.level)
         return room / self.rate, room / max(self.high, self.rate), room / self.low if self.low > 0 else math.inf
+
+
+_WEIGHT: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
 
 
 def judge(
@@ -147,134 +149,95 @@ class Level(NamedTuple):
 
 class _Periods(NamedTuple):
     levels: list[Level]
-    changes: list[list[float]]
-    """For the newest periods, the newest first: how each hour changed against the same hour one period before."""
+    hours: list[Point]
+    """The quiet hours of the newest run, each with its part of the period as its group."""
 
 
 def _by_period(
     bins: Sequence[Bin], now: float, limit: float | None, rules: Rules, starts: Sequence[float]
 ) -> Trend | None:
     periods = _periods(bins, now, rules, starts)
-    if limit is not None and (settled := _settled(periods, limit, rules)) is not None:
-        return settled
-    if len(periods.levels) < 4:
+    if len(periods.levels) < 3:
         return None
-    newest = periods.levels[-1]
+    return (
+        _soon(periods, limit, rules)
+        or _patient(periods, limit, rules)
+        or _description([each for each in periods.levels if each.run == periods.levels[-1].run][-14:], rules)
+    )
+
+
+def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
+    """A line within the newest run that has used so much of the limit that it cannot wait."""
+    run = [each for each in periods.levels if each.run == periods.levels[-1].run]
+    used = (run[-1].value - min(each.value for each in run)) / limit if limit else 0.0
+    if limit is None or used < rules.share:
+        return None
+    uptime = run[-1].uptime
+    for days in (4, 6, 10):
+        line = _line_of_days(periods.hours, days, _LEAST)
+        if line is None or line.slope < rules.worth * limit:
+            continue
+        lost = min((line.slope - line.error) * uptime / limit, used)  # the line may have begun later
+        if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * lost):
+            return _leak(line, min(days, len(run)), run[-1].value, rules)
+    return None
+
+
+_LEAST = 5.0
+"""Evidence below which a line is never told of."""
+
+
+def _patient(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
+    """A line over all that is remembered, restarts and steps included."""
+    levels = [each for each in periods.levels if each.position > periods.levels[-1].position - _REMEMBERED]
+    days = levels[-1].position - levels[0].position + 1
     patience = max(4, round(rules.patience / rules.period))
-    best: Trend | None = None
-    for days in (4, 5, 7, 10, 14, 21, 30):
-        inside = [each for each in periods.levels if each.position > newest.position - days]
-        if days < patience:
-            inside = [each for each in inside if each.run == newest.run]
-        else:  # several runs together: what each of them fills at its beginning is left out
-            inside = [each for each in inside if each.uptime >= (3 if each.run == 0 else 4)]
-        if len(inside) < max(4, 0.6 * days) or inside[-1].position - inside[0].position < days - 3:
-            continue
-        trend = _period_trend(inside, periods.changes, limit, rules, patient=days >= patience)
-        if trend is None:
-            continue
-        if trend.verdict == "leak":
-            return trend
-        if best is None or _WEIGHT[trend.verdict] >= _WEIGHT[best.verdict]:
-            best = trend
-    return best
+    fit = fit_line(levels)
+    if fit is None or fit.slope <= 0.5 * rules.least_rate or fit.z < 2:
+        return None
+    used = fit.slope * days / limit if limit else 0.0
+    if days < patience and used < rules.share:
+        return None
+    line = _line_of_month(levels, rules.least_evidence)
+    if line is None or line.slope - line.error < rules.least_rate:
+        return None
+    needed = max(rules.least_evidence, rules.evidence - rules.urgency * line.slope * days / (limit or math.inf))
+    return _leak(line, days, levels[-1].value, rules) if line.evidence >= needed else None
 
 
-_WEIGHT: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
+_REMEMBERED = 31
+"""Periods that are looked at together."""
 
 
-def _period_trend(
-    inside: list[Level],
-    changes: Sequence[Sequence[float]],
-    limit: float | None,
-    rules: Rules,
-    *,
-    patient: bool,
-) -> Trend | None:
-    points = _cut_at_steps(inside)
+def _leak(line: Line, days: int, level: float, rules: Rules) -> Trend:
+    hours = rules.period / HOUR
+    low, high = line.slope - 2.576 * line.error, line.slope + 2.576 * line.error
+    return Trend(
+        "leak",
+        line.slope / hours,
+        low / hours,
+        high / hours,
+        days * rules.period,
+        level,
+        f"grew in a line over {days} periods, which no cache, restart or step explains",
+    )
+
+
+def _description(run: list[Level], rules: Rules) -> Trend | None:
+    """What can be said of growth that is no leak (yet)."""
+    points = _cut_at_steps(run)
     fit = fit_line(points)
     if fit is None:
         return None
     hours = rules.period / HOUR
-    days = inside[-1].position - inside[0].position + 1
-    grown = fit.slope * days
-    trend = Trend(
-        "steady",
-        fit.slope / hours,
-        fit.low / hours,
-        fit.high / hours,
-        days * rules.period,
-        inside[-1].value,
-        "no steady growth",
-    )
-    if fit.slope <= 0 or grown < max(rules.least, 2 * fit.rms):
+    days = run[-1].position - run[0].position + 1
+    rate = fit.slope / hours, fit.low / hours, fit.high / hours
+    trend = Trend("steady", *rate, days * rules.period, run[-1].value, "no steady growth")
+    if fit.slope <= 0 or fit.slope * days < max(rules.least, 2 * fit.rms):
         return trend
     if fit.newer < rules.fading * fit.older or fit.last < 0.25 * fit.slope:
         return trend._replace(verdict="bounded", reason="grows ever more slowly, or has stopped")
-    trend = trend._replace(verdict="rising", reason="grows, not clear enough yet")
-    if fit.rms > rules.straight * grown:
-        return trend
-    if patient:
-        runs = _by_run(inside)
-        clear = len(runs) == 1 or not any(_fades(run, rules) for run in runs)
-        clear = (
-            clear
-            and fit.slope >= rules.least_rate
-            and fit.z >= rules.rank
-            and fit.low > 0
-            and _needs_a_line(points, rules)
-        )
-        reason = f"grew steadily for {days} periods"
-    else:
-        worth = limit is not None and grown >= rules.share * limit
-        clear = worth and (
-            _even(changes[: days - 1], fit.slope, rules)
-            if days < 7
-            else _even(changes[:1], fit.slope, rules) and fit.z >= 2.5 and _needs_a_line(points, rules)
-        )
-        reason = f"grew at the same rate in each of {days} periods"
-    return trend._replace(verdict="leak", reason=reason) if clear else trend
-
-
-_SETTLED = "grew at a constant rate for more than a period, on top of much growth before"
-
-
-def _settled(periods: _Periods, limit: float, rules: Rules) -> Trend | None:
-    """Large growth whose rate has settled to a constant: told at once.
-
-    A cache that fills beside a leak hides the leak's straight line, but not for long; and caches that fill at a
-    constant rate for much longer than a period are rare.
-    """
-    levels = [each for each in periods.levels if each.run == periods.levels[-1].run] if periods.levels else []
-    if len(levels) < 3 or levels[-1].value - levels[0].value < rules.settled_share * limit:
-        return None
-    newest = [change for row in periods.changes[:2] for change in row][:SLOTS]
-    if len(newest) < SLOTS * 3 // 4:
-        return None
-    rate, low, high = _median(sorted(newest)), _quantile(newest, 0.1), _quantile(newest, 0.9)
-    if rate < rules.settled_rate * limit or low < 0.85 * rate or high > 1.2 * rate:
-        return None
-    part = len(newest) // 3
-    if _median(sorted(newest[:part])) < 0.95 * _median(sorted(newest[-part:])):
-        return None
-    hours = rules.period / HOUR
-    return Trend("leak", rate / hours, low / hours, high / hours, 2 * rules.period, levels[-1].value, _SETTLED)
-
-
-def _even(changes: Sequence[Sequence[float]], slope: float, rules: Rules) -> bool:
-    """Whether (nearly) every hour grew against the same hour one period before, and every period by about as much.
-
-    A step moves some hours only, and a cache that fills has periods in which it fills less.
-    """
-    ordered = [change for row in changes for change in row]
-    if len(ordered) < SLOTS * len(changes) // 3 or _quantile(ordered, 0.1) < 0.55 * slope:
-        return False
-    if len(changes) == 1:
-        return True
-    if _quantile(ordered, 0.9) > 1.6 * slope:
-        return False
-    by_period = [_median(sorted(row)) for row in changes if len(row) >= 3]
-    return min(by_period) >= rules.still * max(by_period)
+    return trend._replace(verdict="rising", reason="grows, and a cache that fills or a step may still explain it")
 
 
 def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[float]) -> _Periods:
@@ -308,7 +271,8 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         _median(sorted(row[hour] for row in table.values() if hour in row) or [math.inf]) for hour in range(SLOTS)
     ]
     by_load = sorted(range(SLOTS), key=typical.__getitem__)
-    quiet, calm = by_load[: SLOTS // 3], sorted(by_load[: SLOTS * 2 // 3])
+    half = by_load[: SLOTS // 2]
+    quiet = by_load[: SLOTS // 3]
     base = _median(sorted(typical[hour] for hour in quiet))
     levels = []
     for day in range(oldest, -1, -1):
@@ -319,12 +283,15 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
             # The lower middle, not a mean of two: a step within the period must not show as two half steps.
             middle = found[(len(found) - 1) // 2]
             levels.append(Level(oldest - day, base + middle, runs[day], max(uptime, 0.1)))
-    changes = []
-    for day in range(min(6, oldest)):
-        row, earlier = table.get(day, {}), table.get(day + 1, {})
-        same_run = runs.get(day) == runs.get(day + 1)
-        changes.append([row[hour] - earlier[hour] for hour in calm if hour in row and hour in earlier and same_run])
-    return _Periods(levels, changes)
+    begin = (now - edges[-1]) / rules.period
+    hours = [
+        Point(-(day + hour / SLOTS), begin - (day + hour / SLOTS), row[hour], hour)
+        for day in range(min(oldest, 10), -1, -1)
+        for row in [table.get(day, {})]
+        for hour in sorted(half, reverse=True)
+        if hour in row and runs[day] == run
+    ]
+    return _Periods(levels, hours)
 
 
 class _Fit(NamedTuple):
@@ -366,77 +333,6 @@ def _by_run(points: Sequence[Level]) -> list[list[Level]]:
     for point in points:
         runs.setdefault(point.run, []).append(point)
     return list(runs.values())
-
-
-def _fades(run: Sequence[Level], rules: Rules) -> bool:
-    """Whether one run of the process fills up: its second half grows little against the first."""
-    fit = fit_line(run) if len(run) >= 4 else None
-    return fit is not None and fit.older > 0 and fit.newer < rules.fading * fit.older
-
-
-def _needs_a_line(points: Sequence[Level], rules: Rules) -> bool:
-    """Whether there is a line left when all that a warm-up or one more step can explain is taken away.
-
-    Levels are fitted with a line beside a curve that fills up (e^-t at several speeds since the start of the window and
-    since the start of each run, and the logarithm of the uptime, as fragmentation goes), and beside a step anywhere:
-    least squares, an offset for each run. With every explanation that fits about as well as the best one, the line must
-    be needed.
-    """
-    span = max(points[-1].position - points[0].position, 1)
-    first = points[0].position
-    line = [float(point.position) for point in points]
-    curves = [[-math.exp(-(point.position - first) / (span * speed)) for point in points] for speed in _SPEEDS]
-    curves += [[-math.exp(-point.uptime / (span * speed)) for point in points] for speed in _SPEEDS]
-    curves.append([math.log(point.uptime) for point in points])
-    runs = [point.run for point in points]
-    flat = [0.0] * len(points)
-    tried = [_line_beside(points, runs, line, curve) for curve in curves]
-    tried += [
-        _line_beside(points, [run * 2 + (index >= at) for index, run in enumerate(runs)], line, flat)
-        for at in range(2, len(runs) - 1)
-        if runs[at] == runs[at - 1]
-    ]
-    fits = [fit for fit in tried if fit is not None]
-    if not fits:
-        return False
-    best = min(rest for _, _, rest in fits)
-    margin = 1 + rules.plausible / max(2, len(points) - len(set(runs)) - 3)
-    return all(slope > rules.sure * error for slope, error, rest in fits if rest <= margin * best)
-
-
-_SPEEDS = (0.1, 0.25, 0.6)
-
-
-def _line_beside(
-    points: Sequence[Level], split: Sequence[int], line: Sequence[float], curve: Sequence[float]
-) -> tuple[float, float, float] | None:
-    """Slope of the line, its standard error, and the sum of squares left; a curve that falls is left out."""
-    runs: dict[int, list[tuple[float, float, float]]] = {}
-    for point, run, x, w in zip(points, split, line, curve, strict=True):
-        runs.setdefault(run, []).append((x, w, point.value))
-    xx = xw = ww = xy = wy = yy = 0.0
-    for members in runs.values():
-        mean_x, mean_w, mean_y = (sum(column) / len(members) for column in zip(*members, strict=True))
-        for x, w, y in members:
-            dx, dw, dy = x - mean_x, w - mean_w, y - mean_y
-            xx += dx * dx
-            xw += dx * dw
-            ww += dw * dw
-            xy += dx * dy
-            wy += dw * dy
-            yy += dy * dy
-    free = len(points) - len(runs) - 2
-    determinant = xx * ww - xw * xw
-    if free < 2 or xx <= 0:
-        return None
-    amplitude = (xx * wy - xw * xy) / determinant if determinant > 1e-9 * xx * ww else 0.0
-    if amplitude <= 0:
-        slope = xy / xx
-        rest = max(yy - slope * xy, 0.0)
-        return slope, math.sqrt(rest / free / xx), rest
-    slope = (ww * xy - xw * wy) / determinant
-    rest = max(yy - slope * xy - amplitude * wy, 0.0)
-    return slope, math.sqrt(rest / free * ww / determinant), rest
 
 
 def fit_line(points: Sequence[Level]) -> _Fit | None:
@@ -573,3 +469,38 @@ def _median(ordered: Sequence[float]) -> float:
 def _quantile(values: Sequence[float], part: float) -> float:
     ordered = sorted(values)
     return ordered[int(part * (len(ordered) - 1))]
+
+
+# --- growth that nothing innocent explains ----------------------------------------------------------------------------
+
+_SPEEDS_OF_CACHES = (0.5, 1.0, 2.0, 4.0)
+"""Periods in which a cache fills to two thirds. One that takes longer cannot be told from a leak in time."""
+
+
+def _line_of_days(hours: Sequence[Point], days: float, needed: float) -> Line | None:
+    """The line in the newest days of the newest run."""
+    points = [each for each in hours if each.time > -days]
+    span = points[-1].time - points[0].time if points else 0.0
+    if span < 3 or len(points) < 0.35 * span * SLOTS / 2:
+        return None
+    first = points[0].time
+    begins = [first, *(first + 0.25 * part * span for part in (1, 2))]
+    curves = _filling([each.time for each in points], begins)
+    return line_beside(points, [*curves, [math.log(each.uptime) for each in points]], 2, needed)
+
+
+def _line_of_month(levels: Sequence[Level], needed: float) -> Line | None:
+    """The line in the levels of all periods, over restarts: what fills after each start is the same each time."""
+    cut = _cut_at_steps([each for each in levels if each.uptime >= 0.5])
+    points = [Point(float(each.position), each.uptime, each.value, each.run) for each in cut]
+    if len(points) < 9:
+        return None
+    uptimes = [each.uptime for each in points]
+    curves = [*_filling(uptimes, (0.0, 1.5, 3.0)), [math.log(each) for each in uptimes]]
+    return line_beside(points, curves, 2, needed)
+
+
+def _filling(times: Sequence[float], begins: Sequence[float]) -> list[list[float]]:
+    return [
+        [1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in _SPEEDS_OF_CACHES
+    ]

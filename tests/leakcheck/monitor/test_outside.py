@@ -148,9 +148,8 @@ def test_a_process_that_is_not_there_is_a_usage_error():
 
 def test_the_command_watches_a_command_and_exits_by_verdict(tmp_path):
     lines, report = tmp_path / "lines.jsonl", tmp_path / "report"
-    ran = monitor(
-        "--limit", "600 MB", "--duration", "15", "-o", str(lines), "--report", str(report), "--", *python(LEAKS)
-    )
+    watched = ("--limit", "600 MB", "--duration", "100", "--alert-command", "kill -INT $PPID")  # ends with the alert
+    ran = monitor(*watched, "-o", str(lines), "--report", str(report), "--", *python(LEAKS))
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "grows by" in ran.stdout
     assert (report / "index.html").exists()

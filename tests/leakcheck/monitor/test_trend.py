@@ -99,6 +99,33 @@ def test_a_leak_is_seen_across_restarts_that_take_it_back():
     assert trend.rate == pytest.approx(6 * MB / 24, rel=0.15)
 
 
+def test_a_leak_beside_a_cache_that_fills_is_told_before_a_tenth_of_the_limit_is_lost():
+    assert trend_of(lambda day: 300 * MB + 30 * MB * day + 150 * MB * (1 - math.exp(-day)), 6.5).verdict == "leak"
+
+
+def test_a_cache_and_fragmentation_and_a_step_together_are_no_leak():
+    def innocent(day: float) -> float:
+        return 164 * MB * (1 - math.exp(-day / 0.9)) + 5.8 * MB * math.log1p(24 * day) + (56 * MB if day > 3.3 else 0)
+
+    for days in (5.0, 7.8, 15.0):
+        assert trend_of(lambda day: 300 * MB + innocent(day), days, noise=1.1 * MB).verdict != "leak"
+
+
+def test_two_deploys_within_days_are_no_leak():
+    def steps(day: float) -> float:
+        return (39 * MB if day > 19.3 else 0) + (53 * MB if day > 21.7 else 0)
+
+    for days in (23.0, 24.2, 26.0):
+        assert trend_of(lambda day: 300 * MB + steps(day), days).verdict != "leak"
+
+
+def test_a_small_leak_is_seen_across_a_restart_and_deploy_steps():
+    def value(day: float) -> float:
+        return 4.4 * MB * (day if day < 10.6 else day - 10.6) + (50 * MB if day > 16.1 else 0)
+
+    assert trend_of(lambda day: 200 * MB + value(day), 25, starts=(0.0, 10.6 * DAY)).verdict == "leak"
+
+
 def test_gaps_in_the_readings_change_nothing():
     gaps = ((3.0, 3.6), (8.2, 9.4), (15.0, 15.3))
     assert trend_of(lambda day: 300 * MB + load(day) + 4 * MB * day, 24, gaps=gaps).verdict == "leak"
