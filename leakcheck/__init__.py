@@ -2,6 +2,9 @@
 
 The measured process imports this package, and must carry as little of it as possible: only what a scenario file names
 is loaded at once, all else when it is first used.
+
+PYTEST_DONT_REWRITE: pytest finds this package imported already where it hosts a test, and would warn of that. In suites
+that take warnings for errors this is one.
 """
 
 from __future__ import annotations

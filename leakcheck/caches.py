@@ -11,6 +11,9 @@ _PROBE = "leakcheck.probes.bounded_caches"
 _BEYOND = 2.2
 """A judge sees that growth has stopped once the last doubling is flat: about twice the iterations until it is full."""
 
+_HEAVY = 4096
+"""Bytes that an entry of a container may weigh for the container to explain what grows."""
+
 
 class Filling(NamedTuple):
     """A container with a limit, at the moment when it was asked."""
@@ -51,14 +54,21 @@ class CacheDoubt:
         """How many iterations would show whether the growth stops when the containers that fill now are full."""
         before = {each.identity: each.size for each in containers(self._worker)}
         count = max(32, progress.iterations // 32)
-        self._worker.run(count)
+        level = self._worker.run(0).values[0]
+        grown = self._worker.run(count).values[0] - level
         for each in containers(self._worker):
             gained = each.size - before.get(each.identity, each.size)
-            # A container that takes a twentieth of the calls and has room left may explain the growth.
-            if gained * 20 >= count and each.size < each.limit:
+            # A container that takes a twentieth of the calls may explain the growth; so may one that is filled by the
+            # clock, or by another thread, where what it takes is as heavy.
+            fills = gained * 20 >= count or (gained > 0 and gained * _HEAVY >= grown)
+            if fills and each.size < each.limit:
                 until_full = (each.limit - each.size) * count // gained
                 self.filling.append(each)
                 self.needed = max(self.needed, int(_BEYOND * (progress.iterations + count + until_full)))
+            elif each.size >= each.limit and each.limit * 8 >= progress.iterations:
+                # Full, but within the doublings that were judged: one more shows whether it was that.
+                self.filling.append(each)
+                self.needed = max(self.needed, int(_BEYOND * progress.iterations))
         return self.needed or None
 
     def explains(self, meter_index: int, grown: float) -> bool:

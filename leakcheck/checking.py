@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from leakcheck.errors import LeakcheckError, UsageError
 
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from leakcheck.model import Finding, ScenarioResult, Verdict
 
 _MAIN = "__main__"
+
+
+class TestOptions(TypedDict, total=False):
+    """What a whole test that is measured may say; the meaning is that of `check`'s parameters."""
+
+    expect: Literal["clean", "leak"]
+    budget: Mapping[str, float]
+    time_budget: float | None
+    max_iterations: int | None
+
+
+class CallOptions(TestOptions, total=False):
+    """What a call that is measured inside a test may say."""
+
+    raises: type[BaseException] | tuple[type[BaseException], ...] | None
 
 
 class LeakFoundError(LeakcheckError, AssertionError):
@@ -154,7 +169,7 @@ def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
     """Measure one job and say nothing meanwhile; an interrupt goes on to the caller."""
     from leakcheck.runner import Plan, Runner
 
-    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools, with_control=False)
+    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools)
     run = Runner(plan, _Unseen()).run()
     if run.interrupted:
         raise KeyboardInterrupt

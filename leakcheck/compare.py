@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from leakcheck import numbers
 from leakcheck.model import Meter, Record, RunResult, ScenarioResult
 from leakcheck.problems import family, leaks
-from leakcheck.report import numbers
 
 ChangeKind = Literal["worse", "better", "same", "new", "gone", "undecided"]
 ORDER: tuple[ChangeKind, ...] = ("worse", "undecided", "better", "new", "gone", "same")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -16,17 +17,33 @@ from leakcheck.growth import Measurement, MeterInfo, measure
 from leakcheck.model import Control, ControlCheck, Verdict
 
 _EXPECTED: dict[str, Verdict] = {
+    "no_op": "clean",
     "one_small_object_per_100_iterations": "leak",
     "native_block_per_iteration": "leak",
-    "no_op": "clean",
 }
 
 
 def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Control:
-    """Measure the planted scenarios under the conditions of the run."""
+    """Measure the planted scenarios under the conditions of the run, one after the other in one process."""
     began = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        checks = list(pool.map(lambda name: _check(name, _EXPECTED[name], template, start), _EXPECTED))
+    target = str(Path(control_scenarios.__file__))
+    budget = Budget(time_s=5.0)
+    info = ScenarioInfo(id="control", target=target, name="")
+    checks: list[ControlCheck] = []
+    try:
+        with start(msgspec.structs.replace(template, scenario=info, budget=budget, gc="collect")) as worker:
+            for name, expected in _EXPECTED.items():
+                worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
+                meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
+                verdict, reason = _verdict(measure(worker, meters, budget))
+                worker.close()
+                checks.append(
+                    ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
+                )
+    except WorkerFailed as failed:
+        for name in list(_EXPECTED)[len(checks) :]:
+            check = ControlCheck(name=name, expected=_EXPECTED[name], verdict="error", ok=False, reason=str(failed))
+            checks.append(check)
     wrong = [check for check in checks if not check.ok]
     return Control(
         status="failed" if wrong else "ok",
@@ -36,17 +53,33 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
     )
 
 
-def _check(name: str, expected: Verdict, template: Job, start: Callable[[Job], Worker]) -> ControlCheck:
-    info = ScenarioInfo(id=f"control::{name}", target=str(Path(control_scenarios.__file__)), name=name)
-    job = msgspec.structs.replace(template, scenario=info, budget=Budget(time_s=5.0), gc="collect")
-    try:
-        with start(job) as worker:
-            opened = worker.open()
-            measured = measure(worker, [MeterInfo(*meter) for meter in opened["meters"]], job.budget)
-    except WorkerFailed as failed:
-        return ControlCheck(name=name, expected=expected, verdict="error", ok=False, reason=str(failed))
-    verdict, reason = _verdict(measured)
-    return ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
+class BackgroundControl:
+    """The control under way, in a process of its own: it needs to know nothing of what will be measured."""
+
+    def __init__(self, template: Job) -> None:
+        self._stopped = False
+        self._worker: Worker | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self.result: Future[Control] = self._pool.submit(run_control, template, self._start)
+
+    def _start(self, job: Job) -> Worker:
+        self._worker = Worker(job)
+        if self._stopped:
+            self._worker.kill()
+        return self._worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it; its result tells then that it was not finished. Idempotent."""
+        self._stopped = True
+        if self._worker is not None and not self.result.done():
+            self._worker.kill()
+        self._pool.shutdown()
 
 
 def _verdict(measured: Measurement) -> tuple[Verdict, str]:

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +35,8 @@ class Collected(NamedTuple):
 
     scenarios: list[ScenarioInfo]
     broken: list[Broken]
+    loaded: Worker | None = None
+    """Where there was one file: the process that has imported it, for its first scenario; the caller stops it."""
 
 
 class _Target(NamedTuple):
@@ -47,16 +50,23 @@ class _Target(NamedTuple):
     """Whether the file was found in a folder: then only its marked scenarios count, and no `main`."""
 
 
-def collect(arguments: Sequence[str], template: Job, start: Callable[[Job], Worker] = Worker) -> Collected:
+def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> Collected:
     """Find all scenarios in files, folders and `module:function` names.
 
-    `template` says in which interpreter. Raises `UsageError` for a path that is not there.
+    `template` says in which interpreter. With `keep` the process that imported a single file is not ended. Raises
+    `UsageError` for a path that is not there.
     """
     targets = [target for argument in arguments for target in _targets(argument, template.cwd)]
     unique = list(dict.fromkeys(targets))
+    loaded: list[Worker] | None = [] if keep and len(unique) == 1 else None
     found: list[list[ScenarioInfo] | Broken]
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        found = list(pool.map(lambda target: _list(target, template, start), unique))
+    try:
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            found = list(pool.map(lambda target: _list(target, template, loaded), unique))
+    except BaseException:  # an interrupt too: what was kept has no owner yet
+        for worker in loaded or []:
+            worker.stop()
+        raise
     scenarios: dict[str, ScenarioInfo] = {}
     broken = []
     for result in found:
@@ -64,7 +74,7 @@ def collect(arguments: Sequence[str], template: Job, start: Callable[[Job], Work
             broken.append(result)
         else:
             scenarios.update((each.id, each) for each in result)
-    return Collected(list(scenarios.values()), broken)
+    return Collected(list(scenarios.values()), broken, loaded[0] if loaded else None)
 
 
 def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
@@ -124,13 +134,23 @@ def _label(file: Path, root: Path, cwd: Path) -> str:
         return file.relative_to(root).as_posix()
 
 
-def _list(target: _Target, template: Job, start: Callable[[Job], Worker]) -> list[ScenarioInfo] | Broken:
+def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
+    """What is in a file; the process that imported it is put into `loaded`, where it is to be kept."""
     probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
-    try:
-        with start(probe) as worker:
-            listed = worker.list_scenarios()
-    except WorkerFailed as failed:
-        return Broken(target.label, target.load, failed.failure)
+    with ExitStack() as stack:
+        try:
+            worker = stack.enter_context(Worker(probe))
+            found = _named(target, worker.list_scenarios())
+        except WorkerFailed as failed:
+            return Broken(target.label, target.load, failed.failure)
+        if found and loaded is not None:
+            loaded.append(worker)
+            stack.pop_all()
+    return found
+
+
+def _named(target: _Target, listed: list[dict[str, Any]]) -> list[ScenarioInfo]:
+    """What the worker listed, by id, as far as it was asked for."""
     is_file = target.load.endswith(".py")
     found = []
     for each in listed:

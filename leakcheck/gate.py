@@ -13,12 +13,11 @@ from typing import Literal
 import msgspec
 
 from leakcheck import baseline as accepted_leaks
-from leakcheck import budgets
+from leakcheck import budgets, numbers
 from leakcheck.baseline import Accepted, Baseline
 from leakcheck.budgets import Budget
 from leakcheck.model import Record, RunResult, ScenarioResult, summarize
 from leakcheck.problems import Problem, family, leaking_meters, leaks, of_scenario
-from leakcheck.report import numbers
 
 Kind = Literal[
     "failed control",

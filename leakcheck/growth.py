@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from leakcheck.execution.job import Budget
 from leakcheck.execution.local import Round
-from leakcheck.judge import Evidence, Judgement, judge, thresholds_for
+from leakcheck.judge import Evidence, Judgement, after_first_call, judge, thresholds_for
 from leakcheck.model import Sample
 from leakcheck.steering import (
     Progress,
@@ -94,6 +94,13 @@ def measure(
         run.doubling()
 
 
+def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
+    """The lower of each two neighbours, the last two first: a stretch shorter than the period may have no trough."""
+    pairs = [(series[index - 1], series[index]) for index in range(len(series) - 1, 0, -2)]
+    found = [Sample(later.iterations, min(earlier.value, later.value)) for earlier, later in reversed(pairs)]
+    return [*series[: len(series) % 2], *found]
+
+
 class _Run:
     """The state of one measurement."""
 
@@ -167,7 +174,12 @@ class _Run:
         limits = thresholds_for(meter.name, meter.unit)
         series = self.samples[meter.name]
         if meter.name == LEDGER and self._watched_from is not None:
-            troughs = judge(series[self._watched_from :], limits, known)
+            watched, began = series[self._watched_from :], after_first_call(series)
+            troughs = judge(watched, limits, known, began=began)
+            if troughs.verdict in ("clean", "bounded"):
+                deeper = judge(_lowest_of_two(watched), limits, known, began=began)
+                if deeper.shape == "linear":
+                    return deeper
             if troughs.verdict != "inconclusive":
                 return troughs
         return judge(series, limits, known)

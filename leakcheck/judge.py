@@ -52,6 +52,9 @@ class Thresholds(NamedTuple):
     faded: float = 0.55
     """At the end of the budget: a rate below this part of its highest, and still falling, belongs to something that
     saturates (a logarithm halves its rate each doubling, and is a cache in all but name)."""
+    logarithmic: float = 0.62
+    """And below this part of the doubling's before it: a logarithm's rate halves; a square root's, which has no end
+    either, falls to 0.71 only."""
     asked: float = 1 / 1000
     """Sensitivity that is asked for, in quanta per iteration. What creeps more slowly, and not in a straight line, ends
     the search: it would take ever longer to learn ever less."""
@@ -73,6 +76,7 @@ _SPECIAL = {
     "py.objects": OBJECTS,
     "uncollectable": COUNTS,
     "mapped.bytes": PAGES,
+    "shm": PAGES,
     "anon.bytes": RESIDENT,
     "rss": RESIDENT,
     "peak": RESIDENT,
@@ -137,8 +141,18 @@ class _Window(NamedTuple):
         return min(sample.value for sample in self.samples)
 
 
-def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Evidence()) -> Judgement:  # noqa: B008
-    """Judge one meter's series: samples by rising iterations, the first of them before any iteration."""
+def judge(
+    samples: Sequence[Sample],
+    limits: Thresholds,
+    evidence: Evidence = Evidence(),  # noqa: B008
+    *,
+    began: float | None = None,
+) -> Judgement:
+    """Judge one meter's series: samples by rising iterations, the first of them before any iteration.
+
+    Where the samples are the later part of a series, `began` is what it had after its first call.
+    """
+    began = after_first_call(samples) if began is None else began
     windows = _doublings(samples)
     if len(windows) < 3:
         verdict: Verdict | None = "inconclusive" if evidence.final else None
@@ -158,7 +172,9 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
     last, before, first = windows[-1], windows[-2], windows[-3]
     if _stopped(last, limits):
         enough = evidence.enough_for_clean or evidence.final
-        grown = last.samples[0].value - _after_first_call(samples)
+        if _climbs_below_the_floor(windows, recent, growth, limits):
+            enough = evidence.enough_for_rough or evidence.final
+        grown = last.samples[0].value - began
         if grown > max(limits.notable, 4 * limits.floor):
             shape: Shape = "step" if _in_one_step(samples, grown) else "saturating"
             return said("bounded" if enough else None, shape, "grew, then stopped", grown)
@@ -179,16 +195,17 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
         detectable = max(detectable, limits.asked * limits.quantum)
         return said("clean", "saturating" if fading else "noise", "creeps by less than the sensitivity asked for")
 
+    floor_rises = _rises_evenly(windows, limits)
     # A series that only moves comes back below the middle of what it was, over all three doublings or, after a late
     # step, within the last one; a leak that grew by more than twice the amplitude does not.
     earlier = [sample for window in (first, before) for sample in window.samples]
     half = len(last.samples) // 2
     for former, later in ((earlier, last.samples), (last.samples[:half], last.samples[half:])):
         if len(former) > 1 and _comes_back(former, later, limits):
-            enough = (evidence.enough_for_clean and evidence.enough_noise) or evidence.final
+            enough = (evidence.enough_for_clean and evidence.enough_noise and not floor_rises) or evidence.final
             amplitude = _amplitude([*former, *later])
             detectable = max(1.25 * limits.floor, 3 * limits.quantum, amplitude) / last_span
-            grown = min(sample.value for sample in later) - _after_first_call(samples)
+            grown = min(sample.value for sample in later) - began
             shape = "periodic" if _falls_in_steps(recent) else "noise"
             if grown > max(limits.notable, 2 * amplitude):
                 return said("bounded" if enough else None, shape, "grew, then came back to a former trough", grown)
@@ -197,7 +214,8 @@ def judge(samples: Sequence[Sample], limits: Thresholds, evidence: Evidence = Ev
     if not evidence.final:
         return said(None, "saturating" if fading else "noise", "moves, and is not decided yet")
     highest = max(window.rate for window in _all_doublings(samples))
-    if fading and last.rate < limits.faded * highest and _rises_only(recent):
+    halving = last.rate < min(limits.faded * highest, limits.logarithmic * before.rate)
+    if fading and halving and _rises_only(recent):
         return said("bounded", "saturating", "grows ever more slowly", last.samples[-1].value - samples[0].value)
     if low <= 0:
         return said("clean", "noise", "moves without a direction")
@@ -256,7 +274,7 @@ def _doublings(samples: Sequence[Sample]) -> list[_Window]:
     return _all_doublings(samples)[-3:]
 
 
-def _after_first_call(samples: Sequence[Sample]) -> float:
+def after_first_call(samples: Sequence[Sample]) -> float:
     """The value once one-time costs of the first calls are paid."""
     return next((sample.value for sample in samples if sample.iterations >= 2), samples[0].value)
 
@@ -276,6 +294,16 @@ def _stopped(window: _Window, limits: Thresholds) -> bool:
     return all(abs(sample.value - start) <= limits.floor for sample in window.samples)
 
 
+def _climbs_below_the_floor(
+    windows: Sequence[_Window], recent: Sequence[Sample], growth: float, limits: Thresholds
+) -> bool:
+    """Whether what is still below the floor is a straight line already: the next doubling may lift it above."""
+    total = growth * (recent[-1].iterations - recent[0].iterations)
+    if min(window.rate for window in windows) <= 0 or total <= limits.floor / 2:
+        return False
+    return _distance_from_line(recent, growth, limits._replace(floor=0.0)) <= limits.straight
+
+
 def _distance_from_line(recent: Sequence[Sample], growth: float, limits: Thresholds) -> float:
     """Root mean square distance of the samples from the line, as a part of the growth; infinite where little grew."""
     total = growth * (recent[-1].iterations - recent[0].iterations)
@@ -293,6 +321,17 @@ def _fading(rates: Sequence[float], limits: Thresholds) -> bool:
         return True
     earlier, later = limits.steadily_fading
     return third < later * second and second < earlier * first
+
+
+def _rises_evenly(windows: Sequence[_Window], limits: Thresholds) -> bool:
+    """Whether the level that is never left downwards again rose in each doubling, at about the same rate.
+
+    Below a sawtooth that dwarfs it, this is the first that is seen of a leak. Of noise it is true by chance, and is not
+    in the next doubling.
+    """
+    rates = [window.rate for window in windows]
+    rises = sum(window.rate * (window.samples[-1].iterations - window.samples[0].iterations) for window in windows)
+    return min(rates) > 0 and max(rates) <= 3 * min(rates) and rises > 2 * limits.floor
 
 
 def _in_one_step(samples: Sequence[Sample], grown: float) -> bool:

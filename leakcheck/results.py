@@ -1,76 +1,26 @@
-"""The files of a run: made whole or not at all, read with an error that says what is wrong, merged."""
+"""The result file of a run: encoded so that it can always be read again, read with an error that says what is wrong."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from itertools import count
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from leakcheck import atomic, merging, model
-from leakcheck import history as runs_before
+from leakcheck import merging, model
 from leakcheck.errors import UsageError
 from leakcheck.model import RunResult
 
 FILE_NAME = "results.json"
-LATEST = "latest"
 SIZE_LIMIT = 64 << 20
 """Bytes of a result file beyond which it is refused: a run of a thousand scenarios has about 20 MB."""
-FORMATS = ("json", "html", "junit", "markdown", "sarif")
 
 
 class ResultFileError(UsageError):
     """A result file is missing, damaged, too large, or not one that this version can read (exit code 4)."""
-
-
-def new_run_directory(base: Path) -> Path:
-    """Make `base/<run id>`, named after the time (UTC); two runs that start together get two directories."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    for attempt in count(1):
-        directory = base / (stamp if attempt == 1 else f"{stamp}-{attempt}")
-        try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise atomic.WriteError(
-                f"cannot make {directory}: {error.strerror}; choose another place with --report"
-            ) from error
-        return directory
-    raise AssertionError
-
-
-def point_latest(base: Path, run_directory: Path) -> None:
-    """Let `base/latest` point to `run_directory`."""
-    atomic.link(base / LATEST, run_directory)
-
-
-def write_run(
-    run: RunResult,
-    directory: Path,
-    formats: Sequence[str] = FORMATS,
-    history: Path | None = None,
-) -> list[Path]:
-    """Write the reports of `run` into `directory` in the given formats; returns the paths.
-
-    `history` names the history file: its runs are drawn as the trend, then `run` is appended to it. Raises
-    `atomic.WriteError`; no file is ever half-written, and `results.json` takes its name last.
-    """
-    from leakcheck.report import FILES, render
-
-    content = encode(run)
-    run = model.decode(content)  # what a later `report` would read, so that both draw the same
-    past = runs_before.read(history) if history else []
-    others = {FILES[name]: render(name, run, past).encode() for name in formats if name != "json"}
-    paths = atomic.write_together(directory, {**others, **({FILE_NAME: content} if "json" in formats else {})})
-    if history:
-        runs_before.append(history, run)
-    return paths
 
 
 def encode(run: RunResult) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from leakcheck import caches, surroundings, verdicts
-from leakcheck.control import run_control
+from leakcheck.control import BackgroundControl
 from leakcheck.discovery import Broken
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.local import Worker, WorkerFailed
@@ -49,7 +49,10 @@ class Plan(NamedTuple):
     tools: frozenset[str]
     """`auto`, or some of `growth memray valgrind`."""
     jobs: int = 1
-    with_control: bool = True
+    control: BackgroundControl | None = None
+    """The control that is under way beside this run, if there is to be one."""
+    loaded: Worker | None = None
+    """A process that has imported the file of the first scenario already, to be used for it."""
     keep_captures: Path | None = None
     graph: Path | None = None
     """Folder for pictures of the back-references."""
@@ -84,6 +87,7 @@ class Runner:
         self._telling = threading.Lock()
         self._workers: set[Worker] = set()
         self._stopping = False
+        self._loaded = plan.loaded
 
     def run(self) -> RunResult:
         """Never raises for what a scenario does; `KeyboardInterrupt` ends it early."""
@@ -92,14 +96,16 @@ class Runner:
         results: dict[str, ScenarioResult] = {}
         for broken in plan.broken:
             self._finish(results, _broken_result(plan.template, broken))
-        control = Control(status="off", reason="switched off by --no-control")
+        control = Control(
+            status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
+        )
         interrupted = False
-        # The control has a process and a core of its own: nobody waits for it.
         with ThreadPoolExecutor(max_workers=plan.jobs + 1) as pool:
             futures: dict[Future[Any], ScenarioInfo | None] = {}
+            environment = pool.submit(surroundings.environment, plan.template)
             try:
-                if plan.with_control:
-                    futures[pool.submit(run_control, plan.template, self._start)] = None
+                if plan.control is not None:
+                    futures[plan.control.result] = None
                 waiting = list(plan.scenarios)
                 busy = 0
                 while waiting or futures:
@@ -124,7 +130,7 @@ class Runner:
         return RunResult(
             schema=SCHEMA,
             tool=surroundings.tool(),
-            environment=surroundings.environment(plan.template),
+            environment=environment.result(),
             started=started.isoformat(timespec="seconds"),
             duration_s=time.perf_counter() - began,
             control=control,
@@ -136,16 +142,28 @@ class Runner:
 
     def _start(self, job: Job, **options: Any) -> Worker:
         """A worker that is known here, so that an interrupt ends it."""
-        worker = Worker(job, **options)
+        worker = self._take_loaded(job) if not options else None
+        if worker is None:
+            worker = Worker(job, **options)
         self._workers.add(worker)
         if self._stopping:
-            worker.stop()
+            worker.kill()
         return worker
+
+    def _take_loaded(self, job: Job) -> Worker | None:
+        """The process that has imported the scenario's file already, once."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None or loaded.job.scenario.target != job.scenario.target:
+            return None
+        loaded.job = job
+        return loaded
 
     def _stop(self) -> None:
         self._stopping = True
+        if self._plan.control is not None:
+            self._plan.control.stop()
         for worker in list(self._workers):
-            worker.stop()
+            worker.kill()
 
     def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
         results[result.id] = result

@@ -45,7 +45,9 @@ NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
 
 _RESOURCES = ("fds", "threads", "children")
-_BYTES = ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes")
+_BYTES = ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes", "shm")
+_MOST_MAPPINGS = 16_000
+"""New mappings of a test: a quarter of those that Linux allows a process (vm.max_map_count, 65,530 by default)."""
 
 
 class Progress(NamedTuple):
@@ -86,8 +88,8 @@ def exhausted(progress: Progress, budget: Budget) -> str | None:
     for name in _BYTES:
         if progress.grown.get(name, 0.0) >= _byte_ceiling(name, budget):
             return f"{name} grew by {progress.grown[name] / 2**20:,.0f} MiB, the ceiling (--max-growth)"
-    for name in _RESOURCES:
-        if progress.grown.get(name, 0.0) >= budget.resources:
+    for name, ceiling in _resource_ceilings(budget).items():
+        if progress.grown.get(name, 0.0) >= ceiling:
             return f"{name} grew by {progress.grown[name]:,.0f}, the ceiling for a test"
     return None
 
@@ -117,11 +119,15 @@ def watched(count: int) -> int:
 
 def rounds_per_doubling(progress: Progress, budget: Budget, suspicious: bool, reading_seconds: float) -> int:
     """Into how many rounds the next doubling is cut: enough to see its shape, and readings not dearer than the step."""
+    # A quick step is not judged before it has made some ten thousand calls: its first rounds need no shape.
+    quick = _per_iteration(progress) * 4096 < 0.1 and min(_allowances(progress, budget)) > 32_768
     if progress.iterations < 16:
         dear = _per_iteration(progress) > reading_seconds or min(_allowances(progress, budget)) < 32
         return 16 if dear else 1  # each single call of a step that is slow, or grows so fast that there will be few
+    if quick and progress.iterations < 1024:
+        return 1
     affordable = progress.step_seconds / max(reading_seconds, 1e-6)
-    wanted = 8 if suspicious and progress.iterations >= 1024 else 4
+    wanted = 8 if suspicious and progress.iterations >= (4096 if quick else 1024) else 4
     return max(4 if suspicious else 2, min(wanted, int(affordable)))
 
 
@@ -135,12 +141,16 @@ def _allowances(progress: Progress, budget: Budget) -> list[int]:
     if per_iteration > 0 and progress.iterations >= 12:
         left.append(int((budget.time_s - progress.step_seconds) / per_iteration) + 1)
     ceilings = {name: _byte_ceiling(name, budget) for name in _BYTES}
-    ceilings |= dict.fromkeys(_RESOURCES, float(budget.resources))
+    ceilings |= _resource_ceilings(budget)
     for name, ceiling in ceilings.items():
         grown = progress.grown.get(name, 0.0)
         if grown > 0 and progress.iterations > 0:
             left.append(int((ceiling - grown) / (grown / done)) + 1)
     return left
+
+
+def _resource_ceilings(budget: Budget) -> dict[str, float]:
+    return {**dict.fromkeys(_RESOURCES, float(budget.resources)), "mappings": _MOST_MAPPINGS}
 
 
 def _byte_ceiling(name: str, budget: Budget) -> float:

@@ -1,71 +1,112 @@
-"""For `python -m unittest`: a test case with `assertDoesNotLeak`."""
+"""For `python -m unittest`: a test case with `assertDoesNotLeak`, and a mark for tests that are measured as a whole."""
 
 from __future__ import annotations
 
 import json
 import sys
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
-    from leakcheck.checking import Result
+    from leakcheck.checking import CallOptions, Result, TestOptions
+
+__unittest = True  # unittest leaves the frames of such modules out of its tracebacks
+
+_MARK = "__leakcheck_test__"
+Marked = TypeVar("Marked", bound=Callable[..., Any])
+
+
+@overload
+def does_not_leak(test: Marked, /) -> Marked: ...
+@overload
+def does_not_leak(**options: Unpack[TestOptions]) -> Callable[[Marked], Marked]: ...
+def does_not_leak(test: Marked | None = None, /, **options: Any) -> Marked | Callable[[Marked], Marked]:
+    """Mark a test method of a `LeakTestCase`, or a whole class: the test, `setUp` to clean-ups, must not leak.
+
+    The test runs once as ever. If it passes, it is repeated in a process of its own, with `setUpClass` and
+    `setUpModule` run once there. The options are `expect`, `budget`, `time_budget` and `max_iterations`, with the
+    meaning that they have for `leakcheck.check`; a method's mark goes before its class's.
+    """
+
+    def mark(marked: Marked) -> Marked:
+        if isinstance(marked, type) and not issubclass(marked, LeakTestCase):
+            raise TypeError(
+                f"@does_not_leak: {marked.__qualname__} is no LeakTestCase; "
+                "derive it from leakcheck.unittest.LeakTestCase"
+            )
+        setattr(marked, _MARK, options)
+        return marked
+
+    return mark if test is None else mark(test)
 
 
 class LeakTestCase(unittest.TestCase):
-    """A `unittest.TestCase` that can say of a function whether it leaks.
+    """A `unittest.TestCase` that can say of a function, or by `@does_not_leak` of its tests, whether they leak.
 
-    The test is run a second time in the measured process, up to the assertion: the function may use whatever `setUp`
-    and the test itself have made before.
+    What is measured runs in a process of its own: the test is run there up to the assertion, or as a whole, so that
+    whatever `setUp` and the test make is there.
     """
 
     leakcheck_host: Any = None
     """Set in the measured process only."""
 
+    def doCleanups(self) -> None:  # noqa: N802 - unittest's own style
+        """Run the clean-ups, and as the last of them the measurement of a test that carries the mark and has passed."""
+        super().doCleanups()
+        options = getattr(getattr(self, self._testMethodName), _MARK, getattr(type(self), _MARK, None))
+        passed = getattr(getattr(self, "_outcome", None), "success", False)  # neither failed nor skipped
+        if options is not None and passed and self.leakcheck_host is None:
+            self.addCleanup(self._measured, self.id(), options, whole=True)
+            super().doCleanups()
+
     def assertDoesNotLeak(  # noqa: N802 - unittest's own style
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        expect: Literal["clean", "leak"] = "clean",
-        budget: Mapping[str, float] | None = None,
-        time_budget: float = 10.0,
-        max_iterations: int | None = None,
-        raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        self, function: Callable[..., Any], *arguments: Any, **options: Unpack[CallOptions]
     ) -> Result:
-        """Fail where `function(*arguments)`, plain or async, leaks; the options are those of `leakcheck.check`."""
-        host = self.leakcheck_host
+        """Fail where `function(*arguments)`, plain or async, leaks; the options are those of `leakcheck.check`.
+
+        They are `expect`, `budget`, `time_budget`, `max_iterations` and `raises`.
+        """
+        host, raises = self.leakcheck_host, options.pop("raises", None)
         if host is not None:
             from leakcheck.worker.hosting import of_call
 
             if host.wants():
                 host.hold(of_call(function, arguments, raises))
             return host.answer()  # type: ignore[no-any-return]
-        from leakcheck.checking import measured
-        from leakcheck.execution.job import Budget, Job, ScenarioInfo
+        before = self._results_before()
+        result = self._measured(f"{self.id()}::call {len(before) + 1}", options, whole=False)
+        before.append(result)
+        return result
 
-        before: list[Result] = self.__dict__.setdefault("_leakcheck_before", [])
+    def _results_before(self) -> list[Result]:
+        found: list[Result] = self.__dict__.setdefault("_leakcheck_before", [])
+        return found
+
+    def _measured(self, identifier: str, options: TestOptions, *, whole: bool) -> Result:
+        from leakcheck.checking import measured
+        from leakcheck.execution.job import Job, ScenarioInfo
+
         file = sys.modules[type(self).__module__].__file__ or ""
         request = {
             "module": type(self).__module__,
             "file": file,
             "class": type(self).__qualname__,
             "method": self._testMethodName,
-            "before": [each.summary for each in before],
+            "whole": whole,
+            "before": [each.summary for each in self._results_before()],
             "sys_path": sys.path,
         }
         info = ScenarioInfo(
-            id=f"{self.id()}::call {len(before) + 1}",
+            id=identifier,
             target=f"unittest_test://{json.dumps(request)}",
-            name="call",
+            name="test" if whole else "call",
             file=file,
-            expect=expect,
-            budget=dict(budget or {}),
             command=["python", "-m", "unittest", self.id()],
+            **{name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
         )
-        job = Job(scenario=info, budget=Budget(time_s=time_budget, max_iterations=max_iterations), cwd=Path.cwd())
-        result = measured(job)
+        result = measured(Job(scenario=info, cwd=Path.cwd()))
         if not result.ok:
             self.fail(str(result))
-        before.append(result)
         return result

@@ -70,7 +70,7 @@ def meters(measured: Measurement, budget: Mapping[str, float]) -> list[Meter]:
         verdict: Verdict = judgement.verdict or "inconclusive"
         reason = judgement.reason
         if judgement.limit is not None:
-            reason = f"grew by {number(judgement.limit, info.unit)}, then stopped"
+            reason = f"{reason} ({number(judgement.limit, info.unit)})"
         allowed = budget.get(info.name)
         if allowed is not None:
             verdict, reason = _against_budget(judgement, verdict, allowed, info)
@@ -143,7 +143,8 @@ def as_expected(verdict: Verdict, expect: str) -> bool:
 def _reason(verdict: Verdict, decisive: list[Meter], measured: Measurement, job: Job) -> str:
     if verdict == "leak":
         leaking = [meter for meter in decisive if meter.verdict == "leak"]
-        worst = max(leaking, key=lambda meter: (meter.unit != "B", meter.growth))
+        # What the system counts tells more than bytes, and bytes more than the collector's number of objects.
+        worst = max(leaking, key=lambda meter: (meter.unit not in ("B", "objects"), meter.unit == "B", meter.growth))
         sentence = (
             f"{worst.name} grows by {number(worst.growth, worst.unit)} per iteration "
             f"({number(worst.low, worst.unit)} to {number(worst.high, worst.unit)})"

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
-from leakcheck import bisect, trials
+from leakcheck import bisect, numbers, trials
 from leakcheck.errors import UsageError
 from leakcheck.model import RunResult
-from leakcheck.report import numbers
 from leakcheck.report.text import line
 
 _GIT = {"good": 0, "bad": 1, "unknown": 125}

@@ -15,6 +15,7 @@ from leakcheck import baseline as accepted
 from leakcheck import budgets as rules
 from leakcheck.errors import UsageError
 from leakcheck.model import RunResult
+from leakcheck.run_directory import write_run
 
 DEFAULT_BASELINE = Path("ci/baseline.json")
 
@@ -116,4 +117,4 @@ def _write(judged: gate.Gate, seen: RunResult, directory: Path, paths: tuple[Pat
             "gate.md": words.to_markdown(judged, seen).encode(),
         },
     )
-    results.write_run(seen, directory)
+    write_run(seen, directory)

@@ -12,7 +12,7 @@ from leakcheck.execution.job import Job, ScenarioInfo
 
 
 @click.command("list")
-@click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...")
+@click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
 @click.option("--python", metavar="PATH", help="List what this interpreter finds.")

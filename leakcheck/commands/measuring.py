@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from leakcheck import cli, history, results
+from leakcheck import cli, history, report
 from leakcheck.commands import options as shared
-from leakcheck.discovery import Broken
+from leakcheck.control import BackgroundControl
+from leakcheck.discovery import Collected
 from leakcheck.errors import UsageError
-from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.job import Job
 from leakcheck.model import RunResult
 from leakcheck.report.console import RunView
+from leakcheck.run_directory import FORMATS, new_run_directory, point_latest, write_run
 from leakcheck.runner import INTERNAL, Plan, Runner
 
 
+def begin(template: Job, options: Mapping[str, Any]) -> AbstractContextManager[BackgroundControl | None]:
+    """What need not wait until it is known what will run: the imports of the report, and the control."""
+    Thread(target=report.prepare, args=(FORMATS,), daemon=True).start()
+    return nullcontext() if options["no_control"] else BackgroundControl(template)
+
+
 def run_and_report(
-    scenarios: Sequence[ScenarioInfo], broken: Sequence[Broken], template: Job, options: Mapping[str, Any]
+    collected: Collected, template: Job, options: Mapping[str, Any], begun: BackgroundControl | None
 ) -> int:
     """Run the scenarios under the view, write the reports, print the summary; returns the exit code."""
+    scenarios, broken, loaded = collected
     directory = _report_directory(options["report"])
     plan = Plan(
         scenarios=scenarios,
@@ -27,7 +38,8 @@ def run_and_report(
         template=template,
         tools=shared.tools(options["tools"]),
         jobs=options["jobs"],
-        with_control=not options["no_control"],
+        control=begun,
+        loaded=loaded,
         keep_captures=directory / "captures" if options["keep_captures"] else None,
         graph=directory / "graphs" if options["graph"] else None,
         suppressions=options["suppressions"],
@@ -40,9 +52,9 @@ def run_and_report(
         view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"])
         run = Runner(plan, view).run()
     base = Path("reports") if options["report"] is None else directory
-    results.write_run(run, directory, history=base / history.FILE_NAME)
+    write_run(run, directory, history=base / history.FILE_NAME)
     if options["report"] is None:
-        results.point_latest(Path("reports"), directory)
+        point_latest(Path("reports"), directory)
     view.summary(run, directory)
     return exit_code(run, strict=options["strict"])
 
@@ -65,7 +77,7 @@ def _report_directory(wished: Path | None) -> Path:
     """The folder of this run's files, made now: that it cannot be written must be said before, not after the run."""
     try:
         if wished is None:
-            return results.new_run_directory(Path("reports"))
+            return new_run_directory(Path("reports"))
         wished.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--report {wished or 'reports'}: cannot be made: {error.strerror or error}") from error

@@ -125,8 +125,10 @@ def _source(target: tuple[str, ...], pid: int | None, interval: float) -> Source
     """What is to be watched. A single word that names a scenario is one; anything else is a command."""
     from leakcheck.monitor.outside import Command, Processes, Repeated
 
-    if (pid is None) == (not target):
-        raise UsageError("monitor: give either --pid PID, a scenario, or -- COMMAND ...")
+    if pid is None and not target:
+        raise UsageError("monitor: what is to be watched? Give --pid PID, a scenario, or -- COMMAND ...")
+    if pid is not None and target:
+        raise UsageError(f"monitor: --pid {pid} and {target[0]!r} were given; watch one of them at a time")
     if pid is not None:
         return Processes(pid)
     if len(target) == 1 and ("::" in target[0] or target[0].endswith(".py") or ":" in target[0]):

@@ -46,7 +46,7 @@ _MEASURING = [
     ),
     click.option("--python", metavar="PATH", help="Measure in this interpreter; it needs nothing of ours installed."),
     click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N",
-                 help="Scenarios at a time; as many as there are processors.  A scenario's own time is what it ran, so "
+                 help="Scenarios at a time; as many as there are processors. A scenario's own time is what it ran, so "
                  "company costs it nothing."),
     click.option("--strict", is_flag=True, help="Exit 1 also for inconclusive and skipped scenarios."),
     click.option("--keep-captures", is_flag=True, help="Keep memray's captures in the report folder."),

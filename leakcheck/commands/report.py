@@ -11,6 +11,7 @@ from leakcheck import atomic, history, results
 from leakcheck.errors import UsageError
 from leakcheck.model import RunResult
 from leakcheck.report import FILES, render
+from leakcheck.run_directory import FORMATS
 
 
 @click.command("report")
@@ -54,7 +55,7 @@ def command(
       elkyn-leakcheck report shard-1/ shard-2/ -o merged/
     """
     run = results.merge(results.read(path) for path in paths)
-    forms = tuple(dict.fromkeys(forms)) or (results.FORMATS if output else ("text",))
+    forms = tuple(dict.fromkeys(forms)) or (FORMATS if output else ("text",))
     if forms == ("text",) and not output:
         _print(run, verbose, color)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from leakcheck.errors import NothingCollectedError
 
 
 @click.command("run")
-@click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...")
+@click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
 @shared.measuring
@@ -23,16 +24,22 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
     elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
     elkyn-leakcheck run mypackage.parser:parse_all
     """
-    from leakcheck.commands.measuring import run_and_report
+    from leakcheck.commands.measuring import begin, run_and_report
     from leakcheck.discovery import collect, select
 
     template = shared.template(options)
-    collected = collect(targets, template)
-    chosen = select(collected.scenarios, keyword, mark)
-    if not chosen and not collected.broken:
+    with ExitStack() as stack:
+        begun = stack.enter_context(begin(template, options))
+        collected = collect(targets, template, keep=True)
+        if collected.loaded is not None:
+            stack.callback(collected.loaded.stop)
+        chosen = select(collected.scenarios, keyword, mark)
+        if chosen or collected.broken:
+            return run_and_report(collected._replace(scenarios=chosen), template, options, begun)
+        there = len(collected.scenarios)
         raise NothingCollectedError(
-            f"no scenario in {' '.join(targets)}"
-            + (f" matches the selection ({len(collected.scenarios)} are there)" if collected.scenarios else "")
-            + "; a scenario is a function marked with @scenario (from leakcheck import scenario)"
+            f"no scenario in {' '.join(targets)} matches the selection ({there} are there)"
+            if there
+            else f"no scenario in {' '.join(targets)}; what can be run: a function marked with @scenario (from "
+            "leakcheck import scenario), any function as package.module:function, and a script with a main()"
         )
-    return run_and_report(chosen, collected.broken, template, options)

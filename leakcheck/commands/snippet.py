@@ -24,7 +24,8 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
     elkyn-leakcheck snippet -s "import asyncio" "await asyncio.sleep(0)"
     elkyn-leakcheck snippet -s "import mypackage" "mypackage.parse('x')" --python venv/bin/python
     """
-    from leakcheck.commands.measuring import run_and_report
+    from leakcheck.commands.measuring import begin, run_and_report
+    from leakcheck.discovery import Collected
     from leakcheck.execution.job import ScenarioInfo
 
     _check_syntax(statement, "the statement")
@@ -44,7 +45,9 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
             line=len(before.splitlines()) + 1,
             command=[*again, statement],
         )
-        return run_and_report([info], [], shared.template(options), options)
+        template = shared.template(options)
+        with begin(template, options) as begun:
+            return run_and_report(Collected([info], []), template, options, begun)
 
 
 def _check_syntax(code: str, what: str) -> None:

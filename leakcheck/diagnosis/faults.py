@@ -6,16 +6,20 @@ object accounts for is a fault of its own, one for each line that calls into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.sources import qualified_name
 from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
-from leakcheck.probes import places
+from leakcheck.probes import pictures, places
 
 Place = tuple[str, int, str]
+_NOT_THE_USERS = 0.25
+"""What the bytes of a fault count for, in the order of telling, to which no line of the user's leads."""
+BESIDE_THE_HEAP = frozenset({"mapped.bytes", "disk.bytes", "shm"})
+"""Meters of bytes that are not the heap's."""
 LEDGER_NOISE = 16
 """Bytes per iteration that the watching of the heap's ledger may get wrong."""
 
@@ -30,6 +34,8 @@ class Fault:
     type: str = ""
     path: list[tuple[str, str]] = field(default_factory=list)
     shape: str = "wider"
+    many: str = "[*]"
+    """What the elements of the container are called: those of a namespace have names of their own."""
     also: list[list[tuple[str, str]]] = field(default_factory=list)
     """Paths of other containers that hold the same objects."""
     adders: list[tuple[tuple[Place, ...], float]] = field(default_factory=list)
@@ -40,6 +46,8 @@ class Fault:
     heads: list[tuple[Trace, float, float]] = field(default_factory=list)
     """Where the elements themselves are born, as opposed to what they lead to."""
     weak: bool = False
+    opaque: bool = False
+    """Among what is kept are objects of foreign C types, which may hold what the collector knows nothing of."""
     losses: list[Loss] = field(default_factory=list)
     """What valgrind says of the same memory."""
     untracked: bool = False
@@ -66,22 +74,79 @@ def assemble(
         fault.lines = _lines(fault)
     rest = _without_owned(sites, faults)
     faults += _frozen(graph, rest) if graph else []
+    faults = _absorbed(_absorbed(faults, _pinned_inside), _inner_part)
     _weigh(faults, heap_growth)
     explained = sum(fault.bytes for fault in faults)
     for fault in _allocations(rest):
+        holder = next((each for each in faults if _hides(each, fault)), None)
+        if holder is not None:
+            explained += _take_over(holder, fault, heap_growth - explained)
+            continue
         relative = next((each for each in faults if each.lines & fault.lines), None)
         if relative is None and explained + fault.bytes > 1.1 * heap_growth > 0:
             relative = next((each for each in faults if _functions(each) & _functions(fault)), None)  # counted twice
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
-            relative.sites += fault.sites
-            more = max(0.0, min(fault.bytes, heap_growth - explained))
-            relative.bytes += more
-            explained += more
+            explained += _take_over(relative, fault, heap_growth - explained)
         elif not faults or fault.bytes >= 0.02 * max(heap_growth, explained):
             faults.append(fault)
             explained += fault.bytes
     strong = [fault for fault in faults if not fault.weak and _has_a_place(fault)] or faults
     return sorted(_with_resources(strong, resources), key=_order)
+
+
+def _take_over(owner: Fault, fault: Fault, spare: float) -> float:
+    """Make one fault part of another; returns the bytes that it brings, which are not counted elsewhere."""
+    more = max(0.0, min(fault.bytes, spare))
+    owner.sites += fault.sites
+    owner.bytes += more
+    return more
+
+
+def _absorbed(faults: list[Fault], belongs: Callable[[Fault, Fault], bool]) -> list[Fault]:
+    """The faults, each that belongs to another (`belongs(fault, other)`) made part of this one."""
+    rest = []
+    for fault in faults:
+        owner = next((each for each in faults if belongs(fault, each)), None)
+        if owner is None:
+            rest.append(fault)
+        else:
+            owner.births += fault.births
+            _take_over(owner, fault, fault.bytes)
+    return rest
+
+
+def _pinned_inside(fault: Fault, holder: Fault) -> bool:
+    """Objects that only native code holds, and which come with the elements of a container, are held by these."""
+    return fault.kind == "pinned" and _hides(holder, fault)
+
+
+def _inner_part(fault: Fault, whole: Fault) -> bool:
+    """What native code holds and the same line fills as an object that gets heavier is a part of this object."""
+    if whole.shape != "heavier" or not fault.path or not fault.path[0][0].endswith(pictures.BY_NATIVE):
+        return False
+    return bool(fault.adders and whole.adders) and fault.adders[0][0] == whole.adders[0][0]
+
+
+def _hides(holder: Fault, fault: Fault) -> bool:
+    """Whether elements of a container hold what nobody is known to hold.
+
+    They can where they are of foreign C types, and do where it comes from the same function, once (or twice, or three
+    times) for each element. The weak references to an element are the interpreter's own.
+    """
+    if holder.kind != "container" or not holder.count or not (holder.opaque or _is_weak(fault.type)):
+        return False
+    counts = [site.blocks for site in fault.sites if 2 * site.bytes >= fault.bytes] or [fault.count]
+    often = _is_weak(fault.type) or _comes_with(max(counts), holder.count)
+    return often and bool(_functions(holder) & _functions(fault))
+
+
+def _comes_with(count: float, elements: float) -> bool:
+    times = round(count / elements)
+    return 1 <= times <= 3 and abs(count / elements - times) <= 0.1
+
+
+def _is_weak(name: str) -> bool:
+    return name.rpartition(".")[2] in ("ReferenceType", "KeyedRef", "weakref", "WeakMethod")
 
 
 def _has_a_place(fault: Fault) -> bool:
@@ -139,7 +204,7 @@ def _with_resources(faults: list[Fault], resources: Sequence[Fault]) -> list[Fau
 
 def _goes_with(fault: Fault, resource: Fault) -> bool:
     """Whether the memory comes as often as the resource does."""
-    if fault.kind == "allocation" or resource.meter == "mapped.bytes":
+    if fault.kind == "allocation" or resource.meter in BESIDE_THE_HEAP:
         return True
     return resource.count > 0 and 0.5 <= fault.count / resource.count <= 4
 
@@ -147,9 +212,11 @@ def _goes_with(fault: Fault, resource: Fault) -> bool:
 def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: float) -> list[Fault]:
     """Add the lines after which the heap's own ledger had grown: for allocators that no tracker sees."""
     faults = list(faults)
-    for each in stacks:
-        if each["count"] < max(0.15 * unexplained, LEDGER_NOISE if faults else 0) or not each["stack"]:
+    for each in sorted(stacks, key=lambda each: not _is_users(each["stack"])):
+        if each["count"] < max(0.2 * unexplained, LEDGER_NOISE if faults else 0) or not each["stack"]:
             continue
+        if unexplained <= 0:
+            break
         stack = tuple((file, line, function) for file, line, function in each["stack"])
         fault = Fault(
             kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])]
@@ -159,7 +226,8 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
         relative = next((known for known in faults if known.lines & fault.lines), None)
         if relative is None:
             faults.append(fault)
-        elif relative.meter != "mapped.bytes":
+            unexplained -= fault.bytes
+        elif relative.meter not in BESIDE_THE_HEAP:
             more = min(max(0.0, each["count"] - relative.bytes), unexplained)
             relative.bytes += more
             unexplained -= more
@@ -167,9 +235,10 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
 
 
 def _order(fault: Fault) -> tuple[bool, float, int]:
+    weight = 1.0 if fault.kind == "native" or _is_users(fault.lines) else _NOT_THE_USERS
     return (
         fault.kind != "resource",
-        -fault.bytes,
+        -fault.bytes * weight,
         {"resource": 0, "container": 0, "frozen": 0, "pinned": 1, "native": 2, "allocation": 2}[fault.kind],
     )
 
@@ -179,12 +248,14 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
     for each in found:
         fault = Fault(
             kind="container",
-            count=each["count"],
+            count=each["count"] if each["shape"] != "heavier" else 0.0,
             bytes=each["bytes"],
             type=max(each["elements"], key=each["elements"].get, default=""),
             path=[(label, kind) for label, kind in each["path"]],
             shape=each["shape"],
-            adders=[(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in each["adders"]],
+            many=each["many"],
+            opaque=each["opaque"],
+            adders=_users_first([(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in each["adders"]]),
             births=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["sites"]],
             heads=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["heads"]],
             examples=each["examples"],
@@ -193,13 +264,23 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
         fault.type = _telling_type(fault)
         if graph_is_blind(each, fault):
             fault.adders = []
-        fault.weak = fault.type.rpartition(".")[2] in ("ReferenceType", "KeyedRef", "weakref", "WeakMethod")
+        fault.weak = _is_weak(fault.type)
         owner = next((one for one in faults if not one.weak and _holds_the_same(each, one)), None)
         if owner is not None:
-            owner.also.append(fault.path)
+            owner.also.append([*fault.path, (fault.many, fault.type)])
         else:
             faults.append(fault)
     return faults
+
+
+def _users_first(adders: list[tuple[tuple[Place, ...], float]]) -> list[tuple[tuple[Place, ...], float]]:
+    """Of lines that add about as much, those that the user's code leads to: others may only take turns with them."""
+    most = max((rate for _, rate in adders), default=0.0)
+    return sorted(adders, key=lambda each: each[1] < 0.5 * most or not _is_users(each[0]))
+
+
+def _is_users(stack: Iterable[tuple[Any, ...]]) -> bool:
+    return any(places.rank(place[0]) == 0 for place in stack)
 
 
 def _holds_the_same(container: dict[str, Any], owner: Fault) -> bool:
@@ -318,7 +399,7 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
 def with_losses(faults: list[Fault], losses: Sequence[Loss], heap_growth: float) -> list[Fault]:
     """Give each loss to the fault with the same native functions; what nothing else explains is a fault of its own."""
     faults = list(faults)
-    unexplained = heap_growth - sum(fault.bytes for fault in faults if fault.meter != "mapped.bytes")
+    unexplained = heap_growth - sum(fault.bytes for fault in faults if fault.meter not in BESIDE_THE_HEAP)
     for loss in losses:
         if heap_growth <= 0:
             if loss.kind == "definitely lost":

@@ -28,7 +28,7 @@ _KINDS: dict[str, FindingKind] = {
 
 def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     """The record of one fault."""
-    path = judge_path(fault.path, fault.type, fault.shape) if fault.path else []
+    path = judge_path(fault.path, fault.type, fault.shape, fault.many) if fault.path else []
     frames = _frames(fault)
     stack = [*_native(fault), *frames]
     share = fault.share
@@ -132,7 +132,12 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
             f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain {path_text(path)} gets longer, "
             f"by {named}, never cut"
         )
-    also = "".join(f" and by {''.join(label for label, _ in other)}[*]" for other in fault.also[:2])
+    if fault.shape == "heavier":
+        return (
+            f"leaks {plain_bytes(fault.bytes)} of {what} per iteration: {path_text(path)} gets ever larger, "
+            f"by {named}, never emptied"
+        )
+    also = "".join(f" and by {''.join(label for label, _ in other)}" for other in fault.also[:2])
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
         f"held by {path_text(path)}{also}, never removed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from leakcheck.diagnosis.faults import Fault, Place
+from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Place
 from leakcheck.probes import places
 
 
@@ -26,6 +26,7 @@ WORDS = {
     "mapped.bytes": Words("mapping", "mapped", "never unmapped"),
     "disk.files": Words("file", "written", "never removed"),
     "disk.bytes": Words("file", "written", "never removed"),
+    "shm": Words("shared memory", "taken", "never given back"),
 }
 _SAME_THING = {"py.threads": "threads", "disk.bytes": "disk.files"}
 """Meters that count what another counts better."""
@@ -66,14 +67,14 @@ def _fault(
 ) -> Fault:
     kinds = [thing["kind"] for thing in each["things"]]
     texts = list(dict.fromkeys(pattern(thing["text"]) for thing in each["things"]))
-    in_bytes = meter.endswith(".bytes")
+    in_bytes = meter.endswith(".bytes") or meter in BESIDE_THE_HEAP
     fault = Fault(
         kind="resource",
         count=0.0 if in_bytes else each["count"],
-        bytes=each["count"] if meter == "mapped.bytes" else 0.0,
+        bytes=each["count"] if meter in BESIDE_THE_HEAP else 0.0,
         type=max(set(kinds), key=kinds.count) if kinds else "",
         adders=[(stack, each["count"])] if stack else [],
-        examples=texts or entry.get("mappings", []),
+        examples=texts or list(map(pattern, entry.get("grown", []))),
         meter=meter,
     )
     fault.share = min(1.0, each["count"] / meters[meter]) if meters.get(meter) else None

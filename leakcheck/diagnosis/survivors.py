@@ -92,11 +92,11 @@ def _survivors(capture: Path) -> dict[_Key, tuple[int, int, tuple[str, ...], str
             inside = _inside(python)
             if inside is None:
                 continue
-            trace = tuple((file, line) for _, file, line in inside)
+            trace = places.inside(tuple((file, line) for _, file, line in inside))
             native = tuple(_native(record.native_stack_trace()))
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
-            functions = tuple(function for function, _, _ in inside)
+            functions = tuple(function for function, _, _ in inside[: len(trace)])
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
                 count + record.n_allocations, size + record.size, functions, record.thread_name or "",

@@ -16,17 +16,21 @@ _INNOCENT = {
     "frame": "a frame that is still running",
     "function": "a function lives as long as its module",
 }
-_GROWS = {"wider": "a container that only ever grows", "deeper": "a chain that only ever gets longer"}
+_GROWS = {
+    "wider": "a container that only ever grows",
+    "deeper": "a chain that only ever gets longer",
+    "heavier": "an object that only ever gets larger",
+}
 _GUILTY = {
     "threading.Thread": "a thread that has ended",
     "_asyncio.Task": "a task that is done or waits for ever",
 }
 
 
-def judge_path(path: Sequence[tuple[str, str]], element: str, shape: str) -> list[PathNode]:
+def judge_path(path: Sequence[tuple[str, str]], element: str, shape: str, many: str = "[*]") -> list[PathNode]:
     """The nodes of a path with their status; the suspect stretch runs from after the last innocent node to the end.
 
-    A container that grows wider is followed by a node for its elements.
+    A container that grows wider is followed by a node for its elements, which is called `many`.
     """
     statuses: list[tuple[Suspicion, str]] = []
     for _label, kind in path:
@@ -45,5 +49,5 @@ def judge_path(path: Sequence[tuple[str, str]], element: str, shape: str) -> lis
         for index, ((label, kind), (status, why)) in enumerate(zip(path, statuses, strict=True))
     ]
     if shape == "wider":
-        nodes.append(PathNode(name="[*]", type=element, suspect=True, status="guilty", why="never removed"))
+        nodes.append(PathNode(name=many, type=element, suspect=True, status="guilty", why="never removed"))
     return nodes

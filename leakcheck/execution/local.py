@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import leakcheck
 from leakcheck.errors import LeakcheckError
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.job import Job
@@ -78,7 +77,7 @@ class Worker:
         package_parent = os.path.join(self._directory, "package")
         for folder in (self.tmp_path, self.temporary, package_parent):
             os.mkdir(folder)
-        package = Path(leakcheck.__file__).parent
+        package = Path(__file__).parent.parent
         os.symlink(package, os.path.join(package_parent, "leakcheck"))
         self._memory_limit = memory_limit if memory_limit is not None else _default_memory_limit()
         self._output = b""
@@ -232,6 +231,10 @@ class Worker:
             os.close(self._replies)
             os.close(self._output_fd)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the child at once, from any thread: the one that uses the worker finds it gone, and cleans up."""
+        self._signal_group(signal.SIGKILL)
 
     def _close_commands(self) -> None:
         if self._commands >= 0:

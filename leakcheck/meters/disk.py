@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 
 from leakcheck.meters import Meter
@@ -31,5 +32,22 @@ def disk_files(directories: Sequence[str]) -> Meter:
 
 
 def disk_bytes(directories: Sequence[str]) -> Meter:
-    """Bytes in files below the job's directories."""
-    return Meter("disk.bytes", "B", lambda: _usage(directories)[1])
+    """Bytes in files below the job's directories, and in open files that have no name (any more)."""
+    return Meter("disk.bytes", "B", lambda: _usage(directories)[1] + _nameless())
+
+
+def _nameless() -> int:
+    """Bytes of temporary files that were deleted while open, and of memory files: no directory shows them."""
+    size = 0
+    try:
+        names = os.listdir("/proc/self/fd")
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        try:
+            status = os.fstat(int(name))
+        except OSError:  # the descriptor that lists them
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+            size += status.st_size
+    return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 
 from leakcheck.meters import Meter, Unavailable
 
@@ -14,6 +15,7 @@ _MALLINFO2 = (
 """The fields of `struct mallinfo2` in their order, each a `size_t`."""
 
 
+@cache
 def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
     """Two functions: bytes in use (in heaps and in malloc's own mmaps), and bytes that malloc has from the system.
 
@@ -24,21 +26,7 @@ def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
     import ctypes
 
     class MallocInfo(ctypes.Structure):
-        _fields_ = [
-            (name, ctypes.c_size_t)
-            for name in [
-                "arena",
-                "ordblks",
-                "smblks",
-                "hblks",
-                "hblkhd",
-                "usmblks",
-                "fsmblks",
-                "uordblks",
-                "fordblks",
-                "keepcost",
-            ]
-        ]
+        _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO2]
 
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2

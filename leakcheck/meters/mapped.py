@@ -48,3 +48,52 @@ def peak_bytes() -> Meter:
     import resource
 
     return Meter("peak", "B", lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, decisive=False)
+
+
+def shared_memory() -> Meter:
+    """Resident shared memory: touched pages of shared anonymous mappings, of memory files, of /dev/shm.
+
+    `RssShmem` of /proc/self/status, proc(5): it is in no other meter, for the resident size counts it as shared.
+    """
+    try:
+        descriptor = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        raise Unavailable("needs /proc/self/status (Linux)") from None
+    buffer = bytearray(8192)
+
+    def read() -> float:
+        os.preadv(descriptor, [buffer], 0)
+        start = buffer.index(b"RssShmem:") + 9
+        return int(buffer[start : buffer.index(b"kB", start)]) * 1024
+
+    try:
+        read()
+    except ValueError:
+        raise Unavailable("the kernel does not tell RssShmem") from None
+    return Meter("shm", "B", read)
+
+
+def mapping_count() -> Meter:
+    """Mappings, of which the system allows a process so many (vm.max_map_count): at the limit malloc fails too.
+
+    They are counted where the size of all of them has changed; listing them takes 5 us each.
+    """
+    field = _statm()
+    try:
+        descriptor = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        raise Unavailable("needs /proc/self/maps (Linux)") from None
+    buffer = bytearray(65536)
+    counted = size = 0.0
+
+    def read() -> float:
+        nonlocal counted, size
+        if field(0) != size:
+            size = field(0)
+            counted = position = 0
+            while part := os.preadv(descriptor, [buffer], position):
+                counted += buffer.count(b"\n", 0, part)
+                position += part
+        return counted
+
+    return Meter("mappings", "mappings", read, decisive=False)

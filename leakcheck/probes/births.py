@@ -13,7 +13,7 @@ from typing import Any
 
 from leakcheck.probes import places
 from leakcheck.probes.graph import LEAVES, full_name
-from leakcheck.probes.sizes import chunk, size_of
+from leakcheck.probes.sizes import chunk, is_foreign, size_of
 from leakcheck.worker.step import Driver
 
 DEPTH = 25
@@ -68,8 +68,9 @@ def user_part(trace: Trace) -> Trace | None:
     """The part of a trace inside the toolkit's call of the step; None where the step is not in it."""
     for index, (file, _line) in enumerate(trace):
         if places.own(file):
-            return trace[:index] if file == _STEP or (index and file.startswith(_WORKER)) else None
-    return trace
+            within = file == _STEP or (index and file.startswith(_WORKER))
+            return places.inside(tuple(trace)[:index]) if within else None
+    return places.inside(tuple(trace))
 
 
 def surviving() -> dict[Trace, list[int]]:
@@ -115,6 +116,8 @@ class Kept:
         self.sites: dict[Trace, list[int]] = {}
         self.shared: Counter[str] = Counter()
         """New objects that another container has already laid claim to, by its name."""
+        self.opaque = False
+        """Whether one of them is of a foreign C type, which may hold what the collector knows nothing of."""
         self.scale = 0.0
 
     def follow_all(self, additions: list[Iterable[Any]], gained: int) -> None:
@@ -136,6 +139,7 @@ class Kept:
             "objects": self.objects * rate,
             "types": {name: count * rate for name, count in self.types.most_common(8)},
             "sites": [[list(map(list, trace)), count * rate, size * rate] for trace, (count, size) in top],
+            "opaque": self.opaque,
         }
 
     def main_owner(self) -> str:
@@ -171,7 +175,9 @@ class Kept:
         size = chunk(size_of(value), kind)
         self.objects += 1
         self.bytes += size
-        self.types[full_name(kind)] += 1
+        name = full_name(kind)
+        self.opaque = self.opaque or (name not in self.types and is_foreign(kind))
+        self.types[name] += 1
         site = self.sites.setdefault(trace, [0, 0])
         site[0] += 1
         site[1] += size

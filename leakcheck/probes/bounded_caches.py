@@ -11,38 +11,26 @@ from collections import deque
 from typing import Any
 
 _LRU = type(functools.lru_cache(lambda: None))
+_MANY = 50_000
+"""Objects that are worth putting aside again, for they would cost each later round a twentieth of a second."""
 
 
 def _tracked() -> list[Any]:
     """All that the collector knows of, what was put aside with `gc.freeze` too: `get_objects` leaves that out."""
-    if not gc.get_freeze_count():
-        return gc.get_objects()
+    frozen = gc.get_freeze_count()
     gc.unfreeze()
-    try:
-        return gc.get_objects()
-    finally:
+    found = gc.get_objects()
+    if 2 * frozen > len(found) > _MANY:  # a test runner's
         gc.collect()
         gc.freeze()
-
-
-def _caches() -> list[Any]:
-    """Every `functools.lru_cache` with a size limit; user code is not run, `cache_info` is the C function's own."""
-    found = []
-    for candidate in _tracked():
-        if type(candidate) is _LRU:
-            limit = _LRU.cache_info(candidate).maxsize
-            if limit:
-                found.append(candidate)
     return found
-
-
-def _deques() -> list[deque[Any]]:
-    return [candidate for candidate in _tracked() if type(candidate) is deque and candidate.maxlen]
 
 
 async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """`{"clear": false}` lists the containers with limits; `{"clear": true}` empties the caches among them first."""
-    caches = _caches()
+    tracked = _tracked()
+    # User code is not run: `cache_info` is the C function's own.
+    caches = [each for each in tracked if type(each) is _LRU and _LRU.cache_info(each).maxsize]
     if arguments.get("clear"):
         for cache in caches:
             _LRU.cache_clear(cache)
@@ -52,5 +40,7 @@ async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]
         info = _LRU.cache_info(cache)
         name = f"{cache.__dict__.get('__module__', '?')}.{cache.__dict__.get('__qualname__', '?')}"
         answer.append(["lru_cache", name, id(cache), info.currsize, info.maxsize])
-    answer += [["deque", "", id(queue), len(queue), queue.maxlen] for queue in _deques()]
+    answer += [
+        ["deque", "", id(queue), len(queue), queue.maxlen] for queue in tracked if type(queue) is deque and queue.maxlen
+    ]
     return {"containers": answer}

@@ -12,23 +12,36 @@ import sys
 import threading
 import time
 import tracemalloc
+import types
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from leakcheck.probes import births, pictures, places
 from leakcheck.probes.backrefs import draw
 from leakcheck.probes.births import Kept, birth
 from leakcheck.probes.describing import different, element_name, safe_repr
-from leakcheck.probes.graph import Walk, derives, elements_of, full_name, is_leaf, reference_count, references
+from leakcheck.probes.graph import (
+    FOLD_PERIOD,
+    Walk,
+    derives,
+    elements_of,
+    full_name,
+    is_leaf,
+    namespace_of,
+    reference_count,
+    references,
+)
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.sizes import chunk, size_of
 from leakcheck.probes.watch import Ledger
+from leakcheck.probes.weights import LEAF_WEIGHTS, Weigh, weigher
 
 _MOST_CANDIDATES = 24
 _MOST_WATCHED = 4
-_MOST_ELEMENTS = 100_000
+_MOST_ELEMENTS = 20_000
 _MOST_ENTRIES = 40
 _MOST_MEMBERS = 1000
 _GOLDEN = 0.6180339887498949
@@ -38,6 +51,10 @@ _EVENTS = 24
 _TRACED_S = 0.3
 _SLOWDOWN = 40
 """What `tracemalloc` may slow a step down by that does little but allocate."""
+_MOST_ADDED = 8
+"""How many times its rate an object that gets heavier may gain in a short stretch: by leaps, but not at random."""
+_MOST_OF_GROWTH = 1.5
+"""What an object that gets heavier may gain, as a part of what the heap does."""
 _WATCHED = 7
 """Additions that name the line."""
 
@@ -48,7 +65,7 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Find growing containers.
 
     Arguments: `warm` and `count` iterations, `traced` how many of those at least under `tracemalloc`, `watch` how many
-    at most under the trace function.
+    at most under the trace function, `bytes` by which the heap grows with each.
     """
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
@@ -71,7 +88,7 @@ class _Hunt:
         self.needed: frozenset[int] = frozenset()
         self.pinned: list[tuple[str, float]] = []
         self.before = Point(0, {}, {})
-        self.watched: list[tuple[dict[str, Any], list[Any]]] = []
+        self.watched: list[tuple[dict[str, Any], Callable[[], int] | None, list[Any]]] = []
         self.native: list[Any] = []
         self.frozen = 0.0
         self.seconds = 0.0
@@ -88,14 +105,20 @@ class _Hunt:
         self.clock("run")
         second = pictures.take(self.conversation)
         self.clock("walk")
-        self.candidates = growing([first.point, second.point], second.parents(), second.chains())[:_MOST_CANDIDATES]
+        found = growing([first.point, second.point], second.parents(), second.chains())
+        self.candidates = [each for each in found if self._possible(each)][:_MOST_CANDIDATES]
         self.pinned = _growing_groups(first, second)
         self.paths = {each.node: pictures.path_of(second.nodes[each.node]) for each in self.candidates}
         self.needed = frozenset(node.key for each in self.candidates for node in second.nodes[each.node].above())
+        self.needed |= _links(second, frozenset(each.node for each in self.candidates if each.shape == "deeper"))
         self.before = second.point
         if any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values()):
             self.native = [each for each in gc.get_objects() if id(each) in second.held]
         self.answer["objects"] = second.size
+
+    def _possible(self, each: Growing) -> bool:
+        """Whether something can be the cause: an object whose size comes and goes gains more than the heap does."""
+        return each.shape != "heavier" or each.per_iteration <= _MOST_OF_GROWTH * self.arguments["bytes"]
 
     async def trace(self) -> None:
         """Two stretches in which births are noted: learn what the growing nodes keep, and where it is from."""
@@ -125,10 +148,14 @@ class _Hunt:
             self.answer["frozen"] = self.frozen
             self.answer["freezing"] = await _adders(self.driver, gc.get_freeze_count, _WATCHED)
         self._draw()
-        for container, members in self.watched[:_MOST_WATCHED]:
+        for container, read, members in self.watched[:_MOST_WATCHED]:
             container["path"] = _with_names(container["path"], members)
             turns = min(self.arguments["watch"], max(5, int(_WATCHED / container["count"])))
-            container["adders"] = await _adders(self.driver, _length(members), turns)
+            container["adders"] = await _adders(self.driver, read, turns)
+            if not container["adders"] and turns < self.arguments["watch"]:  # what comes in bursts was between two
+                container["adders"] = await _adders(self.driver, read, self.arguments["watch"])
+            if container["shape"] == "heavier" and not _steady(container):
+                self.answer["containers"].remove(container)
         self.watched.clear()
         self.clock("watch")
         self.answer["iterations"] = self.driver.iterations
@@ -164,10 +191,16 @@ class _Hunt:
             claimed: dict[int, str] = {}
             for each in self.candidates:
                 members = walk.members.get(each.node, [])
-                container = _examine(each, members, self.paths[each.node], self.before, stretch, claimed)
+                path = self.paths[each.node]
+                if each.shape == "heavier":
+                    container = _examine_heavier(each, members, path, self.before, stretch)
+                    read = _weight(members, walk.owners.get(each.node), path[-1][0])
+                else:
+                    container = _examine(each, members, path, self.before, stretch, claimed)
+                    read = _length(members)
                 if container is not None:
                     self.answer["containers"].append(container)
-                    self.watched.append((container, members))
+                    self.watched.append((container, read, members))
                     if self.sample is None and (entries := _entries(members[-1])):
                         self.sample = _telling(entries[-1])
             newborn = _newborn(claimed) if self.pinned else {}
@@ -188,6 +221,10 @@ class _Hunt:
         walk.through = frozenset(each.node for each in self.candidates if each.shape == "deeper")
         walk.hide([self.conversation])
         walk.run(pictures.all_roots(self.conversation))
+        if self.native:
+            # What native code holds now may be another object than before: the new head of a chain.
+            fresh = [each for each in pictures.outside_of(walk.seen, gc.get_objects()) if birth(each) is not None]
+            walk.run(pictures.native_roots(pictures.held_from_outside(fresh)))
         return walk.run(pictures.native_roots(self.native))
 
 
@@ -202,6 +239,14 @@ class _Clock:
         now = time.process_time()
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self._began
         self._began = now
+
+
+def _links(picture: pictures.Picture, chains: frozenset[int]) -> frozenset[int]:
+    """The nodes through which chains lead from one link to the next."""
+    if not chains:
+        return chains
+    near = ((key, islice(node.above(), 1, FOLD_PERIOD)) for key, node in picture.nodes.items())
+    return frozenset(key for key, above in near if any(each.key in chains for each in above))
 
 
 def _growing_groups(first: pictures.Picture, second: pictures.Picture) -> list[tuple[str, float]]:
@@ -232,18 +277,70 @@ def _examine(
     rate = gained / stretch
     report = kept.report(stretch)
     report["bytes"] += _slot_bytes(members) * rate if each.shape == "wider" else 0.0
+    if not newest:  # they were born long before they were added: by themselves at least they count
+        report["bytes"] += _mean_weight(entries[-_MOST_ENTRIES:]) * rate
     return {
         **report,
         "path": path,
         "shape": each.shape,
+        "many": ".*" if _is_namespace(members[-1]) else "[*]",
         "count": rate,
         "shared_with": kept.main_owner(),
         "elements": {name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
         "heads": births.heads([_telling(entry) for entry in newest]),
         "examples": different(safe_repr(_telling(entry)) for entry in (newest or entries)[-3:]),
         "adders": [],
-        "other_threads": sys.version_info < (3, 12) and threading.active_count() > 1,
+        "other_threads": _other_threads(),
     }
+
+
+def _examine_heavier(
+    each: Growing, members: list[Any], path: Path, before: Point, stretch: int
+) -> dict[str, Any] | None:
+    """What a node has gained whose objects refer to no more than before, but weigh more."""
+    weigh = weigher(type(members[-1])) if members else None
+    if weigh is None:
+        return None
+    gained = sum(map(weigh, members)) - before.bytes.get(each.node, 0)
+    if gained / stretch < each.per_iteration * 0.4:
+        return None
+    kind, rate = element_name(members[-1]), gained / stretch
+    trace = birth(members[-1])
+    return {
+        "bytes": rate,
+        "objects": 0.0,
+        "types": {kind: 0.0},
+        "opaque": False,
+        "sites": [[list(map(list, trace)), 0.0, rate]] if trace else [],
+        "path": path,
+        "shape": each.shape,
+        "many": "",
+        "count": rate,
+        "shared_with": "",
+        "elements": {kind: rate},
+        "heads": [],
+        "examples": [safe_repr(members[-1])],
+        "adders": [],
+        "other_threads": _other_threads(),
+    }
+
+
+def _other_threads() -> bool:
+    """Whether there are threads that cannot be watched."""
+    return sys.version_info < (3, 12) and threading.active_count() > 1
+
+
+def _mean_weight(entries: list[tuple[Any, ...]]) -> float:
+    """What an addition weighs, with the plain values that it refers to."""
+    parts = [part for entry in entries for part in entry if part is not None]
+    parts += [each for each in gc.get_referents(*parts) if id(type(each)) in LEAF_WEIGHTS]
+    return sum(chunk(size_of(part), type(part)) for part in parts) / max(1, len(entries))
+
+
+def _steady(container: dict[str, Any]) -> bool:
+    """Whether a line was seen to add about as much as was gained; or none, where it adds by leaps."""
+    adders = container["adders"]
+    return not adders or sum(rate for _, rate in adders) <= _MOST_ADDED * container["count"]
 
 
 def _slot_bytes(members: list[Any]) -> float:
@@ -269,9 +366,23 @@ def _with_names(path: Path, members: list[Any]) -> Path:
 
 def _entries(member: Any) -> list[tuple[Any, ...]]:
     """What was added to a container, one tuple an addition: keys stand with their values."""
-    if derives(type(member), dict):
-        return list(dict.items(member))[-_MOST_ELEMENTS:]
+    table = _table(member)
+    if table is not None:
+        return list(dict.items(table))[-_MOST_ELEMENTS:]
     return [(value,) for value in elements_of(member)[_MOST_ELEMENTS::-1]]
+
+
+def _table(member: Any) -> Any:
+    """The dictionary in which a container keeps what it holds: itself, or that of its attributes."""
+    if derives(type(member), dict):
+        return member
+    return namespace_of(member) if _is_namespace(member) else None
+
+
+def _is_namespace(member: Any) -> bool:
+    """Whether most of what an object refers to are its attributes."""
+    names = None if derives(type(member), dict) else namespace_of(member)
+    return names is not None and 2 * len(names) > reference_count(member)
 
 
 def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -338,8 +449,37 @@ def _length(members: list[Any]) -> Callable[[], int] | None:
     return readers[0] if len(readers) == 1 else lambda: sum(read() for read in readers)
 
 
+def _weight(members: list[Any], owners: list[Any] | None, label: str) -> Callable[[], int] | None:
+    """A cheap reading of what an object weighs; of a leaf, which may be another each time, by way of its owner."""
+    weigh = weigher(type(members[-1])) if len(members) == 1 else None
+    if weigh is None:
+        return None
+    if owners is None or type(members[0]) is bytearray:
+        return partial(weigh, members[0])
+    return _weight_of_attribute(owners[0], label, weigh, type(members[0]))
+
+
+def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Callable[[], int] | None:
+    if owner is None or type(owner) is types.FrameType:
+        return None
+    table, name = (owner, None) if type(owner) is dict else (namespace_of(owner), label[1:])
+    if name is not None and table is not None and name in table:
+
+        def current() -> list[Any]:
+            return [dict.get(table, name)]
+    else:
+
+        def current() -> list[Any]:
+            return [value for told, values in references(owner) if told == label for value in values]
+
+    return lambda: sum(weigh(value) for value in current() if type(value) is kind)
+
+
 def _length_of(member: Any) -> Callable[[], int]:
-    for base in (dict, list, set, deque, bytearray):
+    table = _table(member)
+    if table is not None:
+        return partial(dict.__len__, table)
+    for base in (list, set, deque):
         if derives(type(member), base):
             return partial(base.__len__, member)
     return lambda: len(gc.get_referents(member))

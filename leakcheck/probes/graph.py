@@ -20,19 +20,21 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
+from leakcheck.probes.sizes import lineage
+from leakcheck.probes.weights import LEAF_WEIGHTS, LIGHT, Weigh, weigher
+
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
 _PATIENCE = 3
 """How often a container is read again that changes under the walk."""
 _NAMED_KEYS = 64
 """Dictionaries up to this size have a path for each key; larger ones are collections."""
-_FOLD_PERIOD = 4
+FOLD_PERIOD = 4
 """A stretch of up to so many steps that is repeated at once is folded: `node.next.next` into `node.next…`."""
 
 _TYPE = type.__dict__
 type_name = type.__dict__["__name__"].__get__
 type_module = type.__dict__["__module__"].__get__
-lineage = type.__dict__["__mro__"].__get__
 _type_dict = type.__dict__["__dict__"].__get__
 _module_dict: Any = vars(types.ModuleType)["__dict__"].__get__
 
@@ -62,6 +64,12 @@ def is_leaf(value: Any) -> bool:
     return id(type(value)) in LEAVES
 
 
+def is_heavy(value: Any) -> bool:
+    """Whether a leaf is large enough to be weighed under its own name."""
+    weigh = LEAF_WEIGHTS.get(id(type(value)))
+    return weigh is not None and weigh(value) > LIGHT
+
+
 def elements_of(*sequences: Any) -> list[Any]:
     """The elements of lists, tuples and sets, the last first.
 
@@ -78,7 +86,7 @@ def derives(kind: Any, base: type) -> bool:
 class Node:
     """All objects that are reached by one path."""
 
-    __slots__ = ("children", "fold", "key", "label", "objects", "parent", "references", "type")
+    __slots__ = ("bytes", "children", "fold", "key", "label", "objects", "parent", "references", "type")
 
     def __init__(self, parent: Node | None, label: str, kind: str, key: int) -> None:
         self.parent = parent
@@ -87,6 +95,8 @@ class Node:
         self.key = key
         self.objects = 0
         self.references = 0
+        self.bytes = 0
+        """What objects weigh that grow without referring to more."""
         self.fold = False
         self.children: dict[tuple[str, int], Node] = {}
 
@@ -126,6 +136,8 @@ class Walk:
         self.only: frozenset[int] | None = None
         self.through: frozenset[int] = frozenset()
         """Nodes of `keep` that are entered even so: chains."""
+        self.owners: dict[int, list[Any]] = {}
+        """For the leaves among `members`, the objects that refer to them."""
 
     def hide(self, objects: Iterable[Any]) -> None:
         """Objects that the walk does not enter: the toolkit's own."""
@@ -149,6 +161,9 @@ class Walk:
             following: dict[int, tuple[Node, list[Any]]] = {}
             for node, objects in level.values():
                 node.objects += len(objects)
+                weigh = _weigher(type(objects[0]))
+                if weigh is not None:
+                    node.bytes += sum(map(weigh, objects))
                 if node.key in self.keep:
                     self.members.setdefault(node.key, []).extend(objects)
                     if self.only is not None and node.key not in self.through:
@@ -156,6 +171,7 @@ class Walk:
                 self._expand(node, objects, following)
             level = following
         _layouts.clear()
+        _weighers.clear()
         return self
 
     def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
@@ -193,7 +209,7 @@ class Walk:
         for label, values in references(value):
             if label is not TRANSPARENT and label != KEYS:
                 count += len(values)
-            self._add(node, label, values, following)
+            self._add(node, label, values, following, value)
         node.references += count
 
     def _add_many(
@@ -213,7 +229,14 @@ class Walk:
                 continue
             return
 
-    def _add(self, node: Node, label: str, values: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+    def _add(
+        self,
+        node: Node,
+        label: str,
+        values: list[Any],
+        following: dict[int, tuple[Node, list[Any]]],
+        owner: Any = None,
+    ) -> None:
         seen, leaves = self.seen, LEAVES
         if label is TRANSPARENT:
             seen.update(map(id, values))
@@ -228,7 +251,11 @@ class Walk:
         else:
             for value in values:
                 kind = id(type(value))
-                if kind in leaves or id(value) in seen:
+                if kind in leaves:
+                    if kind in LEAF_WEIGHTS and label != KEYS:
+                        self._weigh_leaf(node, label, value, owner)
+                    continue
+                if id(value) in seen:
                     continue
                 seen.add(id(value))
                 groups.setdefault(kind, []).append(value)
@@ -242,9 +269,23 @@ class Walk:
             else:
                 entry[1].extend(group)
 
+    def _weigh_leaf(self, node: Node, label: str, value: Any, owner: Any) -> None:
+        weight = LEAF_WEIGHTS[id(type(value))](value)
+        if weight <= LIGHT or id(value) in self.seen:
+            return
+        self.seen.add(id(value))
+        child = self._child(node, label, type(value))
+        if child is node or (self.only is not None and child.key not in self.only):
+            return
+        child.objects += 1
+        child.bytes += weight
+        if child.key in self.keep:
+            self.members.setdefault(child.key, []).append(value)
+            self.owners.setdefault(child.key, []).append(owner)
+
     def _child(self, node: Node, label: str, kind: Any) -> Node:
         name = full_name(kind)
-        trail = [(label, name), *((above.label, above.type) for above in islice(node.above(), 2 * _FOLD_PERIOD))]
+        trail = [(label, name), *((above.label, above.type) for above in islice(node.above(), 2 * FOLD_PERIOD))]
         for period in range(1, len(trail) // 2 + 1):
             if trail[:period] == trail[period : 2 * period]:
                 above = next(islice(node.above(), period - 1, None))
@@ -306,7 +347,7 @@ def references(value: Any) -> list[tuple[str, list[Any]]]:
     if derives(kind, threading.local):
         return _with_rest(value, _thread_local(value))
     if derives(kind, types.ModuleType):
-        names = _module_dict(value)
+        names = namespace_of(value)
         return [(TRANSPARENT, [names]), *_namespace(names)]
     return _instance(value)
 
@@ -318,6 +359,20 @@ def reference_count(value: Any) -> int:
     if id(type(value)) in _SEQUENCES:
         return len(value)
     return sum(len(values) for label, values in references(value) if label not in (TRANSPARENT, KEYS))
+
+
+def namespace_of(value: Any) -> Any:
+    """The dictionary in which a module, class, function or instance keeps its attributes; None where there is none."""
+    kind = type(value)
+    if derives(kind, type):
+        return next((each for each in gc.get_referents(_type_dict(value)) if type(each) is dict), None)
+    if derives(kind, types.ModuleType):
+        return _module_dict(value)
+    if kind is types.FunctionType:
+        return value.__dict__
+    names = _layout(kind).names
+    found = names.__get__(value) if names is not None else None
+    return found if type(found) is dict else None
 
 
 def _mapping(mapping: Any) -> list[tuple[str, list[Any]]]:
@@ -343,7 +398,7 @@ def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
     named: list[tuple[str, list[Any]]] = []
     leaves: list[Any] = []
     for key, value in list(dict.items(names)):
-        if is_leaf(value):
+        if is_leaf(value) and not is_heavy(value):
             leaves.append(value)
         else:
             named.append((f".{key}" if type(key) is str else ".*", [value]))
@@ -354,8 +409,7 @@ def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
 
 def _class(cls: Any) -> list[tuple[str, list[Any]]]:
     """What a class holds; `__mro__`, `__subclasses__` and the like are found on their own, or are weak."""
-    names = gc.get_referents(_type_dict(cls))
-    namespace = next((each for each in names if type(each) is dict), None)
+    namespace = namespace_of(cls)
     labelled = _namespace(namespace) if namespace is not None else []
     known = {id(namespace)} | {id(value) for _, values in labelled for value in values}
     rest = [each for each in gc.get_referents(cls) if id(each) not in known and type(each) is not tuple]
@@ -482,6 +536,17 @@ _layouts: dict[int, _Layout] = {}
 """By the `id` of the type; emptied after each walk, for it keeps the types alive."""
 
 
+_weighers: dict[int, tuple[Any, Weigh | None]] = {}
+"""By the `id` of the type, and the type itself, so that the `id` stays its own; emptied after each walk."""
+
+
+def _weigher(kind: Any) -> Weigh | None:
+    found = _weighers.get(id(kind))
+    if found is None:
+        found = _weighers[id(kind)] = (kind, weigher(kind))
+    return found[1]
+
+
 def _layout(kind: Any) -> _Layout:
     found = _layouts.get(id(kind))
     if found is None:
@@ -505,10 +570,9 @@ def _thread_local(local: Any) -> list[tuple[str, list[Any]]]:
 def _instance(value: Any) -> list[tuple[str, list[Any]]]:
     layout = _layout(type(value))
     labelled: list[tuple[str, list[Any]]] = []
-    if layout.names is not None:
-        names = layout.names.__get__(value)
-        if type(names) is dict:
-            labelled += [(TRANSPARENT, [names]), *_namespace(names)]
+    names = namespace_of(value)
+    if names is not None:
+        labelled += [(TRANSPARENT, [names]), *_namespace(names)]
     for label, slot in layout.slots:
         try:
             labelled.append((label, [slot.__get__(value)]))

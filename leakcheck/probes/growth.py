@@ -13,6 +13,8 @@ LEAST_EVENTS = 3
 """Additions below which a growth is no evidence: a table that was made late adds one or two."""
 _MARGIN = 3
 """How many times as large as the old ones the new objects may be and still be the reason."""
+_PAYLOAD = 1024
+"""Bytes that each new object may bring along: a text that it holds is no growth of its own."""
 _FADING = 0.5
 """A leak keeps its rate; a node whose rate halves between two equal stretches is filling up."""
 
@@ -25,6 +27,8 @@ class Point(NamedTuple):
     """How many objects are at the node."""
     children: Mapping[int, int]
     """How many references they hold altogether."""
+    bytes: Mapping[int, int] = {}
+    """What those of them weigh that grow without referring to more."""
 
 
 class Growing(NamedTuple):
@@ -32,8 +36,9 @@ class Growing(NamedTuple):
 
     node: int
     per_iteration: float
-    shape: Literal["wider", "deeper"]
-    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of nodes) that gets longer."""
+    shape: Literal["wider", "deeper", "heavier"]
+    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of nodes) that gets longer.
+    `heavier`: an object that refers to no more than before, and takes ever more bytes: a text, a buffer."""
 
 
 def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozenset[int] | set[int]) -> list[Growing]:
@@ -41,8 +46,8 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
 
     A container grows by itself when its references become more while the objects at its own node stay as many as they
     were: below a growing list everything grows, and all of that is explained by the list, as is what lies below roots
-    that become more. `chains` are the nodes into
-    which recurring stretches of a path were folded; such a node grows by its own objects.
+    that become more. `chains` are the nodes into which recurring stretches of a path were folded; such a node grows by
+    its own objects. What becomes heavier comes last: its rate is in bytes.
     """
     found = []
     fresh_roots: dict[int, float] = {}
@@ -59,13 +64,29 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
         if _keeps_growing(points, children) and not _brought_by_objects(objects, children):
             found.append(Growing(node, _rate(points, children), "wider"))
     rates = fresh_roots | {each.node: each.per_iteration for each in found}
+    found += [each for each in _heavier(points) if each.node not in rates]
     top = [each for each in found if not _explained_above(each, rates, parents)]
-    return sorted(top, key=lambda each: -each.per_iteration)
+    return sorted(top, key=lambda each: (each.shape == "heavier", -each.per_iteration))
+
+
+def _heavier(points: Sequence[Point]) -> list[Growing]:
+    found = []
+    for node in points[-1].bytes:
+        weights = [point.bytes.get(node, 0) for point in points]
+        objects = [point.objects.get(node, 0) for point in points]
+        if _keeps_growing(points, weights) and not _brought_by_objects(objects, weights):
+            found.append(Growing(node, _rate(points, weights), "heavier"))
+    return found
 
 
 def _brought_by_objects(objects: Sequence[int], children: Sequence[int]) -> bool:
-    """Whether more objects are the reason for more references: each new one brings about as many as the old."""
+    """Whether more objects are the reason for more references: each new one brings about as many as the old.
+
+    Where there were none before, what several bring is their own.
+    """
     more = objects[-1] - objects[0]
+    if not objects[0] and more >= LEAST_EVENTS:
+        return True
     usual = 1 + children[0] / max(1, objects[0])
     return more > 0 and children[-1] - children[0] <= _MARGIN * more * usual
 
@@ -87,8 +108,9 @@ def _keeps_growing(points: Sequence[Point], series: Sequence[int]) -> bool:
 def _explained_above(each: Growing, rates: Mapping[int, float], parents: Mapping[int, int]) -> bool:
     """Whether a node above adds elements often enough to be the reason."""
     node = parents.get(each.node)
+    brought = _PAYLOAD if each.shape == "heavier" else 4
     while node is not None:
-        if rates.get(node, 0.0) * 4 >= each.per_iteration:
+        if rates.get(node, 0.0) * brought >= each.per_iteration:
             return True
         node = parents.get(node)
     return False

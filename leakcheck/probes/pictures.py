@@ -12,8 +12,10 @@ from typing import Any
 from leakcheck.probes import places
 from leakcheck.probes.graph import Node, Root, Walk, full_name, roots
 from leakcheck.probes.growth import Point
+from leakcheck.probes.weights import LIGHT
 
-NATIVE = "<{} held by native code>"
+BY_NATIVE = " held by native code>"
+NATIVE = "<{}" + BY_NATIVE
 
 
 class Picture:
@@ -24,6 +26,7 @@ class Picture:
             iterations,
             {key: node.objects for key, node in walk.nodes.items()},
             {key: node.references for key, node in walk.nodes.items()},
+            {key: node.bytes for key, node in walk.nodes.items() if node.bytes > LIGHT},
         )
         self.nodes = walk.nodes
         self.size = len(walk.seen)
@@ -60,11 +63,17 @@ def _take(conversation: Any) -> Picture:
     own = Walk(lambda _file: False)
     own.seen = set(walk.seen)
     own.run(_own_roots(conversation))
-    unreached = [each for each in alive if id(each) not in own.seen]
+    unreached = outside_of(own.seen, alive)
     alive.clear()
     held = held_from_outside(unreached)
     walk.run(native_roots(held))
     return Picture(walk, conversation.driver.iterations, held)
+
+
+def outside_of(seen: set[int], objects: list[Any]) -> list[Any]:
+    """Those of `objects` that have not been seen."""
+    # In a function of its own: where a comprehension uses a variable, it lives in a cell, which the list would contain.
+    return [each for each in objects if id(each) not in seen]
 
 
 def native_roots(held: list[Any]) -> list[Root]:

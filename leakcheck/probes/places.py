@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Any
 
 _OWN = re.compile(
     r"[/\\]leakcheck[/\\](?:(?:worker|probes|meters|diagnosis|execution)[/\\]|scenario\.py)|[/\\]memray[/\\]"
@@ -37,6 +38,18 @@ def installed(file: str) -> bool:
 def rank(file: str) -> int:
     """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order of naming things."""
     return 2 if standard(file) else 1 if installed(file) else 0
+
+
+def inside(stack: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A stack of `(file, line, ...)`, the innermost first, without what lies outside of the user's outermost frame.
+
+    That is the test runner or event loop by which the user's code was called: the same for whatever it does. Where no
+    frame is the user's, all of it.
+    """
+    for index in range(len(stack) - 1, -1, -1):
+        if rank(stack[index][0]) == 0:
+            return stack[: index + 1]
+    return stack
 
 
 def library_part(file: str) -> str:

@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Self
 
+from leakcheck.probes import places
+
 MAX_DEPTH = 40
 _MOST_LINES = 20_000
 _MOST_ADDITIONS = 100_000
@@ -89,16 +91,16 @@ class Watch:
         self.additions += [Addition(thing, -1, ()) for thing in before - now]
 
     def _stack(self) -> tuple[Place, ...]:
-        places: list[Place] = []
+        stack: list[Place] = []
         frame, line = self._frame, self._line
-        while frame is not None and len(places) < MAX_DEPTH:
+        while frame is not None and len(stack) < MAX_DEPTH:
             code = frame.f_code
             if self._own(code.co_filename):
                 break
-            places.append((code.co_filename, line, code.co_qualname))
+            stack.append((code.co_filename, line, code.co_qualname))
             frame = frame.f_back
             line = (frame.f_lineno or 0) if frame is not None else 0
-        return tuple(places)
+        return places.inside(tuple(stack))
 
 
 class Ledger(Watch):

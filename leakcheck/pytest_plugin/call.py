@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 from leakcheck.pytest_plugin import HOST
 
 if TYPE_CHECKING:
-    from leakcheck.checking import Result
+    from leakcheck.checking import CallOptions, Result
 
 
 class LeakcheckCall:
@@ -18,48 +18,28 @@ class LeakcheckCall:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._item = request.node
-        self._config = request.config
+        self._host = request.config.stash.get(HOST, None)
         self._before: list[Result] = []
 
-    def __call__(
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        expect: Literal["clean", "leak"] = "clean",
-        budget: Mapping[str, float] | None = None,
-        time_budget: float | None = None,
-        max_iterations: int | None = None,
-        raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
-    ) -> Result:
-        """Measure `function(*arguments)`, plain or async; the options are those of `leakcheck.check`."""
-        __tracebackhide__ = True
-        host = self._config.stash.get(HOST, None)
-        if host is not None:
-            return host.call(self._item, function, arguments, raises)  # type: ignore[no-any-return]
-        return self._measured(
-            expect=expect, budget=dict(budget or {}), time_budget=time_budget, max_iterations=max_iterations
-        )
+    def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Unpack[CallOptions]) -> Result:
+        """Measure `function(*arguments)`, plain or async; the options are those of `leakcheck.check`.
 
-    async def awaiting(
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        expect: Literal["clean", "leak"] = "clean",
-        budget: Mapping[str, float] | None = None,
-        time_budget: float | None = None,
-        max_iterations: int | None = None,
-        raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
-    ) -> Result:
+        They are `expect`, `budget`, `time_budget`, `max_iterations` and `raises`.
+        """
+        __tracebackhide__ = True
+        if self._host is not None:
+            return self._host.call(self._item, function, arguments, options.get("raises"))  # type: ignore[no-any-return]
+        return self._measured(options)
+
+    async def awaiting(self, function: Callable[..., Any], *arguments: Any, **options: Unpack[CallOptions]) -> Result:
         """The same for an async function inside an async test: it runs in the loop of the test."""
         __tracebackhide__ = True
-        host = self._config.stash.get(HOST, None)
-        if host is not None:
-            return await host.call_in_loop(self._item, function, arguments, raises)  # type: ignore[no-any-return]
-        return self._measured(
-            expect=expect, budget=dict(budget or {}), time_budget=time_budget, max_iterations=max_iterations
-        )
+        if self._host is not None:
+            call = self._host.call_in_loop(self._item, function, arguments, options.get("raises"))
+            return await call  # type: ignore[no-any-return]
+        return self._measured(options)
 
-    def _measured(self, **options: Any) -> Result:
+    def _measured(self, options: CallOptions) -> Result:
         from leakcheck.checking import LeakFoundError
         from leakcheck.pytest_plugin.measuring import measure_call
 

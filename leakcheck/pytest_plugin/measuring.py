@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from leakcheck.checking import Result, measured
+from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.discovery import select
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
@@ -74,10 +74,11 @@ class Measuring:
         teardown.user_properties.append(("leakcheck", result.verdict))
 
 
-def measure_call(item: pytest.Item, before: Sequence[Result], options: dict[str, Any]) -> Result:
+def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
     cancel_timer(item)
-    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    asked = {name: value for name, value in options.items() if name != "raises"}  # that is for the measured process
+    result = measured(job_of(item, template(item.config), asked, before), _TOOLS)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
 
@@ -133,8 +134,12 @@ def job_of(item: pytest.Item, template: Job, options: dict[str, Any], before: Se
 
 
 def _more_arguments(config: pytest.Config) -> list[str]:
-    """What is added to the user's arguments: directories of a passed test go at once, coverage is not ours to count."""
-    more = ["-o", "tmp_path_retention_policy=failed"]
+    """What is added to the user's arguments.
+
+    The folder that names of tests begin at is pytest's guess from the arguments, and a report folder that exists by now
+    changes it. Directories of a passed test go at once, coverage is not ours to count.
+    """
+    more = [f"--rootdir={config.rootpath}", "-o", "tmp_path_retention_policy=failed"]
     return [*more, "--no-cov"] if hasattr(config.option, "no_cov") else more
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from leakcheck import results, surroundings
+from leakcheck import surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.pytest_plugin.measuring import ATTRIBUTE, RESULTS, attach, template
 from leakcheck.report.text import line
+from leakcheck.run_directory import write_run
 
 _CONTROL_FAILED = 3
 """Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
@@ -69,7 +70,7 @@ class Session:
         if directory is not None:
             directory = self._config.invocation_params.dir / directory
             directory.mkdir(parents=True, exist_ok=True)
-            results.write_run(self._run(), directory)
+            write_run(self._run(), directory)
             self._written = directory
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from leakcheck.history import Entry
@@ -28,3 +28,10 @@ def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
         return results.encode(run).decode()
     text: str = import_module(f"leakcheck.report.{form}").render(run, past)
     return text
+
+
+def prepare(forms: Iterable[str]) -> None:
+    """Import what `render` needs for these forms, while there is nothing else to do."""
+    for form in forms:
+        if form != "json":
+            import_module(f"leakcheck.report.{form}")

@@ -9,8 +9,8 @@ from statistics import median
 
 from markupsafe import Markup, escape
 
+from leakcheck import numbers
 from leakcheck.model import Meter, Sample
-from leakcheck.report import numbers
 from leakcheck.report.text import line
 
 _WIDTH, _HEIGHT = 640, 220

@@ -18,9 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from leakcheck import numbers
 from leakcheck.model import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
 from leakcheck.problems import place
-from leakcheck.report import numbers, sentences
+from leakcheck.report import sentences
 from leakcheck.report.sparkline import sparkline
 from leakcheck.report.text import block, line, middle
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from leakcheck import numbers
 from leakcheck.model import Finding, ScenarioResult
 from leakcheck.problems import place
-from leakcheck.report import numbers, sentences
+from leakcheck.report import sentences
 from leakcheck.report.text import block, line
 
 _MOST_FINDINGS = 3

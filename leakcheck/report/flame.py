@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from leakcheck import numbers
 from leakcheck.model import Finding, Frame
-from leakcheck.report import numbers, sentences
+from leakcheck.report import sentences
 
 _DEPTH = 40
 _SMALLEST = 0.4

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from leakcheck import numbers
 from leakcheck.gate import Gate, Line
 from leakcheck.model import RunResult
-from leakcheck.report import markdown, numbers, sentences
+from leakcheck.report import markdown, sentences
 from leakcheck.report.text import line
 
 _STYLES = {"red": "bold red", "blind": "yellow", "info": "dim"}

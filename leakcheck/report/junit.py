@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from xml.sax.saxutils import escape, quoteattr
 
+from leakcheck import numbers
 from leakcheck.history import Entry
 from leakcheck.model import RunResult, ScenarioResult
 from leakcheck.problems import place
-from leakcheck.report import numbers, sentences, text
+from leakcheck.report import sentences, text
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -56,9 +57,9 @@ def _testsuite(
     )
     return (
         f'<testsuite id="{index}" name={_attribute(name)} package={_attribute(package)} hostname="localhost" '
-        f"timestamp={quoteattr(_timestamp(run))} "
+        f"timestamp={_attribute(_timestamp(run))} "
         f'tests="{len(kinds)}" failures="{kinds.count("failure")}" errors="{kinds.count("error")}"'
-        f'{f" skipped={quoteattr(str(skipped))}" if skipped else ""} time="{seconds:.3f}">\n'
+        f'{f" skipped={_attribute(str(skipped))}" if skipped else ""} time="{seconds:.3f}">\n'
         f"<properties>{properties}</properties>\n{cases}"
         f"<system-out>{_content(output)}</system-out>\n<system-err></system-err>\n</testsuite>\n"
     )
@@ -129,8 +130,8 @@ def _output(scenario: ScenarioResult) -> str:
 
 
 def _attribute(value: str) -> str:
-    return quoteattr(_ILLEGAL.sub("?", text.line(value, 1000)))
+    return f'"{html.escape(_ILLEGAL.sub("?", text.line(value, 1000)))}"'
 
 
 def _content(value: str) -> str:
-    return escape(_ILLEGAL.sub("?", text.block(value)))
+    return html.escape(_ILLEGAL.sub("?", text.block(value)), quote=False)

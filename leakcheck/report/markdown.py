@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from leakcheck import numbers
 from leakcheck.history import Entry
 from leakcheck.model import VERDICTS, Frame, RunResult, ScenarioResult
 from leakcheck.problems import place
-from leakcheck.report import numbers, sentences, text, trend
+from leakcheck.report import sentences, text, trend
 
 _MARKS = {"clean": "🟢", "bounded": "🔵", "leak": "🔴", "inconclusive": "🟡", "error": "🟣", "skipped": "⚪"}
 LIMIT = 60_000

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from leakcheck import numbers
 from leakcheck.model import Finding, Frame, Meter, RunResult, ScenarioResult
-from leakcheck.report import numbers
 from leakcheck.report.text import line
 
 SYMBOLS = {"clean": "✓", "bounded": "◠", "leak": "✗", "inconclusive": "?", "error": "!", "skipped": "-"}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from leakcheck import numbers
 from leakcheck.history import Entry, entry
 from leakcheck.model import VERDICTS, RunResult
-from leakcheck.report import numbers
 from leakcheck.report.text import line
 
 _COLUMN, _HEIGHT = 16, 72

@@ -21,7 +21,9 @@ def main() -> None:
     faulthandler.enable()
     from leakcheck.worker.channel import Channel
     from leakcheck.worker.session import serve
+    from leakcheck.worker.settling import put_aside
 
+    put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()
 

@@ -14,22 +14,25 @@ class Channel:
         self._commands = commands
         self._replies = replies
         self._pending = b""
+        # Bound now: the user's code may replace the functions of a module, and its step some more at each call.
+        self._encode, self._decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+        self._read, self._write = os.read, os.write
         os.set_inheritable(commands, False)
         os.set_inheritable(replies, False)
 
     def receive(self) -> dict[str, Any] | None:
         """The parent's next message, or None when the parent has gone."""
         while b"\n" not in self._pending:
-            part = os.read(self._commands, 65536)
+            part = self._read(self._commands, 65536)
             if not part:
                 return None
             self._pending += part
         line, _, self._pending = self._pending.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        message: dict[str, Any] = self._decode(line.decode())
         return message
 
     def send(self, message: dict[str, Any]) -> None:
         """Hand one message to the parent; waits while the pipe is full."""
-        rest = memoryview(json.dumps(message).encode() + b"\n")
+        rest = memoryview(self._encode(message).encode() + b"\n")
         while rest:
-            rest = rest[os.write(self._replies, rest) :]
+            rest = rest[self._write(self._replies, rest) :]

@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable
 
 
-def own_clock() -> Callable[[], float]:
+def own_clock(now: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
     """Seconds since some moment in the past, less those that this thread waited for a processor.
 
-    Call it in the thread that it is to measure. Where the kernel does not tell, it is the plain monotonic clock.
+    Call it in the thread that it is to measure. Where the kernel does not tell, it is the plain monotonic clock: that
+    of before the user's code was imported, which may replace the functions of `time` (and tests do).
     """
     try:
         descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return time.perf_counter
+        return now
     # One buffer for all readings: strings of other lengths would leave other holes in the heap that is to be measured.
     buffer = bytearray(96)
 
@@ -31,5 +32,5 @@ def own_clock() -> Callable[[], float]:
     try:
         waited()
     except (OSError, ValueError):
-        return time.perf_counter
-    return lambda: time.perf_counter() - waited()
+        return now
+    return lambda: now() - waited()

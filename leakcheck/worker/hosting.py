@@ -27,18 +27,15 @@ class Measured(NamedTuple):
     findings: tuple[Any, ...] = ()
 
 
-class Host:
-    """The one conversation of a measured process, and at which call it is to be held: the one after those `before`."""
+class Answers:
+    """What the calls of one run of a test return: those `before` what they returned when they were measured."""
 
-    def __init__(self, channel: Channel, message: dict[str, Any], before: Sequence[Sequence[Any]] = ()) -> None:
-        self._channel = channel
-        self._message = message
+    def __init__(self, before: Sequence[Sequence[Any]] = ()) -> None:
         self._before = [Measured(*each) for each in before]
         self._calls = 0
-        self.held = False
 
     def wants(self) -> bool:
-        """Count one call; whether it is the one."""
+        """Count one call; whether it is the first after those."""
         self._calls += 1
         return self._calls == len(self._before) + 1
 
@@ -47,6 +44,16 @@ class Host:
         if self._calls <= len(self._before):
             return self._before[self._calls - 1]
         return Measured("clean", True, "", 0, {})
+
+
+class Host(Answers):
+    """The one conversation of a measured process; it is held at the call after those `before`."""
+
+    def __init__(self, channel: Channel, message: dict[str, Any], before: Sequence[Sequence[Any]] = ()) -> None:
+        super().__init__(before)
+        self._channel = channel
+        self._message = message
+        self.held = False
 
     def hold(self, scenario: Scenario) -> None:
         """Let the parent have the scenario until it says `close`."""

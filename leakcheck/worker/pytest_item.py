@@ -140,10 +140,11 @@ class _Runner:
         twin = copy.copy(item)
         protocol = item.config.hook.pytest_runtest_protocol
         forget = _Forgetting(item)
+        fixtures: dict[str, Any] = {}  # by this name the diagnosis tells of what hangs on them
 
         def step() -> None:
             protocol(item=item, nextitem=twin)
-            forget()
+            forget(fixtures)
             if self._outcome:
                 raised, outcome = self._raised, self._outcome
                 self._raised, self._outcome = None, ""
@@ -195,18 +196,21 @@ class _Forgetting:
         self._numbers: dict[str, int] = getattr(getattr(item.config, "_tmp_path_factory", None), "_next_number", {})
         self._first = True
 
-    def __call__(self) -> None:
+    def __call__(self, fixtures: dict[str, Any]) -> None:
+        """Also gathers the values of fixtures of wider scope, when they have been made."""
         if self._first:
             # A fixture of wider scope is told by each fixture that uses it to end that one first, and keeps it: those
             # of the test's own scope have ended by now. What the first run added stays.
-            self._lists += [(each, len(each)) for each in (*self._finalizers(), *self._histories())]
+            self._lists += [(each, len(each)) for each in (*self._finalizers(fixtures), *self._histories())]
             self._first = False
         for each, length in self._lists:
             if len(each) > length:
                 del each[length:]
         self._numbers.clear()  # of the temporary directories: those before are gone
+        if self._item.cls is not None and vars(self._item).get("_instance", self) is None:
+            del self._item._instance  # pytest 8.2 leaves none of a TestCase behind, and would not make another
 
-    def _finalizers(self) -> Iterator[list[Any]]:
+    def _finalizers(self, fixtures: dict[str, Any]) -> Iterator[list[Any]]:
         manager = self._item.session._fixturemanager
         waiting = [vars(manager).get("_arg2fixturedefs"), vars(manager).get("_arg2node2fixturedefs")]
         while waiting:
@@ -216,6 +220,7 @@ class _Forgetting:
             elif isinstance(each, list | tuple):
                 waiting += each
             elif getattr(each, "scope", "function") != "function" and each.cached_result is not None:
+                fixtures[each.argname] = each.cached_result[0]
                 yield each._finalizers
 
     def _histories(self) -> Iterator[list[Any]]:

@@ -26,6 +26,8 @@ class Readings:
             ("py.blocks", heap.python_blocks),
             ("mapped.bytes", mapped.mapped_bytes),
             ("anon.bytes", mapped.anonymous_bytes),
+            ("shm", mapped.shared_memory),
+            ("mappings", mapped.mapping_count),
             ("rss", mapped.resident_bytes),
             ("peak", mapped.peak_bytes),
             ("py.objects", objects.live_objects),

@@ -9,6 +9,7 @@ indentation is further from the root. A number is a sum of terms in the number o
     /       the square root of n: ever more, ever slower
     %300    grows by one each iteration, and is emptied each 300
 
+A number that ends with `B` is what the objects weigh, in bytes, for those that grow without referring to more.
 `...` at the end of a line is a chain: a stretch of the path that was repeated and is folded into the node.
 
     app                 1
@@ -31,34 +32,38 @@ _TERM = re.compile(r"([+<%]?)(\d+(?:\.\d+)?)|/")
 def growing_paths(text: str, at: Sequence[int] = (0, 300, 600)) -> dict[str, Growing]:
     """What the rules call growing, by path, when the graph is looked at after so many iterations."""
     nodes = _parse(text)
+    weights = {node: weight for node, (_, _, _, weight, _, _) in enumerate(nodes) if weight}
     paths = {node: path for node, (path, *_) in enumerate(nodes)}
     points = [
         Point(
             n,
-            {node: _value(objects, n) for node, (_, objects, _, _, _) in enumerate(nodes)},
-            {node: _value(references, n) for node, (_, _, references, _, _) in enumerate(nodes)},
+            {node: _value(objects, n) for node, (_, objects, *_) in enumerate(nodes)},
+            {node: _value(references, n) for node, (_, _, references, *_) in enumerate(nodes)},
+            {node: _value(weight, n) for node, weight in weights.items()},
         )
         for n in at
     ]
-    parents = {node: parent for node, (_, _, _, parent, _) in enumerate(nodes) if parent is not None}
-    chains = {node for node, (_, _, _, _, chain) in enumerate(nodes) if chain}
+    parents = {node: parent for node, (*_, parent, _) in enumerate(nodes) if parent is not None}
+    chains = {node for node, (*_, chain) in enumerate(nodes) if chain}
     return {paths[each.node]: each for each in growing(points, parents, chains)}
 
 
-def _parse(text: str) -> list[tuple[str, str, str, int | None, bool]]:
-    nodes: list[tuple[str, str, str, int | None, bool]] = []
+def _parse(text: str) -> list[tuple[str, str, str, str, int | None, bool]]:
+    nodes: list[tuple[str, str, str, str, int | None, bool]] = []
     above: list[tuple[int, int]] = []
     for line in text.splitlines():
         if not line.strip():
             continue
         indent = len(line) - len(line.lstrip())
         label, objects, *rest = line.split()
-        references = rest[0] if rest and rest[0] != "..." else "0"
+        chain = "..." in rest
+        weight = next((word.removesuffix("B") for word in rest if word.endswith("B")), "")
+        references = next((word for word in rest if word != "..." and not word.endswith("B")), "0")
         while above and above[-1][0] >= indent:
             above.pop()
         parent = above[-1][1] if above else None
         path = label if parent is None else nodes[parent][0] + label
-        nodes.append((path, objects, references, parent, line.rstrip().endswith("...")))
+        nodes.append((path, objects, references, weight, parent, chain))
         above.append((indent, len(nodes) - 1))
     return nodes
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+import unittest
 
 import pytest
 from suites.functions import kept, leaks, waits
 
 import leakcheck
+from leakcheck.unittest import does_not_leak
 
 check = functools.partial(leakcheck.check, time_budget=1.0)
 
@@ -142,3 +144,72 @@ def test_a_leak_test_case_runs_under_every_runner(tmp_path, command):
     assert done.returncode == 1, told
     assert "leak: leaks 1.00 float" in told
     assert "failures=1" in told or "1 failed, 2 passed" in told
+
+
+WHOLE = """
+    import unittest
+    from leakcheck.unittest import LeakTestCase, does_not_leak
+
+    kept = []
+
+    @does_not_leak(time_budget=1)
+    class HubTest(LeakTestCase):
+        @classmethod
+        def setUpClass(cls):
+            cls.listeners, cls.times_made = [], len(kept)
+
+        def tearDown(self):
+            kept.clear()
+
+        def test_cleared_by_its_tear_down(self):
+            kept.append(bytearray(100))
+            assert self.assertDoesNotLeak(int, "12", time_budget=1).iterations > 10
+
+        def test_leaks_into_its_class(self):
+            with self.subTest("inner"):
+                self.listeners.append(bytearray(100))
+
+        @does_not_leak(expect="leak", time_budget=1)
+        def test_planted(self):
+            self.listeners.append(bytearray(100))
+
+        def test_cannot_be_repeated(self):
+            self.listeners.append(1)
+            assert len(self.listeners) == 1, "twice in one process"
+
+        def test_fails_anyway(self):
+            assert 0, "as ever"
+
+        @unittest.skip("not here")
+        def test_skipped(self):
+            pass
+
+    @does_not_leak(time_budget=1)
+    class AsyncTest(LeakTestCase, unittest.IsolatedAsyncioTestCase):
+        async def test_async(self):
+            kept.append(1)
+            kept.clear()
+"""
+
+
+@pytest.mark.parametrize("runner", ["unittest", pytest.param("pytest", marks=pytest.mark.slow)])
+def test_a_marked_test_case_is_measured_from_set_up_to_tear_down(tmp_path, runner):
+    (tmp_path / "test_hub.py").write_text(textwrap.dedent(WHOLE))
+    command = [sys.executable, "-m", runner, "test_hub" if runner == "unittest" else "test_hub.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    told = done.stdout + done.stderr
+    assert done.returncode == 1, told
+    assert "failures=3, skipped=1" in told or "3 failed, 3 passed, 1 skipped" in told
+    assert "leak: leaks 1.00 bytearray" in told
+    assert "held by test_hub.HubTest.listeners[*]" in told
+    assert "error: raised AssertionError: twice in one process" in told
+    assert "AssertionError: as ever" in told
+    assert "raised AssertionError: as ever" not in told, "what fails anyway is not measured"
+
+
+def test_the_mark_says_where_it_cannot_work():
+    with pytest.raises(TypeError, match="Plain is no LeakTestCase; derive it from"):
+
+        @does_not_leak
+        class Plain(unittest.TestCase):
+            pass

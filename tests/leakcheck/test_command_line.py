@@ -153,7 +153,7 @@ def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
     ("arguments", "code", "word"),
     [
         (["run", "nowhere/"], 4, "no such file"),
-        (["run", "empty.py"], 5, "no scenario"),
+        (["run", "empty.py"], 5, "package.module:function, and a script with a main()"),
         (["run", "clean.py::absent"], 4, "no such scenario"),
         (["run", "clean.py", "--tools", "magic"], 4, "magic"),
         (["run", "clean.py", "--max-growth", "lots"], 4, "lots"),
@@ -324,3 +324,35 @@ def test_the_command_line_starts_without_loading_what_only_some_commands_need(pr
         "import sys, leakcheck.cli; sys.exit(sorted({'rich', 'jinja2', 'memray', 'psutil'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=project.folder)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("before", "begun", "offered"),
+    [
+        ([], "sn", "snippet"),
+        (["run"], "--time-b", "--time-budget"),
+        (["run", "--gc"], "fr", "freeze"),
+        (["run"], "s", "file"),
+    ],
+)
+def test_every_shell_is_told_commands_options_their_values_and_that_files_come_next(shell, before, begun, offered):
+    words = ["elkyn-leakcheck", *before, begun]
+    asked = {
+        "_ELKYN_LEAKCHECK_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": begun if shell == "fish" else str(len(words) - 1),
+    }
+    command = [os.path.join(os.path.dirname(sys.executable), "elkyn-leakcheck")]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, timeout=30)
+    assert offered in done.stdout.replace(",", "\n").split(), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_is_given_its_script(shell):
+    command = [os.path.join(os.path.dirname(sys.executable), "elkyn-leakcheck")]
+    asked = {**os.environ, "_ELKYN_LEAKCHECK_COMPLETE": f"{shell}_source"}
+    done = subprocess.run(command, env=asked, capture_output=True, text=True, timeout=30)
+    assert f"_ELKYN_LEAKCHECK_COMPLETE={shell}_complete" in done.stdout
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, timeout=30).returncode == 0

@@ -10,10 +10,11 @@ import pytest
 import sample_run
 from click.testing import CliRunner
 
-from leakcheck import compare, results
+from leakcheck import compare
 from leakcheck.commands.compare import command
 from leakcheck.errors import UsageError
 from leakcheck.model import Control
+from leakcheck.run_directory import write_run
 
 NAME = "scenarios/requests.py::handle"
 
@@ -89,8 +90,8 @@ def invoke(*arguments):
 
 
 def test_two_results_are_compared_by_path(tmp_path):
-    results.write_run(clean(), tmp_path / "base", formats=["json"])
-    results.write_run(leaky(), tmp_path / "head", formats=["json"])
+    write_run(clean(), tmp_path / "base", formats=["json"])
+    write_run(leaky(), tmp_path / "head", formats=["json"])
     done = invoke(tmp_path / "base", tmp_path / "head" / "results.json")
     assert done.exit_code == 1
     assert f"✗ worse      {NAME}: leaks now" in done.output

@@ -16,6 +16,7 @@ from leakcheck.commands.baseline import command as baseline_command
 from leakcheck.commands.gate import command as gate_command
 from leakcheck.errors import UsageError
 from leakcheck.model import Control
+from leakcheck.run_directory import write_run
 
 TODAY = date(2026, 11, 23)
 NAME = "scenarios/requests.py::handle"
@@ -302,7 +303,7 @@ class Story:
         self.baseline = directory / "ci" / "baseline.json"
 
     def run(self, run):
-        results.write_run(run, self.directory / "out", formats=["json"])
+        write_run(run, self.directory / "out", formats=["json"])
 
     def gate(self, *options):
         arguments = [self.directory / "out", "--report", self.directory / "gate", *options]

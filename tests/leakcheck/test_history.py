@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sample_run
 
-from leakcheck import history, results
+from leakcheck import history
+from leakcheck.run_directory import point_latest, write_run
 
 
 def test_a_line_is_appended_per_run_and_read_oldest_first(tmp_path):
@@ -39,10 +40,8 @@ def test_no_history_is_an_empty_history(tmp_path):
 
 def test_folders_of_runs_are_a_history_too(tmp_path):
     for day in (1, 2):
-        results.write_run(
-            sample_run.run(started=f"2026-01-0{day}T00:00:00Z"), tmp_path / f"2026010{day}", formats=["json"]
-        )
-    results.point_latest(tmp_path, tmp_path / "20260102")
+        write_run(sample_run.run(started=f"2026-01-0{day}T00:00:00Z"), tmp_path / f"2026010{day}", formats=["json"])
+    point_latest(tmp_path, tmp_path / "20260102")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "results.json").write_text("{")
     assert [one.started[:10] for one in history.read(tmp_path)] == ["2026-01-01", "2026-01-02"]

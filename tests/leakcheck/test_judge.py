@@ -9,6 +9,7 @@ import scripted
 from scripted import judged
 
 from leakcheck.execution.job import Budget
+from leakcheck.growth import MeterInfo, measure
 from leakcheck.judge import BYTES, Evidence, judge, right_minimum, theil_sen
 from leakcheck.model import Sample
 
@@ -28,6 +29,7 @@ LEAKS = {
     "sawtooth with a rising bottom": scripted.sawtooth(1000, 100, left=640),
     "long sawtooth with a rising bottom": scripted.sawtooth(3000, 100, left=6400),
     "sawtooth whose bottom rises by one object": scripted.sawtooth(1000, 200, left=64),
+    "long sawtooth whose bottom rises by one object": scripted.sawtooth(3000, 60, left=80),
     "a first table, then one in 100": scripted.together(scripted.steps_once(1, 4e6), scripted.steady(64, every=100)),
     "a cache of 5000, and one in 10": scripted.together(scripted.fills(5000, 300), scripted.steady(64, every=10)),
     "a slow cache, and one in 10": scripted.together(scripted.saturates(50_000, 220), scripted.steady(64, every=10)),
@@ -173,6 +175,29 @@ def test_bounded_says_the_size_at_which_it_stopped():
     judgement, _ = judged(scripted.fills(1000, 300))
     assert judgement.verdict == "bounded"
     assert judgement.limit == pytest.approx(300_000, rel=0.01)
+
+
+def test_growth_before_the_first_fall_still_counts_for_bounded():
+    """From a fall on, troughs are watched: here the cache is full by then, and each entry goes for another."""
+
+    def formula(n: int) -> float:
+        return 80.0 * min(n, 2**16) - (200 if n > 2**16 and n % 3 == 0 else 0)
+
+    judgement, _ = judged(formula, seconds_per_step=QUICK)
+    assert judgement.verdict == "bounded"
+
+
+def test_what_has_no_end_is_not_called_bounded():
+    """A square root grows ever more slowly, and without limit; a logarithm is a cache in all but name."""
+    judgement, _ = judged(lambda n: 5000 * n**0.5)
+    assert judgement.verdict in ("inconclusive", "leak")
+
+
+def test_a_line_below_the_floor_is_waited_for_until_it_has_passed_it():
+    """200 bytes a call touch 3.2 MiB in the doubling that ends at 32,768: less than malloc's own memory may move by."""
+    process = scripted.ScriptedProcess(scripted.steady(200), seconds_per_step=1e-5, jitter=False, seed=1)
+    measured = measure(process, [MeterInfo("anon.bytes", "B", True)], Budget())
+    assert measured.judgements["anon.bytes"].verdict == "leak"
 
 
 def test_the_confidence_interval_holds_the_truth():

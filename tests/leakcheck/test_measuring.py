@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from array import array
 
 import pytest
 
+from leakcheck.caches import CacheDoubt
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.local import Worker, WorkerFailed
 from leakcheck.growth import MeterInfo, measure
+from leakcheck.worker.step import _watched
 
 EXACT = (
     "heap.bytes",
@@ -129,6 +132,23 @@ LEAKS = {
             "An allocator of its own that takes page after page of what it reserved."
             arena[next(pages) * 4096] = 1
     """,
+    "shm": """
+        import itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30)
+        pages = itertools.count()
+        @scenario
+        def case():
+            "The same in memory that could be shared."
+            arena[next(pages) * 4096] = 1
+    """,
+    "disk.bytes": """
+        import tempfile
+        log = tempfile.TemporaryFile(buffering=0)
+        @scenario
+        def case():
+            "A file that no directory shows."
+            log.write(bytes(100))
+    """,
     "disk.files": """
         import tempfile
         @scenario
@@ -242,6 +262,69 @@ def test_what_cleans_up_is_not_accused(job, name):
     result = measured(job(INNOCENT[name]))
     assert result.raised is None
     assert result.leaking == []
+
+
+def test_a_cache_that_is_full_when_the_verdict_is_due_is_given_one_more_doubling(job):
+    source = """
+        import functools, itertools
+        numbers = itertools.count()
+        cached = functools.lru_cache(maxsize=2**18)(float)
+        @scenario
+        def case():
+            cached(next(numbers))
+    """
+    with Worker(job(source)) as worker:
+        meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
+        result = measure(worker, meters, Budget(), doubt=CacheDoubt(worker))
+    assert result.judgements["heap.bytes"].verdict == "bounded"
+
+
+def test_mappings_are_kept_below_what_the_system_allows(job):
+    source = """
+        import mmap
+        kept = []
+        @scenario
+        def case():
+            "Shared mappings do not merge: each call makes one more, until malloc gets none."
+            kept.append(mmap.mmap(-1, 4096))
+    """
+    result = measured(job(source))
+    assert "mapped.bytes" in result.leaking
+    assert result.raised is None
+
+
+@pytest.mark.parametrize("replaced", ["time.perf_counter = time.monotonic = lambda: 0.0", "json.dumps = lambda _: 'x'"])
+def test_what_the_user_puts_in_the_place_of_standard_functions_does_not_reach_the_worker(job, replaced):
+    source = f"""
+        import json, time
+        {replaced}
+        kept = []
+        @scenario
+        def case():
+            kept.append(bytes(50))
+    """
+    assert "heap.bytes" in measured(job(source)).leaking
+
+
+def test_a_heap_that_is_slow_to_read_is_not_read_after_each_call():
+    """Readings may take a twentieth of a second, and beyond that half of the time."""
+    clock, reads = 0.0, 0
+
+    def step() -> None:
+        nonlocal clock
+        clock += 0.0001
+
+    def read() -> float:
+        nonlocal clock, reads
+        clock, reads = clock + 0.01, reads + 1
+        return -float(reads)
+
+    lowest = array("d", [0.0])
+    watched = _watched(step, read, lowest, False, lambda: clock)
+    for _ in range(4096):
+        watched()
+    assert 4096 * 0.0001 / 0.01 <= reads <= 4096 * 0.0001 / 0.01 + 11
+    assert lowest[0] == -reads
 
 
 def test_a_plain_step_costs_less_than_100_ns_of_ours(job):

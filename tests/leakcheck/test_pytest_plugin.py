@@ -252,6 +252,13 @@ def test_the_suite_keeps_its_options_configuration_conftest_and_working_folder(s
     assert results(project)["test_all_is_as_in_the_first_run"]["verdict"] == "clean"
 
 
+def test_a_report_folder_elsewhere_that_exists_already_changes_nothing(suite, tmp_path_factory):
+    """Pytest takes it for an argument by which to guess where names of tests begin."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = run(suite("def test_it(): pass"), "--leakcheck", "--leakcheck-report", str(elsewhere), *QUICK)
+    assert "1 measured: 1 clean" in done.stdout, done.stdout
+
+
 @pytest.mark.slow
 def test_under_xdist_and_coverage_the_results_of_all_processes_come_together(suite):
     folder = suite(LEAK_AND_CLEAN)
@@ -324,6 +331,84 @@ def test_the_fixture_measures_what_the_test_has_made(suite):
     }
 
 
+LEAKS = {
+    "test_list_of_the_module": ("test_it.py:10 in test_list_of_the_module", "test_it.kept[*]"),
+    "test_fixture": ("conftest.py:6 in service", "conftest.registry[*]"),
+    "test_fixture_of_the_session": ("conftest.py:14 in connection", "<closure fixtures>['pool'][*]"),
+    "CaseTest::test_case": ("test_it.py:21 in CaseTest.setUp", "test_it.CaseTest.made[*]"),
+    "test_async": ("test_it.py:28 in test_async", "test_it.kept[*]"),
+    "test_environment": ("test_it.py:31 in test_environment", "posix.environ[*]"),
+    "test_native": ("test_it.py:34 in test_native", ""),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_first_finding_names_the_innermost_line_of_the_user_and_never_the_test_runner(suite):
+    folder = suite("""
+        import ctypes, os, unittest
+        import pytest
+
+        kept = []
+        malloc = ctypes.CDLL(None).malloc
+        malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+
+        def test_list_of_the_module():
+            kept.append(bytearray(100))
+
+        def test_fixture(service):
+            assert service
+
+        def test_fixture_of_the_session(connection):
+            assert connection
+
+        class CaseTest(unittest.TestCase):
+            made = []
+            def setUp(self):
+                self.made.append([1])
+
+            def test_case(self):
+                pass
+
+        @pytest.mark.asyncio
+        async def test_async():
+            kept.append(object())
+
+        def test_environment():
+            os.environ["A%d" % len(os.environ)] = "x" * 50
+
+        def test_native():
+            malloc(300)
+    """)
+    suite(
+        """
+        import pytest
+        registry = []
+        @pytest.fixture
+        def service():
+            registry.append(bytearray(200))
+            yield object()
+        @pytest.fixture(scope="session")
+        def pool():
+            return []
+        @pytest.fixture
+        def connection(pool):
+            made = bytearray(150)
+            pool.append(made)
+            return made
+        """,
+        "conftest.py",
+    )
+    run(folder, "--leakcheck", "--leakcheck-report", "report", "-n", "2", *QUICK, timeout=500)
+    told = results(folder)
+    assert {name: each["verdict"] for name, each in told.items()} == dict.fromkeys(LEAKS, "leak")
+    for name, (place, held) in LEAKS.items():
+        first = told[name]["findings"][0]
+        assert place in first["title"], name
+        assert "".join(node["name"] for node in first["path"]).endswith(held), name
+        assert [frame["file"] for frame in first["stack"] if "/_pytest/" in frame["file"]] == [], name
+
+
 @pytest.mark.slow
 def test_what_pytest_keeps_of_a_run_is_not_charged_to_the_test(suite):
     folder = suite((SUITES / "ordinary.py").read_text())
@@ -333,14 +418,18 @@ def test_what_pytest_keeps_of_a_run_is_not_charged_to_the_test(suite):
     assert len(told) == 15
     assert {name: each["reason"] for name, each in told.items() if each["verdict"] not in ("clean", "bounded")} == {}
     grown = {name: growth_at_the_end(each, "heap.bytes") for name, each in told.items()}
-    assert grown["test_nothing"] == 0
+    assert abs(grown["test_nothing"]) <= 64, "as far as the reading of a no-op may move, over thousands of runs"
     assert {name: bytes_ for name, bytes_ in grown.items() if abs(bytes_) > 2000} == {}
     assert {name for name, each in told.items() if growth_at_the_end(each, "disk.files")} == set()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
-@pytest.mark.parametrize("arguments", [(), ("-n", "2", "--cov")], ids=["alone", "xdist and coverage"])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--log-level=DEBUG", "-o", "log_cli=true"), ("-n", "2"), ("--cov",)],
+    ids=["alone", "logging", "xdist", "coverage"],
+)
 def test_it_is_right_on_all_targets_on_which_leak_testers_differ(suite, arguments):
     folder = suite((SUITES / "targets.py").read_text())
     done = run(folder, "--leakcheck", "--leakcheck-report", "report", *arguments, timeout=900)

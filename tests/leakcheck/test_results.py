@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from leakcheck import atomic, history, results
 from leakcheck.errors import UsageError
 from leakcheck.model import Sample
+from leakcheck.run_directory import new_run_directory, point_latest, write_run
 
 
 def small_run(**more):
@@ -23,7 +24,7 @@ def small_run(**more):
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
     run = sample_run.run()
-    paths = results.write_run(run, tmp_path / "run")
+    paths = write_run(run, tmp_path / "run")
     assert sorted(path.name for path in paths) == [
         "index.html",
         "junit.xml",
@@ -35,7 +36,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
 
 
 def test_only_the_formats_that_are_asked_for_are_written(tmp_path):
-    results.write_run(small_run(), tmp_path, formats=["junit"])
+    write_run(small_run(), tmp_path, formats=["junit"])
     assert [path.name for path in tmp_path.iterdir()] == ["junit.xml"]
 
 
@@ -47,7 +48,7 @@ def test_a_scenarios_nan_and_broken_text_do_not_cost_the_run(tmp_path):
         reason="half \ud800 a pair",
     )
     run = sample_run.run([sample_run.scenario("a.py::one", meters=[broken], doc="\udcff")])
-    results.write_run(run, tmp_path)
+    write_run(run, tmp_path)
     meter = results.read(tmp_path).scenarios[0].meters[0]
     assert meter.samples == [Sample(1, 1.0)]
     assert meter.growth == 0.0
@@ -115,21 +116,21 @@ def test_a_field_of_a_newer_minor_version_is_passed_over(tmp_path):
 
 
 def test_run_directories_are_never_shared(tmp_path):
-    made = {results.new_run_directory(tmp_path) for _ in range(20)}
+    made = {new_run_directory(tmp_path) for _ in range(20)}
     assert len(made) == 20
 
 
 def test_latest_points_to_the_newest_and_moves_with_the_tree(tmp_path):
     base = tmp_path / "reports"
     for _ in range(2):
-        run_directory = results.new_run_directory(base)
-        results.point_latest(base, run_directory)
+        run_directory = new_run_directory(base)
+        point_latest(base, run_directory)
     assert (base / "latest").resolve() == run_directory.resolve()
     assert not os.path.isabs(os.readlink(base / "latest"))
 
 
 def test_a_full_disk_leaves_the_old_files_untouched(tmp_path, monkeypatch):
-    results.write_run(small_run(started="2026-01-01T00:00:00Z"), tmp_path)
+    write_run(small_run(started="2026-01-01T00:00:00Z"), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     real, calls = os.fsync, []
 
@@ -141,14 +142,14 @@ def test_a_full_disk_leaves_the_old_files_untouched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(atomic.WriteError, match="No space left on device"):
-        results.write_run(small_run(started="2026-01-02T00:00:00Z"), tmp_path)
+        write_run(small_run(started="2026-01-02T00:00:00Z"), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(atomic.WriteError, match="file"):
-        results.write_run(small_run(), tmp_path / "file" / "run")
+        write_run(small_run(), tmp_path / "file" / "run")
 
 
 def test_two_runs_that_write_one_directory_never_leave_a_silent_mixture(tmp_path):
@@ -160,7 +161,7 @@ def test_two_runs_that_write_one_directory_never_leave_a_silent_mixture(tmp_path
         def write(run, failures=failures, gate=gate):
             gate.wait()
             try:
-                results.write_run(run, tmp_path, formats=["json", "markdown", "junit"])
+                write_run(run, tmp_path, formats=["json", "markdown", "junit"])
             except atomic.WriteError as error:
                 failures.append(error)
 
@@ -178,6 +179,6 @@ def test_two_runs_that_write_one_directory_never_leave_a_silent_mixture(tmp_path
 def test_the_run_joins_the_history_after_it_was_written(tmp_path):
     file = tmp_path / history.FILE_NAME
     for day in (1, 2, 3):
-        results.write_run(small_run(started=f"2026-01-0{day}T00:00:00Z"), tmp_path / "run", history=file)
+        write_run(small_run(started=f"2026-01-0{day}T00:00:00Z"), tmp_path / "run", history=file)
     assert [one.started[8:10] for one in history.read(file)] == ["01", "02", "03"]
     assert "Last 3 runs" in (tmp_path / "run" / "index.html").read_text()

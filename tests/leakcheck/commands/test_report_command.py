@@ -10,14 +10,14 @@ import pytest
 import sample_run
 from click.testing import CliRunner
 
-from leakcheck import results
 from leakcheck.commands.report import command
 from leakcheck.errors import UsageError
+from leakcheck.run_directory import write_run
 
 
 @pytest.fixture
 def run_directory(tmp_path):
-    results.write_run(sample_run.run(), tmp_path / "run", formats=["json"])
+    write_run(sample_run.run(), tmp_path / "run", formats=["json"])
     return tmp_path / "run"
 
 
@@ -54,7 +54,7 @@ def test_an_output_directory_gets_all_files_of_a_run(run_directory, tmp_path):
 
 def test_several_results_become_one(run_directory, tmp_path):
     more = sample_run.run([sample_run.scenario("more.py::one")])
-    results.write_run(more, tmp_path / "more", formats=["json"])
+    write_run(more, tmp_path / "more", formats=["json"])
     merged = json.loads(invoke(run_directory, tmp_path / "more", "--format", "json").output)
     assert len(merged["scenarios"]) == 26
 

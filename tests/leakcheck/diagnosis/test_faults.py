@@ -9,6 +9,7 @@ import pytest
 from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
+from leakcheck.probes import places
 
 HUB: Trace = (("/src/app/hub.py", 41), ("/src/app/main.py", 7))
 LOG: Trace = (("/src/app/log.py", 9), ("/src/app/main.py", 8))
@@ -20,6 +21,8 @@ def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: 
     return {
         "path": [["app", "module"], [path, "list"]],
         "shape": "wider",
+        "many": "[*]",
+        "opaque": False,
         "count": count,
         "bytes": size,
         "shared_with": "",
@@ -56,7 +59,7 @@ def test_a_second_container_of_the_same_objects_is_named_with_the_first() -> Non
     second = container(".by_name", HUB, 60, shared_with="app.listeners")
     faults = assemble(graph(container(".listeners", HUB, 400), second), [], [], 460)
     assert len(faults) == 1
-    assert faults[0].also == [[("app", "module"), (".by_name", "list")]]
+    assert faults[0].also == [[("app", "module"), (".by_name", "list"), ("[*]", "app.Listener")]]
 
 
 def test_a_set_of_weak_references_is_no_cause_where_there_is_another() -> None:
@@ -116,11 +119,68 @@ def test_what_is_frozen_is_put_down_to_the_line_that_freezes() -> None:
     assert [(fault.kind, fault.adders[0][0][0][1]) for fault in faults] == [("frozen", 8)]
 
 
+VIEWS: Trace = (("/src/app/hub.py", 42), ("/src/app/main.py", 7))
+
+
+def test_memory_that_comes_with_elements_of_a_foreign_type_is_held_by_them() -> None:
+    views = container(".heads", HUB, 150, opaque=True, elements={"numpy.ndarray": 1.0})
+    memory = site(VIEWS, 16000, 1, (NativeFrame("default_calloc", "", 0),))
+    (fault,) = assemble(graph(views), [site(HUB, 150), memory], [], 16150)
+    assert (fault.kind, fault.path[-1][0], fault.bytes) == ("container", ".heads", 16150)
+    twice_in_seven = site(VIEWS, 16000, 2 / 7, (NativeFrame("default_calloc", "", 0),))
+    faults = assemble(graph(views), [site(HUB, 150), twice_in_seven], [], 16150)
+    assert [fault.kind for fault in faults] == ["allocation", "container"], "what does not come as often is another's"
+
+
+def test_memory_that_comes_with_elements_that_tell_all_they_hold_is_a_fault_of_its_own() -> None:
+    memory = site(VIEWS, 16000, 1, (NativeFrame("make_key", "key.c", 3),))
+    faults = assemble(graph(container(".listeners", HUB, 150)), [site(HUB, 150), memory], [], 16150)
+    assert [fault.kind for fault in faults] == ["allocation", "container"]
+
+
+def test_weak_references_to_the_elements_of_a_container_are_no_fault() -> None:
+    references = {"type": "weakref.ReferenceType", "count": 1.8, "bytes": 90.0, "examples": [], "types": {}}
+    references |= {"sites": [[list(map(list, VIEWS)), 1.8, 90.0]], "heads": []}
+    (fault,) = assemble(graph(container(".classes", HUB, 900), pinned=[references]), [], [], 990)
+    assert (fault.path[-1][0], fault.bytes) == (".classes", 990)
+
+
 def test_a_line_on_the_heaps_own_ledger_is_added_where_nothing_else_explains_it() -> None:
     known = assemble(graph(container(".listeners", HUB, 100)), [], [], 300)
     stacks = [{"stack": [["/src/app/native.py", 3, "call"]], "count": 200.0}]
     faults = with_ledger(known, stacks, 200)
     assert [(fault.untracked, fault.bytes) for fault in faults] == [(True, 200), (False, 100)]
+
+
+RUNNER: Trace = (("/venv/lib/python3.11/site-packages/runner/main.py", 5),)
+
+
+def test_a_stack_ends_where_the_users_code_was_called_from_outside() -> None:
+    assert places.inside((*HUB, *RUNNER)) == HUB
+    assert places.inside((*RUNNER, *HUB, *RUNNER)) == (*RUNNER, *HUB)
+    assert places.inside(RUNNER) == RUNNER
+
+
+def test_of_lines_that_add_as_much_the_users_is_named() -> None:
+    adders = [[[[*RUNNER[0], "run"]], 1.0], [[[*HUB[0], "Hub.on"]], 1.0]]
+    (fault,) = assemble(graph(container(".listeners", HUB, 300, adders=adders)), [], [], 300)
+    assert fault.adders[0][0][0][2] == "Hub.on"
+
+
+def test_a_fault_to_which_no_line_of_the_users_leads_comes_after_those_that_have_one() -> None:
+    faults = assemble(graph(container(".cache", RUNNER, 200), container(".listeners", HUB, 100)), [], [], 300)
+    assert [fault.path[-1][0] for fault in faults] == [".listeners", ".cache"]
+    faults = assemble(graph(container(".cache", RUNNER, 900), container(".listeners", HUB, 100)), [], [], 1000)
+    assert [fault.path[-1][0] for fault in faults] == [".cache", ".listeners"], "not before what is much larger"
+
+
+def test_the_heaps_ledger_believes_the_users_lines_first() -> None:
+    stacks = [
+        {"stack": [[*RUNNER[0], "run"]], "count": 5000.0},  # what another line of the runner gives back
+        {"stack": [["/src/app/native.py", 3, "call"]], "count": 320.0},
+    ]
+    faults = with_ledger([], stacks, 320)
+    assert [(fault.bytes, fault.adders[0][0][0][2]) for fault in faults] == [(320, "call")]
 
 
 def test_a_loss_goes_to_the_fault_with_the_same_native_function() -> None:

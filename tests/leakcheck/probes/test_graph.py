@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import functools
 import gc
+import io
+import select
+import sqlite3
 import sys
 import threading
 import time
@@ -16,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from leakcheck.probes.graph import Root, Walk, references
+from leakcheck.probes.sizes import is_foreign
 
 
 def walk(value: Any, name: str = "app") -> dict[str, tuple[int, int]]:
@@ -150,6 +155,43 @@ def test_many_objects_of_one_kind_are_one_node() -> None:
     assert (".*", "list", 1000, 1000) in nodes
 
 
+def weights(value: Any) -> dict[str, int]:
+    """`{path: bytes}` of the objects that a walk weighs."""
+    walked = Walk(lambda _file: False)
+    walked.run([Root("app", "module", value)])
+    return {
+        "".join(each.label for each in reversed(list(node.above()))): node.bytes
+        for node in walked.nodes.values()
+        if node.bytes
+    }
+
+
+def test_large_texts_numbers_and_buffers_are_weighed_by_what_they_hold() -> None:
+    log, text = io.BytesIO(), io.StringIO()
+    log.write(b"x" * 700)
+    text.write("y" * 800)
+    hub = Hub()
+    vars(hub).update(title="short", body="x" * 500, mask=1 << 8000, raw=bytearray(600), log=log, text=text)
+    vars(hub)["numbers"] = array.array("d", [1.5] * 90)
+    found = weights([hub])
+    assert found["app[*].body"] == sys.getsizeof("x" * 500)
+    assert found["app[*].mask"] == sys.getsizeof(1 << 8000)
+    assert (found["app[*].raw"], found["app[*].log"], found["app[*].text"]) == (600, 700, 800)
+    assert found["app[*].numbers"] == 720
+    assert not any("title" in path for path in found)
+
+
+def test_a_text_is_weighed_in_a_list_in_a_closure_and_behind_a_key() -> None:
+    text = "x" * 1000
+
+    def remember() -> str:
+        return text
+
+    assert list(weights([remember])) == ["app[*].<closure text>"]
+    assert list(weights(["y" * 1000])) == ["app[*]"]
+    assert list(weights([{"key": "z" * 1000}])) == ["app[*]['key']"]
+
+
 class BoobyTrappedMeta(type):
     def __eq__(cls, other: object) -> bool:
         raise AssertionError("the walker compared a class")
@@ -240,6 +282,14 @@ def test_a_walk_leaves_no_trace() -> None:
     assert len(gc.get_objects()) - before <= 2
     del hub
     assert gone() is None
+
+
+def test_types_of_c_libraries_are_told_from_classes() -> None:
+    class Named(collections.namedtuple("Named", "left right")):  # noqa: PYI024 - a class without annotations
+        pass
+
+    assert not any(map(is_foreign, (Hub, Slotted, Pair, Named, BoobyTrapped, list, collections.deque, weakref.ref)))
+    assert all(map(is_foreign, (sqlite3.Connection, select.epoll, array.array)))
 
 
 def test_an_object_with_a_hole_in_its_slots_is_no_obstacle() -> None:

@@ -149,3 +149,60 @@ def test_two_points_are_enough_for_a_first_choice() -> None:
         at=(100, 400),
     )
     assert list(found) == ["app.events"]
+
+
+def test_a_text_that_gets_longer_is_named() -> None:
+    found = growing_paths("""
+        app         1  2
+          ._text    1  300+13B
+          ._notice  1  5000B
+    """)
+    assert list(found) == ["app._text"]
+    assert found["app._text"].shape == "heavier"
+    assert found["app._text"].per_iteration == pytest.approx(13)
+
+
+def test_texts_that_become_more_are_explained_by_what_holds_them() -> None:
+    found = growing_paths("""
+        app         1     1
+          .pages    1     5+1
+            [*]     5+1   5+1
+              .body 5+1   1000+400B
+    """)
+    assert list(found) == ["app.pages"]
+
+
+def test_a_buffer_that_is_sent_now_and_then_is_not_named() -> None:
+    assert not growing_paths("""
+        app       1  1
+          .buffer 1  %400B
+    """)
+
+
+def test_buffers_of_many_sessions_that_grow_are_named() -> None:
+    found = growing_paths("""
+        app           1    1
+          .sessions   1    9
+            [*]       9    9
+              .inbox  9    3000+50B
+    """)
+    assert list(found) == ["app.sessions[*].inbox"]
+
+
+def test_what_several_new_objects_bring_along_is_their_own() -> None:
+    found = growing_paths(
+        """
+        app         1   1
+          .readers  1   +1
+            [*]     +1  +8
+    """,
+        at=(0, 400),
+    )
+    assert list(found) == ["app.readers"]
+    assert not growing_paths(
+        """
+        <method>    2+1  2+1
+        [*]         +1   +8
+    """,
+        at=(0, 400),
+    )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leakcheck import numbers
 from leakcheck.model import Sample
-from leakcheck.report import numbers, text
+from leakcheck.report import text
 from leakcheck.report.sparkline import sparkline
 
 
