@@ -7,8 +7,8 @@ import multiprocessing
 import re
 import statistics
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,9 @@ from pathlib import Path
 from benchmarks.detection import contestants, environments
 from benchmarks.detection.cases import Case, all_cases
 from benchmarks.detection.contestants import Outcome
+
+Outcomes = dict[tuple[str, str], list[tuple[Case, list[Outcome]]]]
+"""By tool and group of cases: what the tool said of each case, repeat by repeat."""
 
 _QUICK = ("hard", "lookalike", "peer")
 """What needs no package but ours."""
@@ -32,7 +35,7 @@ def main() -> int:
         and (not options.layer or case.layer in options.layer)
     ]
     tools = _tools(options.against, options.tools)
-    outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]] = defaultdict(list)
+    outcomes: Outcomes = defaultdict(list)
     work = [(name, case) for case in chosen for name in tools]
 
     def run(item: tuple[str, Case]) -> list[Outcome] | str:
@@ -58,6 +61,9 @@ def main() -> int:
                     print(f"!! {name}: {case.id} is {'a leak' if case.leaks else 'none'}: {answer.answer}: "
                           f"{answer.detail}", flush=True)  # fmt: skip
     _print_table(outcomes, options.repeats)
+    _print_ratios(outcomes)
+    if options.by_case:
+        _print_cases(outcomes, list(tools))
     if options.places:
         _print_places(outcomes)
     wrong = [case for (name, _), rows in outcomes.items() if name == "leakcheck" for case, answers in rows
@@ -73,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
     parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
     parser.add_argument("--places", action="store_true", help="also tell how often the first finding names the place")
+    parser.add_argument("--by-case", action="store_true", help="also a table in Markdown with a row for each case")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--busy", action="store_true", help="with a busy loop on each core")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
@@ -102,7 +109,7 @@ def _group(case: Case) -> str:
     return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
 
 
-def _print_table(outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]], repeats: int) -> None:
+def _print_table(outcomes: Outcomes, repeats: int) -> None:
     header = f"{'tool':14} {'cases':18} {'found':>6} {'missed':>7} {'alarms':>7} {'unsure':>7} {'errors':>7}"
     print(
         f"\n{header} {'flips':>6} {'median':>8}   ({repeats} repeat{'s' if repeats > 1 else ''} each; whole processes)"
@@ -121,7 +128,41 @@ def _print_table(outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]
         )
 
 
-def _print_places(outcomes: dict[tuple[str, str], list[tuple[Case, list[Outcome]]]]) -> None:
+def _print_ratios(outcomes: Outcomes) -> None:
+    """Wall time of whole processes on the leaks that both find, as a multiple of the peer's: the median over cases."""
+    seconds: dict[str, dict[str, float]] = defaultdict(dict)
+    for (tool, _), rows in outcomes.items():
+        for case, answers in rows:
+            if case.leaks and all(answer.right(case) for answer in answers):
+                seconds[tool][case.id] = statistics.median(answer.seconds for answer in answers)
+    ours = seconds.pop("leakcheck", {})
+    for tool, theirs in seconds.items():
+        ratios = [ours[case] / theirs[case] for case in ours.keys() & theirs.keys()]
+        if ratios:
+            span = f"from {min(ratios):.2f} to {max(ratios):.2f}"
+            print(f"wall time on the {len(ratios)} leaks that leakcheck and {tool} find: "
+                  f"{statistics.median(ratios):.2f} of {tool}'s ({span})")  # fmt: skip
+
+
+def _print_cases(outcomes: Outcomes, tools: Sequence[str]) -> None:
+    """What each tool said of each case, and its median time."""
+    told: dict[str, dict[str, str]] = defaultdict(dict)
+    truth: dict[str, str] = {}
+    for (tool, _), rows in outcomes.items():
+        for case, answers in rows:
+            truth[case.id] = "leak" if case.leaks else "no leak"
+            words = {"leak": "false alarm", "no leak": "missed"} | {truth[case.id]: "right"}
+            counts = Counter(words.get(answer.answer, answer.answer) for answer in answers)
+            said = ", ".join(word if count == len(answers) else f"{word} {count} of {len(answers)}"
+                             for word, count in counts.most_common())  # fmt: skip
+            told[case.id][tool] = f"{said}; {statistics.median(answer.seconds for answer in answers):.2f} s"
+    print(f"\n| case | truth | {' | '.join(tools)} |\n|---|---|{'---|' * len(tools)}")
+    for case_id, answers_of in told.items():
+        name = case_id.replace("_", " ")
+        print(f"| {name} | {truth[case_id]} | {' | '.join(answers_of.get(tool, '-') for tool in tools)} |")
+
+
+def _print_places(outcomes: Outcomes) -> None:
     """How often the place that is named is the true one, over the leaks that were found."""
     from benchmarks.detection.places import named
 

@@ -58,7 +58,9 @@ def psleak(case: Case, python: Path) -> Outcome:
 
 def pytest_memray(case: Case, python: Path) -> Outcome:
     """pytest-memray's `limit_leaks("1 KB")` over 1000 calls."""
-    command = [str(python), "-m", "pytest", "--memray", "-q", "-p", "no:cacheprovider", str(HERE / "peers_of_case.py")]
+    # Without this project's own configuration, which names plugins that an environment of a case has not.
+    plain = ["-q", "-c", os.devnull, "--rootdir", str(HERE), "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", "--memray", *plain, str(HERE / "peers_of_case.py")]
     done, seconds = _timed(command, case, None, DETECTION_PYTEST="1")
     if done.returncode == 1 and "was allowed to leak" in done.stdout + done.stderr:
         return Outcome("leak", seconds)
