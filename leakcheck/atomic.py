@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +55,7 @@ def write_together(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 def link(name: Path, target: Path) -> None:
     """Let the symbolic link `name` point to `target`, replacing the link that was there in one step."""
-    temporary = name.with_name(f".{name.name}.{secrets.token_hex(6)}")
+    temporary = name.with_name(f".{name.name}.{os.urandom(6).hex()}")
     try:
         temporary.symlink_to(os.path.relpath(target, name.parent), target_is_directory=True)
         temporary.replace(name)
@@ -82,7 +81,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def _stage(directory: Path, name: str, content: bytes) -> Path:
-    temporary = directory / f".{name}.{secrets.token_hex(6)}"
+    temporary = directory / f".{name}.{os.urandom(6).hex()}"
     try:
         with temporary.open("xb") as file:
             file.write(content)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from leakcheck.execution.job import Budget
 from leakcheck.execution.local import Round
-from leakcheck.judge import Evidence, Judgement, after_first_call, judge, thresholds_for
+from leakcheck.judge import Evidence, Judgement, Shape, after_first_call, judge, thresholds_for
 from leakcheck.model import Sample
 from leakcheck.steering import (
     Progress,
@@ -120,7 +120,7 @@ class _Run:
         self._rounds = 0
         self._cycles = 0
         self._cycles_from = 0
-        self._suspicious = False
+        self._suspicious: set[Shape] = set()
         self._watched_from: int | None = None
         self._judgements: dict[str, Judgement] = {}
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
@@ -167,7 +167,8 @@ class _Run:
         elif hold_leaks:
             known = known._replace(enough_for_leak=False)
         self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
-        self._suspicious = any(self._judgements[meter.name].suspicious for meter in self._meters if meter.decisive)
+        decisive = [self._judgements[meter.name] for meter in self._meters if meter.decisive]
+        self._suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
         return self._judgements
 
     def _judge(self, meter: MeterInfo, known: Evidence) -> Judgement:

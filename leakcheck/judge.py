@@ -18,8 +18,10 @@ Six shapes are told apart:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from leakcheck.model import Sample, Verdict
@@ -228,6 +230,8 @@ def theil_sen(window: Sequence[Sample]) -> tuple[float, float, float]:
     Source: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63 (1968). Up to 29 % of the
     samples may be arbitrarily wrong. Quadratic in the number of samples, of which there are some dozens.
     """
+    if all(sample.value == window[0].value for sample in window):
+        return 0.0, 0.0, 0.0
     slopes = sorted(
         (later.value - earlier.value) / (later.iterations - earlier.iterations)
         for index, earlier in enumerate(window)
@@ -260,7 +264,9 @@ def _all_doublings(samples: Sequence[Sample]) -> list[_Window]:
     found: list[_Window] = []
     while stop > 0 and samples[stop].iterations >= 2:
         half = samples[stop].iterations / 2
-        start = min(range(stop), key=lambda index: abs(samples[index].iterations - half))
+        start = bisect_left(samples, half, 0, stop, key=attrgetter("iterations"))
+        if start == stop or (start and half - samples[start - 1].iterations <= samples[start].iterations - half):
+            start -= 1
         distance = samples[stop].iterations - samples[start].iterations
         if samples[start].iterations == 0:
             break

@@ -7,11 +7,11 @@ each time, and look like a line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from leakcheck.execution.job import Budget
-from leakcheck.judge import Evidence
+from leakcheck.judge import Evidence, Shape
 from leakcheck.model import Sample
 
 _GOLDEN = 0.6180339887498949
@@ -117,8 +117,13 @@ def watched(count: int) -> int:
     return min(count, max(4096, count // 4))
 
 
-def rounds_per_doubling(progress: Progress, budget: Budget, suspicious: bool, reading_seconds: float) -> int:
-    """Into how many rounds the next doubling is cut: enough to see its shape, and readings not dearer than the step."""
+def rounds_per_doubling(
+    progress: Progress, budget: Budget, suspicious: Collection[Shape], reading_seconds: float
+) -> int:
+    """Into how many rounds the next doubling is cut: enough to see its shape, and readings not dearer than the step.
+
+    `suspicious` are the shapes of the series that move. Where all are lines so far, four points a doubling show it.
+    """
     # A quick step is not judged before it has made some ten thousand calls: its first rounds need no shape.
     quick = _per_iteration(progress) * 4096 < 0.1 and min(_allowances(progress, budget)) > 32_768
     if progress.iterations < 16:
@@ -127,7 +132,8 @@ def rounds_per_doubling(progress: Progress, budget: Budget, suspicious: bool, re
     if quick and progress.iterations < 1024:
         return 1
     affordable = progress.step_seconds / max(reading_seconds, 1e-6)
-    wanted = 8 if suspicious and progress.iterations >= (4096 if quick else 1024) else 4
+    unclear = any(shape != "linear" for shape in suspicious)
+    wanted = 8 if unclear and progress.iterations >= (4096 if quick else 1024) else 4
     return max(4 if suspicious else 2, min(wanted, int(affordable)))
 
 

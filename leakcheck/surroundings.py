@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from leakcheck.execution.job import Job
@@ -24,7 +23,7 @@ def environment(job: Job) -> dict[str, Any]:
     return {
         "python": platform.python_version() if job.python == sys.executable else _python_version(job.python),
         "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()}-{platform.release()}",
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "libc": " ".join(platform.libc_ver()).strip() or None,
@@ -46,6 +45,8 @@ def valgrind_version() -> str | None:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # dear to import, and nobody waits for it here
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -53,7 +54,7 @@ def _version(package: str) -> str | None:
 
 
 def _python_version(python: str) -> str | None:
-    return _output([python, "-c", "import platform; print(platform.python_version())"])
+    return _output([python, "-ISc", "import sys; print(sys.version.split()[0])"])
 
 
 def _output(command: list[str]) -> str | None:

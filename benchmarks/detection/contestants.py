@@ -17,6 +17,8 @@ from leakcheck.model import Finding
 
 Answer = Literal["leak", "no leak", "inconclusive", "error"]
 _TIMEOUT_S = 180
+_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+"""Where it is set, a tool that runs from its sources is compiled again at each start, and an installed one is not."""
 
 
 class Outcome(NamedTuple):
@@ -82,7 +84,7 @@ def _timed(
             errors="replace",
             check=False,
             cwd=cwd,
-            env={**os.environ, **environment},
+            env={name: value for name, value in os.environ.items() if name != _UNCOMPILED} | environment,
             timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
-from leakcheck import cli, history, report
+from leakcheck import cli, history
 from leakcheck.commands import options as shared
 from leakcheck.control import BackgroundControl
 from leakcheck.discovery import Collected
@@ -16,14 +14,8 @@ from leakcheck.errors import UsageError
 from leakcheck.execution.job import Job
 from leakcheck.model import RunResult
 from leakcheck.report.console import RunView
-from leakcheck.run_directory import FORMATS, new_run_directory, point_latest, write_run
+from leakcheck.run_directory import new_run_directory, point_latest, write_run
 from leakcheck.runner import INTERNAL, Plan, Runner
-
-
-def begin(template: Job, options: Mapping[str, Any]) -> AbstractContextManager[BackgroundControl | None]:
-    """What need not wait until it is known what will run: the imports of the report, and the control."""
-    Thread(target=report.prepare, args=(FORMATS,), daemon=True).start()
-    return nullcontext() if options["no_control"] else BackgroundControl(template)
 
 
 def run_and_report(

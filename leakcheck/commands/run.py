@@ -24,7 +24,7 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
     elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
     elkyn-leakcheck run mypackage.parser:parse_all
     """
-    from leakcheck.commands.measuring import begin, run_and_report
+    from leakcheck.commands.beginning import begin
     from leakcheck.discovery import collect, select
 
     template = shared.template(options)
@@ -35,6 +35,8 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
             stack.callback(collected.loaded.stop)
         chosen = select(collected.scenarios, keyword, mark)
         if chosen or collected.broken:
+            from leakcheck.commands.measuring import run_and_report
+
             return run_and_report(collected._replace(scenarios=chosen), template, options, begun)
         there = len(collected.scenarios)
         raise NothingCollectedError(

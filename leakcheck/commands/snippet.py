@@ -24,7 +24,7 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
     elkyn-leakcheck snippet -s "import asyncio" "await asyncio.sleep(0)"
     elkyn-leakcheck snippet -s "import mypackage" "mypackage.parse('x')" --python venv/bin/python
     """
-    from leakcheck.commands.measuring import begin, run_and_report
+    from leakcheck.commands.beginning import begin
     from leakcheck.discovery import Collected
     from leakcheck.execution.job import ScenarioInfo
 
@@ -47,6 +47,8 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
         )
         template = shared.template(options)
         with begin(template, options) as begun:
+            from leakcheck.commands.measuring import run_and_report
+
             return run_and_report(Collected([info], []), template, options, begun)
 
 

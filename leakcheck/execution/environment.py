@@ -40,7 +40,6 @@ def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, 
     return kept | {
         "PYTHONHASHSEED": "0",
         "PYTHONMALLOC": allocator,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "",
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
         "MALLOC_ARENA_MAX": "1",

@@ -311,6 +311,11 @@ class Worker:
 
 def _default_memory_limit() -> int:
     """Three quarters of the memory that is available now, in bytes."""
-    import psutil
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            available = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"MemAvailable:"))
+    except (OSError, StopIteration):
+        import psutil
 
-    return int(psutil.virtual_memory().available * 3 // 4)
+        available = psutil.virtual_memory().available
+    return available * 3 // 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from markupsafe import Markup, escape
 
@@ -173,7 +172,7 @@ def _fitted(meter: Meter, scale: _Scale) -> list[str]:
     slopes = (meter.low, meter.growth, meter.high)
     if len(late) < 2 or not all(map(math.isfinite, slopes)) or not meter.model:
         return []
-    level = median(sample.value - meter.growth * sample.iterations for sample in late)
+    level = sorted(sample.value - meter.growth * sample.iterations for sample in late)[len(late) // 2]
     start, end = late[0].iterations, late[-1].iterations
     pivot = (start + end) / 2
     centre = level + meter.growth * pivot

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+
+from markupsafe import escape
 
 from leakcheck import numbers
 from leakcheck.history import Entry
@@ -130,8 +131,8 @@ def _output(scenario: ScenarioResult) -> str:
 
 
 def _attribute(value: str) -> str:
-    return f'"{html.escape(_ILLEGAL.sub("?", text.line(value, 1000)))}"'
+    return f'"{escape(_ILLEGAL.sub("?", text.line(value, 1000)))}"'
 
 
 def _content(value: str) -> str:
-    return html.escape(_ILLEGAL.sub("?", text.block(value)), quote=False)
+    return str(escape(_ILLEGAL.sub("?", text.block(value))))

@@ -4,6 +4,7 @@ Run by path and not with `-m`, so that an interpreter in which nothing of ours i
 is a folder that holds nothing but a link to this package; it is used only where `leakcheck` cannot be imported anyhow.
 """
 
+import os
 import sys
 
 
@@ -23,6 +24,9 @@ def main() -> None:
     from leakcheck.worker.session import serve
     from leakcheck.worker.settling import put_aside
 
+    # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()
