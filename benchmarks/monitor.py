@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
-from leakcheck.monitor.trend import BYTES, Rules, judge
+from leakcheck.monitor.panel import REACH
+from leakcheck.monitor.trend import BYTES, Rules, Verdict, judge
 
 MB = 1e6
 LIMIT = 2 * 1024**3
@@ -34,9 +35,14 @@ HOUR, DAY = 3600.0, 86400.0
 MONTH = 30.0
 FOLLOWED = 120.0
 """Days after which a leak that was not reported counts as missed, however little it loses."""
-LOOK, LOOK_AGAIN = 6 * HOUR, HOUR
-"""How often the simulated histories are judged, and how soon again when a leak is seen; the service itself looks every
-ten minutes."""
+LOOKS: dict[Verdict, float] = {
+    "steady": 6 * HOUR,
+    "bounded": 6 * HOUR,
+    "warming": 2 * HOUR,
+    "rising": 2 * HOUR,
+    "leak": HOUR,
+}
+"""How soon the simulated histories are judged again; the service itself looks every ten minutes."""
 
 
 class Outcome(NamedTuple):
@@ -145,7 +151,7 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
     starts = [0.0]
     phase, day_factor, today = rng.uniform(0, DAY), 1.0, -1
     drift = leaked = lost = 0.0
-    next_look = LOOK
+    next_look = LOOKS["warming"]
     days, restarts = MONTH, service.restarts
     rules: Rules = BYTES
     mean_rhythm = sum(max(0.0, math.sin(2 * math.pi * part / 240)) ** 0.7 for part in range(240)) / 240
@@ -184,8 +190,8 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
             value += rng.uniform(0, 300) * MB  # a request of the kind that nobody expects
         history.add(at, value)
         if at >= next_look:
-            trend = judge(history.bins(at - 35 * DAY), at, LIMIT, rules, starts)
-            next_look = at + (LOOK_AGAIN if trend.verdict == "leak" else LOOK)
+            trend = judge(history.bins(at - REACH), at, LIMIT, rules, starts)
+            next_look = at + LOOKS[trend.verdict]
             if episodes.step("rss", trend, at) == "begin":
                 days_since = (at - service.leak_from) / DAY
                 rate = trend.rate * 24 / MB

@@ -8,9 +8,6 @@ from leakcheck.monitor.trend import Trend
 
 Change = Literal["begin", "end"]
 
-HOLD = 24
-"""A leak must be seen for this part of its window before it is told: judged often, a fluke is seen now and then. Time
-in which it is not seen counts half against it."""
 CALM = 2
 """An episode ends when nothing grows for this part of the window on which it was told."""
 
@@ -21,7 +18,8 @@ class _State(NamedTuple):
     window: float
     """The shortest window on which the leak was seen."""
     held: float = 0.0
-    """Seconds for which the leak was seen; once told, seconds of calm without a break."""
+    """Seconds for which the leak was seen, less half of those for which it was not; once told, seconds of calm without
+    a break."""
     told: bool = False
 
 
@@ -52,7 +50,7 @@ class Episodes:
         if held < 0:
             del self._states[name]
             return None
-        told = leaks and held >= window / HOLD
+        told = leaks and held >= trend.hold
         self._states[name] = _State(now, window, 0.0 if told else held, told)
         return "begin" if told else None
 

@@ -9,15 +9,17 @@ a cache that fills slowly, or a staircase, may look like a line, and then there 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, pairwise
 from operator import mul
 from typing import NamedTuple
 
 STEP_COST = 8.0
 """Units of twice the logarithm of the likelihood that a step must win: about as for two more parameters."""
-CURVE_COST = 5.0
-"""The same for a curve: few services have two caches that fill for days at the same time."""
+CURVE_COST = 8.0
+"""The same for a curve: a size, a speed and a beginning."""
+_STIFF = 10.0
+"""How dear a curve is that is larger than the largest: at a tenth more, as one more unit."""
 _FINALISTS = 3
 """How many of the best explanations are tried with steps."""
 
@@ -43,6 +45,8 @@ class Line(NamedTuple):
     """Per period."""
     error: float
     """Standard error of the slope."""
+    scatter: float
+    """Root mean square of what its explanation leaves."""
 
 
 class _System:
@@ -125,24 +129,34 @@ class _Fit(NamedTuple):
         return weight * math.log(self.rest) + self.price
 
 
-def line_beside(points: Sequence[Point], curves: Iterable[Sequence[float]], steps: int, needed: float) -> Line | None:
+def line_beside(
+    points: Sequence[Point],
+    curves: Iterable[Sequence[float]],
+    finer: Callable[[], Iterable[Sequence[float]]],
+    steps: int,
+    needed: float,
+    largest: float = math.inf,
+) -> Line | None:
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
-    Points by rising time. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
+    Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve that reaches
+    `largest` is unlikely. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
-    search = _Search(points, curves)
+    search = _Search(points, curves, largest)
     if search.system.free < 5 or search.system.total <= 0:
         return None
-    shapes = [(one,) for one in search.curves]
+    shapes = [(one,) for one in sorted(search.curves)]
     step = search.system.add([_largest_step(points, search.system.values)]) if steps else ()
     search.try_out([(), *shapes, *((*each, one) for each in ((), *shapes) for one in step)])
     if search.hopeless(needed):
         return None
-    search.try_out(combinations(search.curves, 2))
+    search.try_out(combinations(sorted(search.curves), 2))
     if search.hopeless(needed):
         return None
+    search.refine(finer())
     if steps:
         search.try_steps(_places(points), steps, step)
+    search.try_without_line()
     return search.line()
 
 
@@ -155,11 +169,12 @@ _WHITE = 0.3
 class _Search:
     """All explanations that were tried, without and with the line."""
 
-    def __init__(self, points: Sequence[Point], curves: Iterable[Sequence[float]]) -> None:
+    def __init__(self, points: Sequence[Point], curves: Iterable[Sequence[float]], largest: float) -> None:
         self.points = points
+        self.largest = largest
         self.system = _System(points)
         self.system.add([[point.time for point in points]])
-        self.curves = self.system.add(curves)
+        self.curves = set(self.system.add(curves))
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
         self.floor = self.system.free * (1e-3 * spread) ** 2
         self.bare: list[_Fit] = []
@@ -177,13 +192,26 @@ class _Search:
         self.white = _independence(self.points, rests)
         self.weight = max(self.system.free * self.white - len(best.chosen), 1.0)
 
+    def refine(self, finer: Iterable[Sequence[float]]) -> None:
+        """Give the best few the curves that fit them best, one after the other."""
+        columns = self.system.add(finer)
+        self.curves.update(columns)
+        for fits in (self.bare, self.lined):
+            for fit in sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS]:
+                for old in [one for one in fit.chosen if one in self.curves]:
+                    tried = [fit]
+                    for new in columns:
+                        self._fit(tried, tuple(new if one == old else one for one in fit.chosen))
+                    fit = min(tried, key=lambda each: each.cost(self.weight))
+                fits.append(fit)
+
     def try_steps(self, places: Sequence[float], steps: int, known: Iterable[int]) -> None:
         """Give the best few the steps that are worth their price, one after the other."""
         more = self.system.add([float(point.time >= at) for point in self.points] for at in places)
         columns = [*known, *more]
         for fits in (self.bare, self.lined):
             for fit in [fits[0], *sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS]]:  # first: no curve
-                for _ in range(steps - sum(one >= self.curves.stop for one in fit.chosen)):
+                for _ in range(steps - sum(one > 0 and one not in self.curves for one in fit.chosen)):
                     tried: list[_Fit] = []
                     rests = self.system.rest(fit.chosen, fit.found)
                     for place in (*columns, *self.system.add([_largest_step(self.points, rests)])):
@@ -193,6 +221,11 @@ class _Search:
                         break
                     fits.append(better)
                     fit = better
+
+    def try_without_line(self) -> None:
+        """Hold what the line adds to the best explanation against that same explanation without it."""
+        best = min(self.lined, key=lambda fit: fit.cost(self.weight))
+        self._fit(self.bare, best.chosen[1:])
 
     def hopeless(self, needed: float) -> bool:
         """Whether what was tried fits, and shows little of a line."""
@@ -206,7 +239,7 @@ class _Search:
         """The line of the best explanation that has one."""
         best = min(self.lined, key=lambda fit: fit.cost(self.weight))
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-        return Line(self.evidence(), best.found[0], error)
+        return Line(self.evidence(), best.found[0], error, math.sqrt(best.rest / self.system.free))
 
     def _fit(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
         """Add one explanation, unless its columns cannot be told apart or a curve would have to fall."""
@@ -219,7 +252,7 @@ class _Search:
             if one in self.curves:
                 if factor < 0:
                     return
-                price += CURVE_COST
+                price += CURVE_COST + (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
             elif one:
                 price += STEP_COST
         fits.append(_Fit(max(rest, 0.0) + self.floor, chosen, found, price))

@@ -13,7 +13,7 @@ from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
 from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, Verdict, judge
 
-REACH = 35 * 24 * HOUR
+REACH = 120 * 24 * HOUR
 """Seconds of history that are judged."""
 ORDER: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
 """Verdicts by how much they say."""

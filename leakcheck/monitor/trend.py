@@ -7,13 +7,15 @@ fragmentation and noise. What is left when these are taken away grows by the hou
 * the rest  all combinations of filling caches, fragmentation and steps are fitted with and without a line beside them,
             over restarts: a leak is a line that none of them can replace (explain.py)
 
-Two looks are taken: at the newest days hour by hour, where growth has used so much that it cannot wait, and at a month
-day by day. The less was used, the more evidence is waited for. Every number that decides is in `Rules`.
+Three looks are taken: at the newest days hour by hour, where growth has used so much that it cannot wait, at a month
+day by day, and where that shows nothing, at all that is remembered. The less was used, the more evidence is waited for.
+Every number that decides is in `Rules`.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -47,13 +49,18 @@ class Rules(NamedTuple):
     """What it must be at the least."""
     soon_evidence: float = 15.0
     """The same as `evidence` for growth that cannot wait for `patience`."""
-    soon_urgency: float = 100.0
+    soon_urgency: float = 80.0
     """The same as `urgency`."""
     sudden_share: float = 0.15
-    """The same for growth within less than three periods, when the rhythm is hardly known: more than the load of a
-    day moves."""
+    """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the load
+    of a day moves."""
     first_share: float = 0.30
     """The same in the first two periods of all, when nothing is known of the rhythm."""
+    loss: float = 0.1
+    """Part of the limit before which growth should be told: the nearer it is, the shorter it must have been seen."""
+    cache: float = 0.1
+    """Part of the limit up to which one cache is a likely explanation; what takes more is told of sooner, whatever it
+    is."""
     patience: float = 14 * 24 * HOUR
     """Seconds after which steady growth is told however small it is."""
     fading: float = 0.65
@@ -88,6 +95,8 @@ class Trend(NamedTuple):
     level: float
     """What the process holds now at the least, in the meter's unit."""
     reason: str
+    hold: float = 0.0
+    """Seconds for which a leak must be seen before it is told: judged often, a fluke is seen now and then."""
 
     def hours_left(self, limit: float | None) -> tuple[float, float, float] | None:
         """Hours until `limit` at this rate, with its interval: (expected, soonest, latest).
@@ -149,6 +158,8 @@ class Level(NamedTuple):
 
 class _Periods(NamedTuple):
     levels: list[Level]
+    earlier: list[Level]
+    """The lowest readings of whole periods before these, of which no more is remembered."""
     hours: list[Point]
     """The quiet hours of the newest run, each with its part of the period as its group."""
 
@@ -169,27 +180,47 @@ def _by_period(
 def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
     """A line within the newest run that has used so much of the limit that it cannot wait."""
     run = [each for each in periods.levels if each.run == periods.levels[-1].run]
-    used = (run[-1].value - min(each.value for each in run)) / limit if limit else 0.0
-    if limit is None or used < rules.share:
+    grown = run[-1].value - min(each.value for each in run)
+    if limit is None or grown < rules.share * limit:
         return None
-    uptime = run[-1].uptime
-    for days in (4, 6, 10):
-        line = _line_of_days(periods.hours, days, _LEAST)
-        if line is None or line.slope < rules.worth * limit:
+    for days in [each for each, fewer in ((4, 0), (6, 4), (10, 6)) if fewer < run[-1].uptime + 0.5]:
+        line = _line_of_days(periods.hours, days, _LEAST, rules.cache * limit)
+        if (
+            line is None
+            or line.slope < rules.worth * limit
+            or line.scatter > _STRAIGHT * line.slope * min(days, len(run))
+        ):
             continue
-        lost = min((line.slope - line.error) * uptime / limit, used)  # the line may have begun later
-        if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * lost):
-            return _leak(line, min(days, len(run)), run[-1].value, rules)
+        # A level is half a period old, and the first one was not at the start: the line has gone on meanwhile.
+        slope = line.slope - line.error
+        used = min(slope * (run[-1].uptime + 0.5), grown + slope * (run[0].uptime + 0.5)) / limit
+        if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * used):
+            left = max(0.0, rules.loss - used) * limit / line.slope * rules.period
+            trend = _leak(line, min(days, len(run)), run[-1].value, rules)
+            return trend._replace(hold=min(trend.hold, max(HOUR, left / 4)))
     return None
 
 
+HOLD = 24
+"""A leak must be seen for this part of its window before it is told."""
+_STRAIGHT = 0.06
+"""Part of its growth that a line may leave: where no explanation fits, the simplest one is no evidence."""
 _LEAST = 5.0
 """Evidence below which a line is never told of."""
 
 
 def _patient(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
     """A line over all that is remembered, restarts and steps included."""
-    levels = [each for each in periods.levels if each.position > periods.levels[-1].position - _REMEMBERED]
+    newest = periods.levels[-1].position
+    month = [each for each in periods.levels if each.position > newest - _MONTH]
+    trend = _steady(month, limit, rules)
+    if trend is None and periods.earlier:
+        trend = _steady([*periods.earlier, *periods.levels], limit, rules)
+    return trend
+
+
+def _steady(levels: list[Level], limit: float | None, rules: Rules) -> Trend | None:
+    """A line in these levels, with as much evidence as what was used of the limit asks for."""
     days = levels[-1].position - levels[0].position + 1
     patience = max(4, round(rules.patience / rules.period))
     fit = fit_line(levels)
@@ -198,15 +229,15 @@ def _patient(periods: _Periods, limit: float | None, rules: Rules) -> Trend | No
     used = fit.slope * days / limit if limit else 0.0
     if days < patience and used < rules.share:
         return None
-    line = _line_of_month(levels, rules.least_evidence)
+    line = _line_of_periods(levels, max(2, round(2 * days / _MONTH)), rules.least_evidence)
     if line is None or line.slope - line.error < rules.least_rate:
         return None
     needed = max(rules.least_evidence, rules.evidence - rules.urgency * line.slope * days / (limit or math.inf))
     return _leak(line, days, levels[-1].value, rules) if line.evidence >= needed else None
 
 
-_REMEMBERED = 31
-"""Periods that are looked at together."""
+_MONTH = 31
+"""Periods that are looked at together at first; all that are remembered, where these show nothing."""
 
 
 def _leak(line: Line, days: int, level: float, rules: Rules) -> Trend:
@@ -220,6 +251,7 @@ def _leak(line: Line, days: int, level: float, rules: Rules) -> Trend:
         days * rules.period,
         level,
         f"grew in a line over {days} periods, which no cache, restart or step explains",
+        min(days, 30) * rules.period / HOLD,
     )
 
 
@@ -246,10 +278,12 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
     edges = [*starts] or [bins[0].at]
     settle = rules.settle * rules.period
     newest = int(now // width) - 1
+    # The oldest bins are as wide as a period: no hours can be told apart in them.
+    coarse = next((at for at, (a, b) in enumerate(pairwise(bins)) if b.at - a.at < 0.5 * rules.period), len(bins))
     table: dict[int, dict[int, float]] = {}
     runs: dict[int, int] = {}
     run = 0
-    for at, low, _ in bins:
+    for at, low, _ in bins[coarse:]:
         while run + 1 < len(edges) and at >= edges[run + 1]:
             run += 1
         if at < edges[run] + settle:
@@ -265,7 +299,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         before = row.get(hour)
         row[hour] = low if before is None or low < before else before
     if not table:
-        return _Periods([], [])
+        return _Periods([], [], [])
     oldest = max(table)
     typical = [
         _median(sorted(row[hour] for row in table.values() if hour in row) or [math.inf]) for hour in range(SLOTS)
@@ -291,7 +325,22 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         for hour in sorted(half, reverse=True)
         if hour in row and runs[day] == run
     ]
-    return _Periods(levels, hours)
+    return _Periods(levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), hours)
+
+
+def _whole(
+    bins: Sequence[Bin], edges: Sequence[float], settle: float, oldest: int, now: float, rules: Rules
+) -> list[Level]:
+    """Levels of periods of which one bin is left, in the count of the finer ones; each run is one of its own."""
+    levels = []
+    for at, low, _ in bins:
+        end = (at // rules.period + 1) * rules.period
+        run = bisect_right(edges, at) - 1
+        position = oldest - math.ceil((now - end) / rules.period)
+        if run < 0 or at < edges[run] + settle or run != bisect_right(edges, end) - 1 or position >= 0:
+            continue
+        levels.append(Level(position, low, -1 - run, (0.5 * (at + end) - edges[run]) / rules.period))
+    return levels
 
 
 class _Fit(NamedTuple):
@@ -458,7 +507,9 @@ def _window_trend(
         doomed = grown >= rules.sudden_share * limit and level + grown >= limit
         clear = (known and grown >= rules.sudden_share * limit) or grown >= rules.first_share * limit or doomed
         clear = clear and level - before > 0
-    return trend._replace(verdict="leak", reason="grew in a straight line, above all before") if clear else trend
+    if not clear:
+        return trend
+    return trend._replace(verdict="leak", reason="grew in a straight line, above all before", hold=window / HOLD)
 
 
 def _median(ordered: Sequence[float]) -> float:
@@ -475,32 +526,48 @@ def _quantile(values: Sequence[float], part: float) -> float:
 
 _SPEEDS_OF_CACHES = (0.5, 1.0, 2.0, 4.0)
 """Periods in which a cache fills to two thirds. One that takes longer cannot be told from a leak in time."""
+_FINER_SPEEDS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+"""The same for the best explanations: what no curve of the first few fits would be evidence of a line."""
 
 
-def _line_of_days(hours: Sequence[Point], days: float, needed: float) -> Line | None:
+def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: float) -> Line | None:
     """The line in the newest days of the newest run."""
     points = [each for each in hours if each.time > -days]
     span = points[-1].time - points[0].time if points else 0.0
     if span < 3 or len(points) < 0.35 * span * SLOTS / 2:
         return None
     first = points[0].time
-    begins = [first, *(first + 0.25 * part * span for part in (1, 2))]
-    curves = _filling([each.time for each in points], begins)
-    return line_beside(points, [*curves, [math.log(each.uptime) for each in points]], 2, needed)
+    times = [each.time for each in points]
+    curves = [*_filling(times, (first, first + 0.25 * span, first + 0.5 * span)), _creeping(points)]
+
+    def finer() -> list[list[float]]:
+        return _filling(times, [first + 0.125 * part * span for part in range(5)], _FINER_SPEEDS)
+
+    return line_beside(points, curves, finer, 2, needed, largest)
 
 
-def _line_of_month(levels: Sequence[Level], needed: float) -> Line | None:
+def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line | None:
     """The line in the levels of all periods, over restarts: what fills after each start is the same each time."""
     cut = _cut_at_steps([each for each in levels if each.uptime >= 0.5])
     points = [Point(float(each.position), each.uptime, each.value, each.run) for each in cut]
     if len(points) < 9:
         return None
     uptimes = [each.uptime for each in points]
-    curves = [*_filling(uptimes, (0.0, 1.5, 3.0)), [math.log(each) for each in uptimes]]
-    return line_beside(points, curves, 2, needed)
+    curves = [*_filling(uptimes, (0.0, 1.5, 3.0)), _creeping(points)]
+
+    def finer() -> list[list[float]]:
+        return _filling(uptimes, (0.0, 0.75, 1.5, 2.25, 3.0), _FINER_SPEEDS)
+
+    return line_beside(points, curves, finer, steps, needed)
 
 
-def _filling(times: Sequence[float], begins: Sequence[float]) -> list[list[float]]:
-    return [
-        [1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in _SPEEDS_OF_CACHES
-    ]
+def _filling(
+    times: Sequence[float], begins: Sequence[float], speeds: Sequence[float] = _SPEEDS_OF_CACHES
+) -> list[list[float]]:
+    """Caches that begin to fill at `begins`."""
+    return [[1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in speeds]
+
+
+def _creeping(points: Sequence[Point]) -> list[float]:
+    """Fragmentation."""
+    return [math.log(each.uptime) for each in points]

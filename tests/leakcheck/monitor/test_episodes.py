@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from leakcheck.monitor.episodes import CALM, HOLD, Episodes
+from leakcheck.monitor.episodes import CALM, Episodes
 from leakcheck.monitor.trend import Trend
 
 WINDOW = 2400.0
+HOLD = 100.0
 
 
 def trend(verdict):
-    return Trend(verdict, 1.0, 0.5, 1.5, WINDOW, 0.0, "")
+    return Trend(verdict, 1.0, 0.5, 1.5, WINDOW, 0.0, "", HOLD)
 
 
-def told(episodes, verdicts, step=WINDOW / HOLD):
+def told(episodes, verdicts, step=HOLD):
     return [
         change for index, each in enumerate(verdicts) if (change := episodes.step("rss", trend(each), index * step))
     ]
@@ -31,7 +32,7 @@ def test_growth_that_wavers_between_clear_and_not_quite_is_told_once():
 
 
 def test_an_episode_ends_after_a_long_calm_and_the_next_is_told_again():
-    calm = ["steady"] * (HOLD // CALM + 2)
+    calm = ["steady"] * (int(WINDOW / HOLD) // CALM + 2)
     assert told(Episodes(), ["leak"] * 5 + calm + ["leak"] * 5) == ["begin", "end", "begin"]
 
 

@@ -126,6 +126,26 @@ def test_a_small_leak_is_seen_across_a_restart_and_deploy_steps():
     assert trend_of(lambda day: 200 * MB + value(day), 25, starts=(0.0, 10.6 * DAY)).verdict == "leak"
 
 
+def test_a_very_small_leak_is_seen_over_months_of_restarts_though_no_month_shows_it():
+    starts = tuple(9.3 * DAY * number for number in range(11))
+
+    def value(day: float) -> float:
+        return 200 * MB + 5 * MB * math.log1p(24 * (day % 9.3)) + 40 * MB * (day > 21.5)
+
+    def trend(leak: float, days: float) -> Trend:
+        return trend_of(lambda day: value(day) + leak * (day % 9.3), days, noise=6 * MB, starts=starts)
+
+    assert trend(1.2 * MB, 30).verdict != "leak"
+    assert trend(1.2 * MB, 100).verdict == "leak"
+    assert trend(0, 100).verdict != "leak"
+
+
+def test_the_nearer_a_tenth_of_the_limit_is_the_sooner_a_leak_is_told():
+    fast, slow = (trend_of(lambda day, rate=rate: 300 * MB + rate * MB * day, 4.6) for rate in (45, 30))
+    assert fast.verdict == slow.verdict == "leak"
+    assert 0 < fast.hold < slow.hold
+
+
 def test_gaps_in_the_readings_change_nothing():
     gaps = ((3.0, 3.6), (8.2, 9.4), (15.0, 15.3))
     assert trend_of(lambda day: 300 * MB + load(day) + 4 * MB * day, 24, gaps=gaps).verdict == "leak"
