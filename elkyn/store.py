@@ -617,7 +617,7 @@ class Store:
         dispatcher, gaps = self._dispatcher, self._gaps
         coalesced = gaps.coalesced + dispatcher.coalesced
         dropped = ring.dropped - gaps.parked + dispatcher.dropped + dispatcher.dropped_at_close
-        pending = max(0, ring.produced - ring.dropped - dispatcher.handled - dispatcher.dropped_at_close)
+        pending = max(0, ring.produced - ring.dropped - self._queue.handled - dispatcher.dropped_at_close)
         pending += gaps.waiting()
         return QueueStats(
             pending=pending,
@@ -635,7 +635,7 @@ class Store:
             bytes=ring.bytes,
             high_water=ring.high_water,
             high_water_bytes=ring.high_water_bytes,
-            lag_ns=dispatcher.lag_ns,
+            lag_ns=self._queue.lag_ns,
         )
 
     def live_subscriptions(self) -> list[LiveSubscription]:

@@ -6,13 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from elkyn._native import Queue
 from elkyn.errors import WouldDeadlock
 from elkyn.events.event import Event
 from elkyn.events.gaps import Gaps
-from elkyn.events.routes import Cores, Routes
+from elkyn.events.routes import Routes
 from elkyn.events.subscriptions import Core, Run
 
 _BATCH = 256
@@ -52,12 +51,8 @@ class Dispatcher:
         self.dropped = 0  # events that an inbox had no room for
         self.coalesced = 0  # events that an inbox replaced by a later one
         self.dropped_at_close = 0
-        self.handled = 0  # events taken from the ring whose handlers have returned
-        self.lag_ns = 0
-        self.event: Event | None = None  # the one being delivered
         self._on_handler_error = on_handler_error
         self._done = 1  # all sequence numbers below it have been delivered
-        self._running: Core | Timer | None = None  # whose handler is being called
         self._dropped_seq = 0
         self._progress = threading.Condition()
         self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
@@ -155,7 +150,7 @@ class Dispatcher:
                 self._hurried -= 1
 
     def _runs_now(self, run: Run) -> bool:
-        running = self._running
+        running: Core | Timer | None = self.queue.running
         return running is not None and running.run is run
 
     def handler_failed(self, error: BaseException, run: Run) -> None:
@@ -168,14 +163,10 @@ class Dispatcher:
 
     def inbox_dropped(self) -> None:
         """Count the event being delivered as dropped, once however many inboxes had no room for it."""
-        seq = self.seq()
+        seq = self.queue.seq
         if self._dropped_seq != seq:
             self._dropped_seq = seq
             self.dropped += 1
-
-    def seq(self) -> int:
-        """Return the number of the event being delivered, or of the last one."""
-        return self._done - 1 if self.event is None else self.event.seq
 
     def stop(self, drain_timeout: float) -> None:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
@@ -198,18 +189,17 @@ class Dispatcher:
         return self._thread is not None and self._thread.is_alive()
 
     def _serve(self) -> None:
-        """Serve until stopped. Pure Python on purpose: no C++ frame lies below a handler when a process exits."""
+        """Serve until stopped. No frame of C++ that needs cleaning up lies below a handler when a process exits."""
         queue = self.queue
         while True:
-            events, plans, gap = queue.pop(_BATCH)
-            # After the pop: a task posted before an event was pushed is done before that event.
-            while self._tasks:
-                self._tasks.popleft()()
-            if self._timers:
-                self._call_due()
+            self._attend()
+            # One by one while somebody looks after each.
+            events, gap = queue.deliver(1 if self._hurried else _BATCH, self._failed)
             if events:
-                self._deliver(events, plans)
+                self._done = queue.seq + 1
+                self.progressed()
             if gap is not None:
+                self._attend()
                 self._settle_gap(gap)
             if events or gap is not None:
                 if self._stopping and time.monotonic() >= self._deadline:
@@ -220,71 +210,38 @@ class Dispatcher:
                 queue.wait(self._time_to_next_timer())
         self._finish()
 
-    def _deliver(self, events: list[Event], plans: list[Cores]) -> None:
-        """Deliver what was taken from the ring."""
-        self.lag_ns = time.time_ns() - events[0].timestamp_ns
-        handled = self._hand_on(events, plans)
-        self._rest()
-        self.handled += handled
-        if handled < len(events):
-            self.dropped_at_close += len(events) - handled
-        self._done = events[-1].seq + 1
-        self.progressed()
+    def _attend(self) -> None:
+        """Do what was posted and what is due."""
+        # First: whoever posts a task from here on interrupts deliver(), so that the task is done before any event
+        # that is pushed after it.
+        self.queue.heed()
+        while self._tasks:
+            self._tasks.popleft()()
+        if self._timers:
+            self._call_due()
 
     def deliver_one(self, core: Core, event: Event) -> None:
         """Hand one event to one subscription, outside the ring's order. Call on the thread."""
-        self._hand_on([event], [(core,)])
-        self._rest()
+        self.queue.hand_on(event, (core,), self._failed)
         self.progressed()
 
-    def _rest(self) -> None:
-        self._running = None
-        self.event = None
-
-    def _hand_on(self, events: list[Event], plans: list[Cores]) -> int:
-        """Hand each event to all in its plan; return how many were, which is less only at the deadline of close()."""
-        for event, plan in zip(events, plans):  # noqa: B905 - equal by construction, and this is the hot loop
-            self.event = event
-            # Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
-            copies = len(plan) > 1 and not event.shareable
-            for core in plan:
-                # First the mark, then the look at the program: unsubscribe() empties the program and then looks for
-                # the mark, so one of them sees the other.
-                self._running = core
-                keep, change, take = core.program
-                item: Any = event.copy(event.last) if copies else event
-                try:
-                    if keep is not None and not keep(item):
-                        continue
-                    if change is not None:
-                        item = change(item)
-                except BaseException as error:  # noqa: BLE001 - nothing a function raises may end this thread
-                    core.run.fail(error)
-                    continue
-                try:
-                    take(item)
-                except BaseException as error:  # noqa: BLE001 - nor anything a handler raises
-                    if core.direct:
-                        self.handler_failed(error, core.run)
-                    else:  # an operator's function: a handler's own errors are caught closer to it
-                        core.run.fail(error)
-            if self._hurried:
-                self._running = None
-                self.progressed()
-                if self._stopping and time.monotonic() >= self._deadline:
-                    return events.index(event) + 1
-        return len(events)
+    def _failed(self, core: Core, error: BaseException, by_handler: bool) -> None:
+        """Take note of what a program raised: a handler, or an operator's function, which ends its chain."""
+        if by_handler and core.direct:
+            self.handler_failed(error, core.run)
+        else:  # where not direct, a handler's own errors are caught closer to it
+            core.run.fail(error)
 
     def _settle_gap(self, gap: tuple[int, int]) -> None:
         """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
         reckoning = self.gaps.reckon(gap[1])
         for event, cores in reckoning.kept:
-            self._hand_on([event], [cores])
+            self.queue.hand_on(event, cores, self._failed)
         for core, lost in reckoning.losses:
-            self._running = core
+            self.queue.running = core
             if core.active:
                 core.run.guarded(core.missed, lost)
-        self._rest()
+        self.queue.running = None
         self._done = gap[1] + 1
         self.progressed()
 
@@ -295,14 +252,14 @@ class Dispatcher:
                 if not self._timers or self._timers[0][0] > now:
                     break
                 timer = heapq.heappop(self._timers)[2]
-            self._running = timer
+            self.queue.running = timer
             callback = timer.callback
             if callback is not None and not timer.run.done:
                 try:
                     callback()
                 except BaseException as error:  # noqa: BLE001 - an operator's function, as in _failed
                     timer.run.fail(error)
-            self._running = None
+            self.queue.running = None
             self.progressed()
 
     def _time_to_next_timer(self) -> float:
@@ -314,11 +271,11 @@ class Dispatcher:
         self.dropped_at_close += self.queue.discard()
         for run in self.runs():
             for core in run.cores:
-                self._running = core
+                self.queue.running = core
                 if core.active:
                     run.guarded(core.sink.complete)
             if not run.done:
                 run.complete()
-        self._running = None
+        self.queue.running = None
         self._done = self.queue.settled
         self.progressed()

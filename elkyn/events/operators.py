@@ -85,15 +85,10 @@ def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
 
         sink = Sink(on_next, below.overflow, below.error, below.complete)
         if below.program is not None:
-            keep, change, take = below.program
-            sink.program = (predicate if keep is None else _both(predicate, keep), change, take)
+            sink.program = (True, predicate, *below.program)
         return source(run, sink)
 
     return connect
-
-
-def _both(first: Callable[[Any], object], second: Callable[[Any], object]) -> Callable[[Any], object]:
-    return lambda item: first(item) and second(item)
 
 
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
@@ -106,16 +101,11 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
             emit(function(item))
 
         sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if below.program is not None and below.program[0] is None:
-            _, change, take = below.program
-            sink.program = (None, function if change is None else _composed(function, change), take)
+        if below.program is not None:
+            sink.program = (False, function, *below.program)
         return source(run, sink)
 
     return connect
-
-
-def _composed(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda item: second(first(item))
 
 
 def taking(source: Connect, count: int) -> Connect:

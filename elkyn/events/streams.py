@@ -57,7 +57,7 @@ class Inbox:
     @property
     def program(self) -> Program:
         """Take an item in, at the end of a chain."""
-        return (None, None, self.next)
+        return (self.next,)
 
     def next(self, item: Any) -> None:
         """Take an item in, or apply the overflow policy where there is no room."""
@@ -89,7 +89,7 @@ class Inbox:
             return True
         if len(self._items) >= self._capacity:
             dispatcher.inbox_dropped()
-            seq = item.seq if isinstance(item, Event) else dispatcher.seq()
+            seq = item.seq if isinstance(item, Event) else dispatcher.queue.seq
             self._note_loss(Overflow(1, seq, seq))
             return True
         self._append(item, key)

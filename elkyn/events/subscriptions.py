@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from elkyn._native import Receiver
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
 from elkyn.paths import pattern_segments
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 OverflowPolicy = Literal["gap", "error", "latest", "block"]
 Callback = Callable[..., object]
-Program = tuple[Callback | None, Callback | None, Callback]
-"""A chain of filters, then maps, down to its handler: the three calls (the first two may be missing) that the
-dispatcher makes for each item, instead of one into a chain of closures."""
+Program = tuple[Any, ...]
+"""A chain of filters and maps down to its handler, for native code to go through instead of a chain of closures: a flat
+row of (True, filter) and (False, map), then the handler."""
 
 _log = logging.getLogger("elkyn")
 _PACKAGE = str(Path(__file__).parent.parent)
@@ -72,12 +73,13 @@ def ignore(*_: object) -> None:
     """Take anything and do nothing: what the ends of an unsubscribed chain are replaced by."""
 
 
-class Core:
+class Core(Receiver):
     """One subscription's presence in the table of routes."""
 
-    __slots__ = ("active", "direct", "old", "options", "pattern", "place", "program", "run", "sink", "slot")
+    __slots__ = ("active", "direct", "old", "options", "pattern", "place", "run", "sink", "slot")
 
     def __init__(self, run: "Run", pattern: str, options: Options, children: bool, sink: Observer) -> None:
+        super().__init__()
         segments = pattern_segments(pattern)
         deep = segments[-1:] == ("**",)
         self.run = run
@@ -89,7 +91,7 @@ class Core:
         self.sink: Observer = sink
         # Whether the program's last call is the handler itself: what it raises is then the handler's error.
         self.direct = sink.program is not None
-        self.program: Program = sink.program or (None, None, sink.next)
+        self.program = sink.program or (sink.next,)
         self.active = True
 
     def missed(self, lost: Overflow) -> None:
@@ -104,7 +106,7 @@ class Core:
     def stop(self) -> None:
         """Let go of everything; a call under way ends normally, no other begins."""
         self.active = False
-        self.program = (None, None, ignore)
+        self.program = None
         self.sink = NOBODY
 
 
@@ -135,7 +137,7 @@ class Handlers:
     @property
     def program(self) -> Program:
         """Hand an item on, where the caller tells of what the handler raises."""
-        return (None, None, self.handler)
+        return (self.handler,)
 
     def next(self, item: Any) -> None:
         """Hand an item on; what the handler raises is counted and goes no further."""

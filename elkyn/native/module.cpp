@@ -14,7 +14,9 @@
 #include <string_view>
 #include <utility>
 
+#include "delivery.hpp"
 #include "doorbell.hpp"
+#include "event.hpp"
 #include "event_queue.hpp"
 #include "pace.hpp"
 #include "pattern.hpp"
@@ -24,88 +26,12 @@ using namespace nb::literals;
 
 namespace {
 
+using elkyn::Event;
 using elkyn::EventQueue;
 using elkyn::Front;
 using elkyn::Gap;
+using elkyn::Receiver;
 using elkyn::View;
-
-enum Kind : std::uint8_t { kChange = 0, kDelete = 1 };
-
-// Interned once, so that the `type` of an event costs a reference.
-PyObject* kind_name(std::uint8_t kind) noexcept {
-    static PyObject* const change = PyUnicode_InternFromString("change");
-    static PyObject* const deletion = PyUnicode_InternFromString("delete");
-    return kind == kDelete ? deletion : change;
-}
-
-// One event as Python sees it. The value is decoded when it is first asked for: most filters never do.
-struct Event {
-    nb::object decode;
-    nb::object path;
-    nb::object raw;      // the encoded value, or null where there is none
-    nb::object old_raw;  // the encoded value before the commit, or null
-    nb::object value;    // decoded, or null as long as nobody has asked
-    nb::object old;
-    std::uint64_t rev = 0;
-    std::int64_t seq = 0;
-    std::int64_t timestamp_ns = 0;
-    std::uint64_t size = 0;
-    std::uint8_t kind = kChange;
-    bool last = true;
-    bool omitted = false;
-
-    nb::object decoded(const nb::object& bytes, nb::object& cache) const {
-        if (!cache.is_valid()) cache = bytes.is_valid() ? decode(bytes) : nb::none();
-        return cache;
-    }
-    // msgpack's first byte tells arrays and maps, whose decoded form its owner may change, from scalars.
-    static bool container(const nb::object& bytes) noexcept {
-        if (!bytes.is_valid() || PyBytes_GET_SIZE(bytes.ptr()) == 0) return false;
-        const auto first = static_cast<unsigned char>(PyBytes_AS_STRING(bytes.ptr())[0]);
-        return (first >= 0x80 && first <= 0x9f) || (first >= 0xdc && first <= 0xdf);
-    }
-    [[nodiscard]] bool shareable() const noexcept { return !container(raw) && !container(old_raw); }
-};
-
-int event_traverse(PyObject* self, visitproc visit, void* arg) {
-    Py_VISIT(Py_TYPE(self));
-    if (!nb::inst_ready(self)) return 0;
-    const Event& event = *nb::inst_ptr<Event>(self);
-    Py_VISIT(event.decode.ptr());
-    Py_VISIT(event.value.ptr());
-    Py_VISIT(event.old.ptr());
-    return 0;
-}
-
-int event_clear(PyObject* self) {
-    if (!nb::inst_ready(self)) return 0;
-    Event& event = *nb::inst_ptr<Event>(self);
-    event.value.reset();
-    event.old.reset();
-    return 0;
-}
-
-const PyType_Slot event_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(event_traverse)},
-                                   {Py_tp_clear, reinterpret_cast<void*>(event_clear)},
-                                   {0, nullptr}};
-
-nb::object event_copy(const Event& event, bool last) {
-    Event copy = event;
-    copy.value.reset();  // the copy decodes its own value: what a handler changes in it stays its own
-    copy.old.reset();
-    copy.last = last;
-    return nb::cast(std::move(copy));
-}
-
-bool same(const nb::object& a, const nb::object& b) {
-    return a.is_valid() ? b.is_valid() && a.equal(b) : !b.is_valid();
-}
-
-bool event_equal(const Event& a, const Event& b) {
-    return a.kind == b.kind && a.rev == b.rev && a.seq == b.seq && a.last == b.last &&
-           a.omitted == b.omitted && a.size == b.size && a.timestamp_ns == b.timestamp_ns &&
-           a.path.equal(b.path) && same(a.raw, b.raw) && same(a.old_raw, b.old_raw);
-}
 
 nb::object bytes_of(const elkyn::Pieces& pieces) {
     PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(pieces.size()));
@@ -134,6 +60,8 @@ class Turn {
     std::atomic_flag& busy_;
 };
 
+enum class Next : std::uint8_t { kEvent, kNothing, kGap, kError };
+
 // The ring, its doorbell and the Python objects (the plans) that travel with the events.
 class Queue {
   public:
@@ -147,7 +75,7 @@ class Queue {
     // The event's sequence number, negative where the event was dropped: then the caller notes whose it was
     // and calls settle(), upon which the consumer sees the gap. No value: a delete. No time: now.
     std::int64_t push(nb::str path, std::uint64_t rev, std::int64_t timestamp_ns, bool last,
-                      std::optional<nb::bytes> value, std::optional<nb::bytes> old, nb::object plan) {
+                      std::optional<nb::bytes> value, std::optional<nb::bytes> old, nb::tuple plan) {
         const Turn turn(producing_, "push() is running in another thread: the ring has one producer");
         if (closed_.load(std::memory_order_acquire)) throw nb::value_error("the event queue is closed");
         Py_ssize_t path_size = 0;
@@ -155,14 +83,14 @@ class Queue {
         if (utf8 == nullptr) throw nb::python_error();
         elkyn::Record record;
         record.path = {utf8, static_cast<std::size_t>(path_size)};
-        record.kind = value ? kChange : kDelete;
+        record.kind = value ? elkyn::kChange : elkyn::kDelete;
         record.rev = rev;
         record.timestamp_ns = timestamp_ns != 0 ? timestamp_ns : now_ns();
         record.last = last;
         if (value) record.value = bytes_view(*value);
         if (old) record.old = bytes_view(*old);
         record.has_old = old.has_value();
-        // The slot owns this reference until pop() hands it on: a dropped event gives it back at once.
+        // The slot owns this reference until the event is delivered: a dropped event gives it back at once.
         record.tag = reinterpret_cast<std::uintptr_t>(plan.ptr());
         const auto seq = static_cast<std::int64_t>(ring_.next_seq());
         switch (ring_.push(record)) {
@@ -186,34 +114,66 @@ class Queue {
         bell_.ring();
     }
 
-    // Up to `limit` events with their plans, in two lists of one length, and the gap that follows them: the
-    // first and last number of it, or None.
-    nb::tuple pop(std::size_t limit) {
-        const Turn turn(consuming_, "pop() is running in another thread: the ring has one consumer");
-        if (freed_) throw nb::value_error("the event queue is closed");
-        nb::list events;
-        nb::list plans;
-        nb::object missed = nb::none();
-        View view;
-        Gap gap;
-        std::size_t count = 0;
-        for (; count < limit; ++count) {
-            const Front front = ring_.front(view, gap);
-            if (front == Front::kEmpty) break;
-            if (front == Front::kGap) {
-                missed = nb::make_tuple(gap.first, gap.last);
-                break;
-            }
-            // Copied before the slot is given back. Should the copy fail for want of memory, the event stays.
-            nb::object event = copy_of(view);
-            nb::object plan = nb::steal(reinterpret_cast<PyObject*>(view.tag));
-            ring_.release();
-            events.append(std::move(event));
-            plans.append(std::move(plan));
+    // --- delivery: what deliver() and hand_on() below are made of
+
+    // False, with an error set, where another thread consumes.
+    bool begin_delivery() noexcept {
+        if (consuming_.test_and_set(std::memory_order_acquire)) {
+            PyErr_SetString(PyExc_ValueError,
+                            "deliver() is running in another thread: the ring has one consumer");
+            return false;
         }
-        pace_.popped(count);
-        return nb::make_tuple(std::move(events), std::move(plans), std::move(missed));
+        if (!freed_) return true;
+        consuming_.clear(std::memory_order_release);
+        PyErr_SetString(PyExc_ValueError, "the event queue is closed");
+        return false;
     }
+
+    void end_delivery(std::size_t events) noexcept {
+        pace_.popped(events);
+        consuming_.clear(std::memory_order_release);
+    }
+
+    // Takes the next event out of the ring into `event`, an object that is used again where nobody has kept
+    // it. Nothing also where something else is asked of the consumer: what was pushed after that has to wait
+    // for it.
+    Next take(PyObject*& event, PyObject*& plan, Gap& gap) noexcept {
+        View view;
+        const Front front = ring_.front(view, gap);
+        if (front == Front::kGap) return Next::kGap;
+        if (front == Front::kEmpty || woken_.load(std::memory_order_seq_cst)) return Next::kNothing;
+        // Copied before the slot is given back. Should the copy fail for want of memory, the event stays.
+        try {
+            fill(event, view);
+        } catch (nb::python_error& error) {
+            error.restore();
+            return Next::kError;
+        } catch (...) {
+            PyErr_NoMemory();
+            return Next::kError;
+        }
+        plan = reinterpret_cast<PyObject*>(view.tag);
+        ring_.release();
+        delivering(static_cast<std::int64_t>(view.seq));
+        return Next::kEvent;
+    }
+
+    // What the consumer is at, for everyone to read.
+    void delivering(std::int64_t seq) noexcept { seq_.store(seq, std::memory_order_relaxed); }
+    void handled() noexcept { bump(handled_); }
+    void measure_lag(PyObject* event) noexcept {
+        lag_ns_.store(now_ns() - nb::inst_ptr<Event>(event)->timestamp_ns, std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::int64_t seq() const noexcept { return seq_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t events_handled() const noexcept {
+        return handled_.load(std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::int64_t lag_ns() const noexcept { return lag_ns_.load(std::memory_order_relaxed); }
+
+    // The consumer: has seen what it was woken for, or is about to look.
+    void heed() noexcept { woken_.store(false, std::memory_order_seq_cst); }
+
+    elkyn::Running running;
 
     // Sleeps until there is something to pop, wake() or close() is called, or the time is over. Negative: no
     // limit. Where a burst is under way it sleeps a little longer, for the burst to gather.
@@ -221,8 +181,8 @@ class Queue {
         const Turn turn(consuming_, "wait() while another thread consumes: the ring has one consumer");
         if (freed_) throw nb::value_error("the event queue is closed");
         const double ms = timeout_s < 0 ? -1 : std::ceil(std::min(timeout_s, 1e6) * 1e3);
-        elkyn::Woken woken = elkyn::Woken::kTimeout;
-        {
+        elkyn::Woken woken = elkyn::Woken::kRung;
+        if (!urgent()) {
             const nb::gil_scoped_release released;
             pace_.begin();
             woken = bell_.wait(static_cast<int>(ms), [this] { return ring_.ready() || urgent(); });
@@ -234,7 +194,6 @@ class Queue {
         }
         // A handler for the signal may want to raise (KeyboardInterrupt).
         if (woken == elkyn::Woken::kSignal && PyErr_CheckSignals() != 0) throw nb::python_error();
-        woken_.store(false, std::memory_order_seq_cst);
         return woken == elkyn::Woken::kRung;
     }
 
@@ -277,27 +236,30 @@ class Queue {
         return last_path_;
     }
 
-    nb::object copy_of(const View& view) {
+    void fill(PyObject*& event, const View& view) {
         nb::object path = path_of(view.path);
-        nb::object raw = view.kind != kDelete && !view.omitted ? bytes_of(view.value) : nb::object();
+        nb::object raw = view.kind != elkyn::kDelete && !view.omitted ? bytes_of(view.value) : nb::object();
         nb::object old_raw = view.has_old ? bytes_of(view.old) : nb::object();
-        // Made in its place: a cast would first look whether Python knows the event already.
-        nb::object event = nb::inst_alloc(event_type_);
-        new (nb::inst_ptr<Event>(event)) Event{decode_,
-                                               std::move(path),
-                                               std::move(raw),
-                                               std::move(old_raw),
-                                               {},
-                                               {},
-                                               view.rev,
-                                               static_cast<std::int64_t>(view.seq),
-                                               view.timestamp_ns,
-                                               view.size,
-                                               view.kind,
-                                               view.last,
-                                               view.omitted};
-        nb::inst_mark_ready(event);
-        return event;
+        if (event == nullptr || !elkyn::event_is_ours_alone(event)) {
+            // Made in its place: a cast would first look whether Python knows the event already.
+            nb::object fresh = nb::inst_alloc(event_type_);
+            (new (nb::inst_ptr<Event>(fresh)) Event)->decode = decode_;
+            nb::inst_mark_ready(fresh);
+            Py_XSETREF(event, fresh.release().ptr());
+        }
+        Event& e = *nb::inst_ptr<Event>(event);
+        e.path = std::move(path);
+        e.raw = std::move(raw);
+        e.old_raw = std::move(old_raw);
+        e.value.reset();
+        e.old.reset();
+        e.rev = view.rev;
+        e.seq = static_cast<std::int64_t>(view.seq);
+        e.timestamp_ns = view.timestamp_ns;
+        e.size = view.size;
+        e.kind = view.kind;
+        e.last = view.last;
+        e.omitted = view.omitted;
     }
 
     [[nodiscard]] bool urgent() const noexcept {
@@ -321,6 +283,11 @@ class Queue {
         const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
         return std::chrono::duration_cast<std::chrono::nanoseconds>(since_1970).count();
     }
+    // One writer, so a load and a store do.
+    static void bump(std::atomic<std::uint64_t>& counter) noexcept {
+        counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
+
     EventQueue ring_;
     elkyn::Doorbell bell_;
     elkyn::Pace pace_;
@@ -331,10 +298,68 @@ class Queue {
     std::size_t last_size_ = 0;
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};
+    std::atomic<std::int64_t> seq_{0};  // of the event being delivered, or of the last one
+    std::atomic<std::uint64_t> handled_{0};
+    std::atomic<std::int64_t> lag_ns_{0};
     bool freed_ = false;  // changed only by who holds both sides' turns
     std::atomic_flag producing_ = ATOMIC_FLAG_INIT;
     std::atomic_flag consuming_ = ATOMIC_FLAG_INIT;
 };
+
+// The two methods below which handlers run are made without nanobind: see delivery.hpp.
+
+// deliver(limit, failed): (how many events, the gap behind them or None).
+PyObject* queue_deliver(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    const Py_ssize_t limit = nargs == 2 ? PyLong_AsSsize_t(args[0]) : -1;
+    if (limit < 0) {
+        if (PyErr_Occurred() == nullptr)
+            PyErr_SetString(PyExc_TypeError, "deliver() takes a limit and a function");
+        return nullptr;
+    }
+    Queue& queue = *nb::inst_ptr<Queue>(self);
+    if (!queue.begin_delivery()) return nullptr;
+    PyObject* event = nullptr;
+    PyObject* plan = nullptr;
+    Gap gap;
+    Next next = Next::kNothing;
+    Py_ssize_t events = 0;
+    while (events < limit && (next = queue.take(event, plan, gap)) == Next::kEvent) {
+        if (events++ == 0) queue.measure_lag(event);
+        if (!elkyn::hand_on(event, plan, args[1], queue.running)) next = Next::kError;
+        Py_DECREF(plan);
+        queue.handled();
+        if (next == Next::kError) break;
+    }
+    queue.running.set(nullptr);
+    Py_XDECREF(event);
+    queue.end_delivery(static_cast<std::size_t>(events));
+    if (next == Next::kError) return nullptr;
+    if (next == Next::kGap) return Py_BuildValue("n(KK)", events, gap.first, gap.last);
+    return Py_BuildValue("nO", events, Py_None);
+}
+
+// hand_on(event, plan, failed): one event that comes outside the ring's order.
+PyObject* queue_hand_on(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    if (nargs != 3 || !nb::isinstance<Event>(args[0]) || !PyTuple_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "hand_on() takes an event, a tuple of receivers and a function");
+        return nullptr;
+    }
+    Queue& queue = *nb::inst_ptr<Queue>(self);
+    queue.delivering(nb::inst_ptr<Event>(args[0])->seq);
+    const bool told = elkyn::hand_on(args[0], args[1], args[2], queue.running);
+    queue.running.set(nullptr);
+    return told ? Py_NewRef(Py_None) : nullptr;
+}
+
+PyMethodDef queue_methods[] = {
+    {"deliver", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_deliver)), METH_FASTCALL,
+     "Hands up to `limit` events to their receivers, fewer where the consumer is woken. Returns how many, "
+     "and the gap behind them or None. `failed(receiver, error, by_handler)` is told of what raises."},
+    {"hand_on", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_hand_on)), METH_FASTCALL,
+     "Hands one event to the receivers in a plan, outside the ring's order."},
+};
+
+nb::object optional(PyObject* reference) { return reference == nullptr ? nb::none() : nb::steal(reference); }
 
 nb::object optional_bytes(std::optional<nb::bytes> bytes) {
     return bytes ? nb::object(std::move(*bytes)) : nb::object();
@@ -353,7 +378,7 @@ void make_event(Event* self, nb::object decode, bool deleted, nb::str path, std:
                      seq,
                      timestamp_ns,
                      size,
-                     deleted ? kDelete : kChange,
+                     deleted ? elkyn::kDelete : elkyn::kChange,
                      last,
                      omitted};
 }
@@ -364,12 +389,13 @@ NB_MODULE(_native, m) {
     m.doc() = "The native core of elkyn: the event ring, its events and the pattern matcher.";
 
     nb::class_<Event>(
-        m, "Event", nb::is_final(), nb::is_weak_referenceable(), nb::type_slots(event_slots),
+        m, "Event", nb::is_final(), nb::is_weak_referenceable(), nb::type_slots(elkyn::event_slots),
         "One change of one node, as delivered to handlers. Frozen; the value is the receiver's own copy.")
         .def("__init__", &make_event, "decode"_a, nb::kw_only(), "deleted"_a, "path"_a, "value"_a.none(),
              "old"_a.none(), "rev"_a, "seq"_a, "last"_a, "timestamp_ns"_a, "size"_a, "omitted"_a)
         .def_prop_ro(
-            "type", [](const Event& e) { return nb::borrow(kind_name(e.kind)); }, "'change' or 'delete'.")
+            "type", [](const Event& e) { return nb::borrow(elkyn::kind_name(e.kind)); },
+            "'change' or 'delete'.")
         .def_prop_ro(
             "path", [](const Event& e) { return e.path; }, "The node that changed, as an absolute path.")
         .def_prop_ro(
@@ -386,8 +412,6 @@ NB_MODULE(_native, m) {
         .def_ro("value_omitted", &Event::omitted,
                 "True where the value was too large to travel: read it by get().")
         .def_ro("size", &Event::size, "Bytes of the encoded value, also where it was omitted.")
-        .def_prop_ro("shareable", &Event::shareable, "Whether several receivers may share this very object.")
-        .def("copy", &event_copy, "last"_a, "A copy that decodes its own value.")
         .def(
             "matches",
             [](const Event& e, std::string_view pattern) {
@@ -397,13 +421,14 @@ NB_MODULE(_native, m) {
         .def("__eq__",
              [](const Event& a, nb::handle other) -> nb::object {
                  if (!nb::isinstance<Event>(other)) return nb::borrow(Py_NotImplemented);
-                 return nb::bool_(event_equal(a, nb::cast<const Event&>(other)));
+                 return nb::bool_(elkyn::event_equal(a, nb::cast<const Event&>(other)));
              })
         .def("__hash__", [](const Event& e) { return nb::hash(nb::make_tuple(e.seq, e.path)); })
         .def("__repr__", [](nb::handle self) {
             const Event& e = nb::cast<const Event&>(self);
             return nb::str("Event(type={!r}, path={!r}, value={!r}, rev={}, seq={}, last={})")
-                .format(nb::borrow(kind_name(e.kind)), e.path, self.attr("value"), e.rev, e.seq, e.last);
+                .format(nb::borrow(elkyn::kind_name(e.kind)), e.path, self.attr("value"), e.rev, e.seq,
+                        e.last);
         });
 
     nb::class_<elkyn::RingStats>(m, "RingStats", "Figures of the ring.")
@@ -417,23 +442,44 @@ NB_MODULE(_native, m) {
         .def_ro("high_water_bytes", &elkyn::RingStats::high_water_bytes)
         .def_ro("overflow_episodes", &elkyn::RingStats::overflow_episodes);
 
-    nb::class_<Queue>(m, "Queue", nb::is_final(), nb::is_weak_referenceable(), "The ring with its doorbell.")
-        .def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
+    nb::class_<Receiver>(m, "Receiver", nb::type_slots(elkyn::receiver_slots),
+                         "One subscription, as far as delivery is concerned: the base of its Python half.")
+        .def(nb::init<>())
+        .def_prop_rw(
+            "program", [](const Receiver& r) { return r.program.is_valid() ? r.program : nb::none(); },
+            &Receiver::set, nb::lock_self(), nb::for_setter(nb::arg("program").none()),
+            "What an event goes through: (True, filter) and (False, map) pairs in one flat tuple, then the "
+            "handler. None: nobody is there any more.");
+
+    nb::class_<Queue> queue(m, "Queue", nb::is_final(), nb::is_weak_referenceable(),
+                            "The ring with its doorbell.");
+    queue.def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
         .def("push", &Queue::push, "path"_a, "rev"_a, "timestamp_ns"_a, "last"_a, "value"_a.none(),
              "old"_a.none(), "plan"_a,
              "Copies an event in and returns its number, negative where it was dropped for want of room.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
-        .def("pop", &Queue::pop, "limit"_a,
-             "Up to `limit` events and their plans, as two lists of one length, and the gap behind them or "
-             "None.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
-        .def("wake", &Queue::wake, "Ends a wait() from any thread.")
+        .def("wake", &Queue::wake, "Ends a wait() from any thread, and a deliver() after the event it is at.")
+        .def("heed", &Queue::heed, "Takes a wake() for heard; the consumer looks after that what it was for.")
         .def("close", &Queue::close, "Refuses further events and ends a wait(). Idempotent.")
         .def("discard", &Queue::discard,
              "Drops what is still in the ring, gives its memory back, and returns how many events that were.")
         .def("stats", &Queue::stats, "Wait-free figures.")
         .def_prop_ro("settled", &Queue::settled,
-                     "The first number that is not decided yet: the next event's.");
+                     "The first number that is not decided yet: the next event's.")
+        .def_prop_ro("seq", &Queue::seq, "The number of the event being delivered, or of the last one.")
+        .def_prop_ro("handled", &Queue::events_handled, "Events from the ring whose handlers have returned.")
+        .def_prop_ro("lag_ns", &Queue::lag_ns, "From commit to delivery, of a late event.")
+        .def_prop_rw(
+            "running", [](Queue& q) { return optional(q.running.get()); },
+            [](Queue& q, nb::handle who) { q.running.set(who.is_none() ? nullptr : who.ptr()); },
+            nb::for_getter(nb::sig("def running(self, /) -> object | None")),
+            nb::for_setter(nb::arg("who").none()), "Whom the consumer is calling now.");
+    for (PyMethodDef& method : queue_methods) {
+        PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(queue.ptr()), &method);
+        if (descriptor == nullptr) throw nb::python_error();
+        nb::setattr(queue, method.ml_name, nb::steal(descriptor));
+    }
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(

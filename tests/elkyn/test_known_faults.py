@@ -15,12 +15,28 @@ from stalling import Stall
 
 import elkyn
 from elkyn import Overflow
-from elkyn._native import SLOTS, Queue
+from elkyn._native import SLOTS, Event, Queue, Receiver
 from elkyn.values import decode, encode
 
 
-def push(queue: Queue, path: str, value: Any) -> int:
-    return queue.push(path, 1, 2, True, encode(value), None, ("plan",))
+class Ring:
+    """A ring whose events go to one receiver, which keeps them."""
+
+    def __init__(self) -> None:
+        self.queue = Queue(decode)
+        self._kept: list[Event] = []
+        self._keeper = Receiver()
+        self._keeper.program = (self._kept.append,)
+
+    def push(self, path: str, value: Any) -> int:
+        """Push one event."""
+        return self.queue.push(path, 1, 2, True, encode(value), None, (self._keeper,))
+
+    def take(self, limit: int) -> tuple[list[Event], tuple[int, int] | None]:
+        """Have up to `limit` events delivered; return them and the gap behind them."""
+        self._kept.clear()
+        _, gap = self.queue.deliver(limit, pytest.fail)
+        return self._kept.copy(), gap
 
 
 # --- the ring, through its bridge
@@ -41,36 +57,37 @@ def test_values_are_not_overwritten_while_the_consumer_lags(store: elkyn.Store, 
         assert event.path == f"/n/{n % 10}"
 
 
-def test_what_pop_hands_out_is_not_touched_by_the_next_push() -> None:
-    queue = Queue(decode)
-    push(queue, "/first", ["first"])
-    (event,), _, _ = queue.pop(10)
+def test_what_is_handed_out_is_not_touched_by_the_next_push_or_delivery() -> None:
+    ring = Ring()
+    ring.push("/first", ["first"])
+    ring.push("/second", ["second"])
+    (event, _), _ = ring.take(10)
     for n in range(SLOTS):
-        push(queue, "/other", [n])
+        ring.push("/other", [n])
+    assert len(ring.take(SLOTS)[0]) == SLOTS
     assert (event.path, event.value) == ("/first", ["first"])
 
 
 def test_a_path_is_not_cut_at_256_bytes_nor_inside_a_character() -> None:
-    queue = Queue(decode)
+    ring = Ring()
     longest = "/" + "ä" * 127 + "x"
-    push(queue, longest, 1)
+    ring.push(longest, 1)
     with pytest.raises(ValueError, match="256 bytes"):
-        push(queue, "/" + "ä" * 128, 1)
-    (event,), _, _ = queue.pop(10)
+        ring.push("/" + "ä" * 128, 1)
+    (event,), _ = ring.take(10)
     assert event.path == longest
-    assert queue.settled == 2  # the refused one has taken no number
+    assert ring.queue.settled == 2  # the refused one has taken no number
 
 
 def test_a_full_ring_leaves_a_trace() -> None:
-    queue = Queue(decode)
-    numbers = [push(queue, "/n", n) for n in range(SLOTS + 3)]
+    ring = Ring()
+    numbers = [ring.push("/n", n) for n in range(SLOTS + 3)]
     assert numbers[-3:] == [-1025, -1026, -1027]
-    queue.settle()
-    events, plans, _ = queue.pop(SLOTS)
+    ring.queue.settle()
+    events, _ = ring.take(SLOTS)
     assert [event.seq for event in events] == list(range(1, SLOTS + 1))
-    assert plans == [("plan",)] * SLOTS
-    assert queue.pop(10) == ([], [], (1025, 1027))
-    assert queue.pop(10) == ([], [], None)
+    assert ring.take(10) == ([], (1025, 1027))
+    assert ring.take(10) == ([], None)
 
 
 def test_a_second_producer_or_consumer_is_refused_or_waits_its_turn_but_never_corrupts(store: elkyn.Store) -> None:
@@ -92,16 +109,16 @@ def test_a_second_producer_or_consumer_is_refused_or_waits_its_turn_but_never_co
 
 
 def test_a_waiting_consumer_keeps_others_from_consuming() -> None:
-    queue = Queue(decode)
-    waiting = threading.Thread(target=queue.wait, args=(30.0,))
+    ring = Ring()
+    waiting = threading.Thread(target=ring.queue.wait, args=(30.0,))
     waiting.start()
     refused = False
     while waiting.is_alive() and not refused:
         try:
-            queue.pop(1)
+            ring.take(1)
         except ValueError:
             refused = True
-    queue.close()
+    ring.queue.close()
     waiting.join(10)
     assert refused
 

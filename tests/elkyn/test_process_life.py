@@ -121,6 +121,16 @@ def spin(event):
 store.watch('/n').subscribe(spin)
 store.set('/n', 1)
 entered.wait()""",
+    "with a filter running": """
+entered = threading.Event()
+store.watch('/n').filter(lambda event: (entered.set(), time.sleep(30))).map(str).subscribe(print)
+store.set('/n', 1)
+entered.wait()""",
+    "with a handler of the initial state running": """
+entered = threading.Event()
+store.set('/n', 1)
+store.watch('/n', initial=True).subscribe(lambda event: (entered.set(), time.sleep(30)))
+entered.wait()""",
     "opened by another thread": """
 def other():
     other.store = elkyn.open(sys.argv[1] + '2', durability='none')

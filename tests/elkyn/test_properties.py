@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import elkyn
-from elkyn._native import Queue
+from elkyn._native import Event, Queue, Receiver
 from elkyn.paths import is_segment
 from elkyn.values import encode
 
@@ -68,8 +68,10 @@ def test_any_value_reads_back_equal_and_of_the_same_type(store: elkyn.Store, val
 def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any]) -> None:
     queue = Queue(bytes)
     sent: list[Any] = []
+    got: list[tuple[Event, Any]] = []
     for path, value, old, rev, timestamp, last, pops in actions:
-        plan = object()
+        plan = (receiver := Receiver(),)
+        receiver.program = ((lambda event, plan=plan: got.append((event, plan))),)
         try:
             acceptable = 1 <= len(path.encode()) <= 256
         except UnicodeEncodeError:
@@ -80,9 +82,10 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
         else:
             with pytest.raises(ValueError, match=r"path|surrogates"):
                 queue.push(path, rev, timestamp, last, value, old, plan)
-        events, plans, gap = queue.pop(pops)
-        assert gap is None
-        for event, got in zip(events, plans, strict=True):
+        got.clear()
+        count, gap = queue.deliver(pops, pytest.fail)
+        assert (count, gap) == (len(got), None)
+        for event, its_plan in got:
             path, value, old, rev, timestamp, last, plan = sent.pop(0)
             assert (event.path, event.rev, event.last) == (path, rev, last)
             assert event.timestamp_ns == timestamp if timestamp else event.timestamp_ns > 0  # 0 asks for the time
@@ -90,11 +93,15 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
             assert event.value == value
             assert event.old == old
             assert event.size == len(value or b"")
-            assert got is plan
+            assert its_plan is plan
     queue.close()
     assert queue.discard() == len(sent)
     assert queue.discard() == 0
-    for call in (lambda: queue.pop(1), lambda: queue.wait(0), lambda: queue.push("/n", 1, 1, True, b"", None, ())):
+    for call in (
+        lambda: queue.deliver(1, pytest.fail),
+        lambda: queue.wait(0),
+        lambda: queue.push("/n", 1, 1, True, b"", None, ()),
+    ):
         with pytest.raises(ValueError, match="closed"):
             call()
 
