@@ -27,6 +27,7 @@ def test_the_extension_is_clean_under_address_sanitizer(tmp_path: Path) -> None:
     compiler = shutil.which("g++")
     if shutil.which("cmake") is None or compiler is None:
         pytest.skip("cmake or g++ not found, install them with: apt-get install cmake g++")
+    pytest.importorskip("nanobind", reason="nanobind not found, install it with: pip install nanobind")
     build = tmp_path / "build"
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DELKYN_SANITIZE=ON", "-DELKYN_WERROR=ON"]
     subprocess.run(
