@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -23,7 +24,10 @@ class Channel:
     def receive(self) -> dict[str, Any] | None:
         """The parent's next message, or None when the parent has gone."""
         while b"\n" not in self._pending:
-            part = self._read(self._commands, 65536)
+            try:
+                part = self._read(self._commands, 65536)
+            except OSError as error:
+                raise _explained(error) from None
             if not part:
                 return None
             self._pending += part
@@ -35,4 +39,17 @@ class Channel:
         """Hand one message to the parent; waits while the pipe is full."""
         rest = memoryview(self._encode(message).encode() + b"\n")
         while rest:
-            rest = rest[self._write(self._replies, rest) :]
+            try:
+                rest = rest[self._write(self._replies, rest) :]
+            except OSError as error:
+                raise _explained(error) from None
+
+
+def _explained(error: OSError) -> BaseException:
+    """Ends the process with a clear word where the user's code has closed our descriptors among others."""
+    if error.errno != errno.EBADF:
+        return error
+    return SystemExit(
+        "leakcheck: the scenario closed descriptors that it did not open, those of this measurement among them; let it "
+        "close only its own"
+    )

@@ -97,6 +97,19 @@ def test_what_the_scenario_imports_leaves_no_compiled_file_behind(job, tmp_path)
     assert not list(tmp_path.rglob("*.pyc"))
 
 
+def test_a_scenario_that_closes_the_descriptors_of_the_measurement_is_told_so(job):
+    source = """
+        import os
+        @scenario
+        def case():
+            os.closerange(3, 256)
+    """
+    with Worker(job(source)) as worker, pytest.raises(WorkerFailed) as failed:
+        worker.open()
+        worker.run(1)
+    assert "closed descriptors that it did not open" in failed.value.failure.output
+
+
 LEAKS = {
     "heap.bytes": """
         kept = []
