@@ -104,9 +104,10 @@ def test_a_scenario_that_closes_the_descriptors_of_the_measurement_is_told_so(jo
         def case():
             os.closerange(3, 256)
     """
-    with Worker(job(source)) as worker, pytest.raises(WorkerFailed) as failed:
+    with Worker(job(source)) as worker:
         worker.open()
-        worker.run(1)
+        with pytest.raises(WorkerFailed) as failed:
+            worker.run(1)
     assert "closed descriptors that it did not open" in failed.value.failure.output
 
 
