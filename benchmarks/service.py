@@ -33,6 +33,7 @@ SESSIONS = Sessions()
 def serve(options: argparse.Namespace, leaks: bool) -> None:
     """Write, deliver and read for ever; one process."""
     alerts = options.alerts
+    starter = os.getppid()
 
     def tell(alert: leakcheck.monitor.Alert) -> None:
         if alerts is not None:
@@ -67,7 +68,7 @@ def serve(options: argparse.Namespace, leaks: bool) -> None:
                     owed -= 2000
             last = now
             time.sleep(0.002)
-            if os.getppid() == 1 and options.worker:
+            if os.getppid() != starter:  # whoever wanted this service is gone
                 subscription.unsubscribe()
                 return
 
@@ -95,15 +96,15 @@ def main() -> None:
     parser.add_argument("--leak-rate", type=float, default=300_000, help="bytes a second")
     parser.add_argument("--alerts", type=Path)
     options = parser.parse_args()
-    options.worker = bool(options.workers)
+    starter = os.getppid()
     for number in range(options.workers):
         if os.fork() == 0:
             serve(options, leaks=number == options.workers - 1)
             os._exit(0)
-    if options.workers:
-        while True:
-            time.sleep(1)
-    serve(options, leaks=True)
+    if not options.workers:
+        serve(options, leaks=True)
+    while os.getppid() == starter:
+        time.sleep(1)
 
 
 if __name__ == "__main__":
