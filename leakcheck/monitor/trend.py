@@ -52,8 +52,8 @@ class Rules(NamedTuple):
     soon_urgency: float = 80.0
     """The same as `urgency`."""
     sudden_share: float = 0.15
-    """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the load
-    of a day moves."""
+    """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the
+    load of a day moves."""
     first_share: float = 0.30
     """The same in the first two periods of all, when nothing is known of the rhythm."""
     loss: float = 0.1
