@@ -72,10 +72,10 @@ def test_what_is_no_program_is_refused(program: Any) -> None:
         Receiver().program = program
 
 
-@pytest.mark.parametrize("plan", [(object(),), ("plan",), (None,), (Receiver.__new__(Receiver),)])
-def test_what_is_no_receiver_is_refused_and_the_event_is_gone(plan: Any) -> None:
+@pytest.mark.parametrize("make", [object, str, Receiver.mro, lambda: Receiver.__new__(Receiver)])
+def test_what_is_no_receiver_is_refused_and_the_event_is_gone(make: Any) -> None:
     queue = Queue(decode)
-    queue.push("/n", 1, 2, True, b"\x01", None, plan)
+    queue.push("/n", 1, 2, True, b"\x01", None, (make(),))
     with pytest.raises(TypeError, match="receivers"):
         delivered(queue)
     assert delivered(queue) == (0, [])
