@@ -16,6 +16,7 @@ from leakcheck.steering import (
     growth_since_first,
     next_round,
     rounds_per_doubling,
+    too_early,
     watched,
 )
 
@@ -82,6 +83,9 @@ def measure(
     run.round(0)
     must_reach = 0
     while True:
+        if not (run.raised or run.ended_by) and too_early(run.progress, budget):
+            run.doubling()
+            continue
         judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
         decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
         leaks = [meter for meter in meters if meter.decisive and judgements[meter.name].verdict == "leak"]

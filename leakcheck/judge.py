@@ -154,12 +154,19 @@ def judge(
 
     Where the samples are the later part of a series, `began` is what it had after its first call.
     """
-    began = after_first_call(samples) if began is None else began
-    windows = _doublings(samples)
-    if len(windows) < 3:
+    edges = _edges(samples)
+    if len(edges) < 4:
         verdict: Verdict | None = "inconclusive" if evidence.final else None
         reason = "too few iterations to see growth at three scales"
         return Judgement(verdict, "constant", 0.0, 0.0, 0.0, None, reason)
+    began = after_first_call(samples) if began is None else began
+    # Most meters, most of the time: no more work for them.
+    if all(sample.value == began for sample in samples[edges[-4] :]):
+        last_span = samples[-1].iterations - samples[edges[-2]].iterations
+        detectable = max(1.25 * limits.floor, 3 * limits.quantum) / last_span
+        flat: Verdict | None = "clean" if evidence.enough_for_clean or evidence.final else None
+        return Judgement(flat, "constant", 0.0, 0.0, 0.0, detectable, "does not grow")
+    windows = _doublings(samples, edges[-4:])
     recent = [sample for window in windows for sample in window.samples[1:]]
     recent.insert(0, windows[0].samples[0])
     growth, low, high = theil_sen(recent)
@@ -215,7 +222,7 @@ def judge(
 
     if not evidence.final:
         return said(None, "saturating" if fading else "noise", "moves, and is not decided yet")
-    highest = max(window.rate for window in _all_doublings(samples))
+    highest = max(window.rate for window in _doublings(samples, edges))
     halving = last.rate < min(limits.faded * highest, limits.logarithmic * before.rate)
     if fading and halving and _rises_only(recent):
         return said("bounded", "saturating", "grows ever more slowly", last.samples[-1].value - samples[0].value)
@@ -257,27 +264,33 @@ def right_minimum(samples: Sequence[Sample]) -> list[float]:
     return levels[::-1]
 
 
-def _all_doublings(samples: Sequence[Sample]) -> list[_Window]:
-    """The series cut at N, N/2, N/4, ...: oldest first, down to the first iterations."""
-    levels = right_minimum(samples)
+def _edges(samples: Sequence[Sample]) -> list[int]:
+    """Where the series is cut at N, N/2, N/4, ...: positions in rising order, down to the first iterations."""
     stop = len(samples) - 1
-    found: list[_Window] = []
+    found = [stop]
     while stop > 0 and samples[stop].iterations >= 2:
         half = samples[stop].iterations / 2
         start = bisect_left(samples, half, 0, stop, key=attrgetter("iterations"))
         if start == stop or (start and half - samples[start - 1].iterations <= samples[start].iterations - half):
             start -= 1
-        distance = samples[stop].iterations - samples[start].iterations
         if samples[start].iterations == 0:
             break
-        found.append(_Window(samples[start : stop + 1], (levels[stop] - levels[start]) / distance))
+        found.append(start)
         stop = start
     return found[::-1]
 
 
-def _doublings(samples: Sequence[Sample]) -> list[_Window]:
-    """The last three doublings, or fewer where the run is short."""
-    return _all_doublings(samples)[-3:]
+def _doublings(samples: Sequence[Sample], edges: Sequence[int]) -> list[_Window]:
+    """The doublings between `edges`, oldest first."""
+    first = edges[0]
+    levels = right_minimum(samples[first:])
+    return [
+        _Window(
+            samples[start : stop + 1],
+            (levels[stop - first] - levels[start - first]) / (samples[stop].iterations - samples[start].iterations),
+        )
+        for start, stop in pairwise(edges)
+    ]
 
 
 def after_first_call(samples: Sequence[Sample]) -> float:

@@ -124,17 +124,29 @@ def rounds_per_doubling(
 
     `suspicious` are the shapes of the series that move. Where all are lines so far, four points a doubling show it.
     """
-    # A quick step is not judged before it has made some ten thousand calls: its first rounds need no shape.
-    quick = _per_iteration(progress) * 4096 < 0.1 and min(_allowances(progress, budget)) > 32_768
     if progress.iterations < 16:
         dear = _per_iteration(progress) > reading_seconds or min(_allowances(progress, budget)) < 32
         return 16 if dear else 1  # each single call of a step that is slow, or grows so fast that there will be few
-    if quick and progress.iterations < 1024:
+    quick = _quick(progress, budget)
+    if quick and progress.iterations < _SHAPELESS:
         return 1
     affordable = progress.step_seconds / max(reading_seconds, 1e-6)
     unclear = any(shape != "linear" for shape in suspicious)
     wanted = 8 if unclear and progress.iterations >= (4096 if quick else 1024) else 4
     return max(4 if suspicious else 2, min(wanted, int(affordable)))
+
+
+def too_early(progress: Progress, budget: Budget) -> bool:
+    """Whether nothing can be said yet, so that nothing need be judged."""
+    return progress.iterations < 16 or (progress.iterations < _SHAPELESS and _quick(progress, budget))
+
+
+_SHAPELESS = 1024
+"""Calls of a quick step before its rounds need a shape: it is not judged before it has made some ten thousand."""
+
+
+def _quick(progress: Progress, budget: Budget) -> bool:
+    return _per_iteration(progress) * 4096 < 0.1 and min(_allowances(progress, budget)) > 32_768
 
 
 def _allowances(progress: Progress, budget: Budget) -> list[int]:

@@ -9,6 +9,7 @@ a cache that fills slowly, or a staircase, may look like a line, and then there 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, pairwise
 from operator import mul
@@ -50,40 +51,115 @@ class Line(NamedTuple):
 
 
 class _System:
-    """The normal equations of all columns, means of the groups taken away."""
+    """The normal equations of all columns, means of the groups taken away.
+
+    Columns are kept as arrays: looking back over months, lists of numbers would take megabytes of the service.
+    """
 
     def __init__(self, points: Sequence[Point]) -> None:
         groups: dict[int, list[int]] = {}
         for index, point in enumerate(points):
             groups.setdefault(point.group, []).append(index)
         self.members = list(groups.values())
-        self.values = _centred([point.value for point in points], self.members)
+        self.values = self._centred(point.value for point in points)
         self.free = len(points) - len(self.members)
         self.total: float = sum(map(mul, self.values, self.values))
-        self.columns: list[list[float]] = []
-        self.gram: list[list[float]] = []
-        self.right: list[float] = []
+        self.columns: list[array[float]] = []
+        self.gram: list[array[float]] = []
+        """The products of each column with itself and those before it."""
+        self.right = array("d")
 
-    def add(self, columns: Iterable[Sequence[float]]) -> range:
+    def add(self, columns: Iterable[Iterable[float]]) -> range:
         """Take more columns; returns their numbers."""
         first = len(self.columns)
         for column in columns:
-            centred = _centred(column, self.members)
+            centred = self._centred(column)
             self.columns.append(centred)
-            row: list[float] = [sum(map(mul, centred, other)) for other in self.columns]
-            for other, value in zip(self.gram, row, strict=False):
-                other.append(value)
-            self.gram.append(row)
+            self.gram.append(array("d", [sum(map(mul, centred, other)) for other in self.columns]))
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
 
+    def drop_last(self) -> None:
+        """Forget the column that was added last."""
+        del self.columns[-1], self.gram[-1], self.right[-1]
+
+    def product(self, one: int, other: int) -> float:
+        """Of two columns."""
+        return self.gram[one][other] if one >= other else self.gram[other][one]
+
     def fit(self, chosen: Sequence[int]) -> tuple[float, list[float]] | None:
         """Sum of squares left and the coefficients; None where the columns cannot be told apart."""
+        found = self._solve(chosen, [self.right[one] for one in chosen])
+        if found is None:
+            return None
+        return self.total - sum(value * self.right[one] for value, one in zip(found, chosen, strict=True)), found
+
+    def alone(self, chosen: Sequence[int]) -> float:
+        """What the other columns leave of the first: the reciprocal of an element of the inverse."""
+        first, *others = chosen
+        own = self.product(first, first)
+        shared = [self.product(first, other) for other in others]
+        found = self._solve(others, shared)
+        return max(own if found is None else own - sum(map(mul, found, shared)), 1e-12 * own)
+
+    def rest(self, chosen: Sequence[int], found: Sequence[float]) -> array[float]:
+        """What the columns leave of each point."""
+        left = self.values
+        for one, factor in zip(chosen, found, strict=True):
+            left = array("d", [value - factor * x for value, x in zip(left, self.columns[one], strict=True)])
+        return left
+
+    def steps(self, chosen: Sequence[int], rests: Sequence[float]) -> list[int]:
+        """The points before which a step may be, by how much of `rests` it takes beside `chosen`, the best first.
+
+        A step's product with what has no mean in any group is a sum over the points from there on. So all places cost
+        as much as one: with an orthonormal base of the chosen columns, a step takes (s r)^2 / (s s - sum (s q)^2).
+        """
+        base = self._base(chosen)
+        sizes = [len(members) for members in self.members]
+        group = array("l", bytes(8 * len(rests)))
+        for number, members in enumerate(self.members):
+            for index in members:
+                group[index] = number
+        after = [0] * len(sizes)
+        square = taken = 0.0
+        shared = [0.0] * len(base)
+        gains: list[tuple[float, int]] = []
+        for index in range(len(rests) - 1, 0, -1):
+            own = group[index]
+            square += 1 - (2 * after[own] + 1) / sizes[own]
+            after[own] += 1
+            taken += rests[index]
+            free = square
+            for number, column in enumerate(base):
+                shared[number] += column[index]
+                free -= shared[number] ** 2
+            if free > _NEW * square > 0:
+                gains.append((taken * taken / free, index))
+        gains.sort(reverse=True)
+        return [index for _, index in gains]
+
+    def _base(self, chosen: Sequence[int]) -> list[array[float]]:
+        """An orthonormal base of columns that can be told apart (Gram and Schmidt)."""
+        base: list[array[float]] = []
+        for one in chosen:
+            left = self.columns[one]
+            for unit in base:
+                factor: float = sum(map(mul, left, unit))
+                left = array("d", [value - factor * x for value, x in zip(left, unit, strict=True)])
+            length = math.sqrt(sum(map(mul, left, left)))
+            base.append(array("d", [value / length for value in left]))
+        return base
+
+    def _solve(self, chosen: Sequence[int], right: Sequence[float]) -> list[float] | None:
+        """Coefficients of columns whose products with something are `right` (Gauss); None where they are alike."""
         size = len(chosen)
-        rows = [[*(self.gram[one][other] for other in chosen), self.right[one]] for one in chosen]
+        rows = [
+            [*(self.product(one, other) for other in chosen), value] for one, value in zip(chosen, right, strict=True)
+        ]
         for pivot in range(size):
             top = rows[pivot]
-            if top[pivot] <= 1e-7 * self.gram[chosen[pivot]][chosen[pivot]]:
+            if top[pivot] <= _NEW * self.product(chosen[pivot], chosen[pivot]):
                 return None
             for below in range(pivot + 1, size):
                 row = rows[below]
@@ -96,23 +172,19 @@ class _System:
             row = rows[pivot]
             known = sum(row[column] * found[column] for column in range(pivot + 1, size))
             found[pivot] = (row[size] - known) / row[pivot]
-        rest = self.total - sum(value * self.right[one] for value, one in zip(found, chosen, strict=True))
-        return rest, found
+        return found
 
-    def alone(self, chosen: Sequence[int]) -> float:
-        """What the other columns leave of the first: the reciprocal of an element of the inverse."""
-        saved = self.right, self.total
-        self.right, self.total = self.gram[0], self.gram[0][0]
-        fitted = self.fit(chosen[1:])
-        self.right, self.total = saved
-        return max(self.gram[0][0] if fitted is None else fitted[0], 1e-12 * self.gram[0][0])
+    def _centred(self, column: Iterable[float]) -> array[float]:
+        centred = array("d", column)
+        for group in self.members:
+            mean = sum(centred[index] for index in group) / len(group)
+            for index in group:
+                centred[index] -= mean
+        return centred
 
-    def rest(self, chosen: Sequence[int], found: Sequence[float]) -> list[float]:
-        """What the columns leave of each point."""
-        left = self.values
-        for one, factor in zip(chosen, found, strict=True):
-            left = [value - factor * x for value, x in zip(left, self.columns[one], strict=True)]
-        return left
+
+_NEW = 1e-7
+"""Part of a column that others must leave of it: else it is made of them."""
 
 
 class _Fit(NamedTuple):
@@ -146,7 +218,7 @@ def line_beside(
     if search.system.free < 5 or search.system.total <= 0:
         return None
     shapes = [(one,) for one in sorted(search.curves)]
-    step = search.system.add([_largest_step(points, search.system.values)]) if steps else ()
+    step = search.largest_step() if steps else ()
     search.try_out([(), *shapes, *((*each, one) for each in ((), *shapes) for one in step)])
     if search.hopeless(needed):
         return None
@@ -155,7 +227,7 @@ def line_beside(
         return None
     search.refine(finer())
     if steps:
-        search.try_steps(_places(points), steps, step)
+        search.try_steps(steps)
     search.try_without_line()
     return search.line()
 
@@ -205,22 +277,37 @@ class _Search:
                     fit = min(tried, key=lambda each: each.cost(self.weight))
                 fits.append(fit)
 
-    def try_steps(self, places: Sequence[float], steps: int, known: Iterable[int]) -> None:
+    def largest_step(self) -> range:
+        """The step that is seen best, as a column: where some neighbours before and after it differ most."""
+        values, width = self.system.values, 1 if len(self.points) <= _FEW else 6
+        places = range(width, len(values) - width + 1)
+        place = max(places, key=lambda at: abs(sum(values[at : at + width]) - sum(values[at - width : at])), default=0)
+        return self.system.add([self._step(place)])
+
+    def try_steps(self, steps: int) -> None:
         """Give the best few the steps that are worth their price, one after the other."""
-        more = self.system.add([float(point.time >= at) for point in self.points] for at in places)
-        columns = [*known, *more]
         for fits in (self.bare, self.lined):
             for fit in [fits[0], *sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS]]:  # first: no curve
                 for _ in range(steps - sum(one > 0 and one not in self.curves for one in fit.chosen)):
-                    tried: list[_Fit] = []
-                    rests = self.system.rest(fit.chosen, fit.found)
-                    for place in (*columns, *self.system.add([_largest_step(self.points, rests)])):
-                        self._fit(tried, (*fit.chosen, place))
-                    better = min(tried, key=lambda each: each.rest, default=fit)
-                    if better.cost(self.weight) >= fit.cost(self.weight):
+                    better = self._with_step(fit)
+                    if better is None or better.cost(self.weight) >= fit.cost(self.weight):
                         break
                     fits.append(better)
                     fit = better
+
+    def _with_step(self, fit: _Fit) -> _Fit | None:
+        """The explanation with the step that it lacks most, or None where no step may be added."""
+        tried: list[_Fit] = []
+        for index in self.system.steps(fit.chosen, self.system.rest(fit.chosen, fit.found)):
+            (step,) = self.system.add([self._step(index)])
+            self._fit(tried, (*fit.chosen, step))
+            if tried:
+                return tried[0]
+            self.system.drop_last()
+        return None
+
+    def _step(self, index: int) -> list[float]:
+        return [float(other >= index) for other in range(len(self.points))]
 
     def try_without_line(self) -> None:
         """Hold what the line adds to the best explanation against that same explanation without it."""
@@ -258,28 +345,8 @@ class _Search:
         fits.append(_Fit(max(rest, 0.0) + self.floor, chosen, found, price))
 
 
-def _largest_step(points: Sequence[Point], values: Sequence[float]) -> list[float]:
-    """The column of the step that is seen best: where the means of some points before and after differ most."""
-    width = 1 if len(points) <= _FEW else 6
-    best, place = -1.0, 0
-    for index in range(width, len(values) - width + 1):
-        jump = abs(sum(values[index : index + width]) - sum(values[index - width : index]))
-        if jump > best:
-            best, place = jump, index
-    return [float(index >= place) for index in range(len(points))]
-
-
 _FEW = 40
-"""Points up to which a step is looked for at each."""
-
-
-def _places(points: Sequence[Point]) -> list[float]:
-    """Times at which a step may have been: before each point, or where there are many, twice a period."""
-    times = sorted({point.time for point in points})
-    if len(times) > _FEW:
-        first, last = times[0], times[-1]
-        times = [first + 0.5 * half for half in range(int((last - first) * 2) + 1)]
-    return times[1:]
+"""Points up to which each may be a step by itself."""
 
 
 def _independence(points: Sequence[Point], rests: Sequence[float]) -> float:
@@ -293,12 +360,3 @@ def _independence(points: Sequence[Point], rests: Sequence[float]) -> float:
         return 1.0
     shared: float = min(max(sum(near) / len(near) / own, 0.0), 0.8)
     return (1 - shared) / (1 + shared)
-
-
-def _centred(column: Sequence[float], members: Iterable[Sequence[int]]) -> list[float]:
-    centred = list(column)
-    for group in members:
-        mean = sum(column[index] for index in group) / len(group)
-        for index in group:
-            centred[index] -= mean
-    return centred

@@ -98,8 +98,9 @@ class Panel:
     def judge(self, now: float) -> list[Change]:
         """Judge every gauge; returns the episodes that begin or end."""
         for name, series in self._series.items():
-            bins = series.history.bins(now - self._reach)
-            series.trend = judge(bins, now, self.limit(name), series.rules, self._starts)
+            series.trend = judge(
+                series.history.bins(now - self._reach), now, self.limit(name), series.rules, self._starts
+            )
         worst: dict[str, _Series] = {}
         for series in self._series.values():
             gauge = series.gauge

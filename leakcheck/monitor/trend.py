@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
 from leakcheck.monitor.explain import Line, Point, line_beside
@@ -131,8 +131,10 @@ def judge(
         return sudden
     if not rules.period:
         return _still(current, "no growth over any window")
-    by_day = _by_period(bins, now, limit, rules, starts)
-    return by_day or sudden or _still(current, "less than three periods of history")
+    still = _still(current, "less than three periods of history")
+    periods = _periods(bins, now, rules, starts)
+    del bins, current  # what comes needs memory too, and where nobody else holds them it takes their place
+    return _by_period(periods, limit, rules) or sudden or still
 
 
 def _still(current: Sequence[Bin], reason: str) -> Trend:
@@ -164,10 +166,7 @@ class _Periods(NamedTuple):
     """The quiet hours of the newest run, each with its part of the period as its group."""
 
 
-def _by_period(
-    bins: Sequence[Bin], now: float, limit: float | None, rules: Rules, starts: Sequence[float]
-) -> Trend | None:
-    periods = _periods(bins, now, rules, starts)
+def _by_period(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
     if len(periods.levels) < 3:
         return None
     return (
@@ -538,9 +537,9 @@ def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: f
         return None
     first = points[0].time
     times = [each.time for each in points]
-    curves = [*_filling(times, (first, first + 0.25 * span, first + 0.5 * span)), _creeping(points)]
+    curves = chain(_filling(times, (first, first + 0.25 * span, first + 0.5 * span)), [_creeping(points)])
 
-    def finer() -> list[list[float]]:
+    def finer() -> Iterator[list[float]]:
         return _filling(times, [first + 0.125 * part * span for part in range(5)], _FINER_SPEEDS)
 
     return line_beside(points, curves, finer, 2, needed, largest)
@@ -553,9 +552,9 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
     if len(points) < 9:
         return None
     uptimes = [each.uptime for each in points]
-    curves = [*_filling(uptimes, (0.0, 1.5, 3.0)), _creeping(points)]
+    curves = chain(_filling(uptimes, (0.0, 1.5, 3.0)), [_creeping(points)])
 
-    def finer() -> list[list[float]]:
+    def finer() -> Iterator[list[float]]:
         return _filling(uptimes, (0.0, 0.75, 1.5, 2.25, 3.0), _FINER_SPEEDS)
 
     return line_beside(points, curves, finer, steps, needed)
@@ -563,9 +562,9 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
 
 def _filling(
     times: Sequence[float], begins: Sequence[float], speeds: Sequence[float] = _SPEEDS_OF_CACHES
-) -> list[list[float]]:
+) -> Iterator[list[float]]:
     """Caches that begin to fill at `begins`."""
-    return [[1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in speeds]
+    return ([1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in speeds)
 
 
 def _creeping(points: Sequence[Point]) -> list[float]:
