@@ -4,7 +4,7 @@ import elkyn
 from leakcheck import scenario
 
 
-@scenario(tags={"events", "payload"}, params={"size": [1 << 10, 64 << 10, 1 << 20, 5 << 20]}, max_iterations=200)
+@scenario(tags={"events", "payload"}, params={"size": [1 << 10, 64 << 10, 1 << 20, 5 << 20]})
 def large_payload(ctx, size):
     """A value of `size` bytes set, delivered (or flagged as omitted) and read back."""
     with elkyn.open(ctx.tmp_path / "data", durability="none", map_size=64 << 20) as store:

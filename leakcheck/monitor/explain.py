@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from operator import mul
 from typing import NamedTuple
 
@@ -22,7 +22,11 @@ CURVE_COST = 8.0
 _STIFF = 10.0
 """How dear a curve is that is larger than the largest: at a tenth more, as one more unit."""
 _FINALISTS = 3
-"""How many of the best explanations are tried with steps."""
+"""How many of the best explanations are improved further."""
+_CURVES = 2
+"""Curves that an explanation may have."""
+_WORTH = 1e-6
+"""Units by which a change must make an explanation better: more than rounding does."""
 
 
 class Point(NamedTuple):
@@ -79,10 +83,6 @@ class _System:
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
 
-    def drop_last(self) -> None:
-        """Forget the column that was added last."""
-        del self.columns[-1], self.gram[-1], self.right[-1]
-
     def product(self, one: int, other: int) -> float:
         """Of two columns."""
         return self.gram[one][other] if one >= other else self.gram[other][one]
@@ -93,6 +93,31 @@ class _System:
         if found is None:
             return None
         return self.total - sum(value * self.right[one] for value, one in zip(found, chosen, strict=True)), found
+
+    def extend(self, chosen: Sequence[int], more: Iterable[int]) -> Iterator[tuple[int, float, list[float]]]:
+        """Fit `chosen` with each of `more` beside it: (which, sum of squares left, coefficients, its own the last).
+
+        By the inverse of the equations of `chosen`, bordered by one row: a fraction of the work of solving each anew.
+        """
+        fitted = self.fit(chosen)
+        if fitted is None:
+            return
+        rest, found = fitted
+        size = range(len(chosen))
+        inverse = [self._solve(chosen, [float(row == column) for column in size]) or [] for row in size]
+        for one in more:
+            shared = [self.product(one, other) for other in chosen]
+            turned = [sum(map(mul, row, shared)) for row in inverse]
+            own = self.product(one, one)
+            free = own - sum(map(mul, turned, shared))
+            if free > _NEW * own:
+                left = self.right[one] - sum(map(mul, found, shared))
+                factor = left / free
+                yield (
+                    one,
+                    rest - factor * left,
+                    [*(value - factor * turn for value, turn in zip(found, turned, strict=True)), factor],
+                )
 
     def alone(self, chosen: Sequence[int]) -> float:
         """What the other columns leave of the first: the reciprocal of an element of the inverse."""
@@ -217,17 +242,21 @@ def line_beside(
     search = _Search(points, curves, largest)
     if search.system.free < 5 or search.system.total <= 0:
         return None
-    shapes = [(one,) for one in sorted(search.curves)]
-    step = search.largest_step() if steps else ()
-    search.try_out([(), *shapes, *((*each, one) for each in ((), *shapes) for one in step)])
+    shapes = sorted(search.curves)
+    step = [search.largest_step()] if steps else []
+    search.try_out((), [*step, *shapes])
+    for one in step:
+        search.try_out((one,), shapes)
+    search.weigh()
     if search.hopeless(needed):
         return None
-    search.try_out(combinations(sorted(search.curves), 2))
+    for index, one in enumerate(shapes):
+        search.try_out((one,), shapes[index + 1 :])
+    search.weigh()
     if search.hopeless(needed):
         return None
-    search.refine(finer())
-    if steps:
-        search.try_steps(steps)
+    search.curves.update(search.system.add(finer()))
+    search.improve(steps)
     search.try_without_line()
     return search.line()
 
@@ -247,72 +276,93 @@ class _Search:
         self.system = _System(points)
         self.system.add([[point.time for point in points]])
         self.curves = set(self.system.add(curves))
+        self._steps: dict[int, int] = {}
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
         self.floor = self.system.free * (1e-3 * spread) ** 2
         self.bare: list[_Fit] = []
         self.lined: list[_Fit] = []
+        self._fit(self.bare, ())
+        self._fit(self.lined, (0,))
         self.weight = self.white = 1.0
 
-    def try_out(self, sets: Iterable[tuple[int, ...]]) -> None:
-        """Fit each, without and with the line."""
-        for each in sets:
-            self._fit(self.bare, each)
-            self._fit(self.lined, (0, *each))
-        # How many points there would be if they were independent: neighbours in time share their noise.
-        best = min(self.lined, key=lambda fit: fit.cost(self.system.free))
-        rests = self.system.rest(best.chosen, best.found)
-        self.white = _independence(self.points, rests)
-        self.weight = max(self.system.free * self.white - len(best.chosen), 1.0)
+    def try_out(self, chosen: tuple[int, ...], more: Sequence[int]) -> None:
+        """Fit `chosen` with each of `more`, without and with the line."""
+        self._extend(self.bare, chosen, more)
+        self._extend(self.lined, (0, *chosen), more)
 
-    def refine(self, finer: Iterable[Sequence[float]]) -> None:
-        """Give the best few the curves that fit them best, one after the other."""
-        columns = self.system.add(finer)
-        self.curves.update(columns)
+    def weigh(self) -> None:
+        """How many points there would be if they were independent: neighbours in time share their noise.
+
+        By what the closest explanation leaves: what a poor one leaves hangs together, and would excuse it.
+        """
+        closest = min(self.lined, key=lambda fit: fit.cost(self.system.free))
+        self.white = _independence(self.points, self.system.rest(closest.chosen, closest.found))
+        self.weight = max(self.system.free * self.white - len(closest.chosen), 1.0)
+
+    def best(self, fits: Iterable[_Fit]) -> _Fit:
+        """The explanation that costs least."""
+        return min(fits, key=lambda fit: fit.cost(self.weight))
+
+    def improve(self, steps: int) -> None:
+        """Change the best few, one thing at a time, for as long as that brings them closer."""
+        self.weight = self.system.free
         for fits in (self.bare, self.lined):
-            for fit in sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS]:
-                for old in [one for one in fit.chosen if one in self.curves]:
-                    tried = [fit]
-                    for new in columns:
-                        self._fit(tried, tuple(new if one == old else one for one in fit.chosen))
-                    fit = min(tried, key=lambda each: each.cost(self.weight))
-                fits.append(fit)
+            seen: set[frozenset[int]] = set()
+            for start in (
+                fits[0],
+                *sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS],
+            ):  # first: no curve
+                fit: _Fit | None = start
+                while fit is not None and frozenset(fit.chosen) not in seen:
+                    seen.add(frozenset(fit.chosen))
+                    fits.append(fit)
+                    fit = self._better(fit, steps)
+        self.weigh()
 
-    def largest_step(self) -> range:
+    def _better(self, fit: _Fit, steps: int) -> _Fit | None:
+        """The best of all explanations with another curve, one more curve, another step or one more step."""
+        tried: list[_Fit] = []
+        curves = [one for one in fit.chosen if one in self.curves]
+        others = sorted(self.curves.difference(curves))
+        for old in curves:
+            self._extend(tried, tuple(one for one in fit.chosen if one != old), others)
+        if len(curves) < _CURVES:
+            self._extend(tried, fit.chosen, others)
+        there = [one for one in fit.chosen if one and one not in self.curves]
+        if len(there) < steps:
+            self._extend_by_step(tried, fit.chosen)
+        for step in there:
+            self._extend_by_step(tried, tuple(one for one in fit.chosen if one != step))
+        best = min(tried, key=lambda each: each.cost(self.weight), default=fit)
+        return best if best.cost(self.weight) < fit.cost(self.weight) - _WORTH else None
+
+    def largest_step(self) -> int:
         """The step that is seen best, as a column: where some neighbours before and after it differ most."""
         values, width = self.system.values, 1 if len(self.points) <= _FEW else 6
         places = range(width, len(values) - width + 1)
         place = max(places, key=lambda at: abs(sum(values[at : at + width]) - sum(values[at - width : at])), default=0)
-        return self.system.add([self._step(place)])
+        return self._step(place)
 
-    def try_steps(self, steps: int) -> None:
-        """Give the best few the steps that are worth their price, one after the other."""
-        for fits in (self.bare, self.lined):
-            for fit in [fits[0], *sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS]]:  # first: no curve
-                for _ in range(steps - sum(one > 0 and one not in self.curves for one in fit.chosen)):
-                    better = self._with_step(fit)
-                    if better is None or better.cost(self.weight) >= fit.cost(self.weight):
-                        break
-                    fits.append(better)
-                    fit = better
+    def _extend_by_step(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
+        """Add the explanation with the step that it lacks most, unless no step may be added."""
+        fitted = self.system.fit(chosen)
+        if fitted is None:
+            return
+        before = len(fits)
+        for index in self.system.steps(chosen, self.system.rest(chosen, fitted[1])):
+            self._extend(fits, chosen, [self._step(index)])
+            if len(fits) > before:
+                return
 
-    def _with_step(self, fit: _Fit) -> _Fit | None:
-        """The explanation with the step that it lacks most, or None where no step may be added."""
-        tried: list[_Fit] = []
-        for index in self.system.steps(fit.chosen, self.system.rest(fit.chosen, fit.found)):
-            (step,) = self.system.add([self._step(index)])
-            self._fit(tried, (*fit.chosen, step))
-            if tried:
-                return tried[0]
-            self.system.drop_last()
-        return None
-
-    def _step(self, index: int) -> list[float]:
-        return [float(other >= index) for other in range(len(self.points))]
+    def _step(self, index: int) -> int:
+        """The column of the step before a point."""
+        if index not in self._steps:
+            (self._steps[index],) = self.system.add([[float(other >= index) for other in range(len(self.points))]])
+        return self._steps[index]
 
     def try_without_line(self) -> None:
         """Hold what the line adds to the best explanation against that same explanation without it."""
-        best = min(self.lined, key=lambda fit: fit.cost(self.weight))
-        self._fit(self.bare, best.chosen[1:])
+        self._fit(self.bare, self.best(self.lined).chosen[1:])
 
     def hopeless(self, needed: float) -> bool:
         """Whether what was tried fits, and shows little of a line."""
@@ -320,20 +370,27 @@ class _Search:
 
     def evidence(self) -> float:
         """By how much the best explanation with a line is better than the best without."""
-        return min(fit.cost(self.weight) for fit in self.bare) - min(fit.cost(self.weight) for fit in self.lined)
+        return self.best(self.bare).cost(self.weight) - self.best(self.lined).cost(self.weight)
 
     def line(self) -> Line:
         """The line of the best explanation that has one."""
-        best = min(self.lined, key=lambda fit: fit.cost(self.weight))
+        best = self.best(self.lined)
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
         return Line(self.evidence(), best.found[0], error, math.sqrt(best.rest / self.system.free))
 
     def _fit(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
-        """Add one explanation, unless its columns cannot be told apart or a curve would have to fall."""
+        """Add one explanation, unless its columns cannot be told apart."""
         fitted = self.system.fit(chosen)
-        if fitted is None:
-            return
-        rest, found = fitted
+        if fitted is not None:
+            self._take(fits, chosen, *fitted)
+
+    def _extend(self, fits: list[_Fit], chosen: tuple[int, ...], more: Iterable[int]) -> None:
+        """Add what comes of one explanation by each of `more`."""
+        for one, rest, found in self.system.extend(chosen, more):
+            self._take(fits, (*chosen, one), rest, found)
+
+    def _take(self, fits: list[_Fit], chosen: tuple[int, ...], rest: float, found: list[float]) -> None:
+        """Add one explanation, unless a curve would have to fall."""
         price = 0.0
         for one, factor in zip(chosen, found, strict=True):
             if one in self.curves:

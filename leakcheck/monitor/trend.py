@@ -202,6 +202,8 @@ def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
 
 HOLD = 24
 """A leak must be seen for this part of its window before it is told."""
+_ERRATIC = 3.0
+"""How much more than usual an hour may differ from day to day to be looked at."""
 _STRAIGHT = 0.06
 """Part of its growth that a line may leave: where no explanation fits, the simplest one is no evidence."""
 _LEAST = 5.0
@@ -308,6 +310,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
     quiet = by_load[: SLOTS // 3]
     base = _median(sorted(typical[hour] for hour in quiet))
     levels = []
+    rough: dict[int, list[float]] = {hour: [] for hour in half}
     for day in range(oldest, -1, -1):
         row = table.get(day, {})
         found = sorted(row[hour] - typical[hour] for hour in quiet if hour in row)
@@ -316,6 +319,13 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
             # The lower middle, not a mean of two: a step within the period must not show as two half steps.
             middle = found[(len(found) - 1) // 2]
             levels.append(Level(oldest - day, base + middle, runs[day], max(uptime, 0.1)))
+            for hour in half:
+                if hour in row:
+                    rough[hour].append(abs(row[hour] - typical[hour] - middle))
+    # Hours in which the load comes or goes differ from day to day, by more than all that is asked of them.
+    spread = {hour: _median(sorted(rests) or [math.inf]) for hour, rests in rough.items()}
+    usual = _median(sorted(spread.values()))
+    half = [hour for hour in half if spread[hour] <= _ERRATIC * usual]
     begin = (now - edges[-1]) / rules.period
     hours = [
         Point(-(day + hour / SLOTS), begin - (day + hour / SLOTS), row[hour], hour)
