@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -110,6 +109,8 @@ def _configured(folder: Path) -> dict[str, Any]:
     file = next((each for parent in (folder, *folder.parents) if (each := parent / "pyproject.toml").is_file()), None)
     if file is None:
         return {}
+    import tomllib  # dear to import, and not every folder has such a file
+
     try:
         table = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("leakcheck", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
