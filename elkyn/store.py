@@ -31,7 +31,7 @@ from elkyn.events.observable import POLICIES, Observable
 from elkyn.events.operators import Stop
 from elkyn.events.routes import Route, Routes
 from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
-from elkyn.paths import child_path, is_segment, key_of, pattern_segments
+from elkyn.paths import child_path, is_segment, key_of, path_of, pattern_segments
 from elkyn.storage import SMALL, Database, Tree, storage_error
 from elkyn.storage import Transaction as LmdbTransaction
 from elkyn.values import MISSING, Leaves, decode, flatten
@@ -224,7 +224,7 @@ class Store:
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
             txn.abort()
-            return self._recover(error, _Call([("", key, leaves)]))
+            return self._recover(error, _Call([(path_of(key), key, leaves)]))
         self._rev = rev = self._rev + 1
         return rev
 
