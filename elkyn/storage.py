@@ -168,11 +168,11 @@ class Tree:
             prefix = prefix_of(key)
             plain = len(leaves) == 1 and leaves[0][0] == key
             _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
+        rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
         txn.delete(above[0])
         self.leaves.clear()
-        if top:
-            for leaf_key, raw in flatten(above[0], top):
-                txn.put(leaf_key, raw)
+        for leaf_key, raw in rebuilt:
+            txn.put(leaf_key, raw)
         return True
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 import lmdb
 
 from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, report_leaks
-from elkyn.errors import EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
+from elkyn.errors import ElkynError, EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
 from elkyn.events.event import LiveSubscription, QueueStats
@@ -441,11 +441,13 @@ class Store:
                 except _NoRoomError:
                     txn.abort()
                     self._tree.forget()
-                except lmdb.Error as error:
+                except (lmdb.Error, ElkynError) as error:
                     txn.abort()
                     self._tree.forget()
                     if len(calls) > 1:  # one by one, so that each gets its own success or failure
                         return [result for call in calls for result in self._commit_group([call])]
+                    if isinstance(error, ElkynError):
+                        return [error]
                     if not isinstance(error, lmdb.MapFullError):
                         return [storage_error(error, self._database.directory)]
                     try:
@@ -453,6 +455,11 @@ class Store:
                     except StorageError as full:
                         return [full]
                     continue
+                except BaseException:
+                    # An open transaction would keep every later writer waiting, and the error may live long.
+                    txn.abort()
+                    self._tree.forget()
+                    raise
             try:
                 deadline = self._wait_for_room([one for group in events for one in group], deadline)
             except EventTimeout as late:
@@ -769,6 +776,9 @@ class Transaction:
             self.grow_and_replay()
         except lmdb.Error as error:
             raise storage_error(error, self._store.path) from error
+        except BaseException:
+            self._replay()  # without this call, of which a part may be done
+            raise
         else:
             self.call.writes += call.writes
         self.call.merged += call.merged
@@ -777,14 +787,18 @@ class Transaction:
         """Give the map more room, which ends the transaction underneath, and do all writes again in a new one."""
         while True:
             self.txn.abort()
-            self._store._tree.forget()
             self._store._database.grow()
-            self.txn = _write_transactions(self._store._database.env)()
             try:
-                self._store._apply(self.call, self.txn)
+                self._replay()
             except lmdb.MapFullError:
                 continue
             return
+
+    def _replay(self) -> None:
+        self.txn.abort()
+        self._store._tree.forget()
+        self.txn = _write_transactions(self._store._database.env)()
+        self._store._apply(self.call, self.txn)
 
     def close(self) -> None:
         """Take no more calls."""

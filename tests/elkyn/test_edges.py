@@ -1,6 +1,10 @@
 """What the contract says, where two of its sentences meet: each test is named after the one that would break."""
 
+import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import elkyn
 
@@ -11,3 +15,40 @@ def test_04_a_pattern_elsewhere_does_not_disturb_a_write_that_grows_the_map(tmp_
         for n in range(20):
             store.set(f"/a/{n}", "x" * 200_000)
         assert len(store.keys("/a")) == 20
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+DEEP = "/a" + "/k" * 20  # inside an object that is stored whole: 20 levels there and 60 more are too many
+
+
+def test_08_a_value_that_is_too_deep_where_it_is_put_leaves_the_transaction_as_it_was(store: elkyn.Store) -> None:
+    store.set("/a", {"x/y": 0, "keep": 1})
+    with store.transaction() as tx:
+        with pytest.raises(elkyn.InvalidValueError):
+            tx.set(DEEP, _nested(60))
+        with pytest.raises(elkyn.InvalidValueError):
+            tx.update("/", {"part": 1, "a": {"x/y": 2}} | {"a": {"p/q": _nested(64)}})
+        assert tx.get("/a") == {"x/y": 0, "keep": 1}
+        tx.set("/other", 1)
+    assert store.get("/") == {"a": {"x/y": 0, "keep": 1}, "other": 1}
+
+
+def test_08_a_queued_write_that_is_refused_late_fails_alone_and_holds_up_nobody(store: elkyn.Store) -> None:
+    store.set("/a", {"x/y": 0, "keep": 1})
+    with store.transaction():  # so that the three come together
+        futures = [store.set_async("/n/1", 1), store.set_async(DEEP, _nested(60)), store.set_async("/n/2", 2)]
+    futures[0].result(10)
+    with pytest.raises(elkyn.InvalidValueError):
+        futures[1].result(10)
+    assert futures[2].result(10) == store.rev
+    writer = threading.Thread(target=store.set, args=("/later", 1), daemon=True)
+    writer.start()
+    writer.join(10)
+    assert not writer.is_alive()
+    assert store.get("/") == {"a": {"x/y": 0, "keep": 1}, "n": {"1": 1, "2": 2}, "later": 1}
