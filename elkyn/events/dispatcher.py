@@ -15,6 +15,7 @@ from elkyn.events.routes import Routes
 from elkyn.events.subscriptions import Core, Run
 
 _BATCH = 256
+_LOOK_EVERY_S = 0.01
 
 HandlerErrorHook = Callable[[BaseException, str], object]
 
@@ -143,11 +144,16 @@ class Dispatcher:
             return
         with self._progress:
             self._hurried += 1
-        try:
-            self.wait_until(lambda: not self._runs_now(run), None)
-        finally:
-            with self._progress:
+            self._watchers += 1
+            self.queue.wake()
+            try:
+                # Looked at every now and then: from one handler to the next of the same event nobody is notified, and
+                # that one may be waiting for a lock that our caller holds.
+                while self._runs_now(run):
+                    self._progress.wait(_LOOK_EVERY_S)
+            finally:
                 self._hurried -= 1
+                self._watchers -= 1
 
     def _runs_now(self, run: Run) -> bool:
         running: Core | Timer | None = self.queue.running

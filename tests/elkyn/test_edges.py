@@ -1,6 +1,7 @@
 """What the contract says, where two of its sentences meet: each test is named after the one that would break."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,28 @@ def test_08_a_queued_write_that_is_refused_late_fails_alone_and_holds_up_nobody(
     writer.join(10)
     assert not writer.is_alive()
     assert store.get("/") == {"a": {"x/y": 0, "keep": 1}, "n": {"1": 1, "2": 2}, "later": 1}
+
+
+def test_15_unsubscribe_does_not_wait_for_another_handler_of_the_same_event(store: elkyn.Store) -> None:
+    lock, running, returned = threading.Lock(), threading.Event(), threading.Event()
+
+    def first(_: Any) -> None:
+        running.set()
+        time.sleep(0.1)
+
+    def second(_: Any) -> None:
+        with lock:
+            pass
+
+    subscription = store.watch("/n").subscribe(first)
+    store.watch("/n").subscribe(second)
+
+    def leave() -> None:
+        with lock:
+            store.set("/n", 1)
+            running.wait(10)
+            subscription.unsubscribe()
+        returned.set()
+
+    threading.Thread(target=leave, daemon=True).start()
+    assert returned.wait(10)
