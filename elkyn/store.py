@@ -714,6 +714,7 @@ class Transaction:
     def __init__(self, store: Store, txn: LmdbTransaction) -> None:
         self._store = store
         self._open = True
+        self._thread = threading.get_ident()
         self.txn = txn
         self.call = _Call([])
         self.committed = False
@@ -765,6 +766,8 @@ class Transaction:
     def _tree(self) -> Tree:
         if not self._open:
             raise StoreClosedError("the transaction is over; begin another with store.transaction()")
+        if self._thread != threading.get_ident():  # two threads at once in one of LMDB's would damage memory
+            raise ElkynError("a transaction is for the thread that began it; others write through the store")
         return self._store._tree
 
     def _do(self, call: _Call) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,21 @@ def test_15_unsubscribe_does_not_wait_for_another_handler_of_the_same_event(stor
 
     threading.Thread(target=leave, daemon=True).start()
     assert returned.wait(10)
+
+
+def test_14_a_transaction_refuses_another_thread(store: elkyn.Store) -> None:
+    with store.transaction() as tx, ThreadPoolExecutor(1) as other:
+        tx.set("/n", 1)
+        for call in (
+            lambda: tx.set("/n", 2),
+            lambda: tx.update("/", {"n": 2}),
+            lambda: tx.delete("/n"),
+            lambda: tx.push("/n", 2),
+            lambda: tx.get("/n"),
+            lambda: tx.exists("/n"),
+            lambda: tx.keys("/"),
+            lambda: tx.items("/"),
+        ):
+            with pytest.raises(elkyn.ElkynError, match="thread"):
+                other.submit(call).result(10)
+    assert store.get("/") == {"n": 1}
