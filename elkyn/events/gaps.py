@@ -2,7 +2,8 @@
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from elkyn._native import SLOTS, VALUE_BYTES, Event
@@ -32,9 +33,10 @@ class _Episode:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The latest event of a path, kept outside the full ring for overflow="latest"."""
+    """The latest event of a path for some of its receivers, kept outside the full ring for overflow="latest"."""
 
     event: Event
+    size: int  # of its values
     cores: tuple["Core", ...]
     only_latest: bool
 
@@ -53,8 +55,11 @@ class Gaps:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._episodes: deque[_Episode] = deque()
-        self._kept: dict[str, _Kept] = {}
+        # A path may have several: not everyone hears of every event there, or of all of it (old values).
+        self._kept: dict[str, list[_Kept]] = {}
+        self._kept_count = 0
         self._kept_bytes = 0
+        self._waiting = 0
         self.parked = 0  # events that went into the table instead of being dropped
         self.coalesced = 0
 
@@ -79,43 +84,49 @@ class Gaps:
                     loss.last = seq
 
     def _keep(self, seq: int, rev: int, timestamp_ns: int, pending: Pending, latest: tuple["Core", ...]) -> bool:
-        before = self._kept.get(pending.path)
-        if before is None and len(self._kept) >= SLOTS:
-            return False
+        before = self._kept.get(pending.path, [])
+        # What the new event replaces, for those who get it; for others the earlier one stays.
+        after = [_without(kept, latest) for kept in before]
+        replaced = [kept for kept, left in zip(before, after, strict=True) if not left.cores]
         raw = pending.raw
-        size = 0 if raw is None else len(raw)
-        room = VALUE_BYTES - self._kept_bytes + (0 if before is None else before.event.size)
-        if size > room:
+        size = len(raw or b"") + len(pending.old or b"")
+        if self._kept_count - len(replaced) >= SLOTS:
+            return False
+        if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
             return False
         event = Event(
             decode,
             deleted=raw is None,
             path=pending.path,
             value=raw,
-            old=None,
+            old=pending.old,
             rev=rev,
             seq=seq,
             last=pending.last,
             timestamp_ns=timestamp_ns,
-            size=size,
+            size=0 if raw is None else len(raw),
             omitted=False,
         )
-        if before is not None:
-            self._kept_bytes -= before.event.size
-            if before.only_latest:
-                self.coalesced += 1
-            del self._kept[pending.path]
+        for kept in replaced:
+            self._let_go(kept)
+            self.coalesced += kept.only_latest
         only_latest = len(latest) == len(pending.cores)
-        if only_latest:
-            self.parked += 1
-        self._kept[pending.path] = _Kept(event, latest, only_latest)
+        self.parked += only_latest
+        self._kept[pending.path] = [left for left in after if left.cores]
+        self._kept[pending.path].append(_Kept(event, size, latest, only_latest))
+        self._kept_count += 1
         self._kept_bytes += size
+        self._waiting += only_latest
         return True
 
+    def _let_go(self, kept: _Kept) -> None:
+        self._kept_count -= 1
+        self._kept_bytes -= kept.size
+        self._waiting -= kept.only_latest
+
     def waiting(self) -> int:
-        """Return how many events are parked."""
-        with self._lock:
-            return sum(kept.only_latest for kept in self._kept.values())
+        """Return how many events are parked. Takes no lock: the figures are for everyone, at any time."""
+        return self._waiting
 
     def reckon(self, last: int) -> Reckoning:
         """Settle all up to the sequence number `last`, which the consumer has reached."""
@@ -130,13 +141,20 @@ class Gaps:
                 losses.extend(
                     (core, Overflow(loss.lost, loss.first, loss.last)) for core, loss in episode.losses.items()
                 )
-            kept = sorted(
-                (kept for kept in self._kept.values() if kept.event.seq <= reached), key=lambda one: one.event.seq
-            )
-            for one in kept:
-                del self._kept[one.event.path]
-                self._kept_bytes -= one.event.size
-        return Reckoning(losses, [(one.event, one.cores) for one in kept])
+            due: list[_Kept] = []
+            for path, several in list(self._kept.items()):
+                due.extend(kept for kept in several if kept.event.seq <= reached)
+                self._keep_only(path, [kept for kept in several if kept.event.seq > reached])
+            for kept in due:
+                self._let_go(kept)
+        due.sort(key=lambda kept: kept.event.seq)
+        return Reckoning(losses, [(kept.event, kept.cores) for kept in due])
+
+    def _keep_only(self, path: str, left: list[_Kept]) -> None:
+        if left:
+            self._kept[path] = left
+        else:
+            del self._kept[path]
 
     def forget(self, gone: Any) -> None:
         """Drop what is held for the cores of `gone`, a Run that has ended."""
@@ -144,12 +162,17 @@ class Gaps:
             for episode in self._episodes:
                 for core in gone.cores:
                     episode.losses.pop(core, None)
-            for path, kept in list(self._kept.items()):
-                if any(core.run is gone for core in kept.cores):
-                    cores = tuple(core for core in kept.cores if core.run is not gone)
-                    if cores:
-                        self._kept[path] = _Kept(kept.event, cores, kept.only_latest)
-                    else:
-                        del self._kept[path]
-                        self._kept_bytes -= kept.event.size
+            for path, several in list(self._kept.items()):
+                after = [_without(kept, gone.cores) for kept in several]
+                for kept in after:
+                    if not kept.cores:
+                        self._let_go(kept)
                         self.coalesced += kept.only_latest
+                self._keep_only(path, [kept for kept in after if kept.cores])
+
+
+def _without(kept: _Kept, gone: Collection["Core"]) -> _Kept:
+    """Return `kept` for those of its receivers that are not `gone`."""
+    if not any(core in gone for core in kept.cores):
+        return kept
+    return replace(kept, cores=tuple(core for core in kept.cores if core not in gone))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stalling import Stall
 
 import elkyn
 
@@ -97,3 +98,26 @@ def test_14_a_transaction_refuses_another_thread(store: elkyn.Store) -> None:
             with pytest.raises(elkyn.ElkynError, match="thread"):
                 other.submit(call).result(10)
     assert store.get("/") == {"n": 1}
+
+
+def _overfill(store: elkyn.Store) -> None:
+    """Have events of others fill the ring."""
+    store.watch("/fill/*").subscribe(lambda _: None)
+    for _ in range(1100):
+        store.push("/fill", 0)
+
+
+def test_10_latest_keeps_an_event_for_each_who_did_not_get_a_later_one(store: elkyn.Store, stalled: Stall) -> None:
+    got: dict[str, list[Any]] = {"exact": [], "family": [], "old": []}
+    store.set("/n", {"x": 0})
+    store.watch("/n").subscribe(lambda event: got["exact"].append(event.value), overflow="latest")
+    store.watch("/n", children=True).subscribe(lambda event: got["family"].append(event.value), overflow="latest")
+    store.watch("/n", old=True).subscribe(lambda event: got["old"].append((event.old, event.value)), overflow="latest")
+    _overfill(store)
+    store.set("/n", {"x": 1})
+    store.set("/n/x", 2)  # which only one of them hears of
+    stalled.release()
+    store.flush_events()
+    assert got == {"exact": [{"x": 1}], "family": [{"x": 2}], "old": [({"x": 0}, {"x": 1})]}
+    stats = store.event_queue_stats()
+    assert stats.produced == stats.delivered + stats.dropped + stats.coalesced
