@@ -703,6 +703,8 @@ class Store:
 
     def _after_fork(self) -> None:
         """In a forked child: refuse everything, and touch nothing that the parent goes on using."""
+        if self._refusal is _refuse_forked:  # in a child's child: what was ours there is somebody else's here
+            return
         self._mutex = threading.RLock()  # the old one may be held by a thread that does not exist here
         self._refusal = self._begin = self._begin_write = _refuse_forked
         self._database.forked()

@@ -1,5 +1,6 @@
 """What the contract says, where two of its sentences meet: each test is named after the one that would break."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -121,3 +122,20 @@ def test_10_latest_keeps_an_event_for_each_who_did_not_get_a_later_one(store: el
     assert got == {"exact": [{"x": 1}], "family": [{"x": 2}], "old": [({"x": 0}, {"x": 1})]}
     stats = store.event_queue_stats()
     assert stats.produced == stats.delivered + stats.dropped + stats.coalesced
+
+
+def test_24_a_forked_childs_child_keeps_its_files(store: elkyn.Store) -> None:
+    child = os.fork()
+    if child == 0:
+        files = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]  # one of them has the number of the store's lock
+        grandchild = os.fork()
+        if grandchild == 0:
+            try:
+                for file in files:
+                    os.fstat(file)
+            except OSError:
+                os._exit(1)
+            os._exit(0)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    store.set("/n", 1)
