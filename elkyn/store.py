@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _CACHED_KEYS = 1024
 _SYNC_EVERY_S = 0.25
+_MOST_INTERRUPTIONS = 16  # that one commit takes before it gives up
 
 
 def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
@@ -248,9 +249,13 @@ class Store:
         self._rev = rev = self._rev + 1
         if old != raw:
             kept = old if route.wants_old else None
-            seq = self._queue.push(path, rev, 0, True, raw, kept, route.direct)
-            if seq < 0:
-                self._missed(-seq, rev, time.time_ns(), Pending(path, raw, kept, route.direct, last=True))
+            try:
+                seq = self._queue.push(path, rev, 0, True, raw, kept, route.direct)
+                if seq < 0:
+                    self._missed(-seq, rev, time.time_ns(), Pending(path, raw, kept, route.direct, last=True))
+            except BaseException:  # a signal handler's
+                self._settle(Pending(path, raw, kept, route.direct, last=True), rev, time.time_ns())
+                raise
             if key in tree.leaves:
                 tree.leaves[key] = raw if len(raw) <= SMALL else None
         return rev
@@ -356,24 +361,44 @@ class Store:
                 changed = True
         return changed
 
-    def _publish(self, events: Iterable[Pending], rev: int | None = None) -> int:
+    def _publish(self, events: Sequence[Pending]) -> int:
         """Count the commit and push its events. The mutex is held since before the commit."""
-        if rev is None:
-            rev = self._rev + 1
-        self._rev = rev
-        timestamp = time.time_ns()
-        for pending in events:
-            seq = self._queue.push(pending.path, rev, timestamp, pending.last, pending.raw, pending.old, pending.cores)
-            if seq < 0:
-                self._missed(-seq, rev, timestamp, pending)
+        self._rev = rev = self._rev + 1
+        first = self._queue.next_seq
+        timestamp = 0
+        interruption: BaseException | None = None
+        interruptions = 0
+        while interruptions < _MOST_INTERRUPTIONS:  # from the commit to here nothing is called: so nothing is raised
+            try:
+                timestamp = timestamp or time.time_ns()
+                for pending in events[self._queue.next_seq - first :]:
+                    seq = self._queue.push(
+                        pending.path, rev, timestamp, pending.last, pending.raw, pending.old, pending.cores
+                    )
+                    if seq < 0:
+                        self._missed(-seq, rev, timestamp, pending)
+                break
+            except BaseException as error:  # noqa: BLE001 - a signal handler's, raised again when all is told
+                interruption = error
+                interruptions += 1
+                pushed = self._queue.next_seq - first
+                if pushed:
+                    self._settle(events[pushed - 1], rev, timestamp)
+        if interruption is not None:
+            raise interruption
         return rev
+
+    def _settle(self, pending: Pending, rev: int, timestamp: int) -> None:
+        """After an interruption: where `pending`, the latest event, was dropped, note that if it has not been."""
+        if self._queue.settled < self._queue.next_seq:
+            self._missed(self._queue.next_seq - 1, rev, timestamp, pending)
 
     def _missed(self, seq: int, rev: int, timestamp: int, pending: Pending) -> None:
         # Noted before the consumer can see the gap, so that it finds whose events they were.
         self._gaps.dropped(seq, rev, timestamp, pending)
         self._queue.settle()
 
-    def _recover(self, error: BaseException, call: _Call, events: Iterable[Pending] = ()) -> int:
+    def _recover(self, error: BaseException, call: _Call, events: Sequence[Pending] = ()) -> int:
         """After a failed or interrupted commit: make the store true again, and retry where growing helps."""
         self._tree.forget()
         if isinstance(error, lmdb.MapFullError):
@@ -406,6 +431,12 @@ class Store:
                 inner.grow_and_replay()
             except lmdb.Error as error:
                 raise storage_error(error, self._database.directory) from error
+            except BaseException:
+                # A signal handler's, as in _recover(): right after the commit the events are still owed.
+                if not inner.committed and self._database.current_rev() > self._rev:
+                    inner.committed = True
+                    inner.rev = self._publish(events)
+                raise
             else:
                 return
 

@@ -66,7 +66,8 @@ class Gaps:
     def dropped(self, seq: int, rev: int, timestamp_ns: int, pending: Pending) -> None:
         """The ring refused `pending`, which had taken the number `seq`."""
         with self._lock:
-            if not self._episodes or self._episodes[-1].last != seq - 1:  # the ring has taken an event meanwhile
+            # Told again of the same number, after an interruption, it does nothing twice.
+            if not self._episodes or self._episodes[-1].last not in (seq, seq - 1):  # the ring has taken an event
                 self._episodes.append(_Episode(seq, seq))
             episode = self._episodes[-1]
             episode.last = seq
@@ -79,7 +80,7 @@ class Gaps:
                 loss = episode.losses.get(core)
                 if loss is None:
                     episode.losses[core] = _Loss(1, seq, seq)
-                else:
+                elif loss.last != seq:
                     loss.lost += 1
                     loss.last = seq
 

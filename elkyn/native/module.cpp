@@ -222,6 +222,7 @@ class Queue {
     }
 
     [[nodiscard]] std::uint64_t settled() const noexcept { return ring_.settled(); }
+    [[nodiscard]] std::uint64_t next_seq() const noexcept { return ring_.next_seq(); }
     [[nodiscard]] elkyn::RingStats stats() const noexcept { return ring_.stats(); }
 
   private:
@@ -467,6 +468,7 @@ NB_MODULE(_native, m) {
         .def("stats", &Queue::stats, "Wait-free figures.")
         .def_prop_ro("settled", &Queue::settled,
                      "The first number that is not decided yet: the next event's.")
+        .def_prop_ro("next_seq", &Queue::next_seq, "The number that the next push() takes, for the producer.")
         .def_prop_ro("seq", &Queue::seq, "The number of the event being delivered, or of the last one.")
         .def_prop_ro("handled", &Queue::events_handled, "Events from the ring whose handlers have returned.")
         .def_prop_ro("lag_ns", &Queue::lag_ns, "From commit to delivery, of a late event.")

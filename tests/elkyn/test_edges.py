@@ -1,8 +1,12 @@
 """What the contract says, where two of its sentences meet: each test is named after the one that would break."""
 
+import contextlib
 import os
+import random
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,3 +143,53 @@ def test_24_a_forked_childs_child_keeps_its_files(store: elkyn.Store) -> None:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.set("/n", 1)
+
+
+class _Interrupted(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[None]:
+    """Have a signal handler raise at some moment soon, wherever this thread is."""
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with contextlib.suppress(_Interrupted):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("how", ["set", "transaction"])
+def test_11_an_exception_of_a_signal_handler_loses_no_event_and_no_revision(store: elkyn.Store, how: str) -> None:
+    mirror: dict[str, Any] = {}
+
+    def follow(event: Any) -> None:
+        assert isinstance(event, elkyn.Event)
+        if event.type == "delete":
+            mirror.pop(event.path, None)
+        else:
+            mirror[event.path] = event.value
+
+    store.watch("/n/*").subscribe(follow)
+    for _ in range(60):
+        with _interruptions():
+            for _ in range(100):
+                values = {str(name): random.random() for name in range(300)}
+                if how == "set":
+                    store.set("/n", values)
+                else:
+                    with store.transaction() as tx:
+                        tx.set("/n", values)
+                store.flush_events()
+        store.flush_events()
+        assert store.rev == store._database.current_rev()
+        assert mirror == {f"/n/{name}": value for name, value in (store.get("/n") or {}).items()}
