@@ -508,11 +508,14 @@ class Store:
         count = min(len(events), SLOTS)
         sizes = [len(event.raw or b"") + len(event.old or b"") for event in events]
         need = min(VALUE_BYTES, sum(size for size in sizes if size <= VALUE_BYTES))  # larger ones travel without value
+        # In this order: an event that moves on meanwhile is counted twice rather than not at all.
+        handled = self._queue.handled
         ring = self._queue.stats()
         if SLOTS - ring.pending < count or VALUE_BYTES - ring.bytes < need:
             return False
+        coming = ring.popped + ring.pending - handled  # in the ring, or on its way through filters and maps
         return all(
-            run.waiting() + ring.pending + min(count, run.options.capacity) <= run.options.capacity
+            run.waiting() + coming + min(count, run.options.capacity) <= run.options.capacity
             for run in blocking
             if run.waiting is not None
         )

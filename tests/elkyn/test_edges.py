@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stalling import Stall
+from stalling import Stall, eventually
 
 import elkyn
 
@@ -193,3 +193,32 @@ def test_11_an_exception_of_a_signal_handler_loses_no_event_and_no_revision(stor
         store.flush_events()
         assert store.rev == store._database.current_rev()
         assert mirror == {f"/n/{name}": value for name, value in (store.get("/n") or {}).items()}
+
+
+def test_10_block_loses_nothing_that_is_on_its_way_through_a_slow_filter(store: elkyn.Store) -> None:
+    got: list[Any] = []
+    taken, filtering, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(event: elkyn.Event) -> bool:
+        if event.value == 1:
+            filtering.set()
+            time.sleep(0.2)
+        return True
+
+    def handle(item: Any) -> None:
+        got.append(item)
+        taken.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(2) as executor:
+        store.watch("/n").filter(slow).subscribe(handle, executor=executor, overflow="block", capacity=1)
+        store.set("/n", 0)
+        assert taken.wait(10)
+        store.set("/n", 1)
+        assert filtering.wait(10)
+        late = executor.submit(store.set, "/n", 2)
+        time.sleep(0.4)
+        go_on.set()
+        late.result(10)
+        eventually(lambda: len(got) == 3)
+    assert [item.value for item in got] == [0, 1, 2]
