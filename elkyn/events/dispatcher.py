@@ -11,6 +11,7 @@ from elkyn._native import Queue
 from elkyn.errors import WouldDeadlock
 from elkyn.events.event import Event
 from elkyn.events.gaps import Gaps
+from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Routes
 from elkyn.events.subscriptions import Core, Run
 
@@ -60,7 +61,7 @@ class Dispatcher:
         self._hurried = 0  # things to look at after each event: threads in unsubscribe(), a deadline of close()
         self._tasks: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
-        self._timer_lock = threading.Lock()
+        self._timer_lock = Lock()
         self._ticket = itertools.count()
         self._runs: dict[Run, None] = {}
         self._thread: threading.Thread | None = None
@@ -80,9 +81,11 @@ class Dispatcher:
         self._runs[run] = None
 
     def forget(self, run: Run) -> None:
-        """Let go of a run that has ended."""
+        """Let go of a run that has ended: now, or soon on the thread where the caller uses the tables (is_mine)."""
         self._runs.pop(run, None)
-        self.gaps.forget(run)
+        routed = [core for core in run.cores if not self.routes.remove(core)]
+        if routed or not self.gaps.forget(run):
+            self.post(lambda: self.forget(run))
 
     def runs(self) -> list[Run]:
         """Return who is subscribed."""
@@ -109,6 +112,9 @@ class Dispatcher:
     def cancel(self, timer: Timer) -> None:
         """Cancel a timer from any thread, and let go of what it would call."""
         timer.callback = None
+        if is_mine(self._timer_lock):
+            self.post(lambda: self.cancel(timer))
+            return
         with self._timer_lock:
             self._timers = [entry for entry in self._timers if entry[2] is not timer]
             heapq.heapify(self._timers)

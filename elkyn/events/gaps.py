@@ -1,6 +1,5 @@
 """Who missed what while the ring was full: exact, and in fixed memory."""
 
-import threading
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elkyn._native import SLOTS, VALUE_BYTES, Event
 from elkyn.events.changes import Pending
 from elkyn.events.event import Overflow
+from elkyn.events.lock import Lock, is_mine
 from elkyn.values import decode
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Gaps:
     """Kept by the producer, asked by the consumer when it meets a gap in the sequence numbers."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._episodes: deque[_Episode] = deque()
         # A path may have several: not everyone hears of every event there, or of all of it (old values).
         self._kept: dict[str, list[_Kept]] = {}
@@ -157,8 +157,10 @@ class Gaps:
         else:
             del self._kept[path]
 
-    def forget(self, gone: Any) -> None:
-        """Drop what is held for the cores of `gone`, a Run that has ended."""
+    def forget(self, gone: Any) -> bool:
+        """Drop what is held for the cores of `gone`, a Run that has ended. False where the caller is using it."""
+        if is_mine(self._lock):
+            return False
         with self._lock:
             for episode in self._episodes:
                 for core in gone.cores:
@@ -170,6 +172,7 @@ class Gaps:
                         self._let_go(kept)
                         self.coalesced += kept.only_latest
                 self._keep_only(path, [kept for kept in after if kept.cores])
+            return True
 
 
 def _without(kept: _Kept, gone: Collection["Core"]) -> _Kept:

@@ -1,8 +1,9 @@
 """Who wants to know: patterns in a tree, and the cached answer per written path."""
 
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from elkyn.events.lock import Lock, is_mine
 
 if TYPE_CHECKING:
     from elkyn.events.subscriptions import Core
@@ -49,7 +50,7 @@ class Routes:
     """The table of subscriptions. Changes replace; what a commit has looked up stays as it was."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._root = Node()
         self._cores: dict[Core, None] = {}
         # None means that nobody cares: most writes stop here, after one look into a dictionary.
@@ -73,10 +74,12 @@ class Routes:
             self.cache = {}
 
     def remove(self, core: "Core") -> bool:
-        """Take a subscription out, with the places that it leaves empty; False where it was not in."""
+        """Take a subscription out, with the places that it leaves empty. False where the caller is using it."""
+        if is_mine(self._lock):
+            return False
         with self._lock:
             if core not in self._cores:
-                return False
+                return True
             del self._cores[core]
             self.empty = not self._cores
             way = [self._root]

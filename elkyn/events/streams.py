@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
+from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Handlers, Options, Program, Run
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Inbox:
         self._policy = options.overflow
         self._capacity = options.capacity
         self._wake = wake
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # By path for "latest", else by number; in the order of the stream.
         self._items: OrderedDict[object, Any] = OrderedDict()
         self._number = 0
@@ -151,8 +152,11 @@ class Inbox:
 
     def close(self) -> None:
         """Drop what is waiting and take nothing more."""
+        self.closed = True
+        if is_mine(self._lock):
+            self._run.dispatcher.post(self.close)
+            return
         with self._lock:
-            self.closed = True
             self._items.clear()
 
 

@@ -223,7 +223,6 @@ class Run:
             self.done = True
             cleanups, self._on_end = self._on_end, []
         for core in self.cores:
-            self.dispatcher.routes.remove(core)
             core.stop()
         for cleanup in cleanups:
             cleanup()

@@ -1,6 +1,8 @@
 """What the contract says, where two of its sentences meet: each test is named after the one that would break."""
 
+import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -151,7 +153,7 @@ class _Interrupted(Exception):
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[None]:
-    """Have a signal handler raise at some moment soon, wherever this thread is."""
+    """Let the alarm's handler raise, wherever this thread is then."""
 
     def interrupt(*_: object) -> None:
         raise _Interrupted
@@ -160,7 +162,6 @@ def _interruptions() -> Iterator[None]:
     try:
         with contextlib.suppress(_Interrupted):
             try:
-                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
                 yield
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -168,6 +169,7 @@ def _interruptions() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may also raise in a finalizer
 @pytest.mark.parametrize("how", ["set", "transaction"])
 def test_11_an_exception_of_a_signal_handler_loses_no_event_and_no_revision(store: elkyn.Store, how: str) -> None:
     mirror: dict[str, Any] = {}
@@ -182,6 +184,7 @@ def test_11_an_exception_of_a_signal_handler_loses_no_event_and_no_revision(stor
     store.watch("/n/*").subscribe(follow)
     for _ in range(60):
         with _interruptions():
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
             for _ in range(100):
                 values = {str(name): random.random() for name in range(300)}
                 if how == "set":
@@ -222,3 +225,25 @@ def test_10_block_loses_nothing_that_is_on_its_way_through_a_slow_filter(store: 
         late.result(10)
         eventually(lambda: len(got) == 3)
     assert [item.value for item in got] == [0, 1, 2]
+
+
+def test_23_an_iterator_may_be_collected_at_any_moment(store: elkyn.Store) -> None:
+    before = gc.get_threshold()
+
+    async def main() -> None:
+        for n in range(1500):
+            gc.set_threshold(random.randrange(60, 200), 1, 1)
+            stream = aiter(store.watch(f"/n/{n % 7}").debounce(60))
+            cycle: list[Any] = [stream]
+            cycle.append(cycle)
+            del stream, cycle
+            store.set(f"/n/{n % 7}", n)
+            store.watch(f"/m/{n}/a/b/c/d/e/f/g").subscribe(print).unsubscribe()
+
+    try:
+        asyncio.run(main())
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert store.live_subscriptions() == []
+    eventually(lambda: store._routes.empty and not store._dispatcher._timers)
