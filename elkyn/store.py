@@ -109,6 +109,7 @@ class Store:
         self._writer = Writer(self._commit_group)
         self._names = _NameMaker()
         self._refusal: Callable[[], NoReturn] | None = None
+        self._give_up_at = float("inf")  # the time at which close() ends all waiting for room
         # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
         self._begin: Callable[[], LmdbTransaction] = database.env.begin
         self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database.env)
@@ -442,7 +443,9 @@ class Store:
 
     def _submit(self, call: _Call) -> "Future[int]":
         self._check()
-        return self._writer.submit(call)
+        # The writer waits for our own transaction: so do not wait for it.
+        patient = self._begin_write is not _refuse_nested or not self._mutex_is_mine()
+        return self._writer.submit(call, patient=patient)
 
     def _commit_group(self, calls: list[_Call]) -> list[int | BaseException]:
         """Commit many calls at once; each has its revision and its group of events, in their order."""
@@ -521,7 +524,7 @@ class Store:
         )
 
     def _require_room(self, events: list[Pending]) -> None:
-        if not events or self._has_room(events):
+        if not events or self._has_room(events) or time.monotonic() >= self._give_up_at:
             return
         if self._dispatcher.on_thread():
             raise WouldDeadlock(
@@ -537,7 +540,14 @@ class Store:
         )
         now = time.monotonic()
         deadline = now + timeout if deadline is None else deadline
-        if not self._dispatcher.wait_until(lambda: self._has_room(events), max(0.0, deadline - now)):
+        give_up_at = self._give_up_at
+        if (
+            not self._dispatcher.wait_until(
+                lambda: self._has_room(events) or self._give_up_at != give_up_at,  # close() has begun
+                max(0.0, min(deadline, give_up_at) - now),
+            )
+            and time.monotonic() < give_up_at
+        ):
             raise EventTimeout(f"a subscription with overflow='block' had no room for {timeout} s; nothing was written")
         return deadline
 
@@ -695,7 +705,8 @@ class Store:
 
         Waits `drain_timeout` seconds at most for handlers, and counts what was not delivered then in
         `dropped_at_close`. Idempotent. Inside a handler it returns at once; the rest follows when
-        the handler returns.
+        the handler returns. What is queued is committed also where a subscription with overflow="block" has no room for
+        its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
         """
         if self._refusal is _refuse_forked:
@@ -704,13 +715,18 @@ class Store:
             return
         if self._begin_write is _refuse_nested and self._mutex_is_mine():
             raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
+        if drain_timeout is None:
+            drain_timeout = self._drain_timeout
+        # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
+        self._give_up_at = time.monotonic() + (0.0 if self._dispatcher.on_thread() else drain_timeout)
+        self._dispatcher.progressed()
         self._writer.close()
         if not self._refuse_writes():
             return
         _open_stores.discard(self)
         abandoned = [run for run in self._dispatcher.runs() if run.abandoned and not run.done]
         try:
-            self._dispatcher.stop(self._drain_timeout if drain_timeout is None else drain_timeout)
+            self._dispatcher.stop(drain_timeout)
         finally:
             with self._mutex:
                 self._begin = _refuse_closed

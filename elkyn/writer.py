@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from elkyn.errors import StoreClosedError
+from elkyn.errors import StoreClosedError, WouldDeadlock
 
 MOST_QUEUED = 10_000
 MOST_PER_COMMIT = 1_000
@@ -25,8 +25,12 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, call: Any) -> "Future[int]":
-        """Queue a call. Waits while 10,000 are queued: a producer that is faster than the disk is held back."""
+    def submit(self, call: Any, *, patient: bool = True) -> "Future[int]":
+        """Queue a call.
+
+        Waits while 10,000 are queued: a producer that is faster than the disk is held back; `WouldDeadlock` where it is
+        not to be `patient`.
+        """
         future: Future[int] = Future()
         future.set_running_or_notify_cancel()  # it is in line from here on: cancel() would be a lie
         with self._changed:
@@ -34,6 +38,11 @@ class Writer:
                 self._thread = threading.Thread(target=self._serve, name="elkyn-writer", daemon=True)
                 self._thread.start()
             while len(self._queue) >= MOST_QUEUED and not self._closed:
+                if not patient:
+                    raise WouldDeadlock(
+                        f"{MOST_QUEUED} writes are queued, and none is made before your own transaction is over: "
+                        "write through it (tx.set and so on), or leave the block"
+                    )
                 self._changed.wait()
             if self._closed:
                 raise StoreClosedError("the store is closed; open it again to write")

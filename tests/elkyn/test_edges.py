@@ -247,3 +247,47 @@ def test_23_an_iterator_may_be_collected_at_any_moment(store: elkyn.Store) -> No
     gc.collect()
     assert store.live_subscriptions() == []
     eventually(lambda: store._routes.empty and not store._dispatcher._timers)
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "in the handler"])
+def test_17_close_waits_for_a_blocking_subscription_no_longer_than_for_others(tmp_path: Path, where: str) -> None:
+    store = elkyn.open(tmp_path / "data", durability="none", drain_timeout=0.3)
+    entered, queued, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_: Any) -> None:
+        if not entered.is_set():
+            entered.set()
+            queued.wait(10)
+            if where == "in the handler":
+                store.close()
+                go_on.set()
+            go_on.wait(30)
+
+    store.watch("/n/*").subscribe(hold, overflow="block", timeout=5)
+    futures = [store.set_async("/n/first", 0)]
+    assert entered.wait(10)
+    futures += [store.set_async(f"/n/{n}", n) for n in range(2500)]
+    begun = time.monotonic()
+    queued.set()
+    if where == "elsewhere":
+        store.close()
+    else:
+        assert go_on.wait(10)
+        store._dispatcher._thread.join(10)  # type: ignore[union-attr]
+    assert time.monotonic() - begun < 4
+    go_on.set()
+    assert [future.result(0) for future in futures] == list(range(1, 2502))
+    with elkyn.open(tmp_path / "data") as again:
+        assert len(again.keys("/n")) == 2501
+
+
+def test_19_queueing_more_than_fits_inside_ones_own_transaction_raises(store: elkyn.Store) -> None:
+    def flood() -> None:
+        with store.transaction():
+            for n in range(20_000):
+                store.set_async("/n", n)
+
+    with pytest.raises(elkyn.WouldDeadlock):
+        flood()
+    store.set_async("/n", "last").result(10)
+    assert store.get("/n") == "last"
