@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
@@ -39,8 +39,12 @@ NOTHING = _Nothing()
 class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
-    def __init__(self, run: Run, options: Options, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, run: Run, options: Options, wake: Callable[[], object], gone: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`wake` rings for the consumer, or ends the run where it is `gone` for good."""
         self._run = run
+        self._gone = gone
         self._policy = options.overflow
         self._capacity = options.capacity
         self._wake = wake
@@ -68,7 +72,7 @@ class Inbox:
             if not self._accept(item):
                 return
             idle, self._idle = self._idle, False
-        if idle:
+        if idle or self._gone():
             self._wake()
 
     def _accept(self, item: Any) -> bool:
@@ -150,6 +154,10 @@ class Inbox:
         self._run.dispatcher.progressed()
         return item
 
+    def rest(self) -> None:
+        """The consumer has stopped half-way: the next item rings again."""
+        self._idle = True
+
     def close(self) -> None:
         """Drop what is waiting and take nothing more."""
         self.closed = True
@@ -197,7 +205,8 @@ class _Consumer:
 
     def inbox(self, options: Options, wake: Callable[[], object]) -> Inbox:
         """Make the inbox, for the run to end with."""
-        self._inbox = Inbox(self.run, options, wake)
+        alive = self._alive
+        self._inbox = Inbox(self.run, options, wake, *(() if alive is None else (lambda: not alive(),)))
         self.run.discard = self._discard
         self.run.waiting = self._inbox.__len__
         return self._inbox
@@ -231,9 +240,13 @@ def executor_inbox(run: Run, options: Options, executor: Executor, handlers: Han
 
     def wake() -> None:
         try:
-            executor.submit(drain)
+            executor.submit(drain).add_done_callback(told)
         except RuntimeError as error:  # the executor was shut down
             consumer.refused(error)
+
+    def told(future: Future[None]) -> None:
+        if future.cancelled():
+            consumer.refused(RuntimeError(f"the executor of the subscription from {run.where} is shut down"))
 
     def drain() -> None:
         while (item := inbox.take()) is not NOTHING:
@@ -269,14 +282,18 @@ def loop_inbox(
         task.add_done_callback(tasks.discard)
 
     async def drain() -> None:
-        while (item := inbox.take()) is not NOTHING:
-            with consumer.turn:
-                if consumer.is_over(item):
-                    return
-                try:
-                    await handler(item)
-                except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
-                    run.dispatcher.handler_failed(error, run)
+        try:
+            while (item := inbox.take()) is not NOTHING:
+                with consumer.turn:
+                    if consumer.is_over(item):
+                        return
+                    try:
+                        await handler(item)
+                    except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
+                        run.dispatcher.handler_failed(error, run)
+        except BaseException:  # cancelled, as asyncio.run() does at its end
+            inbox.rest()
+            raise
 
     inbox = consumer.inbox(options, wake)
     return inbox

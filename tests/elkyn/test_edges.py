@@ -291,3 +291,61 @@ def test_19_queueing_more_than_fits_inside_ones_own_transaction_raises(store: el
         flood()
     store.set_async("/n", "last").result(10)
     assert store.get("/n") == "last"
+
+
+def test_21_a_loop_that_is_closed_while_its_handler_waits_ends_the_subscription(store: elkyn.Store) -> None:
+    ends: list[Any] = []
+
+    async def main() -> elkyn.Subscription:
+        entered = asyncio.Event()
+
+        async def wait(_: Any) -> None:
+            entered.set()
+            await asyncio.sleep(100)
+
+        subscription = store.watch("/n").subscribe(wait, ends.append, lambda: ends.append("complete"))
+        store.set("/n", 1)
+        await entered.wait()
+        return subscription
+
+    subscription = asyncio.run(main())
+    store.set("/n", 2)
+    store.flush_events()
+    assert not subscription.active
+    assert [type(end) for end in ends] == [RuntimeError]
+
+
+def test_21_a_handler_whose_task_is_cancelled_is_called_again(store: elkyn.Store) -> None:
+    async def main() -> list[Any]:
+        got: list[Any] = []
+
+        async def handle(event: Any) -> None:
+            got.append(event.value)
+            if event.value == 1:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await asyncio.sleep(0)
+
+        store.watch("/n").subscribe(handle)
+        for n in (1, 2):
+            store.set("/n", n)
+            store.flush_events()
+            await asyncio.sleep(0.05)
+        return got
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+def test_21_an_executor_that_drops_its_work_ends_the_subscription(store: elkyn.Store) -> None:
+    ends: list[Any] = []
+    release = threading.Event()
+    executor = ThreadPoolExecutor(1)
+    executor.submit(release.wait, 10)
+    subscription = store.watch("/n").subscribe(print, ends.append, executor=executor)
+    store.set("/n", 1)
+    store.flush_events()
+    executor.shutdown(wait=False, cancel_futures=True)
+    release.set()
+    assert not subscription.active
+    assert [type(end) for end in ends] == [RuntimeError]
