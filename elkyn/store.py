@@ -670,11 +670,12 @@ class Store:
         dropped = ring.dropped - gaps.parked + dispatcher.dropped + dispatcher.dropped_at_close
         pending = max(0, ring.produced - ring.dropped - self._queue.handled - dispatcher.dropped_at_close)
         pending += gaps.waiting()
+        produced = ring.produced + dispatcher.snapshots
         return QueueStats(
             pending=pending,
             processed=ring.popped,
-            produced=ring.produced,
-            delivered=max(0, ring.produced - dropped - coalesced - pending),
+            produced=produced,
+            delivered=max(0, produced - dropped - coalesced - pending),
             dropped=dropped,
             coalesced=coalesced,
             omitted=ring.omitted,

@@ -55,7 +55,9 @@ class Dispatcher:
         self.dropped_at_close = 0
         self._on_handler_error = on_handler_error
         self._done = 1  # all sequence numbers below it have been delivered
-        self._dropped_seq = 0
+        self.snapshots = 0  # events that told of what was there before, not of a commit
+        self._dropped_seq: int | None = None
+        self._coalesced_seq: int | None = None
         self._progress = threading.Condition()
         self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
         self._hurried = 0  # things to look at after each event: threads in unsubscribe(), a deadline of close()
@@ -179,6 +181,15 @@ class Dispatcher:
         if self._dropped_seq != seq:
             self._dropped_seq = seq
             self.dropped += 1
+            if self._coalesced_seq == seq:
+                self.coalesced -= 1
+
+    def inbox_coalesced(self) -> None:
+        """Count one event as replaced by the one being delivered, once however many inboxes do so."""
+        seq = self.queue.seq
+        if seq not in (self._coalesced_seq, self._dropped_seq):
+            self._coalesced_seq = seq
+            self.coalesced += 1
 
     def stop(self, drain_timeout: float) -> None:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
@@ -233,7 +244,9 @@ class Dispatcher:
             self._call_due()
 
     def deliver_one(self, core: Core, event: Event) -> None:
-        """Hand one event to one subscription, outside the ring's order. Call on the thread."""
+        """Hand an event of a snapshot to one subscription, outside the ring's order. Call on the thread."""
+        self.snapshots += 1
+        self._dropped_seq = self._coalesced_seq = None  # its number may be one that a commit's event had before
         self.queue.hand_on(event, (core,), self._failed)
         self.progressed()
 

@@ -38,7 +38,7 @@ class QueueStats:
     processed: int
     """Events taken out of the ring so far."""
     produced: int
-    """Events committed so far: the sequence numbers in use."""
+    """Events committed so far, and those handed over by `initial=True`."""
     delivered: int
     """Events that reached every subscription they were for."""
     dropped: int

@@ -82,7 +82,7 @@ class Inbox:
             key = item.path if isinstance(item, Event) else None
             if key in self._items:
                 del self._items[key]  # and in again at the end, so that sequence numbers keep rising
-                dispatcher.coalesced += 1
+                dispatcher.inbox_coalesced()
                 self._items[key] = item
                 return True
         elif self._policy == "error" and len(self._items) >= self._capacity:

@@ -349,3 +349,35 @@ def test_21_an_executor_that_drops_its_work_ends_the_subscription(store: elkyn.S
     release.set()
     assert not subscription.active
     assert [type(end) for end in ends] == [RuntimeError]
+
+
+def test_25_the_figures_add_up_where_several_inboxes_coalesce(store: elkyn.Store) -> None:
+    go_on = threading.Event()
+    with ThreadPoolExecutor(3) as executor:
+        for _ in range(3):
+            store.watch("/n/*").subscribe(lambda _: go_on.wait(10), executor=executor, overflow="latest", capacity=4)
+        for n in range(500):
+            store.set(f"/n/{n % 5}", n)
+        store.flush_events()
+        stats = store.event_queue_stats()
+        go_on.set()
+    assert stats.coalesced > 0
+    assert stats.dropped > 0
+    assert stats.produced == stats.delivered + stats.dropped + stats.coalesced + stats.pending
+
+
+def test_25_the_figures_add_up_where_a_snapshot_overflows(store: elkyn.Store) -> None:
+    store.set("/n", {str(n): n for n in range(2000)})
+    go_on, got = threading.Event(), []
+
+    def handle(item: Any) -> None:
+        got.append(item)
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(1) as executor:
+        store.watch("/n/*").subscribe(handle, executor=executor, initial=True)
+        eventually(lambda: store.event_queue_stats().produced == 2000)
+        go_on.set()
+    stats = store.event_queue_stats()
+    assert sum(item.lost for item in got if isinstance(item, elkyn.Overflow)) == stats.dropped > 0
+    assert stats.produced == stats.delivered + stats.dropped + stats.coalesced + stats.pending
