@@ -61,6 +61,8 @@ class _Alarm:
         """Have it ring once, in its time from now, and not before."""
         self.cancel()
         self._timer = self._run.dispatcher.call_later(self._seconds, self._due, self._run)
+        if self._run.done:  # ended by another thread, which may have cancelled before there was anything to cancel
+            self.cancel()
 
     def cancel(self) -> None:
         """Have it not ring; from any thread."""
@@ -188,7 +190,12 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
                 before = this
                 below.next(item)
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        def overflow(lost: Overflow) -> None:
+            nonlocal before
+            before = MISSING  # what was lost may have been another: the next item is news
+            below.overflow(lost)
+
+        return source(run, Sink(on_next, overflow, below.error, below.complete))
 
     return connect
 
@@ -215,13 +222,19 @@ def debouncing(source: Connect, seconds: float) -> Connect:
             if item is not MISSING:
                 below.next(item)
 
+        def overflow(lost: Overflow) -> None:
+            # First what came before it: whoever reads anew at an overflow must not hear of older things afterwards.
+            alarm.cancel()
+            flush()
+            below.overflow(lost)
+
         def complete() -> None:
             alarm.cancel()
             flush()
             below.complete()
 
         alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, below.overflow, below.error, complete))
+        return source(run, Sink(on_next, overflow, below.error, complete))
 
     return connect
 
@@ -246,13 +259,17 @@ def throttling(source: Connect, seconds: float) -> Connect:
             if item is not MISSING:
                 passing(item)
 
+        def overflow(lost: Overflow) -> None:
+            flush(below.next)  # first, as debounce does
+            below.overflow(lost)
+
         def complete() -> None:
             alarm.cancel()
             flush(below.next)
             below.complete()
 
         alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, below.overflow, below.error, complete))
+        return source(run, Sink(on_next, overflow, below.error, complete))
 
     return connect
 

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -381,3 +382,68 @@ def test_25_the_figures_add_up_where_a_snapshot_overflows(store: elkyn.Store) ->
     stats = store.event_queue_stats()
     assert sum(item.lost for item in got if isinstance(item, elkyn.Overflow)) == stats.dropped > 0
     assert stats.produced == stats.delivered + stats.dropped + stats.coalesced + stats.pending
+
+
+@pytest.mark.parametrize("operator", ["debounce", "throttle", "buffer"])
+def test_11_nothing_older_comes_after_an_overflow(store: elkyn.Store, stalled: Stall, operator: str) -> None:
+    got: list[Any] = []
+    watch = store.watch("/n")
+    chain = watch.buffer(seconds=0.1) if operator == "buffer" else getattr(watch, operator)(0.1)
+    chain.subscribe(got.append)
+    _overfill_after(store, "/n", ["first", "second"])
+    store.set("/n", "lost")
+    stalled.release()
+    store.flush_events()
+    time.sleep(0.3)
+    assert isinstance(got[-1], elkyn.Overflow)
+    items = [item for one in got[:-1] for item in (one if isinstance(one, list) else [one])]
+    assert items[-1].value == "second"
+
+
+def _overfill_after(store: elkyn.Store, path: str, values: list[Any]) -> None:
+    for value in values:
+        store.set(path, value)
+    _overfill(store)
+
+
+def test_11_distinct_starts_anew_after_an_overflow(store: elkyn.Store, stalled: Stall) -> None:
+    mirror: list[Any] = []
+
+    def follow(item: Any) -> None:
+        mirror.append(store.get("/n") if isinstance(item, elkyn.Overflow) else item.value)
+
+    store.watch("/n").distinct().subscribe(follow)
+    _overfill_after(store, "/n", ["a"])
+    store.set("/n", "b")
+    stalled.release()
+    store.flush_events()
+    assert mirror == ["a", "b"]
+    store.set("/n", "a")
+    store.flush_events()
+    assert mirror == ["a", "b", "a"]
+
+
+def test_16_no_timer_is_left_by_a_chain_that_is_unsubscribed_while_it_runs(store: elkyn.Store) -> None:
+    filtering, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Any) -> bool:
+        filtering.set()
+        return go_on.wait(10)
+
+    def handler(_: Any) -> None:
+        pass
+
+    subscription = store.watch("/n").filter(slow).debounce(3600).subscribe(handler)
+    reference = weakref.ref(handler)
+    del handler
+    store.set("/n", 1)
+    assert filtering.wait(10)
+    with ThreadPoolExecutor(1) as executor:
+        left = executor.submit(subscription.unsubscribe)
+        eventually(lambda: not subscription.active)
+        go_on.set()
+        left.result(10)
+    store.flush_events()
+    gc.collect()
+    assert store._dispatcher._timers == []
+    assert reference() is None
