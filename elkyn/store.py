@@ -104,7 +104,12 @@ class Store:
         self._gaps = Gaps()
         self._queue = Queue(decode)
         self._dispatcher = Dispatcher(
-            self._queue, self._routes, self._gaps, on_handler_error, _fork_check(os.getpid(), database.directory)
+            self._queue,
+            self._routes,
+            self._gaps,
+            on_handler_error,
+            _fork_check(os.getpid(), database.directory),
+            self._mutex,
         )
         self._writer = Writer(self._commit_group)
         self._names = _NameMaker()
@@ -604,7 +609,10 @@ class Store:
             core.run.cores.append(core)
             core.run.start_rev = self._rev
             routes.add(core)
-            if core.options.initial:
+            if core.run.done:  # by an error of another source of the same run: who ended it saw no more than those
+                routes.remove(core)
+                core.stop()
+            elif core.options.initial:
                 self._dispatcher.post(_Snapshot(core, self._snapshot(core)))
 
         def stop() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from elkyn._native import Queue
 from elkyn.errors import WouldDeadlock
@@ -44,11 +45,13 @@ class Dispatcher:
         gaps: Gaps,
         on_handler_error: HandlerErrorHook,
         check_fork: Callable[[], None],
+        no_commits: AbstractContextManager[object],
     ) -> None:
         self.queue = queue
         self.routes = routes
         self.gaps = gaps
         self.refuse_if_forked = check_fork
+        self.no_commits = no_commits  # the store's mutex
         self.handler_errors = 0
         self.dropped = 0  # events that an inbox had no room for
         self.coalesced = 0  # events that an inbox replaced by a later one

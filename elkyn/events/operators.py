@@ -150,9 +150,10 @@ def taking_until(source: Connect, other: Connect) -> Connect:
             stop()
             below.complete()
 
-        # The signal's completion says nothing about the source; its error ends both.
-        signal.connected(other(run, Sink(finish, ignore, below.error, ignore)))
-        upstream.connected(source(run, Sink(below.next, below.overflow, below.error, finish)))
+        with run.dispatcher.no_commits:  # both begin at one revision
+            # The signal's completion says nothing about the source; its error ends both.
+            signal.connected(other(run, Sink(finish, ignore, below.error, ignore)))
+            upstream.connected(source(run, Sink(below.next, below.overflow, below.error, finish)))
         return stop
 
     return connect
@@ -339,8 +340,9 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
             if left == 0:
                 below.complete()
 
-        for upstream, source in zip(upstreams, sources, strict=True):
-            upstream.connected(source(run, Sink(below.next, below.overflow, below.error, complete)))
+        with run.dispatcher.no_commits:  # all begin at one revision
+            for upstream, source in zip(upstreams, sources, strict=True):
+                upstream.connected(source(run, Sink(below.next, below.overflow, below.error, complete)))
 
         def stop() -> None:
             for upstream in upstreams:

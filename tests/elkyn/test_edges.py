@@ -447,3 +447,45 @@ def test_16_no_timer_is_left_by_a_chain_that_is_unsubscribed_while_it_runs(store
     gc.collect()
     assert store._dispatcher._timers == []
     assert reference() is None
+
+
+@contextlib.contextmanager
+def _writing(store: elkyn.Store, path: str) -> Iterator[None]:
+    """Have another thread write to `path` all the time."""
+    over = threading.Event()
+
+    def write() -> None:
+        n = 0
+        while not over.is_set():
+            n += 1
+            store.set(path, n)
+
+    with ThreadPoolExecutor(1) as executor:
+        writing = executor.submit(write)
+        try:
+            yield
+        finally:
+            over.set()
+            writing.result(10)
+
+
+def test_20_all_sources_of_a_merge_begin_at_one_revision(store: elkyn.Store) -> None:
+    others = [store.watch(f"/other/{n}") for n in range(30)]
+    with _writing(store, "/n"):
+        for _ in range(200):
+            got: list[Any] = []
+            with store.watch("/n").merge(*others).subscribe(got.append) as subscription:
+                store.flush_events()
+            assert all(event.rev > subscription.start_rev for event in got if isinstance(event, elkyn.Event))
+
+
+def test_16_a_merge_that_fails_while_it_is_made_leaves_no_source_behind(store: elkyn.Store) -> None:
+    others = [store.watch(f"/other/{n}") for n in range(30)]
+    failing = store.watch("/n").map(lambda _: 1 / 0).merge(*others)
+    store.watch("/n").subscribe(lambda _: None)
+    with _writing(store, "/n"):
+        for _ in range(200):
+            failing.subscribe(print, lambda _: None)
+    store.set("/n", "last")
+    store.flush_events()
+    eventually(lambda: len(store._routes.cores()) == 1)
