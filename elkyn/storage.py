@@ -89,13 +89,15 @@ class Tree:
 
     def exists(self, txn: Transaction, key: bytes) -> bool:
         """Whether there is a node at `key`."""
-        if txn.get(key) is not None:
-            return True
-        cursor = txn.cursor()
-        prefix = prefix_of(key)
-        if cursor.set_range(prefix) and cursor.key().startswith(prefix):
+        if txn.get(key) is not None or self.has_leaves_below(txn, key):
             return True
         return self.value(txn, key) is not MISSING
+
+    def has_leaves_below(self, txn: Transaction, key: bytes) -> bool:
+        """Whether the node at `key` is an object whose parts are stored one by one."""
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        return cursor.set_range(prefix) and cursor.key().startswith(prefix) and cursor.key() != key
 
     def names(self, txn: Transaction, key: bytes, start: str | None, end: str | None) -> Iterator[str]:
         """Yield the names of the children in key order, from `start` (included) to `end` (not included)."""

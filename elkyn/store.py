@@ -31,7 +31,7 @@ from elkyn.events.observable import POLICIES, Observable
 from elkyn.events.operators import Stop
 from elkyn.events.routes import Route, Routes
 from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
-from elkyn.paths import child_path, is_segment, key_of, path_of, pattern_segments
+from elkyn.paths import MAX_BYTES, child_path, is_segment, key_of, path_of, pattern_segments, prefix_of
 from elkyn.storage import SMALL, Database, Tree, storage_error
 from elkyn.storage import Transaction as LmdbTransaction
 from elkyn.values import MISSING, Leaves, decode, flatten
@@ -180,7 +180,7 @@ class Store:
     ) -> list[tuple[str, Any]]:
         """Return (name, value) of the children of `path`, with ranges as for `keys()`, from one state of the store."""
         key = key_of(path)
-        return self._read(lambda txn: _items(self._tree, txn, path, key, (start, end, limit)))
+        return self._read(lambda txn: _items(self._tree, txn, key, (start, end, limit)))
 
     def _read(self, read: Callable[[LmdbTransaction], T]) -> T:
         try:
@@ -800,7 +800,7 @@ class Transaction:
         self, path: str = "/", *, start: str | None = None, end: str | None = None, limit: int | None = None
     ) -> list[tuple[str, Any]]:
         """Return the children with their values, as `Store.items()` does."""
-        return _items(self._tree(), self.txn, path, key_of(path), (start, end, limit))
+        return _items(self._tree(), self.txn, key_of(path), (start, end, limit))
 
     def set(self, path: str, value: Any) -> None:
         """Replace the whole subtree at `path` by `value`."""
@@ -947,19 +947,22 @@ def _update_call(path: str, values: dict[str, Any]) -> _Call:
 
 
 def _items(
-    tree: Tree, txn: LmdbTransaction, path: str, key: bytes, bounds: tuple[str | None, str | None, int | None]
+    tree: Tree, txn: LmdbTransaction, key: bytes, bounds: tuple[str | None, str | None, int | None]
 ) -> list[tuple[str, Any]]:
     start, end, limit = bounds
-    opaque = txn.get(key)
-    if opaque is not None:
-        value = decode(opaque)
-        return [(name, value[name]) for name in islice(tree.names(txn, key, start, end), limit)]
-    base = b"\0" if path == "/" else key + b"\0"
-    return [(name, tree.value(txn, base + name.encode())) for name in islice(tree.names(txn, key, start, end), limit)]
+    names = islice(tree.names(txn, key, start, end), limit)
+    if tree.has_leaves_below(txn, key):
+        base = prefix_of(key)
+        return [(name, tree.value(txn, base + name.encode())) for name in names]
+    # A leaf, or inside an object stored whole: its names need not be ones that a key can be made of.
+    value = tree.value(txn, key)
+    return [(name, value[name]) for name in names]
 
 
 def _existing(tree: Tree, txn: LmdbTransaction, place: tuple[str, ...], at: str = "") -> Iterator[tuple[str, bytes]]:
     """Yield the nodes that exist at `place`, a pattern's segments, below the path `at`: paths and encoded values."""
+    if len(at.encode()) > MAX_BYTES:
+        return  # inside an object stored whole, where no path reaches
     if not place:
         raw = tree.raw(txn, key_of(at or "/"))
         if raw is not None:

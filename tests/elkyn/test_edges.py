@@ -489,3 +489,28 @@ def test_16_a_merge_that_fails_while_it_is_made_leaves_no_source_behind(store: e
     store.set("/n", "last")
     store.flush_events()
     eventually(lambda: len(store._routes.cores()) == 1)
+
+
+def test_14_items_of_an_object_inside_one_that_is_stored_whole_are_its_values(store: elkyn.Store) -> None:
+    inside = {"nul\0": 1, "": 2, "slash/": {"x": 3}, "long" * 200: 4, "plain": 5}
+    store.set("/a", {"x/y": 0, "in": inside})
+    store.set("/", {"a": {"x/y": 0, "in": inside}})
+    for reader in (store.items, store.get):
+        assert dict(reader("/a/in")) == inside
+    with store.transaction() as tx:
+        assert dict(tx.items("/a/in")) == inside
+    assert store.items("/a/in/plain") == []
+    assert store.items("/nowhere") == []
+    assert store.items("/") == [("a", {"x/y": 0, "in": inside})]
+    store.set("/", "a leaf")
+    assert store.items("/") == []
+
+
+@pytest.mark.parametrize("pattern", ["/*/*", "/*/" + "b" * 100])
+def test_20_initial_passes_over_names_that_no_path_reaches(store: elkyn.Store, pattern: str) -> None:
+    store.set("/" + "a" * 200, {"b" * 100: 1, "c": 2})
+    store.set("/d", {"b" * 100: 3})
+    got: list[Any] = []
+    with store.watch(pattern, initial=True).subscribe(lambda event: got.append(event.value)):
+        eventually(lambda: len(got) == (2 if pattern == "/*/*" else 1))
+    assert got == ([2, 3] if pattern == "/*/*" else [3])
