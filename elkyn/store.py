@@ -645,7 +645,9 @@ class Store:
         return events
 
     def flush_events(self, timeout: float | None = None) -> bool:
-        """Return when all that was committed before has been delivered; False when `timeout` seconds were over first.
+        """Return when all that was committed before, and all snapshots of `initial=True`, have been delivered.
+
+        False when `timeout` seconds were over first.
 
         Delivered means: the handlers on the dispatcher thread have returned, and buffered subscriptions (executor,
         async) have it in their inboxes.

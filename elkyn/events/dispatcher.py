@@ -64,7 +64,8 @@ class Dispatcher:
         self._progress = threading.Condition()
         self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
         self._hurried = 0  # things to look at after each event: threads in unsubscribe(), a deadline of close()
-        self._tasks: deque[Callable[[], object]] = deque()
+        self._tasks: deque[Callable[[], object]] = deque()  # the first one may be at work
+        self._tasks_done = 0
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
         self._ticket = itertools.count()
@@ -143,11 +144,15 @@ class Dispatcher:
     def flush(self, timeout: float | None) -> bool:
         """Wait until all that has been pushed so far is delivered; False when the time was over first."""
         target = self.queue.settled
-        if self._done >= target or self._thread is None:
+        if (self._done >= target and not self._tasks) or self._thread is None:
             return True
         if self.on_thread():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
-        return self.wait_until(lambda: self._done >= target or not self.alive(), timeout)
+        with self._progress:
+            tasks = self._tasks_done + len(self._tasks)
+        return self.wait_until(
+            lambda: (self._done >= target and self._tasks_done >= tasks) or not self.alive(), timeout
+        )
 
     def wait_while_running(self, run: Run) -> None:
         """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
@@ -175,7 +180,7 @@ class Dispatcher:
         self.handler_errors += 1
         try:
             self._on_handler_error(error, run.where)
-        except Exception:  # noqa: BLE001, S110 - a reporter that fails has nobody left to tell
+        except BaseException:  # noqa: BLE001, S110 - a reporter that fails has nobody left to tell
             pass
 
     def inbox_dropped(self) -> None:
@@ -242,7 +247,11 @@ class Dispatcher:
         # that is pushed after it.
         self.queue.heed()
         while self._tasks:
-            self._tasks.popleft()()
+            self._tasks[0]()
+            with self._progress:
+                self._tasks.popleft()
+                self._tasks_done += 1
+                self._progress.notify_all()
         if self._timers:
             self._call_due()
 

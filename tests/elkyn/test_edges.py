@@ -514,3 +514,26 @@ def test_20_initial_passes_over_names_that_no_path_reaches(store: elkyn.Store, p
     with store.watch(pattern, initial=True).subscribe(lambda event: got.append(event.value)):
         eventually(lambda: len(got) == (2 if pattern == "/*/*" else 1))
     assert got == ([2, 3] if pattern == "/*/*" else [3])
+
+
+def test_20_flush_events_waits_for_the_snapshot_too(store: elkyn.Store) -> None:
+    store.set("/n", {"a": 1, "b": 2})
+    for _ in range(50):
+        got: list[Any] = []
+        with store.watch("/n/*", initial=True).subscribe(got.append):
+            store.flush_events()
+            assert len(got) == 2
+
+
+def test_18_a_reporter_that_raises_anything_stops_nobody(tmp_path: Path) -> None:
+    def report(_error: BaseException, _where: str) -> None:
+        raise SystemExit
+
+    got: list[Any] = []
+    with elkyn.open(tmp_path / "data", durability="none", on_handler_error=report) as store:
+        store.watch("/n").subscribe(lambda _: 1 / 0)
+        store.watch("/n").subscribe(got.append)
+        for n in range(3):
+            store.set("/n", n)
+            store.flush_events()
+    assert len(got) == 3
