@@ -1,12 +1,15 @@
 """The group-commit writer: many queued calls, one commit, one sync."""
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from elkyn.errors import StoreClosedError, WouldDeadlock
+
+Commit = Callable[[list[Any]], list[int | BaseException]]
 
 MOST_QUEUED = 10_000
 MOST_PER_COMMIT = 1_000
@@ -18,9 +21,10 @@ class Writer:
     `commit` is given a list of calls and returns what each future gets: a revision or an error.
     """
 
-    def __init__(self, commit: Callable[[list[Any]], list[int | BaseException]]) -> None:
-        self._commit = commit
-        self._queue: deque[tuple[Any, Future[int]]] = deque()
+    def __init__(self, commit: Commit) -> None:
+        # Held only while there is something to commit: a store that is forgotten can be collected.
+        self._commit = weakref.WeakMethod(commit)
+        self._queue: deque[tuple[Commit, Any, Future[int]]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -46,7 +50,10 @@ class Writer:
                 self._changed.wait()
             if self._closed:
                 raise StoreClosedError("the store is closed; open it again to write")
-            self._queue.append((call, future))
+            commit = self._commit()
+            assert commit is not None, "whoever calls us through the store keeps it alive"
+            self._queue.append((commit, call, future))
+            del commit
             if len(self._queue) == 1:
                 self._changed.notify_all()
         return future
@@ -71,12 +78,12 @@ class Writer:
                 batch = [self._queue.popleft() for _ in range(size)]
                 self._changed.notify_all()
             try:
-                results = self._commit([call for call, _ in batch])
+                results = batch[0][0]([call for _, call, _ in batch])
             except BaseException as error:  # noqa: BLE001 - whoever waits on a future must hear of it
                 results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, _, future), result in zip(batch, results, strict=True):
                 if isinstance(result, BaseException):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-            del batch, results
+            del batch, results, future, result

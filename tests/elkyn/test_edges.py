@@ -537,3 +537,19 @@ def test_18_a_reporter_that_raises_anything_stops_nobody(tmp_path: Path) -> None
             store.set("/n", n)
             store.flush_events()
     assert len(got) == 3
+
+
+def test_16_a_forgotten_store_is_collected_also_where_it_has_a_writer(tmp_path: Path) -> None:
+    stores = [elkyn.open(tmp_path / "data", durability="none")]
+    stores[0].set_async("/n", 1).result(10)
+    reference = weakref.ref(stores[0])
+
+    def collected() -> bool:
+        stores.clear()
+        gc.collect()
+        return reference() is None
+
+    with pytest.warns(ResourceWarning, match="never closed"):
+        eventually(collected)
+    with elkyn.open(tmp_path / "data") as again:
+        assert again.get("/n") == 1
