@@ -5,6 +5,7 @@ timers, and the terminal that hands items to the handler. The Subscription is th
 """
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -28,7 +29,7 @@ Program = tuple[Any, ...]
 row of (True, filter) and (False, map), then the handler."""
 
 _log = logging.getLogger("elkyn")
-_PACKAGE = str(Path(__file__).parent.parent)
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"  # so that elkyn_app beside it is somebody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -553,3 +553,10 @@ def test_16_a_forgotten_store_is_collected_also_where_it_has_a_writer(tmp_path: 
         eventually(collected)
     with elkyn.open(tmp_path / "data") as again:
         assert again.get("/n") == 1
+
+
+def test_16_the_line_of_a_program_whose_name_begins_like_ours_is_told(store: elkyn.Store) -> None:
+    file = os.path.dirname(elkyn.__file__) + "_app/main.py"
+    names: dict[str, Any] = {"store": store}
+    exec(compile("\nstore.watch('/n').subscribe(print)", file, "exec"), names)
+    assert store.live_subscriptions()[0].where == f"{file}:2"
