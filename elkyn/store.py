@@ -117,7 +117,7 @@ class Store:
         self._give_up_at = float("inf")  # the time at which close() ends all waiting for room
         # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
         self._begin: Callable[[], LmdbTransaction] = database.env.begin
-        self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database.env)
+        self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database)
         self._syncer = _Syncer(database.env) if durability == "async" else None
         _open_stores.add(self)
 
@@ -150,7 +150,10 @@ class Store:
 
     def get(self, path: str, default: Any = None) -> Any:
         """Return the value at `path`, or `default` where there is none. The value is the caller's own copy."""
-        key = self._keys.get(path) or self._remember(path)
+        try:
+            key = self._keys.get(path) or self._remember(path)
+        except TypeError:  # no str, nor anything else that can be looked up
+            key = key_of(path)
         try:
             raw = self._begin().get(key)
         except lmdb.Error:
@@ -207,7 +210,10 @@ class Store:
 
         Raises `PathError`, `InvalidValueError` or `InvalidTypeError` before anything is written.
         """
-        key = self._keys.get(path) or self._remember(path)
+        try:
+            key = self._keys.get(path) or self._remember(path)
+        except TypeError:  # as in get()
+            key = key_of(path)
         leaves = flatten(key, value)
         with self._mutex:
             # Looked at behind the mutex: who has subscribed before us is owed this event.
@@ -741,11 +747,15 @@ class Store:
         finally:
             with self._mutex:
                 self._begin = _refuse_closed
-                if self._syncer is not None:
-                    self._syncer.close()
-                self._database.close()
                 self._keys = {}
                 self._tree.forget()
+                try:
+                    if self._syncer is not None:
+                        self._syncer.close()
+                except lmdb.Error as error:
+                    raise storage_error(error, self._database.directory) from error
+                finally:
+                    self._database.close()
         for run in abandoned:
             _warn_of(run)
 
@@ -863,7 +873,7 @@ class Transaction:
     def _replay(self) -> None:
         self.txn.abort()
         self._store._tree.forget()
-        self.txn = _write_transactions(self._store._database.env)()
+        self.txn = _write_transactions(self._store._database)()
         self._store._apply(self.call, self.txn)
 
     def close(self) -> None:
@@ -978,11 +988,19 @@ def _existing(tree: Tree, txn: LmdbTransaction, place: tuple[str, ...], at: str 
             yield from _existing(tree, txn, place[1:], f"{at}/{name}")
 
 
-def _write_transactions(env: lmdb.Environment) -> Callable[[], LmdbTransaction]:
-    begin = env.begin
+def _write_transactions(database: Database) -> Callable[[], LmdbTransaction]:
+    begin = database.env.begin
+    directory = database.directory
 
     def begin_write() -> LmdbTransaction:
-        return begin(write=True)
+        try:
+            return begin(write=True)
+        except lmdb.Error as error:
+            if type(error) is lmdb.Error and "another write" in str(error):
+                raise WouldDeadlock(
+                    "a write of this thread is under way: a signal handler or a finalizer cannot write meanwhile"
+                ) from error
+            raise storage_error(error, directory) from error
 
     return begin_write
 

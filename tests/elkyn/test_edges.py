@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 from stalling import Stall, eventually
 
@@ -560,3 +561,48 @@ def test_16_the_line_of_a_program_whose_name_begins_like_ours_is_told(store: elk
     names: dict[str, Any] = {"store": store}
     exec(compile("\nstore.watch('/n').subscribe(print)", file, "exec"), names)
     assert store.live_subscriptions()[0].where == f"{file}:2"
+
+
+@pytest.mark.parametrize("path", [["/n"], {}, {"/n"}, bytearray(b"/n")])
+def test_07_a_path_that_cannot_be_hashed_is_refused_as_any_other(store: elkyn.Store, path: Any) -> None:
+    for call in (store.get, store.exists, store.delete, store.keys, store.items, store.watch):
+        with pytest.raises(elkyn.PathError):
+            call(path)
+    with pytest.raises(elkyn.PathError):
+        store.set(path, 1)
+
+
+def test_24_a_sync_that_fails_at_close_lets_go_of_the_directory(tmp_path: Path) -> None:
+    class Broken:
+        def close(self) -> None:
+            raise lmdb.DiskError("no space")
+
+    store = elkyn.open(tmp_path / "data", durability="async")
+    assert store._syncer is not None
+    store._syncer.close()
+    store._syncer = Broken()  # type: ignore[assignment]
+    with pytest.raises(elkyn.StorageError, match="disk"):
+        store.close()
+    elkyn.open(tmp_path / "data").close()
+
+
+def test_19_a_write_in_the_middle_of_ones_own_write_raises(store: elkyn.Store) -> None:
+    errors: list[BaseException] = []
+
+    def write(*_: object) -> None:
+        try:
+            store.set("/signal", 1)
+        except elkyn.ElkynError as error:
+            errors.append(error)
+
+    before = signal.signal(signal.SIGALRM, write)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        deadline = time.monotonic() + 10
+        while not errors and time.monotonic() < deadline:
+            store.set("/n", {str(n): n for n in range(100)})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert [type(error) for error in errors] == [elkyn.WouldDeadlock]
+    assert store.get("/n") == {str(n): n for n in range(100)}
