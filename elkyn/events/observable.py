@@ -138,6 +138,9 @@ class Observable(Generic[T]):
             raise TypeError(f"on_next must be callable, not {type(on_next).__name__}")
         if _is_async(on_next) and executor is not None:
             raise ValueError("an async handler runs on the event loop that subscribes; leave executor= out")
+        for name, ending in (("on_error", on_error), ("on_complete", on_complete)):
+            if ending is not None and _is_async(ending):
+                raise TypeError(f"{name} must be a plain function: it is also called when the loop is closed")
         options = _options(
             self._options, overflow=overflow, capacity=capacity, timeout=timeout, initial=initial, old=old
         )

@@ -586,6 +586,16 @@ def test_24_a_sync_that_fails_at_close_lets_go_of_the_directory(tmp_path: Path) 
     elkyn.open(tmp_path / "data").close()
 
 
+def test_17_a_terminal_handler_that_could_not_be_awaited_is_refused(store: elkyn.Store) -> None:
+    async def ending(*_: object) -> None:
+        pass
+
+    for handlers in ({"on_error": ending}, {"on_complete": ending}):
+        with pytest.raises(TypeError, match="plain function"):
+            store.watch("/n").subscribe(print, **handlers)
+    assert store.live_subscriptions() == []
+
+
 def test_19_a_write_in_the_middle_of_ones_own_write_raises(store: elkyn.Store) -> None:
     errors: list[BaseException] = []
 
