@@ -1037,6 +1037,11 @@ _open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
 def _close_all() -> None:
     """At exit: close what is open, waiting a little for handlers, so that no thread outlives the interpreter."""
     for store in list(_open_stores):
+        # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the process.
+        if not store._mutex.acquire(timeout=0.25):
+            report_leaks(False)
+            continue
+        store._mutex.release()
         try:
             store.close(drain_timeout=0.25)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
@@ -1044,6 +1049,8 @@ def _close_all() -> None:
         if store._dispatcher.alive():
             # A handler that does not return keeps its event and the queue: its doing, and no leak of ours.
             report_leaks(False)
+    if any(thread.daemon for thread in threading.enumerate()):
+        report_leaks(False)  # such a thread is stopped wherever it is, and what it holds there is never let go of
 
 
 def _refuse_in_child() -> None:

@@ -145,6 +145,28 @@ def leave(event):
 store.watch('/n').subscribe(leave)
 store.set('/n', 1)
 time.sleep(10)""",
+    "with a daemon thread inside a transaction": """
+entered = threading.Event()
+def stay():
+    with store.transaction() as tx:
+        tx.set('/n', 1)
+        entered.set()
+        time.sleep(60)
+threading.Thread(target=stay, daemon=True).start()
+entered.wait()""",
+    "with a daemon thread writing": """
+def write():
+    while True:
+        try:
+            store.set('/n', time.time_ns())
+        except elkyn.StoreClosedError:
+            pass
+threading.Thread(target=write, daemon=True).start()
+store.watch('/n').subscribe(lambda event: None)
+time.sleep(0.2)""",
+    "with a queue and a blocking handler that does not return": """
+store.watch('/n/*').subscribe(lambda event: time.sleep(30), overflow='block')
+futures = [store.set_async(f'/n/{n}', n) for n in range(3000)]""",
     "after a timer was set": """
 store.watch('/n').debounce(60).subscribe(print)
 store.set('/n', 1)
