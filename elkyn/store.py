@@ -115,6 +115,8 @@ class Store:
         self._names = _NameMaker()
         self._refusal: Callable[[], NoReturn] | None = None
         self._give_up_at = float("inf")  # the time at which close() ends all waiting for room
+        self._closer: int | None = None  # the thread that closes
+        self._closed = threading.Event()
         # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
         self._begin: Callable[[], LmdbTransaction] = database.env.begin
         self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database)
@@ -721,7 +723,8 @@ class Store:
         """Commit what is queued, deliver what is pending, complete every subscription, and let go of everything.
 
         Waits `drain_timeout` seconds at most for handlers, and counts what was not delivered then in
-        `dropped_at_close`. Idempotent. Inside a handler it returns at once; the rest follows when
+        `dropped_at_close`. Idempotent: where another thread closes already, it waits for that. Inside a handler it
+        returns at once; the rest follows when
         the handler returns. What is queued is committed also where a subscription with overflow="block" has no room for
         its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
@@ -729,6 +732,7 @@ class Store:
         if self._refusal is _refuse_forked:
             _refuse_forked()
         if self._refusal is not None:
+            self._await_closer()
             return
         if self._begin_write is _refuse_nested and self._mutex_is_mine():
             raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
@@ -739,10 +743,12 @@ class Store:
         self._dispatcher.progressed()
         self._writer.close()
         if not self._refuse_writes():
+            self._await_closer()
             return
-        _open_stores.discard(self)
-        abandoned = [run for run in self._dispatcher.runs() if run.abandoned and not run.done]
+        abandoned: list[Run] = []
         try:
+            _open_stores.discard(self)
+            abandoned = [run for run in self._dispatcher.runs() if run.abandoned and not run.done]
             self._dispatcher.stop(drain_timeout)
         finally:
             with self._mutex:
@@ -756,6 +762,7 @@ class Store:
                     raise storage_error(error, self._database.directory) from error
                 finally:
                     self._database.close()
+                    self._closed.set()
         for run in abandoned:
             _warn_of(run)
 
@@ -764,9 +771,15 @@ class Store:
         with self._mutex:
             if self._refusal is not None:
                 return False
+            self._closer = threading.get_ident()
             self._refusal = _refuse_closed
             self._begin_write = _refuse_closed
             return True
+
+    def _await_closer(self) -> None:
+        """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
+        if not self._dispatcher.on_thread() and self._closer != threading.get_ident():
+            self._closed.wait()
 
     def _check(self) -> None:
         if self._refusal is not None:

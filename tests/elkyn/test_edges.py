@@ -616,3 +616,26 @@ def test_19_a_write_in_the_middle_of_ones_own_write_raises(store: elkyn.Store) -
         signal.signal(signal.SIGALRM, before)
     assert [type(error) for error in errors] == [elkyn.WouldDeadlock]
     assert store.get("/n") == {str(n): n for n in range(100)}
+
+
+def test_25_a_second_close_returns_when_the_first_is_done(tmp_path: Path) -> None:
+    store = elkyn.open(tmp_path / "data", durability="none")
+    entered = threading.Event()
+
+    def slow(_: Any) -> None:
+        entered.set()
+        time.sleep(0.3)
+
+    store.watch("/n").subscribe(slow)
+    store.set("/n", 1)
+    assert entered.wait(10)
+
+    def close_and_open() -> None:
+        store.close()
+        elkyn.open(tmp_path / "data").close()
+
+    first = threading.Thread(target=store.close)
+    first.start()
+    eventually(lambda: store._refusal is not None)
+    close_and_open()
+    first.join()
