@@ -20,6 +20,7 @@ FORMAT = 1
 # 0xff is in no UTF-8 text, so it is above every key of the tree: a search in the tree always stops at it.
 META = b"\xffelkyn"
 _REMEMBERED_LEAVES = 4096
+_LEAST_MAP = 1 << 16  # bytes: what an empty store needs, and a little
 SMALL = 64  # bytes of a value that may be remembered with its key
 
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -335,7 +336,7 @@ def _open_environment(directory: Path, *, sync: bool, map_size: int) -> lmdb.Env
     try:
         return lmdb.open(
             str(directory),
-            map_size=max(map_size, used),
+            map_size=max(map_size, used, _LEAST_MAP),
             subdir=True,
             metasync=sync,
             sync=sync,

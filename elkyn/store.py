@@ -5,6 +5,7 @@ commit order, event order and "one producer" the same thing.
 """
 
 import atexit
+import logging
 import os
 import secrets
 import threading
@@ -41,6 +42,7 @@ Durability = Literal["sync", "async", "none"]
 
 T = TypeVar("T")
 
+_log = logging.getLogger("elkyn")
 _CACHED_KEYS = 1024
 _SYNC_EVERY_S = 0.25
 _MOST_INTERRUPTIONS = 16  # that one commit takes before it gives up
@@ -950,8 +952,12 @@ class _Syncer:
         while not self._stop.wait(_SYNC_EVERY_S):
             now = self._env.info()["last_txnid"]
             if now != synced:
-                self._env.sync(True)
-                synced = now
+                try:
+                    self._env.sync(True)
+                except lmdb.Error as error:  # perhaps the disk takes it the next time; close() raises if it never does
+                    _log.error("a sync of the store in %s failed: %s", self._env.path(), error)
+                else:
+                    synced = now
 
     def close(self) -> None:
         self._stop.set()

@@ -19,6 +19,7 @@ import pytest
 from stalling import Stall, eventually
 
 import elkyn
+from elkyn.store import _Syncer
 
 
 def test_04_a_pattern_elsewhere_does_not_disturb_a_write_that_grows_the_map(tmp_path: Path) -> None:
@@ -639,3 +640,33 @@ def test_25_a_second_close_returns_when_the_first_is_done(tmp_path: Path) -> Non
     eventually(lambda: store._refusal is not None)
     close_and_open()
     first.join()
+
+
+@pytest.mark.parametrize("map_size", [1, 4096, 1 << 15])
+def test_a_tiny_map_grows_like_any_other(tmp_path: Path, map_size: int) -> None:
+    with elkyn.open(tmp_path / "data", durability="none", map_size=map_size) as store:
+        store.set("/n", "x" * 500_000)
+    with elkyn.open(tmp_path / "data", map_size=map_size) as store:
+        assert len(store.get("/n")) == 500_000
+
+
+def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[bool] = []
+
+    class Disk:
+        def info(self) -> dict[str, int]:
+            return {"last_txnid": 1}
+
+        def path(self) -> str:
+            return str(tmp_path)
+
+        def sync(self, force: bool) -> None:
+            tries.append(force)
+            if len(tries) < 3:
+                raise lmdb.DiskError("no space")
+
+    monkeypatch.setattr("elkyn.store._SYNC_EVERY_S", 0.001)
+    syncer = _Syncer(Disk())  # type: ignore[arg-type]
+    eventually(lambda: len(tries) == 3)
+    syncer.close()
+    assert len(tries) == 4
