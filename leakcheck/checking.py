@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import tempfile
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from leakcheck.errors import LeakcheckError, UsageError
 
@@ -204,5 +207,27 @@ def _pickled(label: str, function: Callable[..., Any], arguments: tuple[Any, ...
                 f"check({label}): {what} ({type(value).__name__}) cannot be sent to the measured process: {error}; "
                 "make it inside the function, or write a scenario whose set-up makes it"
             ) from error
-    result: bytes = cloudpickle.dumps((function, arguments, raises))
-    return result
+    return _by_value((function, arguments, raises))
+
+
+def _by_value(what: object) -> bytes:
+    """As cloudpickle does it, with the file that each function stands in: findings name lines of it.
+
+    Of code, cloudpickle from 3.1.3 on takes along the line numbers, but "<dynamic-code>" for a file.
+    """
+    import cloudpickle
+
+    from leakcheck.worker.pickled import in_file
+
+    reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def with_its_file(code: CodeType) -> tuple[Any, ...]:
+        make, parts = reduce_code(code)
+        return in_file, (make, parts, code.co_filename)
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar[Any] = ChainMap({CodeType: with_its_file}, cloudpickle.Pickler.dispatch_table)
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(what)
+    return buffer.getvalue()

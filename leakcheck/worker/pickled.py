@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import sys
-from types import ModuleType
+from collections.abc import Callable
+from types import CodeType, ModuleType
 from typing import Any
 
 from leakcheck.scenario import Scenario
@@ -19,6 +20,11 @@ def load(path: str) -> list[Scenario]:
         function, arguments, raises = pickle.load(file)  # noqa: S301
     _make_visible(function)
     return [of_call(function, arguments, raises)]
+
+
+def in_file(make: Callable[..., CodeType], parts: tuple[Any, ...], file: str) -> CodeType:
+    """The code of a function that came by value, in the file that it was written in."""
+    return make(*parts).replace(co_filename=file)
 
 
 def _make_visible(function: Any) -> None:

@@ -100,6 +100,21 @@ def test_a_function_of_a_script_needs_no_main_guard(tmp_path):
     assert "script.rows" in told
 
 
+def test_a_function_that_comes_by_value_keeps_the_file_of_all_its_code():
+    def outer() -> None:
+        def inner() -> None:
+            rows.append([1])
+
+        inner()
+
+    rows: list[object] = []
+    frames = check(outer).findings[0].stack
+    assert [(frame.file, frame.function.rpartition(".")[2]) for frame in frames if frame.user] == [
+        (__file__, "inner"),
+        (__file__, "outer"),
+    ]
+
+
 def test_importing_leakcheck_stays_cheap():
     code = "import leakcheck, sys; print([n for n in ('msgspec', 'rich', 'psutil', 'cloudpickle') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
