@@ -140,8 +140,18 @@ def check(
     """
     from leakcheck.commands.options import tools as tool_names
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
+    from leakcheck.wishes import examine
 
     label = name or _name(function)
+    if not callable(function):
+        raise UsageError(
+            f"check({label}): the first argument is a function, not {function!r}; pass it without calling it"
+        )
+    asked = {
+        "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,
+        "raises": raises, "gc": gc, "allocator": allocator,
+    }  # fmt: skip
+    examine(f"check({label})", asked, asked)
     code = getattr(function, "__code__", None)
     with tempfile.TemporaryDirectory(prefix="leakcheck-call-") as folder:
         file = Path(folder, "call.pickle").resolve()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __unittest = True  # unittest leaves the frames of such modules out of its tracebacks
 
 _MARK = "__leakcheck_test__"
+_TEST = ("budget", "expect", "time_budget", "max_iterations")
 Marked = TypeVar("Marked", bound=Callable[..., Any])
 
 
@@ -29,6 +30,9 @@ def does_not_leak(test: Marked | None = None, /, **options: Any) -> Marked | Cal
     `setUpModule` run once there. The options are `expect`, `budget`, `time_budget` and `max_iterations`, with the
     meaning that they have for `leakcheck.check`; a method's mark goes before its class's.
     """
+    from leakcheck import wishes
+
+    wishes.examine("@does_not_leak", options, _TEST)
 
     def mark(marked: Marked) -> Marked:
         if isinstance(marked, type) and not issubclass(marked, LeakTestCase):
@@ -75,6 +79,9 @@ class LeakTestCase(unittest.TestCase):
             if host.wants():
                 host.hold(of_call(function, arguments, raises))
             return host.answer()  # type: ignore[no-any-return]
+        from leakcheck import wishes
+
+        wishes.examine("assertDoesNotLeak", {**options, "raises": raises}, (*_TEST, "raises"))
         before = self._results_before()
         result = self._measured(f"{self.id()}::call {len(before) + 1}", options, whole=False)
         before.append(result)

@@ -12,10 +12,9 @@ import click
 
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.wishes import TOOLS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-TOOLS = ("auto", "growth", "memray", "valgrind")
 
 _MEASURING = [
     click.option(

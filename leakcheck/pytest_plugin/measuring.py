@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from leakcheck import wishes
 from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.discovery import select
 from leakcheck.errors import UsageError
@@ -27,6 +28,8 @@ ATTRIBUTE = "leakcheck_result"
 RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
 
+_MARK = ("budget", "expect", "time_budget", "max_iterations", "max_growth", "tools")
+_CALL = ("budget", "expect", "time_budget", "max_iterations", "raises")
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _TOOLS = frozenset({"growth", "memray"})
 """Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
@@ -58,7 +61,12 @@ class Measuring:
         """Measure a test that has passed; where it leaks, turn its report into a failure."""
         cancel_timer(item)
         mark = item.get_closest_marker("leakcheck")
-        options = _mark_options(item, mark)
+        _, call, teardown = reports
+        try:
+            options = _mark_options(mark)
+        except UsageError as error:
+            call.outcome, call.longrepr = "failed", _representation(item, str(error))
+            return
         job = job_of(item, self.template, options)
         result = measured(job, _TOOLS).record
         if mark is None and _is_not_repeatable(result):
@@ -66,16 +74,15 @@ class Measuring:
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
             )
         failed = not result.ok or (self._strict and result.verdict in _UNDECIDED)
-        _, call, teardown = reports
         if failed:
-            call.outcome = "failed"
-            call.longrepr = _representation(item, result)
+            call.outcome, call.longrepr = "failed", _representation(item, failing.text(result))
         attach(call, [result])
         teardown.user_properties.append(("leakcheck", result.verdict))
 
 
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
+    wishes.examine("leakcheck(...)", options, _CALL)
     cancel_timer(item)
     asked = {name: value for name, value in options.items() if name != "raises"}  # that is for the measured process
     result = measured(job_of(item, template(item.config), asked, before), _TOOLS)
@@ -143,16 +150,14 @@ def _more_arguments(config: pytest.Config) -> list[str]:
     return [*more, "--no-cov"] if hasattr(config.option, "no_cov") else more
 
 
-def _mark_options(item: pytest.Item, mark: pytest.Mark | None) -> dict[str, Any]:
+def _mark_options(mark: pytest.Mark | None) -> dict[str, Any]:
     if mark is None:
         return {}
-    known = {"budget", "expect", "time_budget", "max_iterations", "max_growth", "tools"}
-    if mark.args or set(mark.kwargs) - known:
-        raise pytest.UsageError(
-            f"{item.nodeid}: @pytest.mark.leakcheck takes {', '.join(sorted(known))} by name, not "
-            f"{', '.join([*map(repr, mark.args), *sorted(set(mark.kwargs) - known)])}"
-        )
-    return dict(mark.kwargs)
+    options = {**dict.fromkeys(map(repr, mark.args)), **mark.kwargs}
+    if isinstance(options.get("tools"), str):
+        options["tools"] = options["tools"].split(",")
+    wishes.examine("@pytest.mark.leakcheck", options, _MARK)
+    return options
 
 
 def _is_not_repeatable(result: ScenarioResult) -> bool:
@@ -164,11 +169,10 @@ def _is_not_repeatable(result: ScenarioResult) -> bool:
     )
 
 
-def _representation(item: pytest.Item, result: ScenarioResult) -> ReprExceptionInfo:
+def _representation(item: pytest.Item, text: str) -> ReprExceptionInfo:
     """The failure as pytest shows it; its first line is what the short summary repeats."""
     from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
-    text = failing.text(result)
     where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
     trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)

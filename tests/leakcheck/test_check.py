@@ -14,6 +14,7 @@ import pytest
 from suites.functions import kept, leaks, waits
 
 import leakcheck
+from leakcheck.errors import UsageError
 from leakcheck.unittest import does_not_leak
 
 check = functools.partial(leakcheck.check, time_budget=1.0)
@@ -68,6 +69,29 @@ def test_raise_unless_ok_is_an_assertion_with_the_whole_story():
     assert isinstance(failed.value, leakcheck.LeakcheckError)
     assert failed.value.result is result
     assert check(waits).raise_unless_ok().ok
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"expect": "leek"}, "expect is one of 'clean', 'leak', not 'leek'"),
+        ({"time_budget": 0}, "time_budget is seconds above 0, not 0"),
+        ({"max_iterations": 1.5}, "max_iterations is a whole number above 0, not 1.5"),
+        ({"budget": {"heap.bytes": "1 MB"}}, "budget is the accepted growth by meter"),
+        ({"raises": 5}, "raises is a class of exceptions"),
+        ({"gc": "on"}, "gc is one of 'collect', 'auto', 'off', 'freeze', not 'on'"),
+        ({"allocator": "jemalloc"}, "allocator is one of 'malloc', 'pymalloc', not 'jemalloc'"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(options, told):
+    with pytest.raises(UsageError, match=r"check\(suites\.functions\.waits\): ") as wrong:
+        leakcheck.check(waits, **options)
+    assert told in str(wrong.value)
+
+
+def test_what_is_no_function_is_said_to_be_none():
+    with pytest.raises(UsageError, match="first argument is a function, not 5; pass it without calling it"):
+        check(5)
 
 
 def test_what_cannot_be_sent_is_said_with_the_way_out():
@@ -228,3 +252,6 @@ def test_the_mark_says_where_it_cannot_work():
         @does_not_leak
         class Plain(unittest.TestCase):
             pass
+
+    with pytest.raises(UsageError, match=r"takes .* not budgets \(did you mean budget\?\)"):
+        does_not_leak(budgets={"heap.bytes": 1})

@@ -125,16 +125,49 @@ def test_marks_accept_a_growth_plant_a_leak_or_leave_a_test_out(suite):
     assert results(folder).keys() == {"test_within_its_budget", "test_planted", "test_planted_and_not_found"}
 
 
-def test_a_wrong_mark_says_what_it_takes(suite):
+@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+def test_a_wrong_mark_fails_its_test_and_says_what_it_takes(suite, arguments):
     folder = suite("""
         import pytest
 
-        @pytest.mark.leakcheck(limit=3)
-        def test_it():
+        @pytest.mark.leakcheck(budgets={"heap.bytes": 3})
+        def test_name():
+            pass
+
+        @pytest.mark.leakcheck({"heap.bytes": 3})
+        def test_by_position():
+            pass
+
+        @pytest.mark.leakcheck(expect="leek")
+        def test_expect():
+            pass
+
+        @pytest.mark.leakcheck(budget=5)
+        def test_budget():
+            pass
+
+        @pytest.mark.leakcheck(time_budget=0)
+        def test_time():
+            pass
+
+        @pytest.mark.leakcheck(tools=["growht"])
+        def test_tools():
+            pass
+
+        @pytest.mark.leakcheck(tools="growth")
+        def test_right():
             pass
     """)
-    done = run(folder, "--leakcheck")
-    assert "@pytest.mark.leakcheck takes budget, expect, " in done.stdout + done.stderr
+    done = run(folder, "--leakcheck", *QUICK, *arguments)
+    assert done.returncode == 1, done.stdout
+    assert "6 failed, 1 passed" in done.stdout
+    assert "test_name - @pytest.mark.leakcheck takes budget, expect, " in done.stdout
+    assert "not budgets (did you mean budget?)" in done.stdout
+    assert "by name, not {'heap.bytes': 3}" in done.stdout
+    assert "expect is one of 'clean', 'leak', not 'leek'" in done.stdout
+    assert "budget is the accepted growth by meter, {'heap.bytes': 100}, not 5" in done.stdout
+    assert "time_budget is seconds above 0, not 0" in done.stdout
+    assert "tools is a list of auto, growth, memray, valgrind, not ['growht']" in done.stdout
 
 
 def test_what_cannot_be_repeated_is_skipped_and_said_and_fails_only_when_strict(suite):
