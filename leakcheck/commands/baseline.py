@@ -25,7 +25,7 @@ _FILE = click.option(
 
 @click.group("baseline")
 def command() -> None:
-    r"""Show or change the baseline of the gate: the leaks that the team has accepted, each with a reason.
+    """Show or change the baseline of the gate: the leaks that the team has accepted, each with a reason.
 
     \b
     Example:

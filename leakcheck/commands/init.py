@@ -19,7 +19,7 @@ _IGNORED = ("reports/", "leakcheck-report/")
 @click.command("init")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 def command(folder: Path) -> None:
-    r"""Write a first scenario, gate configuration and workflow.
+    """Write a first scenario, gate configuration and workflow.
 
     \b
     elkyn-leakcheck init

@@ -319,6 +319,21 @@ def test_a_large_cache_that_cannot_fill_in_time_is_named_and_not_accused(project
     assert "cached.answer" in result["reason"]
 
 
+def test_every_help_page_reads_well():
+    from click.testing import CliRunner
+
+    from leakcheck.cli import command_line
+
+    def pages(command, words):
+        yield words, CliRunner().invoke(command_line, [*words, "--help"]).output
+        for name in getattr(command, "commands", None) or (command.list_commands(None) if not words else ()):
+            yield from pages(command.get_command(None, name), [*words, name])
+
+    told = list(pages(command_line, []))
+    assert len(told) > 14
+    assert [words for words, text in told if "\\b" in text or "Usage: " not in text] == []
+
+
 def test_the_command_line_starts_without_loading_what_only_some_commands_need(project):
     script = (
         "import sys, leakcheck.cli; sys.exit(sorted({'rich', 'jinja2', 'memray', 'psutil'} & set(sys.modules)) or 0)"
