@@ -27,6 +27,16 @@ _MARKS = (
 )
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # as argparse names it: invalid number of seconds value: '-1'
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, all named `--leakcheck...`."""
     group = parser.getgroup("leakcheck", "memory leaks (elkyn-leakcheck)")
@@ -36,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--leakcheck-time-budget",
-        type=float,
+        type=_seconds,
         default=10.0,
         metavar="S",
         help="Seconds that a suspicious test may run (default: 10); clean ones need far less.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ class Session:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="leakcheck-control")
         self._verdict_of_control = Control(status="off", reason="no test was measured")
         self._written: Path | None = None
+        self._directory = _writable(config) if self._is_controller else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -66,9 +68,8 @@ class Session:
         self._pool.shutdown()
         if self._verdict_of_control.status == "failed":
             session.exitstatus = _CONTROL_FAILED
-        directory = self._config.option.leakcheck_report
+        directory = self._directory
         if directory is not None:
-            directory = self._config.invocation_params.dir / directory
             directory.mkdir(parents=True, exist_ok=True)
             write_run(self._run(), directory)
             self._written = directory
@@ -102,3 +103,17 @@ class Session:
             summary=summarize(self._results),
             scenarios=self._results,
         )
+
+
+def _writable(config: pytest.Config) -> Path | None:
+    """Where the reports go. It is made when they are there: pytest takes folders that exist for places of tests."""
+    asked: Path | None = config.option.leakcheck_report
+    if asked is None:
+        return None
+    directory: Path = config.invocation_params.dir / asked
+    there = next(each for each in (directory, *directory.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise pytest.UsageError(
+            f"--leakcheck-report {asked}: {there} is {'not writable' if there.is_dir() else 'a file, not a folder'}"
+        )
+    return directory

@@ -237,6 +237,18 @@ def test_a_wrong_selection_is_a_usage_error(suite):
     assert "--leakcheck-select" in done.stderr
 
 
+def test_a_wrong_budget_of_time_or_folder_is_said_before_the_tests_run(suite):
+    folder = suite("def test_it():\n    pass\n")
+    for seconds in ("-1", "0", "soon", "inf"):
+        done = run(folder, "--leakcheck", "--leakcheck-time-budget", seconds)
+        assert done.returncode == 4, done.stdout
+        assert f"invalid number of seconds value: {seconds!r}" in done.stderr
+    for report in ("test_it.py", "test_it.py/report"):
+        done = run(folder, "--leakcheck", "--leakcheck-report", report)
+        assert done.returncode == 4, done.stdout
+        assert f"--leakcheck-report {report}: {folder / 'test_it.py'} is a file, not a folder" in done.stderr
+
+
 def test_a_crash_in_the_repetition_is_an_error_of_the_test(suite):
     folder = suite("""
         import os, signal
