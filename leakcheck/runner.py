@@ -6,7 +6,7 @@ import shlex
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from leakcheck.model import (
     summarize,
 )
 from leakcheck.steering import Progress
+from leakcheck.wishes import unknown_meter
 
 INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
@@ -199,6 +200,7 @@ class Runner:
         with self._start(job) as worker:
             opened = worker.open()
             names = [MeterInfo(*meter) for meter in opened["meters"]]
+            _look_at_budget(info.budget, names, opened)
             doubt = caches.CacheDoubt(worker)
             budget = _within_limits(job.budget, opened)
             measured = measure(worker, names, budget, watch=self._watcher(info, budget), doubt=doubt)
@@ -283,6 +285,14 @@ class Runner:
                 self._view.progress(info.id, fraction, name, list(series), left)
 
         return watch
+
+
+def _look_at_budget(budget: Mapping[str, float], meters: Sequence[MeterInfo], opened: dict[str, Any]) -> None:
+    """A budget for a meter that there is not accepts nothing, and would look as if it did."""
+    known = {meter.name for meter in meters} | {*opened["unavailable"], "tasks"}  # tasks are read in a loop only
+    for name in budget:
+        if name not in known:
+            raise WorkerFailed(Failure(type="start", message=unknown_meter(name, known)))
 
 
 def _within_limits(budget: Budget, opened: dict[str, Any]) -> Budget:

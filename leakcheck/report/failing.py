@@ -21,7 +21,9 @@ def text(result: ScenarioResult) -> str:
         lines += _finding(finding, result)
     if len(result.findings) > _MOST_FINDINGS:
         lines.append(f"  and {len(result.findings) - _MOST_FINDINGS} more")
-    if not result.findings and result.verdict == "leak":
+    if told := sentences.beyond_budget(result):
+        lines.append(f"  {told}")
+    elif not result.findings and result.verdict == "leak":
         lines += [
             f"  {meter.name} {numbers.rate(meter.growth, meter.unit)}"
             for meter in result.meters

@@ -64,6 +64,19 @@ def expectation(scenario: ScenarioResult) -> str:
     return ""
 
 
+def beyond_budget(scenario: ScenarioResult) -> str:
+    """Which meters leak in spite of the scenario's own budget; empty where it has none."""
+    if not scenario.budget or scenario.verdict != "leak":
+        return ""
+    parts = []
+    for meter in scenario.meters:
+        if meter.decisive and meter.verdict == "leak":
+            allowed = scenario.budget.get(meter.name)
+            budget = "no budget" if allowed is None else f"a budget of {numbers.quantity(allowed, meter.unit)}"
+            parts.append(f"{line(meter.name, 60)} ({numbers.rate(meter.growth, meter.unit)}) has {budget}")
+    return ", ".join(parts)
+
+
 def location(frame: Frame | None) -> str:
     """`hub.py:41`, relative to the current directory where it lies there."""
     if frame is None or not frame.file:

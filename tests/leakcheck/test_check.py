@@ -60,6 +60,21 @@ def test_expectation_budget_and_error_path():
     assert check(int, "no number").verdict == "error"
 
 
+def test_a_budget_that_leaves_a_meter_out_says_which():
+    rows: list[object] = []
+    told = str(check(lambda: rows.append([1]), budget={"heap.bytes": 1000}))
+    assert "py.objects (+1 objects/iteration) has no budget" in told
+    assert "heap.bytes (" not in told
+    assert "has a budget of 10" in str(check(leaks, budget={"heap.bytes": 10}))
+
+
+def test_a_budget_for_a_meter_that_there_is_not_is_an_error():
+    result = check(waits, budget={"heap.byte": 10})
+    assert not result.ok
+    assert "the budget names 'heap.byte', which is no meter here (did you mean heap.bytes?)" in result.reason
+    assert check(waits, budget={"tasks": 0, "disk.files": 0}).ok
+
+
 def test_raise_unless_ok_is_an_assertion_with_the_whole_story():
     result = check(leaks)
     with pytest.raises(
