@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from leakcheck.worker.channel import Channel
 from leakcheck.worker.hosting import Host, Measured, of_call
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 _SILENT: dict[str, Any] = {
@@ -193,7 +196,11 @@ class _Forgetting:
         self._lists: list[tuple[list[Any], int]] = [
             (each, len(each)) for each in (item._report_sections, item.user_properties, item.own_markers)
         ]
-        self._numbers: dict[str, int] = getattr(getattr(item.config, "_tmp_path_factory", None), "_next_number", {})
+        factory = getattr(item.config, "_tmp_path_factory", None)
+        self._numbers: dict[str, int] = getattr(factory, "_next_number", {})
+        self._folders: list[Path] = []
+        if factory is not None:
+            factory.mktemp = self._remembering(factory.mktemp)
         self._first = True
 
     def __call__(self, fixtures: dict[str, Any]) -> None:
@@ -202,13 +209,26 @@ class _Forgetting:
             # A fixture of wider scope is told by each fixture that uses it to end that one first, and keeps it: those
             # of the test's own scope have ended by now. What the first run added stays.
             self._lists += [(each, len(each)) for each in (*self._finalizers(fixtures), *self._histories())]
+            self._folders.clear()  # some of them are fixtures' of wider scope
             self._first = False
         for each, length in self._lists:
             if len(each) > length:
                 del each[length:]
+        for folder in self._folders:  # those of `tmp_path_factory` stay until pytest ends
+            if folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        self._folders.clear()
         self._numbers.clear()  # of the temporary directories: those before are gone
         if self._item.cls is not None and vars(self._item).get("_instance", self) is None:
             del self._item._instance  # pytest 8.2 leaves none of a TestCase behind, and would not make another
+
+    def _remembering(self, make: Callable[..., Path]) -> Callable[..., Path]:
+        def mktemp(*arguments: Any, **options: Any) -> Path:
+            made = make(*arguments, **options)
+            self._folders.append(made)
+            return made
+
+        return mktemp
 
     def _finalizers(self, fixtures: dict[str, Any]) -> Iterator[list[Any]]:
         manager = self._item.session._fixturemanager

@@ -460,7 +460,7 @@ def test_what_pytest_keeps_of_a_run_is_not_charged_to_the_test(suite):
     done = run(folder, "--leakcheck", "--leakcheck-report", "report", "-n", "2")
     assert done.returncode == 0, done.stdout
     told = results(folder)
-    assert len(told) == 15
+    assert len(told) == 16
     assert {name: each["reason"] for name, each in told.items() if each["verdict"] not in ("clean", "bounded")} == {}
     grown = {name: growth_at_the_end(each, "heap.bytes") for name, each in told.items()}
     assert abs(grown["test_nothing"]) <= 64, "as far as the reading of a no-op may move, over thousands of runs"

@@ -91,3 +91,15 @@ async def test_anyio():
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "file").write_text("text")
+    return folder
+
+
+def test_folders_of_the_factory(tmp_path_factory, shared):
+    (tmp_path_factory.mktemp("own") / "file").write_text("text")
+    assert (shared / "file").read_text() == "text"
