@@ -84,7 +84,7 @@ def assemble(
             continue
         relative = next((each for each in faults if each.lines & fault.lines), None)
         if relative is None and explained + fault.bytes > 1.1 * heap_growth > 0:
-            relative = next((each for each in faults if _functions(each) & _functions(fault)), None)  # counted twice
+            relative = next((each for each in faults if _counted_in(each, fault)), None)
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
             explained += _take_over(relative, fault, heap_growth - explained)
         elif not faults or fault.bytes >= 0.02 * max(heap_growth, explained):
@@ -138,6 +138,18 @@ def _hides(holder: Fault, fault: Fault) -> bool:
     counts = [site.blocks for site in fault.sites if 2 * site.bytes >= fault.bytes] or [fault.count]
     often = _is_weak(fault.type) or _comes_with(max(counts), holder.count)
     return often and bool(_functions(holder) & _functions(fault))
+
+
+def _counted_in(holder: Fault, fault: Fault) -> bool:
+    """Whether blocks for which there is no room in the growth are those of what another fault holds.
+
+    They are where they come from the same function; and where they come as often from lines that are not the user's,
+    who got them from a free list of the interpreter when their first owner had given them up.
+    """
+    if _functions(holder) & _functions(fault):
+        return True
+    is_foreign = holder.kind == "container" and holder.count > 0 and not _is_users(fault.lines)
+    return is_foreign and _comes_with(fault.count, holder.count)
 
 
 def _comes_with(count: float, elements: float) -> bool:

@@ -174,6 +174,14 @@ def test_a_fault_to_which_no_line_of_the_users_leads_comes_after_those_that_have
     assert [fault.path[-1][0] for fault in faults] == [".cache", ".listeners"], "not before what is much larger"
 
 
+def test_blocks_that_the_user_got_from_a_free_list_are_counted_once() -> None:
+    found = graph(container(".listeners", HUB, 89))
+    (fault,) = assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.98)], [], 104)
+    assert (fault.path[-1][0], fault.bytes) == (".listeners", 104)
+    assert len(assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.98)], [], 152)) == 2, "there is room for both"
+    assert len(assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.4)], [], 104)) == 2, "not as often"
+
+
 def test_the_heaps_ledger_believes_the_users_lines_first() -> None:
     stacks = [
         {"stack": [[*RUNNER[0], "run"]], "count": 5000.0},  # what another line of the runner gives back
