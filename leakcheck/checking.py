@@ -139,6 +139,7 @@ def check(
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).
     """
     from leakcheck.commands.options import tools as tool_names
+    from leakcheck.execution.interpreter import unfit
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
     from leakcheck.wishes import examine
 
@@ -152,6 +153,8 @@ def check(
         "raises": raises, "gc": gc, "allocator": allocator,
     }  # fmt: skip
     examine(f"check({label})", asked, asked)
+    if problem := unfit(python):
+        raise UsageError(f"check({label}): python={python!r} {problem}")
     code = getattr(function, "__code__", None)
     with tempfile.TemporaryDirectory(prefix="leakcheck-call-") as folder:
         file = Path(folder, "call.pickle").resolve()

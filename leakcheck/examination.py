@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from leakcheck import surroundings
 from leakcheck.control import run_control
+from leakcheck.execution.interpreter import unfit
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.local import Worker, WorkerFailed
 
@@ -43,12 +44,14 @@ def examine(python: str, allocator: Any, cwd: Path) -> list[Check]:
 
 
 def _interpreter(job: Job) -> list[Check]:
+    advice = "name an interpreter that starts, of Python 3.11 or newer, with --python"
+    if problem := unfit(job.python):
+        return [Check("interpreter", "failed", f"{job.python} {problem}", advice)]
     try:
         with Worker(job) as worker:
             opened = worker.open()
             worker.close()
     except WorkerFailed as failure:
-        advice = "name an interpreter that starts, of Python 3.11 or newer, with --python"
         return [Check("interpreter", "failed", f"{job.python}: {failure}", advice)]
     version = opened["python"].split()[0]
     checks = [Check("interpreter", "ok", f"{platform.python_implementation()} {version} ({job.python})")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from leakcheck.commands.options import interpreter
 from leakcheck.errors import NothingCollectedError
 from leakcheck.execution.job import Job, ScenarioInfo
 
@@ -15,7 +16,7 @@ from leakcheck.execution.job import Job, ScenarioInfo
 @click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
-@click.option("--python", metavar="PATH", help="List what this interpreter finds.")
+@click.option("--python", metavar="PATH", callback=interpreter, help="List what this interpreter finds.")
 def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, python: str | None) -> int:
     """Show the scenarios that would run, one a line: id, tags, what it is about.
 

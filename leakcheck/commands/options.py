@@ -16,6 +16,16 @@ from leakcheck.wishes import TOOLS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+
+def interpreter(ctx: click.Context, parameter: click.Parameter, python: str | None) -> str | None:  # noqa: ARG001
+    """The interpreter that was named. Raises `UsageError` where nothing can be measured in it."""
+    from leakcheck.execution.interpreter import unfit
+
+    if python is not None and (problem := unfit(python)):
+        raise UsageError(f"--python {python}: it {problem}")
+    return python
+
+
 _MEASURING = [
     click.option(
         "--tools",
@@ -43,7 +53,10 @@ _MEASURING = [
         "--allocator", type=click.Choice(["malloc", "pymalloc"]), default="malloc", show_default=True,
         help="malloc puts Python's and native memory on one exact ledger.",
     ),
-    click.option("--python", metavar="PATH", help="Measure in this interpreter; it needs nothing of ours installed."),
+    click.option(
+        "--python", metavar="PATH", callback=interpreter,
+        help="Measure in this interpreter; it needs nothing of ours installed.",
+    ),
     click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N",
                  help="Scenarios at a time; as many as there are processors. A scenario's own time is what it ran, so "
                  "company costs it nothing."),

@@ -173,6 +173,27 @@ def test_bad_input_is_told_in_a_sentence_with_its_exit_code(project, arguments, 
     assert "Traceback" not in done.stderr
 
 
+def test_an_interpreter_in_which_nothing_can_be_measured_is_told_in_a_sentence(project):
+    project("clean.py", CLEAN)
+    old = project.folder / "python3.8"
+    old.write_text("#!/bin/sh\nprintf 'leakcheck 3 8'\n")
+    old.chmod(0o755)
+    (project.folder / "venv" / "bin").mkdir(parents=True)
+    (project.folder / "venv" / "bin" / "python").symlink_to(sys.executable)
+    for python, problem in {
+        str(old): "it is Python 3.8; Python 3.11 or newer can be measured",
+        "nowhere/python": "it cannot be started: No such file or directory",
+        "venv": "it is a folder; name the interpreter in it, venv/bin/python",
+        "/bin/true": "it is no Python interpreter",
+    }.items():
+        for command in (["run", "clean.py"], ["list", "clean.py"], ["snippet", "1"]):
+            done = leakcheck(project.folder, *command, "--python", python)
+            assert (done.returncode, done.stdout) == (4, "")
+            assert done.stderr == f"elkyn-leakcheck: --python {python}: {problem}\n"
+    told = leakcheck(project.folder, "doctor", "--python", str(old)).stdout
+    assert "is Python 3.8" in " ".join(told.split())
+
+
 def test_interrupt_keeps_what_is_finished_and_exits_2(project):
     project(
         "slow.py",
