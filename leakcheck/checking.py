@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
+import sysconfig
 import tempfile
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -133,13 +135,14 @@ def check(
     process as `multiprocessing` sends functions: by its name where it lives in a module, else (a lambda, a closure, a
     notebook's cell) by value, with copies of what it uses. `UsageError` says what cannot be sent. The other options are
     those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter, `time_budget` the seconds
-    that the function may run where growth must be told from a filling cache.
+    that the function may run where growth must be told from a filling cache. Another interpreter, `python`, imports from
+    its own packages, and the modules of the user's own folders from there.
 
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).
     """
     from leakcheck.commands.options import tools as tool_names
-    from leakcheck.execution.interpreter import unfit
+    from leakcheck.execution.interpreter import dotted, look
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
     from leakcheck.wishes import examine
 
@@ -153,12 +156,19 @@ def check(
         "raises": raises, "gc": gc, "allocator": allocator,
     }  # fmt: skip
     examine(f"check({label})", asked, asked)
-    if problem := unfit(python):
+    version, problem = look(python)
+    if problem:
         raise UsageError(f"check({label}): python={python!r} {problem}")
     code = getattr(function, "__code__", None)
     with tempfile.TemporaryDirectory(prefix="leakcheck-call-") as folder:
         file = Path(folder, "call.pickle").resolve()
-        file.write_bytes(pickle.dumps(sys.path) + _pickled(label, function, arguments, raises))
+        pickled = _pickled(label, function, arguments, raises)
+        if b"cloudpickle" in pickled and version != sys.version_info[:2]:
+            raise UsageError(
+                f"check({label}): what lives in no module can be sent to the same version of Python only, and "
+                f"{python} is {dotted(version)}; put the function and the classes of its arguments into a module"
+            )
+        file.write_bytes(pickle.dumps(_where(python, Path(folder, "packages"))) + pickled)
         info = ScenarioInfo(
             id=f"call::{label}",
             target=f"pickled://{file}",
@@ -199,6 +209,24 @@ class _Unseen:
         """Ignore."""
 
     progress = finish = control = start
+
+
+def _where(python: str, folder: Path) -> tuple[list[str], bool, list[str]]:
+    """Where the measured process imports from: first, whether from its own places too, and last.
+
+    Another interpreter has packages of its own, and these are meant; from here it needs the user's folders, and
+    cloudpickle.
+    """
+    if python == sys.executable:
+        return sys.path, False, []
+    import cloudpickle
+
+    folder.mkdir()
+    Path(folder, "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
+    own = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    mine = [os.path.abspath(each) for each in sys.path if not each.endswith(".zip")]
+    users = [each for each in mine if not any(Path(os.path.realpath(each)).is_relative_to(one) for one in own)]
+    return users, True, [str(folder)]
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -14,18 +14,29 @@ _ASK = "import sys; sys.stdout.write('leakcheck %d %d' % sys.version_info[:2])"
 
 def unfit(python: str) -> str:
     """Why nothing can be measured in an interpreter, in one clause; empty where it can."""
+    return look(python)[1]
+
+
+def look(python: str) -> tuple[tuple[int, ...], str]:
+    """Its version, as (3, 12), and why nothing can be measured in it."""
     if python == sys.executable:
-        return ""
+        return sys.version_info[:2], ""
     inside = Path(python, "bin", "python")
     if inside.exists():
-        return f"is a folder; name the interpreter in it, {inside}"
+        return (), f"is a folder; name the interpreter in it, {inside}"
     try:
         told = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"cannot be started: {getattr(error, 'strerror', None) or error}"
-    name, *version = told.stdout.split() or [""]
+        return (), f"cannot be started: {getattr(error, 'strerror', None) or error}"
+    name, *numbers = told.stdout.split() or [""]
     if name != "leakcheck":
-        return "is no Python interpreter"
-    if tuple(map(int, version)) < OLDEST:
-        return f"is Python {'.'.join(version)}; Python {'.'.join(map(str, OLDEST))} or newer can be measured"
-    return ""
+        return (), "is no Python interpreter"
+    version = tuple(map(int, numbers))
+    if version < OLDEST:
+        return version, f"is Python {dotted(version)}; Python {dotted(OLDEST)} or newer can be measured"
+    return version, ""
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """`3.12`."""
+    return ".".join(map(str, version))

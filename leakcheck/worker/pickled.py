@@ -15,8 +15,8 @@ from leakcheck.worker.hosting import of_call
 def load(path: str) -> list[Scenario]:
     """The one scenario of the file that `leakcheck.check` has written. It trusts the file as it trusts its parent."""
     with open(path, "rb") as file:
-        where: list[str] = pickle.load(file)  # noqa: S301
-        sys.path[:] = where  # what the function needs is imported from where the caller has it
+        first, own, last = pickle.load(file)  # noqa: S301
+        sys.path[:] = [*first, *(sys.path if own else ()), *last]
         function, arguments, raises = pickle.load(file)  # noqa: S301
     _make_visible(function)
     return [of_call(function, arguments, raises)]

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import unittest
+import venv
 
 import pytest
 from suites.functions import kept, leaks, waits
@@ -107,6 +108,33 @@ def test_a_wrong_option_is_one_sentence(options, told):
 def test_what_is_no_function_is_said_to_be_none():
     with pytest.raises(UsageError, match="first argument is a function, not 5; pass it without calling it"):
         check(5)
+
+
+def test_another_environment_is_measured_with_its_own_packages(tmp_path):
+    venv.create(tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (packages / "only_there.py").write_text("kept = []")
+
+    def fills() -> None:
+        import only_there
+
+        only_there.kept.append(bytearray(100))
+
+    result = check(fills, python=str(python))
+    assert "held by only_there.kept" in result.reason
+    assert check(waits, python=str(python)).verdict == "clean", "of a module here"
+    assert "No module named 'msgspec'" in check(lambda: __import__("msgspec"), python=str(python)).reason
+
+
+def test_code_goes_to_no_other_version_of_python(tmp_path):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nprintf 'leakcheck 3 99'\n")
+    other.chmod(0o755)
+    with pytest.raises(UsageError, match=r"the same version of Python only, and .*/python is 3\.99; put the function"):
+        check(lambda: None, python=str(other))
+    with pytest.raises(UsageError, match="python='nowhere' cannot be started"):
+        check(waits, python="nowhere")
 
 
 def test_what_cannot_be_sent_is_said_with_the_way_out():
