@@ -135,8 +135,8 @@ def check(
     process as `multiprocessing` sends functions: by its name where it lives in a module, else (a lambda, a closure, a
     notebook's cell) by value, with copies of what it uses. `UsageError` says what cannot be sent. The other options are
     those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter, `time_budget` the seconds
-    that the function may run where growth must be told from a filling cache. Another interpreter, `python`, imports from
-    its own packages, and the modules of the user's own folders from there.
+    that the function may run where growth must be told from a filling cache. Another interpreter, `python`, has its own
+    packages and the caller's own folders to import from.
 
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).

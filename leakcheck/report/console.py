@@ -182,7 +182,7 @@ class RunView:
             if not scenario.ok or (self._verbose and scenario.findings):
                 print_scenario(scenario, self.console, verbose=self._verbose)
         self.console.print()
-        self._skipped_tools(run)
+        self._tools_without_result(run)
         style = "bold green" if _is_good(run) else "bold red" if run.summary.get("unexpected") else "bold yellow"
         if run.control.status == "failed":
             style = "bold red"
@@ -192,14 +192,8 @@ class RunView:
             shown = page if page.exists() else report_dir
             self.console.print(Text(f"Report: {sentences.relative(str(shown))}"), soft_wrap=True)
 
-    def _skipped_tools(self, run: RunResult) -> None:
-        reasons: dict[str, int] = {}
-        for scenario in run.scenarios:
-            for tool in scenario.tools:
-                if tool.status == "skipped":
-                    key = f"{tool.name} skipped: {line(tool.reason)}"
-                    reasons[key] = reasons.get(key, 0) + 1
-        for reason, times in reasons.items():
+    def _tools_without_result(self, run: RunResult) -> None:
+        for reason, times in sentences.without_result(run).items():
             say(self.console, f"{reason} ({numbers.count(times, 'scenario')})", style="yellow")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -25,7 +25,7 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     parts.append(f"{', '.join(counts)} in {numbers.seconds(run.duration_s)}{f'; {said}' if said else ''}.\n")
     parts.extend(_wrong(scenario) for scenario in run.scenarios if not scenario.ok)
     parts.append(_table(run))
-    parts.append(_skipped(run))
+    parts.append(_without_result(run))
     return shorten("\n".join(part for part in parts if part))
 
 
@@ -117,11 +117,5 @@ def _table(run: RunResult) -> str:
     return "\n".join([*rows, "\n</details>\n"])
 
 
-def _skipped(run: RunResult) -> str:
-    reasons = dict.fromkeys(
-        f"{tool.name} skipped: {tool.reason}"
-        for scenario in run.scenarios
-        for tool in scenario.tools
-        if tool.status == "skipped"
-    )
-    return "".join(f"* {plain(reason)}\n" for reason in list(reasons)[:10])
+def _without_result(run: RunResult) -> str:
+    return "".join(f"* {plain(reason)}\n" for reason in list(sentences.without_result(run))[:10])

@@ -77,6 +77,17 @@ def beyond_budget(scenario: ScenarioResult) -> str:
     return ", ".join(parts)
 
 
+def without_result(run: RunResult) -> dict[str, int]:
+    """Why tools of the diagnosis came to nothing, and for how many scenarios: what they would say is missing."""
+    reasons: dict[str, int] = {}
+    for scenario in run.scenarios:
+        for tool in scenario.tools:
+            if tool.status in ("skipped", "error"):
+                told = f"{tool.name} {'skipped' if tool.status == 'skipped' else 'failed'}: {line(tool.reason, 300)}"
+                reasons[told] = reasons.get(told, 0) + 1
+    return reasons
+
+
 def location(frame: Frame | None) -> str:
     """`hub.py:41`, relative to the current directory where it lies there."""
     if frame is None or not frame.file:

@@ -16,7 +16,8 @@ import pytest
 import sample_run
 from rich.console import Console
 
-from leakcheck.model import Control, Sample
+from leakcheck.model import Control, Sample, ToolRun
+from leakcheck.report import markdown
 from leakcheck.report.console import RunView, print_finding
 
 
@@ -189,3 +190,17 @@ def test_watching_costs_next_to_nothing():
         for step in range(20_000):
             view.progress("a.py::one", step / 20_000, "heap.bytes", samples, 1.0)
     assert time.process_time() - began < 2
+
+
+def test_tools_that_came_to_nothing_are_named_with_the_reason(capsys):
+    tools = [
+        ToolRun(name="graph", status="error", reason="timeout: no answer for 60 s"),
+        ToolRun(name="memray", status="skipped", reason="memray is not installed here"),
+        ToolRun(name="valgrind", status="not needed", reason="the growth is explained without it"),
+    ]
+    run = sample_run.run([sample_run.scenario("a.py::b", tools=tools), sample_run.scenario("a.py::c", tools=tools[:1])])
+    told = printed(run, capsys)
+    assert "graph failed: timeout: no answer for 60 s (2 scenarios)\n" in told
+    assert "memray skipped: memray is not installed here (1 scenario)\n" in told
+    assert "valgrind" not in told
+    assert "* graph failed: timeout" in markdown.render(run)
