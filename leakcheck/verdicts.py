@@ -172,7 +172,16 @@ def _what_would_decide(measured: Measurement, job: Job) -> str:
     needed = 4 * max(measured.iterations, 12)
     seconds = measured.seconds / max(measured.iterations, 1) * needed
     if measured.ended_by and "max-iterations" in measured.ended_by:
-        return f"needs about {needed:,} iterations: raise --max-iterations"
+        return f"needs about {needed:,} iterations: raise {_option(job, 'max-iterations')}"
     if measured.ended_by and "max-growth" in measured.ended_by:
-        return f"{measured.ended_by}: raise --max-growth"
-    return f"needs about {needed:,} iterations: raise --time-budget to {max(seconds, 2 * job.budget.time_s):,.0f} s"
+        return f"{measured.ended_by}: raise {_option(job, 'max-growth')}"
+    budget = max(1.0, seconds, 2 * job.budget.time_s)
+    return f"needs about {needed:,} iterations: raise {_option(job, 'time-budget')} to {budget:,.0f} s"
+
+
+def _option(job: Job, name: str) -> str:
+    """What an option is called where the scenario came from: the command line, pytest or a call."""
+    program = "".join(job.scenario.command[:1])
+    if program == "pytest" and name == "time-budget":
+        return "--leakcheck-time-budget"
+    return name.replace("-", "_") if program in ("pytest", "python") else f"--{name}"

@@ -76,6 +76,12 @@ def test_a_budget_for_a_meter_that_there_is_not_is_an_error():
     assert check(waits, budget={"tasks": 0, "disk.files": 0}).ok
 
 
+def test_what_would_decide_is_said_in_the_words_of_the_call():
+    result = check(waits, max_iterations=5)
+    assert result.verdict == "inconclusive"
+    assert result.reason.endswith("raise max_iterations")
+
+
 def test_raise_unless_ok_is_an_assertion_with_the_whole_story():
     result = check(leaks)
     with pytest.raises(
