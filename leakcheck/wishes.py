@@ -22,6 +22,7 @@ TOOLS = ("auto", "growth", "memray", "valgrind")
 
 def examine(where: str, asked: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise `UsageError`, which begins with `where`, for a name that is not known and a value that cannot be meant."""
+    __tracebackhide__ = True  # pytest shows the line of the test
     names = sorted(known)
     for name, value in asked.items():
         if name not in names:

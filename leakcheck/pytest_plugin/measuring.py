@@ -82,6 +82,7 @@ class Measuring:
 
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
+    __tracebackhide__ = True
     wishes.examine("leakcheck(...)", options, _CALL)
     cancel_timer(item)
     asked = {name: value for name, value in options.items() if name != "raises"}  # that is for the measured process

@@ -376,6 +376,17 @@ def test_the_fixture_measures_what_the_test_has_made(suite):
     }
 
 
+def test_a_wrong_option_of_the_fixture_is_said_at_the_line_of_the_test(suite):
+    folder = suite("""
+        def test_it(leakcheck):
+            leakcheck(int, "1", expects="leak")
+    """)
+    done = run(folder)
+    assert '>       leakcheck(int, "1", expects="leak")' in done.stdout
+    assert "by name, not expects (did you mean expect?)" in done.stdout
+    assert "def examine" not in done.stdout
+
+
 LEAKS = {
     "test_list_of_the_module": ("test_it.py:10 in test_list_of_the_module", "test_it.kept[*]"),
     "test_fixture": ("conftest.py:6 in service", "conftest.registry[*]"),
