@@ -86,4 +86,5 @@ def pattern(text: str) -> str:
     """A description without what differs from one to the next: numbers, and the random part of temporary names."""
     text = re.sub(r"/[^ ]*/leakcheck-\w+/(?:temporary|tmp_path)", "<temporary folder>", text)
     text = re.sub(r"(?<=[/_.-])tmp\w{6,}", "tmp*", text)
+    text = re.sub(r"(?<=/psm_)[0-9a-f]{8}\b", "*", text)  # multiprocessing.shared_memory's own names
     return re.sub(r"\[\d+\]|(?<![:\w])\d{3,}(?!\w)", "*", text)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from leakcheck.meters.disk import named_memory
 from leakcheck.meters.resources import child_pids
 from leakcheck.probes import places
 from leakcheck.probes.watch import Addition, Ledger, Place, Watch, lasting
@@ -95,7 +96,7 @@ def _files(directories: list[str]) -> frozenset[str]:
     for directory in directories:
         for folder, folders, files in os.walk(directory):
             found += [os.path.join(folder, name) for name in (*folders, *files)]
-    return frozenset(found)
+    return frozenset(found + named_memory())
 
 
 def _kept_things(additions: list[Addition], before: frozenset[Hashable], after: frozenset[Hashable]) -> list[Addition]:

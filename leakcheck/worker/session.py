@@ -13,6 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any
 
+from leakcheck.meters.disk import release_named_memory
 from leakcheck.scenario import MARK, Context, Scenario
 from leakcheck.worker.channel import Channel
 from leakcheck.worker.clock import own_clock
@@ -96,6 +97,7 @@ class Conversation:
             except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
                 channel.send({"error": describe_error(error, message["do"])})
         await driver.close()
+        release_named_memory()
         channel.send({"closed": True})
 
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from array import array
@@ -215,7 +216,31 @@ def test_each_meter_sees_its_own_leak(job, meter):
     assert meter in measured(job(LEAKS[meter])).leaking
 
 
+NAMED_MEMORY = """
+    from multiprocessing import resource_tracker, shared_memory
+    @scenario
+    def case():
+        memory = shared_memory.SharedMemory(create=True, size=4096)
+        resource_tracker.unregister(memory._name, "shared_memory")  # which would clean up at exit
+        memory.close()
+"""
+
+
+def test_shared_memory_that_keeps_its_name_is_a_leak_and_does_not_outlive_the_measurement(job):
+    before = set(os.listdir("/dev/shm"))
+    assert {"disk.files", "disk.bytes"} <= set(measured(job(NAMED_MEMORY)).leaking)
+    assert not [name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")]
+
+
 INNOCENT = {
+    "shared memory that is unlinked": """
+        from multiprocessing import shared_memory
+        @scenario
+        def case():
+            memory = shared_memory.SharedMemory(create=True, size=4096)
+            memory.close()
+            memory.unlink()
+    """,
     "threads that are joined": """
         import threading
         @scenario
