@@ -12,7 +12,7 @@ Six shapes are told apart:
 * saturating  grew ever more slowly, or up to a point
 * periodic    comes back to a former trough
 * noise       moves without direction
-* linear      a straight line through the last three doublings explains the growth
+* linear      a straight line through the last three doublings explains the growth, or it gets steeper with each
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ class Thresholds(NamedTuple):
     asked: float = 1 / 1000
     """Sensitivity that is asked for, in quanta per iteration. What creeps more slowly, and not in a straight line, ends
     the search: it would take ever longer to learn ever less."""
+    faster: float = 1.25
+    """A rate that rose to this multiple of the doubling's before it, twice running, belongs to growth that gets worse:
+    where each call leaves more than the one before, it doubles. What fills or wobbles does not get there."""
     least_points: int = 8
     """Samples in the last three doublings that a line needs before it can be believed."""
 
@@ -199,6 +202,11 @@ def judge(
         if enough or evidence.final:
             return said("leak", "linear", "grows in proportion to the iterations")
         return said(None, "linear", "grows in proportion to the iterations so far")
+
+    if grows and _gets_worse(windows, limits):
+        if evidence.enough_for_rough or evidence.final:
+            return said("leak", "linear", "grows ever faster")
+        return said(None, "linear", "grows ever faster so far")
 
     if creeps and evidence.enough_for_clean and evidence.enough_noise:
         detectable = max(detectable, limits.asked * limits.quantum)
@@ -340,6 +348,23 @@ def _fading(rates: Sequence[float], limits: Thresholds) -> bool:
         return True
     earlier, later = limits.steadily_fading
     return third < later * second and second < earlier * first
+
+
+def _gets_worse(windows: Sequence[_Window], limits: Thresholds) -> bool:
+    """Whether each doubling rose at a higher rate than the one before, and all the way.
+
+    Not in one step, as a table that is made late does, nor after a stretch in which nothing rose, as a cache that
+    starts late does.
+    """
+    rates = [window.rate for window in windows]
+    if any(later < limits.faster * earlier for earlier, later in pairwise(rates)):
+        return False
+    for window in windows:
+        rises = [later.value - earlier.value for earlier, later in pairwise(window.samples)]
+        grown = sum(rises)
+        if len(rises) < 3 or grown <= 2 * limits.floor or max(rises) > grown / 2 or not _rises_only(window.samples):
+            return False
+    return True
 
 
 def _rises_evenly(windows: Sequence[_Window], limits: Thresholds) -> bool:

@@ -32,6 +32,8 @@ LEAKS = {
     "long sawtooth whose bottom rises by one object": scripted.sawtooth(3000, 60, left=80),
     "a first table, then one in 100": scripted.together(scripted.steps_once(1, 4e6), scripted.steady(64, every=100)),
     "a cache of 5000, and one in 10": scripted.together(scripted.fills(5000, 300), scripted.steady(64, every=10)),
+    "each call leaves 16 bytes more than the one before": lambda n: 8.0 * n * n,
+    "each call leaves a little more than the one before": lambda n: 16 * n**1.5,
     "a slow cache, and one in 10": scripted.together(scripted.saturates(50_000, 220), scripted.steady(64, every=10)),
 }
 
@@ -51,6 +53,10 @@ INNOCENT = {
     "one late step": scripted.steps_once(1500, 4e6),
     "one very late step": scripted.steps_once(100_000, 4e6),
     "a logarithm": scripted.logarithmic(5000),
+    "a cache that starts late": lambda n: 100.0 * min(max(0, n - 5000), 50_000),
+    "a table that grows by itself, ever larger": scripted.together(
+        *(scripted.steps_once(3**turn, 5.0**turn) for turn in range(1, 10))
+    ),
 }
 
 
