@@ -20,6 +20,9 @@ _NOT_THE_USERS = 0.25
 """What the bytes of a fault count for, in the order of telling, to which no line of the user's leads."""
 BESIDE_THE_HEAP = frozenset({"mapped.bytes", "disk.bytes", "shm"})
 """Meters of bytes that are not the heap's."""
+_MOST_TIMES = 16
+"""Blocks that an element may bring: a decoder has a table or two, a state and a window. Of more, a fraction that is
+left over says nothing."""
 LEDGER_NOISE = 16
 """Bytes per iteration that the watching of the heap's ledger may get wrong."""
 
@@ -130,8 +133,8 @@ def _inner_part(fault: Fault, whole: Fault) -> bool:
 def _hides(holder: Fault, fault: Fault) -> bool:
     """Whether elements of a container hold what nobody is known to hold.
 
-    They can where they are of foreign C types, and do where it comes from the same function, once (or twice, or three
-    times) for each element. The weak references to an element are the interpreter's own.
+    They can where they are of foreign C types, and do where it comes from the same function, as many times for each
+    element. The weak references to an element are the interpreter's own.
     """
     if holder.kind != "container" or not holder.count or not (holder.opaque or _is_weak(fault.type)):
         return False
@@ -154,7 +157,7 @@ def _counted_in(holder: Fault, fault: Fault) -> bool:
 
 def _comes_with(count: float, elements: float) -> bool:
     times = round(count / elements)
-    return 1 <= times <= 3 and abs(count / elements - times) <= 0.1
+    return 1 <= times <= _MOST_TIMES and abs(count / elements - times) <= 0.1
 
 
 def _is_weak(name: str) -> bool:
@@ -280,6 +283,8 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
         owner = next((one for one in faults if not one.weak and _holds_the_same(each, one)), None)
         if owner is not None:
             owner.also.append([*fault.path, (fault.many, fault.type)])
+            owner.bytes += fault.bytes  # of the objects that it alone holds, and of its slots
+            owner.births += fault.births
         else:
             faults.append(fault)
     return faults

@@ -62,6 +62,13 @@ def test_a_second_container_of_the_same_objects_is_named_with_the_first() -> Non
     assert faults[0].also == [[("app", "module"), (".by_name", "list"), ("[*]", "app.Listener")]]
 
 
+def test_what_a_second_container_alone_holds_is_counted_with_the_first() -> None:
+    record: Trace = (("/src/app/hub.py", 43), ("/src/app/main.py", 7))
+    second = container(".calls", record, 900, shared_with="app.listeners")
+    (fault,) = assemble(graph(container(".listeners", HUB, 400), second), [site(HUB, 400), site(record, 900)], [], 1300)
+    assert (fault.kind, fault.bytes) == ("container", 1300)
+
+
 def test_a_set_of_weak_references_is_no_cause_where_there_is_another() -> None:
     weak = container(".all", HUB, 100, elements={"weakref.ReferenceType": 1.0}, types={})
     faults = assemble(graph(weak, container(".listeners", HUB, 90)), [], [], 190)
@@ -127,6 +134,9 @@ def test_memory_that_comes_with_elements_of_a_foreign_type_is_held_by_them() -> 
     memory = site(VIEWS, 16000, 1, (NativeFrame("default_calloc", "", 0),))
     (fault,) = assemble(graph(views), [site(HUB, 150), memory], [], 16150)
     assert (fault.kind, fault.path[-1][0], fault.bytes) == ("container", ".heads", 16150)
+    of_seven_parts = site(VIEWS, 16000, 7, (NativeFrame("lzma_code", "", 0),))
+    (fault,) = assemble(graph(views), [site(HUB, 150), of_seven_parts], [], 16150)
+    assert (fault.kind, fault.bytes) == ("container", 16150)
     twice_in_seven = site(VIEWS, 16000, 2 / 7, (NativeFrame("default_calloc", "", 0),))
     faults = assemble(graph(views), [site(HUB, 150), twice_in_seven], [], 16150)
     assert [fault.kind for fault in faults] == ["allocation", "container"], "what does not come as often is another's"
