@@ -51,6 +51,10 @@ _EVENTS = 24
 _TRACED_S = 0.3
 _SLOWDOWN = 40
 """What `tracemalloc` may slow a step down by that does little but allocate."""
+_MOST_TRACED_S = 3.0
+"""Seconds that a traced stretch may take. A step that does little but allocate is slowed down by far more than that."""
+_PILOT = 7
+"""Iterations that show how slow a step is under `tracemalloc`."""
 _MOST_ADDED = 8
 """How many times its rate an object that gets heavier may gain in a short stretch: by leaps, but not at random."""
 _MOST_OF_GROWTH = 1.5
@@ -123,6 +127,16 @@ class _Hunt:
     async def trace(self) -> None:
         """Two stretches in which births are noted: learn what the growing nodes keep, and where it is from."""
         count = self._traced()
+        await self._trace_for(count)
+        rates = [each.per_iteration for each in self.candidates if each.shape != "heavier"]
+        if not self.watched and max(rates, default=0.0) * count >= _WATCHED and count < self.arguments["count"]:
+            await self._trace_for(self.arguments["count"])  # what comes in bursts was between two
+        self.native.clear()
+
+    async def _trace_for(self, count: int) -> None:
+        wanted, count = count, await self._affordable(count)
+        if count < wanted:
+            await self._run(2 * (wanted - count))  # seen by the walk all the same
         gc.collect()  # empties the free lists too: an object that is made from one of them has no trace
         gc.freeze()  # the collector need not look at what is there already, and its list of objects is that of new ones
         tracemalloc.start(births.DEPTH)
@@ -135,12 +149,11 @@ class _Hunt:
             self.frozen = (gc.get_freeze_count() - frozen) / count
             del early, late
             self.clock("traced run")
-            self._examine(2 * count)
+            self._examine(self.driver.iterations - self.before.iterations)
             self.clock("examine")
         finally:
             tracemalloc.stop()
             gc.unfreeze()
-            self.native.clear()
 
     async def watch(self) -> None:
         """A short stretch for each container, line by line."""
@@ -170,6 +183,19 @@ class _Hunt:
     async def _run(self, count: int) -> None:
         self.seconds = await self.driver.run(count) / count
         await self.settler.settle()
+
+    async def _affordable(self, count: int) -> int:
+        """As many iterations of a traced stretch as there is time for; tried out where there may be too many."""
+        if count <= _PILOT or count * self.seconds * _SLOWDOWN <= _MOST_TRACED_S:
+            return count
+        plain = self.seconds
+        tracemalloc.start(births.DEPTH)
+        try:
+            await self._run(_PILOT)
+        finally:
+            tracemalloc.stop()
+        slowed, self.seconds = self.seconds, plain
+        return min(count, max(_PILOT, int(_MOST_TRACED_S / max(slowed, 1e-6))))
 
     def _traced(self) -> int:
         """Iterations of one traced stretch.

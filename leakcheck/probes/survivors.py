@@ -7,8 +7,15 @@ for the collector is gone before the tracker ends.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Any
+
+_PILOT = 7
+"""Iterations that show how slow a step is under the tracker."""
+_MOST_S = 4.0
+"""Seconds that the captures may take. A step that does little but allocate is slowed down a hundredfold, and to read
+what was captured takes longer still."""
 
 
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -32,12 +39,22 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     driver, settler = conversation.driver, conversation.settler
     await driver.run(arguments["warm"])
     await settler.settle()
-    captures = []
-    for factor in (1, 2):
-        path = f"{arguments['prefix']}-{factor * arguments['count']}.bin"
+    captures: list[dict[str, Any]] = []
+
+    async def capture(count: int) -> float:
+        path = f"{arguments['prefix']}-{count}.bin"
         gc.collect()
         with memray.Tracker(path, native_traces=True, follow_fork=False, trace_python_allocators=False):
-            seconds = await driver.run(factor * arguments["count"])
+            seconds: float = await driver.run(count)
             await settler.settle()
-        captures.append({"path": path, "iterations": factor * arguments["count"], "seconds": seconds})
+        captures.append({"path": path, "iterations": count, "seconds": seconds})
+        return seconds
+
+    count = arguments["count"]
+    if count > _PILOT:
+        slowed = await capture(_PILOT) / _PILOT
+        os.unlink(captures.pop()["path"])
+        count = min(count, max(_PILOT + 1, int(_MOST_S / 3 / max(slowed, 1e-9))))
+    await capture(count)
+    await capture(2 * count)
     return {"captures": captures, "memray": str(getattr(memray, "__version__", ""))}

@@ -129,6 +129,23 @@ def test_a_leak_that_begins_late_is_found_by_a_second_look() -> None:
     assert finding.stack[0].source == "kept.append(old)"
 
 
+def test_a_leak_that_comes_in_bursts_is_named_though_a_short_stretch_falls_between_two() -> None:
+    finding = explained("leak_that_comes_in_bursts", "heap.bytes", 12.0, 65536)[0]
+    assert "".join(node.name for node in finding.path) == "growing_objects.bursts[*]"
+    assert finding.count_per_iteration == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.slow
+def test_tracing_takes_seconds_where_a_step_does_little_but_allocate() -> None:
+    """5000 numbers a call and one object in 500: enough calls to see that one would take minutes under a tracer."""
+    name = "rare_leak_of_a_step_that_allocates_all_the_time"
+    facts = GrowthFacts(meters={"heap.bytes": 0.52}, seconds_per_iteration=1e-4, iterations=16384)
+    job = Job(scenario=ScenarioInfo(id=name, target=str(GROWING), name=name))
+    diagnosis = diagnose(job, facts, DiagnosisOptions(tools=frozenset({"graph", "memray"}), time_s=60.0))
+    assert "".join(node.name for node in diagnosis.findings[0].path) == "growing_objects.seldom[*]"
+    assert [tool.status for tool in diagnosis.tools if tool.name in ("graph", "memray")] == ["ok", "ok"]
+
+
 def test_two_faults_are_two_findings_each_with_its_share() -> None:
     findings = diagnosed("two_at_once").findings
     assert ["".join(node.name for node in finding.path) for finding in findings[:2]] == [

@@ -151,3 +151,36 @@ def leak_behind_a_ring_that_fills():
         turn += 1
 
     yield step
+
+
+bursts: list[Any] = []
+
+
+@scenario(expect="leak")
+def leak_that_comes_in_bursts():
+    turn = 0
+
+    def step() -> None:
+        nonlocal turn
+        turn += 1
+        if turn % 1500 == 0:
+            bursts.extend([number] for number in range(150))
+
+    yield step
+
+
+seldom: list[Any] = []
+
+
+@scenario(expect="leak")
+def rare_leak_of_a_step_that_allocates_all_the_time():
+    turn = 0
+
+    def step() -> None:
+        nonlocal turn
+        turn += 1
+        sum(range(5000))
+        if turn % 500 == 0:
+            seldom.append({"turn": turn})
+
+    yield step
