@@ -71,8 +71,8 @@ class CacheDoubt:
                 self.needed = max(self.needed, int(_BEYOND * progress.iterations))
         return self.needed or None
 
-    def explains(self, meter_index: int, grown: float) -> bool:
-        """Whether emptying the caches takes back most of the growth. The worker's step is not to be run after this."""
+    def emptied(self, meter_index: int) -> float:
+        """How far a meter falls when the caches are emptied. The worker's step is not to be run after this."""
         before = self._worker.run(0).values[meter_index]
         self._worker.probe(_PROBE, {"clear": True})
-        return before - self._worker.run(0).values[meter_index] >= 0.8 * grown
+        return before - self._worker.run(0).values[meter_index]

@@ -41,6 +41,10 @@ _GONE_SHARE = 0.8
 """Part of a growth that must go away with caches or garbage for these to be its explanation."""
 
 
+_TRIFLE = 0.02
+"""Part of a growth that may stay when caches are emptied, whenever it came: warm-up, smaller caches."""
+
+
 class Plan(NamedTuple):
     """What to run, and how."""
 
@@ -340,17 +344,37 @@ def _second_thoughts(
         names = ", ".join(dict.fromkeys(each.title for each in doubt.filling))
         index = next(index for index, info in enumerate(measured.meters) if info.name == leaking[0])
         series = measured.samples[leaking[0]]
-        if doubt.explains(index, series[-1].value - series[0].value):
+        if doubt.emptied(index) >= _GONE_SHARE * (series[-1].value - series[0].value):
             explained = dict.fromkeys(leaking, f"fills {names}, and goes back when that is emptied")
             read = [_explained(meter, "bounded", explained) for meter in read]
         elif any(each.kind == "deque" for each in doubt.filling):
             explained = dict.fromkeys(leaking, f"{names} is not full yet: needs about {doubt.needed:,} iterations")
             read = [_explained(meter, "inconclusive", explained) for meter in read]
+    if not leaking:
+        read = _in_full_caches(worker, measured, read, doubt)
     if any(meter.verdict == "bounded" and meter.decisive for meter in read) and not doubt.filling:
         advice += [f"{each.title} is full" for each in caches.full(worker)[:3]]
     elif doubt.filling and not leaking:
         advice += [f"{each.title} filled up" for each in doubt.filling[:3]]
     return read, advice
+
+
+def _in_full_caches(worker: Worker, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt) -> list[Meter]:
+    """What is not decided may be full caches whose entries get larger: bounded, if it goes when they are emptied."""
+    undecided = next((meter.name for meter in read if meter.verdict == "inconclusive" and meter.decisive), None)
+    names = ", ".join(each.title for each in caches.full(worker) if each.kind == "lru_cache") if undecided else ""
+    if undecided is None or not names:
+        return read
+    index = next(index for index, info in enumerate(measured.meters) if info.name == undecided)
+    series = measured.samples[undecided]
+    grown = series[-1].value - series[0].value
+    lately = series[-1].value - min(each.value for each in series if 2 * each.iterations >= measured.iterations)
+    remains = grown - doubt.emptied(index)
+    # Of what came last more than half has gone with them; of what came before, some may be other caches, and warm-up.
+    if remains > max(min(lately / 2, (1 - _GONE_SHARE) * grown), _TRIFLE * grown):
+        return read
+    reason = {undecided: f"is held by {names}, and goes back when that is emptied"}
+    return [_explained(meter, "bounded", reason) for meter in read]
 
 
 def _explained(meter: Meter, verdict: Any, explained: dict[str, str]) -> Meter:

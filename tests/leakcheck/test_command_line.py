@@ -355,6 +355,31 @@ def test_every_help_page_reads_well():
     assert [words for words, text in told if "\\b" in text or "Usage: " not in text] == []
 
 
+def test_a_full_cache_whose_entries_get_larger_is_named_where_nothing_else_is_decided(project):
+    project(
+        "enlarged.py",
+        """
+        import functools, itertools
+        from leakcheck import scenario
+
+        numbers = itertools.count()
+
+        @functools.lru_cache(maxsize=1000)
+        def answer(number):
+            return bytes(40 * int(number**0.5))
+
+        @scenario
+        def asks():
+            answer(next(numbers))
+        """,
+    )
+    done = leakcheck(project.folder, "run", "enlarged.py", "--tools", "growth", "--time-budget", "2")
+    assert done.returncode == 0, done.stdout
+    (result,) = results(project.folder)["scenarios"]
+    assert result["verdict"] == "bounded"
+    assert "enlarged.answer" in result["reason"]
+
+
 def test_the_command_line_starts_without_loading_what_only_some_commands_need(project):
     script = (
         "import sys, leakcheck.cli; sys.exit(sorted({'rich', 'jinja2', 'memray', 'psutil'} & set(sys.modules)) or 0)"
