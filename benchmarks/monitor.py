@@ -317,7 +317,9 @@ def cost(interval: float = 1.0, seconds: float = 60.0) -> int:
         f"reading every {interval:g} s: {100 * share:.4f} % of a core; every 60 s: {100 * share * interval / 60:.5f} %"
     )
     print(f"judging a month of history: {1000 * judge_cost():.1f} ms a meter, held below 0.04 % of a core by waiting")
-    print(f"memory: {memory / 1e6:.2f} MB more private memory than without, after four months in which all meters wander")
+    print(
+        f"memory: {memory / 1e6:.2f} MB more private memory than without, after four months in which all meters wander"
+    )
     return int(share > 0.001 or memory > 2e6)
 
 

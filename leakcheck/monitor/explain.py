@@ -8,6 +8,7 @@ a cache that fills slowly, or a staircase, may look like a line, and then there 
 
 from __future__ import annotations
 
+import heapq
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +22,14 @@ CURVE_COST = 8.0
 """The same for a curve: a size, a speed and a beginning."""
 _STIFF = 10.0
 """How dear a curve is that is larger than the largest: at a tenth more, as one more unit."""
+_OPEN = 3.0
+"""How many times the part that a curve has still to go counts: what was seen to end is no guess, however large."""
 _FINALISTS = 3
 """How many of the best explanations are improved further."""
 _CURVES = 2
 """Curves that an explanation may have."""
+_GOOD = 40
+"""How many of the best explanations are held against the levels of the groups."""
 _WORTH = 1e-6
 """Units by which a change must make an explanation better: more than rounding does."""
 
@@ -65,10 +70,12 @@ class _System:
         for index, point in enumerate(points):
             groups.setdefault(point.group, []).append(index)
         self.members = list(groups.values())
-        self.values = self._centred(point.value for point in points)
+        self.values, self.levels = self._centred(point.value for point in points)
         self.free = len(points) - len(self.members)
         self.total: float = sum(map(mul, self.values, self.values))
         self.columns: list[array[float]] = []
+        self.means: list[array[float]] = []
+        """Of each column, in each group."""
         self.gram: list[array[float]] = []
         """The products of each column with itself and those before it."""
         self.right = array("d")
@@ -77,11 +84,17 @@ class _System:
         """Take more columns; returns their numbers."""
         first = len(self.columns)
         for column in columns:
-            centred = self._centred(column)
+            centred, means = self._centred(column)
             self.columns.append(centred)
+            self.means.append(means)
             self.gram.append(array("d", [sum(map(mul, centred, other)) for other in self.columns]))
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
+
+    def end(self, one: int) -> float:
+        """The value of a column at the last point."""
+        group = next(number for number, members in enumerate(self.members) if members[-1] == len(self.values) - 1)
+        return self.columns[one][-1] + self.means[one][group]
 
     def product(self, one: int, other: int) -> float:
         """Of two columns."""
@@ -133,6 +146,14 @@ class _System:
         for one, factor in zip(chosen, found, strict=True):
             left = array("d", [value - factor * x for value, x in zip(left, self.columns[one], strict=True)])
         return left
+
+    def unevenness(self, chosen: Sequence[int], found: Sequence[float]) -> float:
+        """Mean square difference between the levels that the groups have beside the columns."""
+        levels = list(self.levels)
+        for one, factor in zip(chosen, found, strict=True):
+            levels = [level - factor * mean for level, mean in zip(levels, self.means[one], strict=True)]
+        middle = sum(levels) / len(levels)
+        return sum((level - middle) ** 2 for level in levels) / len(levels)
 
     def steps(self, chosen: Sequence[int], rests: Sequence[float]) -> list[int]:
         """The points before which a step may be, by how much of `rests` it takes beside `chosen`, the best first.
@@ -199,13 +220,15 @@ class _System:
             found[pivot] = (row[size] - known) / row[pivot]
         return found
 
-    def _centred(self, column: Iterable[float]) -> array[float]:
+    def _centred(self, column: Iterable[float]) -> tuple[array[float], array[float]]:
+        """A column without the means of the groups, and these."""
         centred = array("d", column)
-        for group in self.members:
-            mean = sum(centred[index] for index in group) / len(group)
+        means = array("d", bytes(8 * len(self.members)))
+        for number, group in enumerate(self.members):
+            means[number] = sum(centred[index] for index in group) / len(group)
             for index in group:
-                centred[index] -= mean
-        return centred
+                centred[index] -= means[number]
+        return centred, means
 
 
 _NEW = 1e-7
@@ -233,13 +256,16 @@ def line_beside(
     steps: int,
     needed: float,
     largest: float = math.inf,
+    *,
+    alike: bool = False,
 ) -> Line | None:
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
     Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve that reaches
-    `largest` is unlikely. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
+    `largest` is unlikely. Groups that are `alike` have about the same level. None for too few points,
+    and as soon as it is plain that the evidence will not be `needed`.
     """
-    search = _Search(points, curves, largest)
+    search = _Search(points, curves, largest, alike)
     if search.system.free < 5 or search.system.total <= 0:
         return None
     shapes = sorted(search.curves)
@@ -270,12 +296,14 @@ _WHITE = 0.3
 class _Search:
     """All explanations that were tried, without and with the line."""
 
-    def __init__(self, points: Sequence[Point], curves: Iterable[Sequence[float]], largest: float) -> None:
+    def __init__(self, points: Sequence[Point], curves: Iterable[Sequence[float]], largest: float, alike: bool) -> None:
         self.points = points
+        self.alike = alike
         self.largest = largest
         self.system = _System(points)
         self.system.add([[point.time for point in points]])
-        self.curves = set(self.system.add(curves))
+        self.first = self.system.add(curves)
+        self.curves = set(self.first)
         self._steps: dict[int, int] = {}
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
         self.floor = self.system.free * (1e-3 * spread) ** 2
@@ -320,7 +348,10 @@ class _Search:
         self.weigh()
 
     def _better(self, fit: _Fit, steps: int) -> _Fit | None:
-        """The best of all explanations with another curve, one more curve, another step or one more step."""
+        """The best of all explanations with another curve, one more curve, another step or one more step.
+
+        Where none is better, two other curves.
+        """
         tried: list[_Fit] = []
         curves = [one for one in fit.chosen if one in self.curves]
         others = sorted(self.curves.difference(curves))
@@ -333,7 +364,12 @@ class _Search:
             self._extend_by_step(tried, fit.chosen)
         for step in there:
             self._extend_by_step(tried, tuple(one for one in fit.chosen if one != step))
-        best = min(tried, key=lambda each: each.cost(self.weight), default=fit)
+        best = self.best([fit, *tried])
+        if best.cost(self.weight) >= fit.cost(self.weight) - _WORTH and len(curves) == _CURVES:
+            rest = tuple(one for one in fit.chosen if one not in curves)
+            for one in self.first:
+                self._extend(tried, (*rest, one), others)
+            best = self.best([fit, *tried])
         return best if best.cost(self.weight) < fit.cost(self.weight) - _WORTH else None
 
     def largest_step(self) -> int:
@@ -362,7 +398,7 @@ class _Search:
 
     def try_without_line(self) -> None:
         """Hold what the line adds to the best explanation against that same explanation without it."""
-        self._fit(self.bare, self.best(self.lined).chosen[1:])
+        self._fit(self.bare, self.finest(self.lined).chosen[1:])
 
     def hopeless(self, needed: float) -> bool:
         """Whether what was tried fits, and shows little of a line."""
@@ -370,11 +406,27 @@ class _Search:
 
     def evidence(self) -> float:
         """By how much the best explanation with a line is better than the best without."""
-        return self.best(self.bare).cost(self.weight) - self.best(self.lined).cost(self.weight)
+        return self._whole_cost(self.finest(self.bare)) - self._whole_cost(self.finest(self.lined))
+
+    def finest(self, fits: Iterable[_Fit]) -> _Fit:
+        """The best explanation also of the levels that the groups have: of those that are good within them."""
+        good = heapq.nsmallest(_GOOD if self.alike else 1, fits, key=lambda fit: fit.cost(self.weight))
+        return min(good, key=self._whole_cost)
+
+    def _whole_cost(self, fit: _Fit) -> float:
+        """The cost within the groups and, where they are alike, that of the levels which must make up for the rest.
+
+        A line within a day whose hours are level would need levels that fall by as much, hour by hour.
+        """
+        if not self.alike:
+            return fit.cost(self.weight)
+        count = self.white * (len(self.system.members) - 1)
+        spread = self.system.unevenness(fit.chosen, fit.found) + self.floor / self.system.free
+        return fit.cost(self.weight) + count * math.log(spread)
 
     def line(self) -> Line:
         """The line of the best explanation that has one."""
-        best = self.best(self.lined)
+        best = self.finest(self.lined)
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
         return Line(self.evidence(), best.found[0], error, math.sqrt(best.rest / self.system.free))
 
@@ -396,7 +448,8 @@ class _Search:
             if one in self.curves:
                 if factor < 0:
                     return
-                price += CURVE_COST + (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
+                open_end = min(1.0, _OPEN * (1 - self.system.end(one)))
+                price += CURVE_COST + open_end * (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
             elif one:
                 price += STEP_COST
         fits.append(_Fit(max(rest, 0.0) + self.floor, chosen, found, price))

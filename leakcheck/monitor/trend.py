@@ -305,7 +305,17 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
     typical = [
         _median(sorted(row[hour] for row in table.values() if hour in row) or [math.inf]) for hour in range(SLOTS)
     ]
-    by_load = sorted(range(SLOTS), key=typical.__getitem__)
+    # Later hours hold more where it grows, whatever their load: that must not make them look busy.
+    drift = _median(
+        sorted(
+            table[day][hour] - before
+            for day in table
+            for hour, before in table.get(day + 1, {}).items()
+            if hour in table[day] and runs[day] == runs[day + 1]
+        )
+        or [0.0]
+    )
+    by_load = sorted(range(SLOTS), key=lambda hour: typical[hour] + drift * hour / SLOTS)
     half = by_load[: SLOTS // 2]
     quiet = by_load[: SLOTS // 3]
     base = _median(sorted(typical[hour] for hour in quiet))
@@ -334,7 +344,23 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         for hour in sorted(half, reverse=True)
         if hour in row and runs[day] == run
     ]
-    return _Periods(levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), hours)
+    return _Periods(levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), _without_transitions(hours))
+
+
+def _without_transitions(hours: Sequence[Point]) -> list[Point]:
+    """The hours but for those on the way from one level to another: a step takes no time in what is fitted."""
+    rates = [(later.value - earlier.value) / (later.time - earlier.time) for earlier, later in pairwise(hours)]
+    usual = _median(sorted(abs(rate) for rate in rates)) if rates else 0.0
+
+    def far(rate: float) -> int:
+        return (rate > _LEAP * usual) - (rate < -_LEAP * usual)
+
+    within = [far(before) * far(after) > 0 for before, after in pairwise(rates)]
+    return [each for each, passing in zip(hours, [False, *within, False], strict=False) if not passing]
+
+
+_LEAP = 8.0
+"""How many times the usual change from hour to hour leads from one level to another."""
 
 
 def _whole(
@@ -552,7 +578,7 @@ def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: f
     def finer() -> Iterator[list[float]]:
         return _filling(times, [first + 0.125 * part * span for part in range(5)], _FINER_SPEEDS)
 
-    return line_beside(points, curves, finer, 2, needed, largest)
+    return line_beside(points, curves, finer, 2, needed, largest, alike=True)
 
 
 def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line | None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -30,19 +31,28 @@ def threads() -> list[str]:
 
 
 def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
-    alerts, kept, events = [], [], []
-    with leakcheck.watch(0.05, alerts.append, period=0, limit="600 MB", log=events.append) as watch:
-        until(lambda: alerts, do=lambda: kept.append(b"x" * 60_000))
-        read = watch.course("rss")[-1][0]
-        until(lambda: watch.course("rss")[-1][0] > read + 2, do=lambda: kept.append(b"x" * 20_000))
-    assert len(alerts) == 1
-    alert = alerts[0]
-    assert alert.meter in ("rss", "heap.bytes")
+    alerts, events = [], []
+    began = time.monotonic()
+    meters = {"entries": lambda: 1e5 * (time.monotonic() - began)}  # however busy the machine is
+    limits = {"rss": "100 GB", "entries": 1e7}
+    with leakcheck.watch(0.05, alerts.append, period=0, limit=limits, meters=meters, log=events.append) as watch:
+        until(lambda: alerts)
+        read = watch.course("entries")[-1][0]
+        until(lambda: watch.course("entries")[-1][0] > read + 2)
+    (alert,) = alerts
+    assert alert.meter == "entries"
     assert alert.low <= alert.rate <= alert.high
-    assert alert.hours_left is not None
-    assert alert.hours_left > 0
+    assert alert.rate == pytest.approx(3600 * 1e5, rel=0.05)
+    assert alert.hours_left == pytest.approx((1e7 - alert.level) / alert.rate)
     assert "grows by" in str(alert)
     assert [each["event"] for each in events].count("growth") == 1
+
+
+def test_memory_that_grows_is_told_of(until):
+    alerts, kept = [], []
+    with leakcheck.watch(0.05, alerts.append, period=0, limit="600 MB", log=None):
+        until(lambda: alerts, do=lambda: kept.append(b"x" * 60_000))
+    assert alerts[0].meter in ("rss", "heap.bytes")
 
 
 def test_a_quiet_process_is_not_told_of(until):
