@@ -54,7 +54,7 @@ def figures(store: Store) -> list[Figure]:
         Figure("elkyn.events.delivered", "counter", "{event}", "Events that reached all subscribers", stats.delivered),
         Figure("elkyn.events.dropped", "counter", "{event}", "Events that a subscriber missed", stats.dropped),
         Figure("elkyn.events.coalesced", "counter", "{event}", "Events replaced by a later one", stats.coalesced),
-        Figure("elkyn.events.omitted", "counter", "{event}", "Events without their too large value", stats.omitted),
+        Figure("elkyn.events.omitted", "counter", "{event}", "Events without their too large values", stats.omitted),
         Figure("elkyn.handler.errors", "counter", "{error}", "Exceptions raised by handlers", stats.handler_errors),
         Figure("elkyn.queue.overflows", "counter", "{episode}", "Times the ring was full", stats.overflow_episodes),
         Figure("elkyn.queue.capacity", "gauge", "{event}", "Slots of the ring", stats.capacity),

@@ -46,7 +46,7 @@ class QueueStats:
     coalesced: int
     """Events of `overflow="latest"` subscriptions that a later one of the same path replaced."""
     omitted: int
-    """Events that travelled without their value, which was over the limit."""
+    """Events that travelled without their value, or without the old one that was asked for: they were too large."""
     dropped_at_close: int
     """Events that `close()` gave up on after its `drain_timeout`; part of `dropped`."""
     handler_errors: int
@@ -56,7 +56,7 @@ class QueueStats:
     capacity: int
     """Slots of the ring."""
     capacity_bytes: int
-    """Bytes of the ring's value buffer, which is also the limit for one event's value."""
+    """Bytes of the ring's value buffer, which is also the limit for one event's value and old value."""
     bytes: int
     """Value bytes in the ring now."""
     high_water: int

@@ -34,6 +34,7 @@ struct Event {
     std::uint8_t kind = kChange;
     bool last = true;
     bool omitted = false;
+    bool old_omitted = false;
 
     nb::object decoded(const nb::object& bytes, nb::object& cache) const {
         if (!cache.is_valid()) cache = bytes.is_valid() ? decode(bytes) : nb::none();
@@ -99,8 +100,9 @@ inline bool event_equal(const Event& a, const Event& b) {
         return x.is_valid() ? y.is_valid() && x.equal(y) : !y.is_valid();
     };
     return a.kind == b.kind && a.rev == b.rev && a.seq == b.seq && a.last == b.last &&
-           a.omitted == b.omitted && a.size == b.size && a.timestamp_ns == b.timestamp_ns &&
-           a.path.equal(b.path) && same(a.raw, b.raw) && same(a.old_raw, b.old_raw);
+           a.omitted == b.omitted && a.old_omitted == b.old_omitted && a.size == b.size &&
+           a.timestamp_ns == b.timestamp_ns && a.path.equal(b.path) && same(a.raw, b.raw) &&
+           same(a.old_raw, b.old_raw);
 }
 
 }  // namespace elkyn

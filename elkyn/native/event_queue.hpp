@@ -68,8 +68,9 @@ struct View {
     std::uint8_t kind = 0;
     bool last = true;
     bool has_old = false;
-    bool omitted = false;    // the value was larger than the whole buffer: only its size came through
-    std::uint64_t size = 0;  // of the value, also where it was omitted
+    bool omitted = false;      // the value was larger than the whole buffer: only its size came through
+    bool old_omitted = false;  // the old value did not fit beside it, and stayed behind
+    std::uint64_t size = 0;    // of the value, also where it was omitted
     Pieces value;
     Pieces old;
 };
@@ -90,12 +91,28 @@ struct RingStats {
     std::uint64_t produced = 0;           // sequence numbers taken
     std::uint64_t popped = 0;             // events released by the consumer
     std::uint64_t dropped = 0;            // events that did not fit
-    std::uint64_t omitted = 0;            // events stored without their value, which was over the limit
+    std::uint64_t omitted = 0;            // events stored without their value or their old one
     std::uint64_t pending = 0;            // events in the ring now
     std::uint64_t bytes = 0;              // value bytes in the ring now
     std::uint64_t high_water = 0;         // most events ever pending
     std::uint64_t high_water_bytes = 0;   // most value bytes ever pending
     std::uint64_t overflow_episodes = 0;  // times the ring went from accepting to dropping
+};
+
+// What of an event's values goes into the buffer: a value that is larger than all of it stays behind, and so
+// does an old value that does not fit beside the new one. Written without a sum that could wrap around.
+struct Load {
+    std::size_t value = 0;
+    std::size_t old = 0;
+    bool value_omitted = false;
+    bool old_omitted = false;
+
+    constexpr Load(std::size_t value_size, std::size_t old_size) noexcept
+        : value(value_size <= kValueBytes ? value_size : 0),
+          old(old_size <= kValueBytes - value ? old_size : 0),
+          value_omitted(value != value_size),
+          old_omitted(old != old_size) {}
+    [[nodiscard]] constexpr std::size_t bytes() const noexcept { return value + old; }
 };
 
 class EventQueue {
@@ -113,8 +130,8 @@ class EventQueue {
         if (record.path.empty() || record.path.size() > kMaxPath) return Push::kInvalid;
         // Taken before anything can fail: a dropped event leaves a hole in the numbers, and so a trace.
         const std::uint64_t seq = next_seq_++;
-        const bool omitted = !fits_at_all(record.value.size(), record.old.size());
-        const std::size_t need = omitted ? 0 : record.value.size() + record.old.size();
+        const Load load(record.value.size(), record.old.size());
+        const std::size_t need = load.bytes();
 
         const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
         if (!has_room(write, need)) return drop();
@@ -126,22 +143,23 @@ class EventQueue {
         slot.tag = record.tag;
         slot.size = record.value.size();
         slot.value_begin = value_write_;
-        slot.value_size = omitted ? 0 : static_cast<std::uint32_t>(record.value.size());
-        slot.old_size = omitted ? 0 : static_cast<std::uint32_t>(record.old.size());
+        slot.value_size = static_cast<std::uint32_t>(load.value);
+        slot.old_size = static_cast<std::uint32_t>(load.old);
         slot.path_size = static_cast<std::uint16_t>(record.path.size());
         slot.kind = record.kind;
         slot.last = record.last;
-        slot.has_old = record.has_old && !omitted;
-        slot.omitted = omitted;
+        slot.has_old = record.has_old && !load.old_omitted;
+        slot.omitted = load.value_omitted;
+        slot.old_omitted = load.old_omitted;
         std::memcpy(slot.path.data(), record.path.data(), record.path.size());
         if (need != 0) {
-            copy_in(value_write_, record.value);
-            copy_in(value_write_ + record.value.size(), record.old);
+            copy_in(value_write_, record.value.first(load.value));
+            copy_in(value_write_ + load.value, record.old.first(load.old));
             value_write_ += need;
         }
 
         dropping_ = false;
-        if (omitted) bump(omitted_, 1);
+        if (load.value_omitted || load.old_omitted) bump(omitted_, 1);
         note_high_water(write);
         value_written_.store(value_write_, std::memory_order_relaxed);
         // Publishes the slot: everything above happens before the consumer's acquire of write_.
@@ -194,6 +212,7 @@ class EventQueue {
         view.last = slot.last;
         view.has_old = slot.has_old;
         view.omitted = slot.omitted;
+        view.old_omitted = slot.old_omitted;
         view.size = slot.size;
         view.value = pieces(slot.value_begin, slot.value_size);
         view.old = pieces(slot.value_begin + slot.value_size, slot.old_size);
@@ -214,11 +233,6 @@ class EventQueue {
     void free_memory() noexcept {
         slots_.reset();
         values_.reset();
-    }
-
-    [[nodiscard]] static constexpr bool fits_at_all(std::size_t value, std::size_t old) noexcept {
-        // Written without a sum that could wrap around.
-        return value <= kValueBytes && old <= kValueBytes - value;
     }
 
     [[nodiscard]] bool empty() const noexcept {
@@ -281,6 +295,7 @@ class EventQueue {
         bool last;
         bool has_old;
         bool omitted;
+        bool old_omitted;
         std::array<char, kMaxPath> path;
     };
     static_assert(kValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");

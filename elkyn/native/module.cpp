@@ -261,6 +261,7 @@ class Queue {
         e.kind = view.kind;
         e.last = view.last;
         e.omitted = view.omitted;
+        e.old_omitted = view.old_omitted;
     }
 
     [[nodiscard]] bool urgent() const noexcept {
@@ -368,7 +369,7 @@ nb::object optional_bytes(std::optional<nb::bytes> bytes) {
 
 void make_event(Event* self, nb::object decode, bool deleted, nb::str path, std::optional<nb::bytes> value,
                 std::optional<nb::bytes> old, std::uint64_t rev, std::int64_t seq, bool last,
-                std::int64_t timestamp_ns, std::uint64_t size, bool omitted) {
+                std::int64_t timestamp_ns, std::uint64_t size, bool omitted, bool old_omitted) {
     new (self) Event{std::move(decode),
                      std::move(path),
                      optional_bytes(std::move(value)),
@@ -381,7 +382,8 @@ void make_event(Event* self, nb::object decode, bool deleted, nb::str path, std:
                      size,
                      deleted ? elkyn::kDelete : elkyn::kChange,
                      last,
-                     omitted};
+                     omitted,
+                     old_omitted};
 }
 
 }  // namespace
@@ -393,7 +395,8 @@ NB_MODULE(_native, m) {
         m, "Event", nb::is_final(), nb::is_weak_referenceable(), nb::type_slots(elkyn::event_slots),
         "One change of one node, as delivered to handlers. Frozen; the value is the receiver's own copy.")
         .def("__init__", &make_event, "decode"_a, nb::kw_only(), "deleted"_a, "path"_a, "value"_a.none(),
-             "old"_a.none(), "rev"_a, "seq"_a, "last"_a, "timestamp_ns"_a, "size"_a, "omitted"_a)
+             "old"_a.none(), "rev"_a, "seq"_a, "last"_a, "timestamp_ns"_a, "size"_a, "omitted"_a,
+             "old_omitted"_a = false)
         .def_prop_ro(
             "type", [](const Event& e) { return nb::borrow(elkyn::kind_name(e.kind)); },
             "'change' or 'delete'.")
@@ -404,7 +407,8 @@ NB_MODULE(_native, m) {
             "The node's value right after the commit; None for a delete or where it was omitted.")
         .def_prop_ro(
             "old", [](Event& e) { return e.decoded(e.old_raw, e.old); }, nb::lock_self(),
-            "The node's value right before the commit, where the subscription asked for it; else None.")
+            "The node's value right before the commit, where the subscription asked for it and it was not "
+            "omitted; else None.")
         .def_ro("rev", &Event::rev, "The revision of the commit.")
         .def_ro("seq", &Event::seq,
                 "The event's number in the store's stream: strictly increasing, dropped ones too.")
@@ -412,6 +416,8 @@ NB_MODULE(_native, m) {
         .def_ro("timestamp_ns", &Event::timestamp_ns, "When the commit was made, in nanoseconds since 1970.")
         .def_ro("value_omitted", &Event::omitted,
                 "True where the value was too large to travel: read it by get().")
+        .def_ro("old_omitted", &Event::old_omitted,
+                "True where the old value did not fit beside the new one, and is gone.")
         .def_ro("size", &Event::size, "Bytes of the encoded value, also where it was omitted.")
         .def(
             "matches",

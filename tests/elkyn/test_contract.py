@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from stalling import Stall, eventually, paths
@@ -311,6 +312,75 @@ def test_05_old_is_right_after_writes_that_nobody_watched_or_that_did_not_happen
     store.flush_events()
     states = [1, 2, 3, 4, 5, "x" * 1000, 6, 7, 8, None, 9, {"a": 1}, 10]
     assert events == list(zip([None, *states[:-1]], states, strict=True))
+
+
+MIB = 1 << 20
+BLOB_HEAD = 5  # bytes of msgpack before those of a large `bytes`
+
+
+@pytest.mark.parametrize("how", ["dispatcher", "executor", "operators"])
+def test_05_an_old_value_that_does_not_fit_beside_the_new_one_is_omitted_alone(store: elkyn.Store, how: str) -> None:
+    events: list[Any] = []
+    source = store.watch("/b", old=True)
+    with ThreadPoolExecutor(1) as pool:
+        if how == "operators":
+            source.filter(lambda _: True).map(lambda event: event).distinct().buffer(count=1).subscribe(events.extend)
+        else:
+            source.subscribe(events.append, executor=pool if how == "executor" else None)
+        states: list[tuple[Any, bool]] = [  # with whether the old value is omitted
+            (1, False),
+            (b"x" * (MIB - BLOB_HEAD), True),  # fills the buffer: not even the 1 of before fits beside it
+            (2, True),
+            (b"x" * (MIB - BLOB_HEAD - 1), False),  # leaves room for one byte
+            (b"y" * 600_000, True),
+            (b"z" * 600_000, True),
+            (b"z" * 400_000, False),
+            (b"x" * (2 * MIB), False),  # omitted itself, so that there is room
+            (3, True),
+            (b"x" * (2 * MIB), False),
+            (None, True),  # deleted
+            ({"a": [b"x" * 600_000], "b": [b"y" * 600_000]}, False),
+            ({"a": [1]}, True),
+        ]
+        written = []
+        for state, _ in states:
+            rev = store.delete("/b") if state is None else store.set("/b", state)
+            written.append((rev, store.get("/b")))
+            store.flush_events()  # so that each finds the buffer empty
+        eventually(lambda: len(events) == len(states))
+    before: Any = None
+    for event, (rev, now), (_, old_omitted) in zip(events, written, states, strict=True):
+        assert event.rev == rev
+        assert event.size == encoded_size(now)
+        assert event.value_omitted == (event.size > MIB)
+        assert event.value == (None if event.value_omitted else now)
+        assert event.old_omitted == old_omitted
+        assert event.old == (None if event.old_omitted else before)
+        before = now
+    omitted = sum(event.value_omitted or event.old_omitted for event in events)
+    assert store.event_queue_stats().omitted == omitted
+    assert store.event_queue_stats().dropped == 0
+
+
+def encoded_size(value: Any) -> int:
+    """Return how many bytes an event carries for `value`, none for one that is not there."""
+    return 0 if value is None else len(msgspec.msgpack.encode(value))
+
+
+def test_05_who_did_not_ask_for_the_old_value_hears_nothing_of_its_omission(store: elkyn.Store) -> None:
+    store.set("/b", b"x" * (2 * MIB))
+    events: list[Any] = []
+    store.watch("/b").subscribe(events.append)
+    store.watch("/b", initial=True, old=True).subscribe(events.append)
+    store.flush_events()
+    store.set("/b", 1)
+    store.flush_events()
+    snapshot, *changes = events
+    assert (snapshot.value_omitted, snapshot.old_omitted, snapshot.old) == (True, False, None)
+    assert {(event.value, event.value_omitted, event.old_omitted) for event in changes} == {
+        (1, False, False),
+        (1, False, True),
+    }
 
 
 # 6 One grammar
@@ -746,6 +816,23 @@ def test_13_a_value_over_the_limit_is_flagged_and_any_other_arrives_whole(store:
     assert store.event_queue_stats().omitted == int(big.value_omitted)
     assert after.value == 1
     assert not after.value_omitted
+
+
+@pytest.mark.parametrize("size", [MIB - 5, MIB - 4, 2 << 20, 5 << 20])
+def test_13_a_small_value_after_one_over_the_limit_arrives_also_where_the_old_one_is_asked_for(
+    store: elkyn.Store, size: int
+) -> None:
+    events: list[Any] = []
+    store.watch("/blob", old=True).subscribe(events.append)
+    value = b"x" * size
+    for write in (lambda: store.set("/blob", value), lambda: store.set("/blob", 1), lambda: store.delete("/blob")):
+        write()
+        store.flush_events()
+    big, after, gone = events
+    assert (big.value_omitted, big.old_omitted) == (size + BLOB_HEAD > MIB, False)
+    assert (after.value, after.value_omitted, after.size) == (1, False, 1)
+    assert (after.old, after.old_omitted) == (None, True)
+    assert (gone.type, gone.value_omitted, gone.old, gone.old_omitted) == ("delete", False, 1, False)
 
 
 # 14 Owned data

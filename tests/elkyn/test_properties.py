@@ -93,6 +93,8 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
             assert event.value == value
             assert event.old == old
             assert event.size == len(value or b"")
+            assert not event.value_omitted
+            assert not event.old_omitted
             assert its_plan is plan
     queue.close()
     assert queue.discard() == len(sent)

@@ -53,8 +53,8 @@ void run(Input input) {
             const std::size_t old_size = what % 2 == 0 ? 0 : input.take(3) % (elkyn::kValueBytes + 64);
             for (std::uint32_t times = 0; times <= what % 5; ++times) {
                 const std::uint64_t seq = next_push++;
-                const bool omitted = !elkyn::EventQueue::fits_at_all(size, old_size);
-                const std::size_t need = omitted ? 0 : size + old_size;
+                const std::size_t value = size > elkyn::kValueBytes ? 0 : size;
+                const std::size_t need = value + (value + old_size > elkyn::kValueBytes ? 0 : old_size);
                 const bool room = model.size() < elkyn::kSlots && bytes + need <= elkyn::kValueBytes;
                 CHECK(queue.room_for(1, need) == room);
                 const auto pushed = traffic::push(queue, values(), seq, size, old_size);

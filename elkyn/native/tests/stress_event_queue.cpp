@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
         for (std::uint64_t n = 1; n <= events; ++n) {
             // Now careless, so that the ring runs over, now patient, so that all sizes get through.
             const std::size_t size = traffic::size_of(n);
-            const std::size_t need = elkyn::EventQueue::fits_at_all(size, 0) ? size : 0;
+            const std::size_t need = elkyn::Load(size, 0).bytes();
             if (n / 8192 % 4 != 0) {
                 while (!queue.room_for(1, need)) std::this_thread::yield();
             }

@@ -136,20 +136,57 @@ TEST(a_value_of_exactly_the_buffer_fits_and_one_byte_more_is_flagged) {
     CHECK(traffic::push(queue, values(), 1, kValueBytes) == Push::kStored);
     CHECK(traffic::push(queue, values(), 2, 1) == Push::kDropped);  // no byte is left
     CHECK(traffic::push(queue, values(), 3, kValueBytes + 1) == Push::kStored);
-    CHECK(traffic::push(queue, values(), 4, kValueBytes, 1) == Push::kStored);
     expect_event(queue, 1, kValueBytes);
     expect_gap(queue, 2, 2);
     expect_event(queue, 3, kValueBytes + 1);
-    expect_event(queue, 4, kValueBytes, 1);
-    CHECK(queue.stats().omitted == 2);
+    CHECK(queue.stats().omitted == 1);
+    expect_empty(queue);
+}
+
+TEST(an_old_value_that_does_not_fit_beside_the_new_one_stays_behind_alone) {
+    struct Sizes {
+        std::size_t value, old;
+        bool value_omitted, old_omitted;
+    };
+    const Sizes all[] = {
+        {kValueBytes, 1, false, true},
+        {kValueBytes - 1, 1, false, false},
+        {1, kValueBytes, false, true},
+        {1, kValueBytes - 1, false, false},
+        {600 * 1024, 600 * 1024, false, true},
+        {0, kValueBytes, false, false},  // a delete
+        {0, kValueBytes + 1, false, true},
+        {kValueBytes + 1, 1, true, false},
+        {kValueBytes + 1, kValueBytes, true, false},
+        {kValueBytes + 1, kValueBytes + 1, true, true},
+    };
+    EventQueue queue;
+    std::uint64_t seq = 0;
+    std::uint64_t omitted = 0;
+    for (const Sizes& sizes : all) {
+        CHECK(traffic::push(queue, values(), ++seq, sizes.value, sizes.old) == Push::kStored);
+        View view;
+        Gap gap;
+        CHECK(queue.front(view, gap) == Front::kEvent);
+        CHECK(view.omitted == sizes.value_omitted && view.old_omitted == sizes.old_omitted);
+        CHECK(view.has_old == !sizes.old_omitted);
+        CHECK(view.value.size() == (sizes.value_omitted ? 0 : sizes.value));
+        CHECK(view.old.size() == (sizes.old_omitted ? 0 : sizes.old));
+        CHECK(queue.stats().bytes == view.value.size() + view.old.size());
+        expect_event(queue, seq, sizes.value, sizes.old);
+        omitted += sizes.value_omitted || sizes.old_omitted;
+        CHECK(queue.stats().bytes == 0 && queue.stats().omitted == omitted);
+    }
+    CHECK(traffic::push(queue, values(), ++seq, 9, 9) == Push::kStored);  // the flags do not stay in the slot
+    expect_event(queue, seq, 9, 9);
     expect_empty(queue);
 }
 
 TEST(an_absurd_size_cannot_overflow_the_sum) {
-    CHECK(!EventQueue::fits_at_all(SIZE_MAX, 1));
-    CHECK(!EventQueue::fits_at_all(1, SIZE_MAX));
-    CHECK(!EventQueue::fits_at_all(SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 1));
-    CHECK(EventQueue::fits_at_all(kValueBytes, 0));
+    CHECK(elkyn::Load(SIZE_MAX, 1).bytes() == 1);
+    CHECK(elkyn::Load(1, SIZE_MAX).bytes() == 1);
+    CHECK(elkyn::Load(SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 1).bytes() == 0);
+    CHECK(elkyn::Load(kValueBytes, 0).bytes() == kValueBytes);
 }
 
 TEST(a_path_is_never_cut) {

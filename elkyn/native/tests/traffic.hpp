@@ -97,11 +97,13 @@ inline void check(const elkyn::View& view, const Values& values, std::size_t siz
     CHECK(view.kind == n % 2);
     CHECK(view.last == (n % 3 == 0));
     CHECK(view.size == size);
-    const bool omitted = !elkyn::EventQueue::fits_at_all(size, old_size);
-    CHECK(view.omitted == omitted);
-    CHECK(view.has_old == (old_size != 0 && !omitted));
-    CHECK(values.same(view.value, n, omitted ? 0 : size));
-    CHECK(values.same(view.old, n + 1, omitted ? 0 : old_size));
+    const std::size_t carried = size > elkyn::kValueBytes ? 0 : size;
+    const bool old_omitted = carried + old_size > elkyn::kValueBytes;
+    CHECK(view.omitted == (size > elkyn::kValueBytes));
+    CHECK(view.old_omitted == old_omitted);
+    CHECK(view.has_old == (old_size != 0 && !old_omitted));
+    CHECK(values.same(view.value, n, carried));
+    CHECK(values.same(view.old, n + 1, old_omitted ? 0 : old_size));
 }
 
 }  // namespace traffic
