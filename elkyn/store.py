@@ -524,8 +524,7 @@ class Store:
             return True
         # More than the ring holds can never fit at once: that much is asked for and the rest overflows.
         count = min(len(events), SLOTS)
-        sizes = [len(event.raw or b"") + len(event.old or b"") for event in events]
-        need = min(VALUE_BYTES, sum(size for size in sizes if size <= VALUE_BYTES))  # larger ones travel without value
+        need = min(VALUE_BYTES, sum(event.size for event in events))
         # In this order: an event that moves on meanwhile is counted twice rather than not at all.
         handled = self._queue.handled
         ring = self._queue.stats()
@@ -698,7 +697,7 @@ class Store:
             delivered=max(0, produced - dropped - coalesced - pending),
             dropped=dropped,
             coalesced=coalesced,
-            omitted=ring.omitted,
+            omitted=ring.omitted + gaps.omitted,
             dropped_at_close=dispatcher.dropped_at_close,
             handler_errors=dispatcher.handler_errors,
             overflow_episodes=ring.overflow_episodes,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from elkyn._native import VALUE_BYTES
 from elkyn.events.routes import Cores, Node, Route, Routes
 from elkyn.paths import MAX_BYTES, is_segment, key_of
 from elkyn.storage import Transaction, Tree
@@ -18,6 +19,25 @@ class Pending(NamedTuple):
     old: bytes | None
     cores: Cores
     last: bool
+
+    @property
+    def value_omitted(self) -> bool:
+        """Whether the value is too large to travel."""
+        return self.raw is not None and len(self.raw) > VALUE_BYTES
+
+    @property
+    def old_omitted(self) -> bool:
+        """Whether the old value is too large to travel beside the new one."""
+        return self.old is not None and len(self.old) > VALUE_BYTES - self._value_size
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values that travel, as the ring reckons them."""
+        return self._value_size + (0 if self.old is None or self.old_omitted else len(self.old))
+
+    @property
+    def _value_size(self) -> int:
+        return 0 if self.raw is None or self.value_omitted else len(self.raw)
 
 
 @dataclass(slots=True)

@@ -62,6 +62,7 @@ class Gaps:
         self._waiting = 0
         self.parked = 0  # events that went into the table instead of being dropped
         self.coalesced = 0
+        self.omitted = 0  # events that left the table without one of their values
 
     def dropped(self, seq: int, rev: int, timestamp_ns: int, pending: Pending) -> None:
         """The ring refused `pending`, which had taken the number `seq`."""
@@ -90,7 +91,7 @@ class Gaps:
         after = [_without(kept, latest) for kept in before]
         replaced = [kept for kept, left in zip(before, after, strict=True) if not left.cores]
         raw = pending.raw
-        size = len(raw or b"") + len(pending.old or b"")
+        size = pending.size
         if self._kept_count - len(replaced) >= SLOTS:
             return False
         if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
@@ -99,14 +100,15 @@ class Gaps:
             decode,
             deleted=raw is None,
             path=pending.path,
-            value=raw,
-            old=pending.old,
+            value=None if pending.value_omitted else raw,
+            old=None if pending.old_omitted else pending.old,
             rev=rev,
             seq=seq,
             last=pending.last,
             timestamp_ns=timestamp_ns,
             size=0 if raw is None else len(raw),
-            omitted=False,
+            omitted=pending.value_omitted,
+            old_omitted=pending.old_omitted,
         )
         for kept in replaced:
             self._let_go(kept)
@@ -148,6 +150,7 @@ class Gaps:
                 self._keep_only(path, [kept for kept in several if kept.event.seq > reached])
             for kept in due:
                 self._let_go(kept)
+                self.omitted += kept.event.value_omitted or kept.event.old_omitted
         due.sort(key=lambda kept: kept.event.seq)
         return Reckoning(losses, [(kept.event, kept.cores) for kept in due])
 

@@ -609,6 +609,30 @@ def test_10_latest_keeps_the_last_event_of_each_path(store: elkyn.Store, stalled
     assert stats.coalesced == 3000 - len(events)
 
 
+def test_10_latest_omits_of_what_it_keeps_what_the_ring_would(store: elkyn.Store, stalled: Stall) -> None:
+    store.set("/big", b"x" * (2 * MIB))
+    store.set("/two", b"x" * 600_000)
+    events: list[Any] = []
+    store.watch("/*", old=True).subscribe(events.append, overflow="latest")
+    for n in range(1024):  # the ring has no slot left
+        store.set("/n", n)
+    store.set("/big", 1)
+    store.set("/large", 1)
+    store.set("/large", b"x" * (2 * MIB))
+    store.set("/two", b"y" * 600_000)
+    stalled.release()
+    store.flush_events()
+    last = {event.path: event for event in events}
+    assert (last["/big"].value, last["/big"].value_omitted, last["/big"].old_omitted) == (1, False, True)
+    assert last["/two"].value == b"y" * 600_000
+    assert (last["/two"].old, last["/two"].old_omitted) == (None, True)
+    assert (last["/large"].value, last["/large"].value_omitted, last["/large"].size > MIB) == (None, True, True)
+    assert (last["/large"].old, last["/large"].old_omitted) == (1, False)
+    stats = store.event_queue_stats()
+    assert (stats.dropped, stats.omitted) == (0, 3)
+    assert stats.produced == stats.delivered + stats.coalesced
+
+
 def test_10_latest_in_a_fixed_table_overflows_beyond_it(store: elkyn.Store, stalled: Stall) -> None:
     events: list[Any] = []
     store.watch("/n/*").subscribe(events.append, overflow="latest")
@@ -632,6 +656,20 @@ def test_10_block_has_the_writer_wait_and_loses_nothing(store: elkyn.Store) -> N
         store.set("/n", n)
     store.flush_events()
     assert events == list(range(5000))
+
+
+def test_10_block_waits_for_room_only_for_the_values_that_travel(store: elkyn.Store, stalled: Stall) -> None:
+    store.set("/n", b"x" * 700_000)
+    store.set("/big", b"x" * (2 * MIB))
+    events: list[Any] = []
+    store.watch("/*", old=True).subscribe(events.append, overflow="block", timeout=0.05)
+    store.set("/n", b"y" * 700_000)  # the old value stays behind
+    with pytest.raises(elkyn.EventTimeout):
+        store.set("/n", b"z" * 400_000)  # 700,000 bytes are waiting, and they and it are over the buffer
+    store.set("/big", b"z" * (3 * MIB))  # neither value travels
+    stalled.release()
+    store.flush_events()
+    assert [(event.value_omitted, event.old_omitted) for event in events] == [(False, True), (True, True)]
 
 
 def test_10_block_times_out_and_then_nothing_was_written(store: elkyn.Store, stalled: Stall) -> None:
