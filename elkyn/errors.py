@@ -10,7 +10,7 @@ class PathError(ElkynError, ValueError):
 
 
 class InvalidValueError(ElkynError, ValueError):
-    """A value of a storable type that cannot be stored: too deep, or an integer beyond 64 bits."""
+    """A value of a storable type that cannot be stored: too deep, an integer beyond 64 bits, lone surrogates."""
 
 
 class InvalidTypeError(ElkynError, TypeError):

@@ -37,14 +37,18 @@ MISSING = _Missing()
 def flatten(key: bytes, value: object) -> Leaves:
     """Check `value` through and through and return the leaves that store it at `key`. Raises before any write."""
     kind = type(value)
-    if kind in _SCALARS:
-        return [(key, encode(value))]
-    if kind is int:
-        _check_int(value)
-        return [(key, encode(value))]
-    check(value)
-    leaves: Leaves = []
-    _flatten_object(key, value, leaves)
+    try:
+        if kind in _SCALARS:
+            return [(key, encode(value))]
+        if kind is int:
+            _check_int(value)
+            return [(key, encode(value))]
+        check(value)
+        leaves: Leaves = []
+        _flatten_object(key, value, leaves)
+    except UnicodeEncodeError as error:
+        lone = error.object[error.start]
+        raise InvalidValueError(f"the value holds a str with {lone!r} in it: surrogates have no UTF-8 form") from None
     return leaves
 
 

@@ -507,8 +507,21 @@ def test_08_anything_else_raises_before_any_write(store: elkyn.Store, value: Any
         ):
             with pytest.raises((TypeError, ValueError)):
                 call()
-    with pytest.raises(ValueError, match="surrogates"):
-        store.set("/v", "\ud800")
+    assert store.rev == 0
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a\udfff"], {"\ud800": 1}, {"a": {"b": [{"\ud800": 1}]}}])
+def test_08_a_str_with_lone_surrogates_is_refused_by_the_documented_error(store: elkyn.Store, value: Any) -> None:
+    for call in (
+        lambda: store.set("/v", value),
+        lambda: store.set_async("/v", value),
+        lambda: store.update("/v", {"k": value}),
+        lambda: store.push("/v", value),
+    ):
+        with pytest.raises(elkyn.InvalidValueError, match="surrogates"):
+            call()
+    with pytest.raises(elkyn.PathError, match="surrogate"):
+        store.update("/v", {"\ud800": 1})
     assert store.rev == 0
 
 
