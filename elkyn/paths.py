@@ -35,6 +35,18 @@ def key_of(path: str) -> bytes:
     return key.replace(b"/", SEPARATOR)
 
 
+def bound_of(name: str | None, which: str) -> bytes | None:
+    """Return the bytes that a range of names is bounded by. `name` need not be one that a path may hold."""
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise TypeError(f"{which} must be a str or None, not {type(name).__name__}")
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise PathError(f"{which} {name!r} holds a lone surrogate, which has no UTF-8 form") from None
+
+
 def path_of(key: bytes) -> str:
     """Return the path of a database key."""
     return key.replace(SEPARATOR, b"/").decode()

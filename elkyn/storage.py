@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import lmdb
 
 from elkyn.errors import FormatError, MapFullError, StorageError, StoreInUseError
-from elkyn.paths import ROOT, SEPARATOR, prefix_of
+from elkyn.paths import ROOT, SEPARATOR, bound_of, prefix_of
 from elkyn.values import MISSING, Leaves, decode, encode, flatten, is_object, unflatten
 
 FORMAT = 1
@@ -105,8 +105,9 @@ class Tree:
         cursor = txn.cursor()
         prefix = prefix_of(key)
         at = len(prefix)
-        stop = None if end is None else end.encode()
-        found = cursor.set_range(prefix + (start.encode() if start is not None else b""))
+        first = bound_of(start, "start") or b""
+        stop = bound_of(end, "end")
+        found = cursor.set_range(prefix + first)
         any_below = False
         while found:
             child = cursor.key()
@@ -126,7 +127,7 @@ class Tree:
             yield from (
                 name
                 for name in sorted(value, key=str.encode)
-                if (start is None or name.encode() >= start.encode()) and (stop is None or name.encode() < stop)
+                if name.encode() >= first and (stop is None or name.encode() < stop)
             )
 
     def _make_way(self, txn: Transaction, key: bytes, *, keep_leaf: bool) -> None:

@@ -324,6 +324,20 @@ def test_keys_and_items_know_ranges_and_limits(store: elkyn.Store) -> None:
         assert tx.items("/n", start="099") == [("099", {"v": 99})]
 
 
+def test_a_range_that_is_no_range_of_names_raises_a_clear_error(store: elkyn.Store) -> None:
+    store.set("/n", {"a": 1, "b/c": 2})
+    with store.transaction() as tx:
+        for reader in (store, tx):
+            for read in (reader.keys, reader.items):
+                for which in ("start", "end"):
+                    for path in ("/n", "/missing"):
+                        with pytest.raises(TypeError, match=f"{which} must be a str or None, not int"):
+                            read(path, **{which: 5})
+                        with pytest.raises(elkyn.PathError, match=f"{which} .* surrogate"):
+                            read(path, **{which: "\ud800"})
+                assert len(read("/n", start="b/c")) == 1  # no segment of a path, but a key of an object stored whole
+
+
 @pytest.mark.slow
 def test_the_bridge_is_clean_under_valgrind(tmp_path: Path) -> None:
     """The extension's own errors only: valgrind knows nothing of Python's arenas, so malloc is used throughout."""
