@@ -963,6 +963,30 @@ def test_15_unsubscribe_from_another_thread_waits_for_the_running_handler(store:
     assert finished == [1]
 
 
+def test_15_handlers_that_end_each_other_by_way_of_other_threads_both_end(store: elkyn.Store) -> None:
+    both = threading.Barrier(2)
+    subscriptions: list[elkyn.Subscription] = []
+    enders: list[threading.Thread] = []
+
+    def end_the_other(index: int) -> None:
+        both.wait(10)
+        ender = threading.Thread(target=lambda: subscriptions[1 - index].unsubscribe())
+        ender.start()
+        enders.append(ender)
+
+    with ThreadPoolExecutor(2) as pool:
+        for index in range(2):
+            subscriptions.append(
+                store.watch("/n").subscribe(lambda _, index=index: end_the_other(index), executor=pool)
+            )
+        store.set("/n", 1)
+        eventually(lambda: len(enders) == 2)
+    for ender in enders:
+        ender.join(10)
+        assert not ender.is_alive()
+    assert store.live_subscriptions() == []
+
+
 def test_15_unsubscribe_inside_its_own_handler_returns_at_once(store: elkyn.Store) -> None:
     calls: list[Any] = []
 
