@@ -91,6 +91,11 @@ class LeakTestCase(unittest.TestCase):
         found: list[Result] = self.__dict__.setdefault("_leakcheck_before", [])
         return found
 
+    def leakcheck_results(self) -> list[Result]:
+        """What has been measured of this test so far, whatever came of it; the pytest plugin puts it in its summary."""
+        found: list[Result] = self.__dict__.setdefault("_leakcheck_results", [])
+        return found
+
     def _measured(self, identifier: str, options: TestOptions, *, whole: bool) -> Result:
         from leakcheck.checking import measured
         from leakcheck.execution.job import Job, ScenarioInfo
@@ -114,6 +119,7 @@ class LeakTestCase(unittest.TestCase):
             **{name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
         )
         result = measured(Job(scenario=info, cwd=Path.cwd()))
+        self.leakcheck_results().append(result)
         if not result.ok:
             self.fail(str(result))
         return result

@@ -49,19 +49,19 @@ class Measuring:
             raise pytest.UsageError(str(error).replace("-k", "--leakcheck-select", 1)) from None
 
     def wants(self, item: pytest.Item) -> bool:
-        """Python test functions and methods, unless marked, not selected, or measuring themselves."""
+        """Python test functions and methods, unless marked or not selected."""
         if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
-            return False
-        if "leakcheck" in item.fixturenames or hasattr(item.cls, "assertDoesNotLeak"):
             return False
         info = ScenarioInfo(id=item.nodeid, target="", name="")
         return bool(select([info], self._select, None))
 
     def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
-        """Measure a test that has passed; where it leaks, turn its report into a failure."""
+        """Measure a test that has passed, unless it has measured itself; where it leaks, its report becomes a failure."""
+        _, call, teardown = reports
+        if hasattr(call, ATTRIBUTE):
+            return
         cancel_timer(item)
         mark = item.get_closest_marker("leakcheck")
-        _, call, teardown = reports
         try:
             options = _mark_options(mark)
         except UsageError as error:
@@ -89,6 +89,18 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     result = measured(job_of(item, template(item.config), asked, before), _TOOLS)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
+
+
+def own_results(item: pytest.Item) -> list[ScenarioResult]:
+    """What a test has measured itself: by calls of the fixture, or as a `LeakTestCase`, under names as pytest has."""
+    found = list(item.stash.get(RESULTS, ()))
+    if hasattr(getattr(item, "cls", None), "leakcheck_results"):
+        for result in item.instance.leakcheck_results():  # type: ignore[attr-defined]
+            _, separator, number = result.record.id.rpartition("::call ")
+            nodeid = item.nodeid.partition("@")[0]
+            identifier = f"{nodeid}{separator}{number}" if separator else nodeid
+            found.append(msgspec.structs.replace(result.record, id=identifier))
+    return found
 
 
 def cancel_timer(item: pytest.Item) -> None:

@@ -16,7 +16,7 @@ import pytest
 from leakcheck import surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
-from leakcheck.pytest_plugin.measuring import ATTRIBUTE, RESULTS, attach, template
+from leakcheck.pytest_plugin.measuring import ATTRIBUTE, attach, own_results, template
 from leakcheck.report.text import line
 from leakcheck.run_directory import write_run
 
@@ -43,9 +43,9 @@ class Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Give the results of calls of the fixture to the test's report."""
+        """Give what the test has measured itself to its report."""
         report = yield
-        if call.when == "call" and (measured := item.stash.get(RESULTS, None)):
+        if call.when == "call" and (measured := own_results(item)):
             attach(report, measured)
         return report
 

@@ -387,6 +387,52 @@ def test_a_wrong_option_of_the_fixture_is_said_at_the_line_of_the_test(suite):
     assert "def examine" not in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+def test_a_leak_test_case_is_measured_unless_it_measures_itself_and_told_either_way(suite, arguments):
+    folder = suite("""
+        from leakcheck.unittest import LeakTestCase, does_not_leak
+
+        kept = []
+
+        class HubTest(LeakTestCase):
+            def test_neither_mark_nor_assertion(self):
+                kept.append(bytearray(100))
+
+            def test_clean(self):
+                pass
+
+            def test_assertions(self):
+                self.assertDoesNotLeak(int, "12", time_budget=1)
+                self.assertDoesNotLeak(lambda: kept.append(bytearray(100)), time_budget=1)
+
+            @does_not_leak(time_budget=1)
+            def test_marked(self):
+                pass
+    """)
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", *QUICK, *arguments)
+    assert "2 failed, 2 passed" in done.stdout, done.stdout
+    assert "5 measured: 3 clean, 2 leak" in done.stdout
+    assert {name.partition("::")[2]: each["verdict"] for name, each in results(folder).items()} == {
+        "test_neither_mark_nor_assertion": "leak",
+        "test_clean": "clean",
+        "test_assertions::call 1": "clean",
+        "test_assertions::call 2": "leak",
+        "test_marked": "clean",
+    }
+
+
+def test_a_test_that_has_the_fixture_and_does_not_call_it_is_measured_as_a_whole(suite):
+    folder = suite("""
+        def test_called(leakcheck):
+            leakcheck(int, "12")
+
+        def test_not_called(leakcheck):
+            pass
+    """)
+    run(folder, "--leakcheck", "--leakcheck-report", "report", *QUICK)
+    assert results(folder).keys() == {"test_called::call 1", "test_not_called"}
+
+
 LEAKS = {
     "test_list_of_the_module": ("test_it.py:10 in test_list_of_the_module", "test_it.kept[*]"),
     "test_fixture": ("conftest.py:6 in service", "conftest.registry[*]"),
