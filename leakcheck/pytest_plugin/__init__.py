@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Write results.json, index.html, ... of the measured tests.",
     )
     group.addoption(
-        "--leakcheck-strict", action="store_true", help="Fail also tests that could not be measured or decided."
+        "--leakcheck-strict",
+        action="store_true",
+        help="Fail also tests that could not be measured or decided, and a selection that matches none.",
     )
 
 

@@ -44,16 +44,19 @@ class Measuring:
         self._select: str | None = config.option.leakcheck_select
         self._strict: bool = config.option.leakcheck_strict
         try:
-            select([], self._select, None)
+            self.selects("")
         except UsageError as error:
             raise pytest.UsageError(str(error).replace("-k", "--leakcheck-select", 1)) from None
+
+    def selects(self, nodeid: str) -> bool:
+        """Whether `--leakcheck-select` matches a test, or is not given."""
+        return bool(select([ScenarioInfo(id=nodeid, target="", name="")], self._select, None))
 
     def wants(self, item: pytest.Item) -> bool:
         """Python test functions and methods, unless marked or not selected."""
         if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
             return False
-        info = ScenarioInfo(id=item.nodeid, target="", name="")
-        return bool(select([info], self._select, None))
+        return self.selects(item.nodeid)
 
     def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         """Measure a test that has passed, unless it has measured itself; where it leaks, its report becomes a failure."""

@@ -16,6 +16,7 @@ import pytest
 from leakcheck import surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
+from leakcheck.pytest_plugin import MEASURING
 from leakcheck.pytest_plugin.measuring import ATTRIBUTE, attach, own_results, template
 from leakcheck.report.text import line
 from leakcheck.run_directory import write_run
@@ -31,6 +32,7 @@ class Session:
         self._config = config
         self._is_controller = not hasattr(config, "workerinput")
         self._results: list[ScenarioResult] = []
+        self._ran: set[str] = set()
         self._began = time.perf_counter()
         self._started = datetime.now(UTC)
         self._control: Future[Control] | None = None
@@ -51,8 +53,11 @@ class Session:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather the results that reports bring, from wherever they were made."""
+        if not self._is_controller:
+            return
+        self._ran.add(report.nodeid)
         told = getattr(report, ATTRIBUTE, None)
-        if told is None or not self._is_controller:
+        if told is None:
             return
         self._results += msgspec.json.decode(told, type=list[ScenarioResult])
         if self._control is None:
@@ -68,6 +73,8 @@ class Session:
         self._pool.shutdown()
         if self._verdict_of_control.status == "failed":
             session.exitstatus = _CONTROL_FAILED
+        elif session.exitstatus == pytest.ExitCode.OK and self._config.option.leakcheck_strict and self._unmatched():
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         directory = self._directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -78,12 +85,21 @@ class Session:
         """The section `leakcheck summary`."""
         terminalreporter.section("leakcheck summary")
         for text in self._summary():
-            terminalreporter.write_line(text)
+            terminalreporter.write_line(text, yellow=text.startswith("warning: "))
+
+    def _unmatched(self) -> str:
+        """The selection, if it matches no test that ran: then it has a typo, or is older than the names."""
+        measuring = self._config.stash.get(MEASURING, None)
+        if measuring is None or not self._ran or any(map(measuring.selects, self._ran)):
+            return ""
+        return str(self._config.option.leakcheck_select)
 
     def _summary(self) -> Iterator[str]:
         counts = summarize(self._results)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{len(self._results)} measured: {told}" if self._results else "no test was measured"
+        if unmatched := self._unmatched():
+            yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
         for verdict in ("leak", "error", "inconclusive", "skipped", "bounded"):
             for result in self._results:
                 if result.verdict == verdict:

@@ -231,6 +231,18 @@ def test_only_what_is_selected_is_measured_and_doctests_are_left_alone(suite):
     assert results(folder).keys() == {"test_parser"}
 
 
+@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+def test_a_selection_that_matches_nothing_is_said_and_fails_when_strict(suite, arguments):
+    folder = suite(LEAK_AND_CLEAN)
+    done = run(folder, "--leakcheck", "--leakcheck-select", "test_claen", *arguments)
+    assert done.returncode == 0, done.stdout
+    assert "no test was measured" in done.stdout
+    assert "warning: --leakcheck-select 'test_claen' matches none of the tests that ran (2)" in done.stdout
+    strict = run(folder, "--leakcheck", "--leakcheck-select", "test_claen", "--leakcheck-strict", *arguments)
+    assert strict.returncode == 5, strict.stdout
+    assert "warning: --leakcheck-select" in strict.stdout
+
+
 def test_a_wrong_selection_is_a_usage_error(suite):
     done = run(suite(LEAK_AND_CLEAN), "--leakcheck", "--leakcheck-select", "(a or")
     assert done.returncode == 4
