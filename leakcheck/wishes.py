@@ -58,6 +58,8 @@ def _problem(name: str, value: Any) -> str:
         kinds = value if isinstance(value, tuple) else (value,)
         fits = value is None or all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
         return "" if fits else f"raises is a class of exceptions, or a tuple of some, not {value!r}"
+    if name == "reason":
+        return "" if isinstance(value, str) else f"reason is a text, not {value!r}"
     if name == "tools":
         fits = isinstance(value, Iterable) and not isinstance(value, str) and {*value} <= {*TOOLS}
         return "" if value is None or fits else f"tools is a list of {', '.join(TOOLS)}, not {value!r}"

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ATTRIBUTE = "leakcheck_result"
 """Where a report carries the result as JSON: reports travel between the processes of pytest-xdist."""
 
+LEFT_ALONE = "leakcheck_left_alone"
+"""Where a report carries the reason of a test that is not measured, which may be empty."""
+
 RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
 
@@ -53,23 +56,28 @@ class Measuring:
         return bool(select([ScenarioInfo(id=nodeid, target="", name="")], self._select, None))
 
     def wants(self, item: pytest.Item) -> bool:
-        """Python test functions and methods, unless marked or not selected."""
-        if not isinstance(item, pytest.Function) or item.get_closest_marker("no_leakcheck"):
-            return False
-        return self.selects(item.nodeid)
+        """Python test functions and methods, unless not selected."""
+        return isinstance(item, pytest.Function) and self.selects(item.nodeid)
 
     def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
-        """Measure a test that has passed, unless it has measured itself; where it leaks, its report becomes a failure."""
+        """Measure a test that has passed, and turn its report into a failure where it leaks.
+
+        Not one that has measured itself, or that is left alone by its mark: then the report says why.
+        """
         _, call, teardown = reports
-        if hasattr(call, ATTRIBUTE):
-            return
-        cancel_timer(item)
         mark = item.get_closest_marker("leakcheck")
         try:
+            reason = _reason_to_leave_alone(item.get_closest_marker("no_leakcheck"))
             options = _mark_options(mark)
         except UsageError as error:
             call.outcome, call.longrepr = "failed", _representation(item, str(error))
             return
+        if hasattr(call, ATTRIBUTE):
+            return
+        if reason is not None:
+            setattr(call, LEFT_ALONE, reason)
+            return
+        cancel_timer(item)
         job = job_of(item, self.template, options)
         result = measured(job, _TOOLS).record
         if mark is None and _is_not_repeatable(result):
@@ -174,6 +182,16 @@ def _mark_options(mark: pytest.Mark | None) -> dict[str, Any]:
         options["tools"] = options["tools"].split(",")
     wishes.examine("@pytest.mark.leakcheck", options, _MARK)
     return options
+
+
+def _reason_to_leave_alone(mark: pytest.Mark | None) -> str | None:
+    if mark is None:
+        return None
+    options = {**dict.fromkeys(map(repr, mark.args[1:])), **mark.kwargs}
+    if mark.args:
+        options["reason"] = mark.args[0]
+    wishes.examine("@pytest.mark.no_leakcheck", options, ("reason",))
+    return str(options.get("reason", ""))
 
 
 def _is_not_repeatable(result: ScenarioResult) -> bool:

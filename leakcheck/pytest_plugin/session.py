@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from leakcheck import surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.pytest_plugin import MEASURING
-from leakcheck.pytest_plugin.measuring import ATTRIBUTE, attach, own_results, template
+from leakcheck.pytest_plugin.measuring import ATTRIBUTE, LEFT_ALONE, attach, own_results, template
 from leakcheck.report.text import line
 from leakcheck.run_directory import write_run
 
@@ -33,6 +34,7 @@ class Session:
         self._is_controller = not hasattr(config, "workerinput")
         self._results: list[ScenarioResult] = []
         self._ran: set[str] = set()
+        self._left_alone: Counter[str] = Counter()
         self._began = time.perf_counter()
         self._started = datetime.now(UTC)
         self._control: Future[Control] | None = None
@@ -56,6 +58,8 @@ class Session:
         if not self._is_controller:
             return
         self._ran.add(report.nodeid)
+        if (reason := getattr(report, LEFT_ALONE, None)) is not None:
+            self._left_alone[reason] += 1
         told = getattr(report, ATTRIBUTE, None)
         if told is None:
             return
@@ -100,6 +104,8 @@ class Session:
         yield f"{len(self._results)} measured: {told}" if self._results else "no test was measured"
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
+        for reason, count in self._left_alone.items():
+            yield f"{count} left alone: {line(reason, 300)}" if reason else f"{count} left alone"
         for verdict in ("leak", "error", "inconclusive", "skipped", "bounded"):
             for result in self._results:
                 if result.verdict == verdict:

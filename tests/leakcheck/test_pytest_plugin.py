@@ -154,20 +154,59 @@ def test_a_wrong_mark_fails_its_test_and_says_what_it_takes(suite, arguments):
         def test_tools():
             pass
 
+        @pytest.mark.no_leakcheck(reasn="known")
+        def test_reason():
+            pass
+
+        @pytest.mark.no_leakcheck(123)
+        def test_number():
+            pass
+
         @pytest.mark.leakcheck(tools="growth")
         def test_right():
             pass
     """)
     done = run(folder, "--leakcheck", *QUICK, *arguments)
     assert done.returncode == 1, done.stdout
-    assert "6 failed, 1 passed" in done.stdout
+    assert "8 failed, 1 passed" in done.stdout
     assert "test_name - @pytest.mark.leakcheck takes budget, expect, " in done.stdout
     assert "not budgets (did you mean budget?)" in done.stdout
     assert "by name, not {'heap.bytes': 3}" in done.stdout
     assert "expect is one of 'clean', 'leak', not 'leek'" in done.stdout
     assert "budget is the accepted growth by meter, {'heap.bytes': 100}, not 5" in done.stdout
     assert "time_budget is seconds above 0, not 0" in done.stdout
+    assert "@pytest.mark.no_leakcheck takes reason by name, not reasn (did you mean reason?)" in done.stdout
+    assert "@pytest.mark.no_leakcheck: reason is a text, not 123" in done.stdout
     assert "tools is a list of auto, growth, memray, valgrind, not ['growht']" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+def test_what_is_left_alone_is_told_with_its_reason(suite, arguments):
+    folder = suite("""
+        import pytest
+
+        @pytest.mark.parametrize("number", [1, 2])
+        @pytest.mark.no_leakcheck("known, issue 123")
+        def test_known(number):
+            pass
+
+        @pytest.mark.no_leakcheck(reason="flaky")
+        def test_flaky():
+            pass
+
+        @pytest.mark.no_leakcheck
+        def test_without_a_reason():
+            pass
+    """)
+    done = run(folder, "--leakcheck", *arguments)
+    assert done.returncode == 0, done.stdout
+    told = done.stdout.partition("leakcheck summary")[2].splitlines()[1:5]
+    assert sorted(told) == [
+        "1 left alone",
+        "1 left alone: flaky",
+        "2 left alone: known, issue 123",
+        "no test was measured",
+    ]
 
 
 def test_what_cannot_be_repeated_is_skipped_and_said_and_fails_only_when_strict(suite):
