@@ -69,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
     options = config.option
+    if not options.leakcheck and HOST not in config.stash:
+        _refuse_what_needs_the_option(config)
     if options.collectonly or not (options.leakcheck or options.leakcheck_report):
         return
     from leakcheck.pytest_plugin.measuring import Measuring
@@ -77,6 +79,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.leakcheck:
         config.stash[MEASURING] = Measuring(config)
     config.pluginmanager.register(Session(config), "leakcheck-session")
+
+
+def _refuse_what_needs_the_option(config: pytest.Config) -> None:
+    """For what was typed only: kept in `addopts`, it is for the runs that have `--leakcheck`."""
+    for typed in map(str, config.invocation_params.args):
+        name = typed.partition("=")[0]
+        if name in ("--leakcheck-select", "--leakcheck-strict"):
+            raise pytest.UsageError(f"{name} says which tests --leakcheck measures and fails: add --leakcheck")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -101,7 +101,7 @@ class Session:
     def _summary(self) -> Iterator[str]:
         counts = summarize(self._results)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        yield f"{len(self._results)} measured: {told}" if self._results else "no test was measured"
+        yield f"{len(self._results)} measured: {told}" if self._results else self._nothing()
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
         for reason, count in self._left_alone.items():
@@ -114,6 +114,11 @@ class Session:
             yield f"the control failed, no verdict can be relied on: {line(self._verdict_of_control.reason)}"
         if self._written is not None:
             yield f"report: {self._written / 'index.html'}"
+
+    def _nothing(self) -> str:
+        if self._config.option.leakcheck:
+            return "no test was measured"
+        return "no test was measured: without --leakcheck, only those are that measure something themselves"
 
     def _run(self) -> RunResult:
         return RunResult(

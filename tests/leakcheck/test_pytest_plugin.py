@@ -282,6 +282,26 @@ def test_a_selection_that_matches_nothing_is_said_and_fails_when_strict(suite, a
     assert "warning: --leakcheck-select" in strict.stdout
 
 
+@pytest.mark.parametrize(
+    "option", [["--leakcheck-select", "clean"], ["--leakcheck-select=clean"], ["--leakcheck-strict"]]
+)
+def test_an_option_that_needs_leakcheck_is_an_error_where_it_is_typed_without(suite, option):
+    folder = suite("def test_it():\n    pass\n")
+    done = run(folder, *option)
+    assert done.returncode == 4, done.stdout
+    assert (
+        f"{option[0].partition('=')[0]} says which tests --leakcheck measures and fails: add --leakcheck" in done.stderr
+    )
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {' '.join(option)}\n")
+    assert run(folder).returncode == 0, "kept for the runs that have --leakcheck"
+
+
+def test_a_report_without_leakcheck_says_what_is_missing_where_it_is_empty(suite):
+    done = run(suite("def test_it():\n    pass\n"), "--leakcheck-report", "report")
+    assert "no test was measured: without --leakcheck, only those are that measure something themselves" in done.stdout
+
+
 def test_a_wrong_selection_is_a_usage_error(suite):
     done = run(suite(LEAK_AND_CLEAN), "--leakcheck", "--leakcheck-select", "(a or")
     assert done.returncode == 4
