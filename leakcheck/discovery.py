@@ -94,7 +94,7 @@ def _in_id(identifier: str, word: str) -> bool:
 
 
 def _targets(argument: str, cwd: Path) -> list[_Target]:
-    path_part, separator, wanted = argument.partition("::")
+    path_part, separator, wanted = _file_and_name(argument, cwd)
     path = cwd / path_part
     if path.is_dir():
         if separator:
@@ -112,6 +112,15 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
     if _FUNCTION.match(argument):
         return [_Target(argument, argument, None)]
     raise UsageError(f"{argument}: no such file or folder (and not of the form package.module:function)")
+
+
+def _file_and_name(argument: str, cwd: Path) -> tuple[str, str, str]:
+    """The parts around `::`, which may be one colon after a file: `module:function` has taught the fingers so."""
+    stem, colon, name = argument.partition(".py:")
+    file = f"{stem}.py"
+    if colon and not name.startswith(":") and (cwd / file).is_file() and not (cwd / argument).exists():
+        return file, colon[-1], name
+    return argument.partition("::")
 
 
 def _python_files(folder: Path) -> list[Path]:
@@ -163,7 +172,10 @@ def _named(target: _Target, listed: list[dict[str, Any]]) -> list[ScenarioInfo]:
     chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]
     if not chosen:
         known = ", ".join(each.name for each in found) or "none"
-        raise UsageError(f"{target.label}::{target.wanted}: no such scenario in that file (it has: {known})")
+        raise UsageError(
+            f"{target.label}::{target.wanted}: no such scenario in that file (it has: {known}); "
+            "a function without @scenario is named by its module, as package.module:function"
+        )
     return chosen
 
 

@@ -155,6 +155,7 @@ def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
         (["run", "nowhere/"], 4, "no such file"),
         (["run", "empty.py"], 5, "package.module:function, and a script with a main()"),
         (["run", "clean.py::absent"], 4, "no such scenario"),
+        (["run", "clean.py:absent"], 4, "clean.py::absent: no such scenario"),
         (["run", "clean.py", "--tools", "magic"], 4, "magic"),
         (["run", "clean.py", "--max-growth", "lots"], 4, "lots"),
         (["run", "clean.py", "-k", "a and"], 4, "-k"),
@@ -272,6 +273,13 @@ def test_selection_by_name_and_tag(project, selection, expected):
     project("clean.py", CLEAN)
     done = leakcheck(project.folder, "list", "clean.py", *selection)
     assert {line.split()[0].partition("::")[2] for line in done.stdout.splitlines()} == expected
+
+
+@pytest.mark.parametrize("argument", ["clean.py::nothing", "clean.py:nothing"])
+def test_a_scenario_is_named_after_its_file_with_two_colons_or_one(project, argument):
+    project("clean.py", CLEAN)
+    done = leakcheck(project.folder, "list", argument)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["clean.py::nothing"], done.stderr
 
 
 def test_a_function_of_a_module_needs_no_decorator(project):
