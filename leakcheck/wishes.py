@@ -26,7 +26,7 @@ def examine(where: str, asked: Mapping[str, Any], known: Iterable[str]) -> None:
     names = sorted(known)
     for name, value in asked.items():
         if name not in names:
-            raise UsageError(f"{where} takes {', '.join(names)} by name, not {name}{_guess(name, names)}")
+            raise UsageError(f"{where} takes {', '.join(names)} by name, not {name}{guess(name, names)}")
         if problem := _problem(name, value):
             raise UsageError(f"{where}: {problem}")
 
@@ -34,10 +34,11 @@ def examine(where: str, asked: Mapping[str, Any], known: Iterable[str]) -> None:
 def unknown_meter(name: str, meters: Iterable[str]) -> str:
     """What is wrong with a budget for a meter that there is not."""
     names = sorted(meters)
-    return f"the budget names {name!r}, which is no meter here{_guess(name, names)}; there are {', '.join(names)}"
+    return f"the budget names {name!r}, which is no meter here{guess(name, names)}; there are {', '.join(names)}"
 
 
-def _guess(name: str, names: list[str]) -> str:
+def guess(name: str, names: list[str]) -> str:
+    """What a mistyped name may have been meant for, in parentheses after a blank; empty where nothing is near."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, names, 1)

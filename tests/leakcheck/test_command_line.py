@@ -161,6 +161,8 @@ def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
         (["run", "clean.py", "-k", "a and"], 4, "-k"),
         (["run", "clean.py", "-k", "nothing_like_this"], 5, "selection"),
         (["run"], 4, "Missing argument"),
+        (["rnu", "clean.py"], 4, "No such command 'rnu' (did you mean run?)."),
+        (["xyzzy"], 4, "No such command 'xyzzy'.\n"),
         (["run", "clean.py", "--nonsense"], 4, "--nonsense"),
         (["run", "no.such.module:function"], 1, "No module named"),
     ],
