@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict
 
 from leakcheck.errors import LeakcheckError, UsageError
 
@@ -96,6 +96,12 @@ class Result:
             raise LeakFoundError(self)
         return self
 
+    def __enter__(self) -> NoReturn:
+        refuse_with_statement()
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached; without it Python would not come to `__enter__`, which says what to write instead."""
+
     def __str__(self) -> str:
         from leakcheck.report.failing import text
 
@@ -113,6 +119,14 @@ class Result:
             + (f"<pre style='margin:.4em 0 0'>{escape(rest)}</pre>" if rest else "")
             + "</div>"
         )
+
+
+def refuse_with_statement() -> NoReturn:
+    """Say what to write in place of `with leakcheck(...):`."""
+    raise TypeError(
+        "leakcheck is no context manager, as Python cannot run the body of a with statement again: put the body into a "
+        "function, def step(): ..., and pass that: leakcheck(step)"
+    )
 
 
 def check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import pytest
 
@@ -30,6 +30,14 @@ class LeakcheckCall:
         if self._host is not None:
             return self._host.call(self._item, function, arguments, options.get("raises"))  # type: ignore[no-any-return]
         return self._measured(options)
+
+    def __enter__(self) -> NoReturn:
+        from leakcheck.checking import refuse_with_statement
+
+        refuse_with_statement()
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached; see `leakcheck.Result`."""
 
     async def awaiting(self, function: Callable[..., Any], *arguments: Any, **options: Unpack[CallOptions]) -> Result:
         """The same for an async function inside an async test: it runs in the loop of the test."""

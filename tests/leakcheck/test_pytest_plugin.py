@@ -504,6 +504,22 @@ def test_a_test_that_has_the_fixture_and_does_not_call_it_is_measured_as_a_whole
     assert results(folder).keys() == {"test_called::call 1", "test_not_called"}
 
 
+def test_a_with_statement_is_told_that_a_function_is_needed(suite):
+    folder = suite("""
+        def test_with_a_call(leakcheck):
+            with leakcheck(int, "12"):
+                pass
+
+        def test_with_the_fixture(leakcheck):
+            with leakcheck:
+                pass
+    """)
+    done = run(folder)
+    assert "2 failed" in done.stdout
+    assert done.stdout.count("E       TypeError: leakcheck is no context manager, as Python cannot run the body") == 2
+    assert "def step(): ..., and pass that: leakcheck(step)" in done.stdout
+
+
 LEAKS = {
     "test_list_of_the_module": ("test_it.py:10 in test_list_of_the_module", "test_it.kept[*]"),
     "test_fixture": ("conftest.py:6 in service", "conftest.registry[*]"),
