@@ -22,6 +22,7 @@ PAGES.append("../README")
 SLOW = {"cookbook", "pytest", "reference", "tutorial", "../README"}
 
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]*) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
+_IN_THE_REPOSITORY = re.compile(r"https://github\.com/elkyn/elkyn-leakcheck/(?:blob|tree)/main/(.+)")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -172,8 +173,27 @@ def test_the_comparison_of_output_can_fail():
 @pytest.mark.parametrize("file", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 def test_no_link_between_files_is_dead(file):
     path = ROOT / file
-    targets = [target for target in _LINK.findall(path.read_text("utf-8")) if "://" not in target]
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+    targets = _LINK.findall(path.read_text("utf-8"))
+    beside = [path.parent / target for target in targets if "://" not in target]
+    in_the_repository = [ROOT / address[1] for target in targets if (address := _IN_THE_REPOSITORY.match(target))]
+    assert [target for target in beside + in_the_repository if not target.exists()] == []
+
+
+def test_a_link_that_is_dead_on_the_site_fails_its_build(tmp_path):
+    (tmp_path / "mkdocs.yml").write_text((ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:\n  - ")[0])
+    (tmp_path / "beside.md").write_text("# There in the repository alone\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Page\n\n[outside](../beside.md)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "'../beside.md', but the target is not found" in done.stderr
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
