@@ -340,6 +340,9 @@ def _second_thoughts(
             advice.append(f"{cycles / max(measured.iterations, 1):.2f} objects of cyclic garbage per iteration")
         read = [_explained(meter, "bounded", explained) for meter in read]
         leaking = [name for name in leaking if name not in explained]
+    if leaking:
+        read = _after_a_while(worker, measured, read)
+        leaking = [name for name in leaking if any(each.name == name and each.verdict == "leak" for each in read)]
     if leaking and doubt.filling and measured.iterations < doubt.needed:
         names = ", ".join(dict.fromkeys(each.title for each in doubt.filling))
         index = next(index for index, info in enumerate(measured.meters) if info.name == leaking[0])
@@ -357,6 +360,41 @@ def _second_thoughts(
     elif doubt.filling and not leaking:
         advice += [f"{each.title} filled up" for each in doubt.filling[:3]]
     return read, advice
+
+
+def _after_a_while(worker: Worker, measured: Measurement, read: list[Meter]) -> list[Meter]:
+    """What a step keeps that asks for the time may live for a time only: wait, go on, and see whether it went.
+
+    The other steps do not wait. A verdict comes within a second where calls are quick, sooner than such things end.
+    """
+    if not worker.probe("leakcheck.probes.clock_reads", {})["reads"]:
+        return read
+    indexes = {
+        index: measured.samples[each.name][-1].value - measured.samples[each.name][0].value
+        for index, each in enumerate(measured.meters)
+        if any(meter.name == each.name and meter.verdict == "leak" and meter.decisive for meter in read)
+    }
+    began = before = worker.run(0).values
+    for pause in _PAUSES_S:
+        time.sleep(pause)
+        falls = True
+        while falls:  # some forget a few things at each call
+            done = worker.run(max(1, measured.iterations // 256))
+            if done.raised is not None:
+                return read
+            if any(began[index] - done.values[index] >= _GONE_SHARE * grown for index, grown in indexes.items()):
+                reason = "keeps for a time what it makes: it went when that was over"
+                return [
+                    _explained(meter, "bounded", {measured.meters[index].name: reason for index in indexes})
+                    for meter in read
+                ]
+            falls = all(done.values[index] < before[index] for index in indexes)
+            before = done.values
+    return read
+
+
+_PAUSES_S = (0.5, 1.0, 1.0)
+"""Seconds that are waited for it, one after the other. What lives for longer looks like a leak until it ends."""
 
 
 def _in_full_caches(worker: Worker, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt) -> list[Meter]:

@@ -350,6 +350,39 @@ def test_a_large_cache_that_cannot_fill_in_time_is_named_and_not_accused(project
     assert "cached.answer" in result["reason"]
 
 
+def test_what_is_kept_for_a_second_is_no_leak_and_what_is_kept_with_a_time_is(project):
+    project(
+        "clocked.py",
+        """
+        import time
+        from collections import deque
+        from leakcheck import scenario
+
+        @scenario
+        def for_a_second():
+            kept = deque()
+
+            def step():
+                now = time.monotonic()
+                kept.append((now, bytes(100)))
+                while kept[0][0] < now - 1:
+                    kept.popleft()
+
+            yield step
+
+        @scenario(expect="leak")
+        def for_good():
+            kept = []
+            yield lambda: kept.append((time.time(), bytes(100)))
+        """,
+    )
+    done = leakcheck(project.folder, "run", "clocked.py", "--tools", "growth")
+    assert done.returncode == 0, done.stdout
+    for_a_second, _ = sorted(results(project.folder)["scenarios"], key=lambda each: each["verdict"])
+    assert for_a_second["verdict"] == "bounded"
+    assert "for a time" in for_a_second["reason"]
+
+
 def test_every_help_page_reads_well():
     from click.testing import CliRunner
 
