@@ -262,7 +262,8 @@ def line_beside(
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
     Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve that reaches
-    `largest` is unlikely. Groups that are `alike` have about the same level. None for too few points,
+    `largest` is unlikely. It ends at 1, or is above that where
+    it has no end. Groups that are `alike` have about the same level. None for too few points,
     and as soon as it is plain that the evidence will not be `needed`.
     """
     search = _Search(points, curves, largest, alike)
@@ -448,7 +449,8 @@ class _Search:
             if one in self.curves:
                 if factor < 0:
                     return
-                open_end = min(1.0, _OPEN * (1 - self.system.end(one)))
+                end = self.system.end(one)
+                open_end = 1.0 if end > 1 else min(1.0, _OPEN * (1 - end))
                 price += CURVE_COST + open_end * (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
             elif one:
                 price += STEP_COST

@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from leakcheck.monitor.explain import Line, Point, line_beside
@@ -47,7 +48,7 @@ class Rules(NamedTuple):
     """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
     least_evidence: float = 11.0
     """What it must be at the least."""
-    soon_evidence: float = 15.0
+    soon_evidence: float = 12.0
     """The same as `evidence` for growth that cannot wait for `patience`."""
     soon_urgency: float = 80.0
     """The same as `urgency`."""
@@ -355,12 +356,19 @@ def _without_transitions(hours: Sequence[Point]) -> list[Point]:
     def far(rate: float) -> int:
         return (rate > _LEAP * usual) - (rate < -_LEAP * usual)
 
-    within = [far(before) * far(after) > 0 for before, after in pairwise(rates)]
-    return [each for each, passing in zip(hours, [False, *within, False], strict=False) if not passing]
+    passing = [False, *(far(before) * far(after) > 0 for before, after in pairwise(rates)), False]
+    kept: list[Point] = []
+    for on_the_way, members in groupby(zip(hours, passing, strict=False), key=itemgetter(1)):
+        found = [point for point, _ in members]
+        if not on_the_way or len(found) > _PASSAGE:
+            kept += found
+    return kept
 
 
 _LEAP = 8.0
 """How many times the usual change from hour to hour leads from one level to another."""
+_PASSAGE = 6
+"""Hours that it may take; what goes on for longer is growth."""
 
 
 def _whole(
@@ -604,5 +612,5 @@ def _filling(
 
 
 def _creeping(points: Sequence[Point]) -> list[float]:
-    """Fragmentation."""
-    return [math.log(each.uptime) for each in points]
+    """Fragmentation; it has no end, so it is above 1."""
+    return [2 + math.log(each.uptime) for each in points]
