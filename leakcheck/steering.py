@@ -141,7 +141,7 @@ def too_early(progress: Progress, budget: Budget) -> bool:
     return progress.iterations < 16 or (progress.iterations < _SHAPELESS and _quick(progress, budget))
 
 
-_SHAPELESS = 1024
+_SHAPELESS = 2048
 """Calls of a quick step before its rounds need a shape: it is not judged before it has made some ten thousand."""
 
 
