@@ -91,6 +91,10 @@ class _System:
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
 
+    def drop_last(self) -> None:
+        """Forget the column that was added last."""
+        del self.columns[-1], self.means[-1], self.gram[-1], self.right[-1]
+
     def end(self, one: int) -> float:
         """The value of a column at the last point."""
         group = next(number for number, members in enumerate(self.members) if members[-1] == len(self.values) - 1)
@@ -387,9 +391,13 @@ class _Search:
             return
         before = len(fits)
         for index in self.system.steps(chosen, self.system.rest(chosen, fitted[1])):
+            known = index in self._steps
             self._extend(fits, chosen, [self._step(index)])
             if len(fits) > before:
                 return
+            if not known:
+                del self._steps[index]
+                self.system.drop_last()
 
     def _step(self, index: int) -> int:
         """The column of the step before a point."""
