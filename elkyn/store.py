@@ -725,9 +725,8 @@ class Store:
 
         Waits `drain_timeout` seconds at most for handlers, and counts what was not delivered then in
         `dropped_at_close`. Idempotent: where another thread closes already, it waits for that. Inside a handler it
-        returns at once; the rest follows when
-        the handler returns. What is queued is committed also where a subscription with overflow="block" has no room for
-        its events by then: these are dropped.
+        returns at once; the rest follows when the handler returns. What is queued is committed also where a
+        subscription with overflow="block" has no room for its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
         """
         if self._refusal is _refuse_forked:

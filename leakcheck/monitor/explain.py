@@ -265,10 +265,9 @@ def line_beside(
 ) -> Line | None:
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
-    Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve that reaches
-    `largest` is unlikely. It ends at 1, or is above that where
-    it has no end. Groups that are `alike` have about the same level. None for too few points,
-    and as soon as it is plain that the evidence will not be `needed`.
+    Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve ends at 1, or
+    is above that where it has no end, and one that reaches `largest` is unlikely. Groups that are `alike` have about
+    the same level. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
     search = _Search(points, curves, largest, alike)
     if search.system.free < 5 or search.system.total <= 0:
@@ -341,10 +340,8 @@ class _Search:
         self.weight = self.system.free
         for fits in (self.bare, self.lined):
             seen: set[frozenset[int]] = set()
-            for start in (
-                fits[0],
-                *sorted(fits, key=lambda fit: fit.cost(self.weight))[:_FINALISTS],
-            ):  # first: no curve
+            finalists = heapq.nsmallest(_FINALISTS, fits, key=lambda fit: fit.cost(self.weight))
+            for start in (fits[0], *finalists):  # the first has no curve
                 fit: _Fit | None = start
                 while fit is not None and frozenset(fit.chosen) not in seen:
                     seen.add(frozenset(fit.chosen))
