@@ -11,8 +11,8 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
 
@@ -91,9 +91,17 @@ class _System:
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
 
-    def drop_last(self) -> None:
-        """Forget the column that was added last."""
-        del self.columns[-1], self.means[-1], self.gram[-1], self.right[-1]
+    def forget(self, first: int, kept: int | None = None) -> None:
+        """Forget the columns from `first` on; the one that is `kept` takes the place of the first."""
+        if kept is not None:
+            self.columns[first], self.means[first], self.right[first] = (
+                self.columns[kept],
+                self.means[kept],
+                self.right[kept],
+            )
+            self.gram[first] = self.gram[kept][:first] + self.gram[kept][-1:]
+            first += 1
+        del self.columns[first:], self.means[first:], self.gram[first:], self.right[first:]
 
     def end(self, one: int) -> float:
         """The value of a column at the last point."""
@@ -144,17 +152,21 @@ class _System:
         found = self._solve(others, shared)
         return max(own if found is None else own - sum(map(mul, found, shared)), 1e-12 * own)
 
-    def rest(self, chosen: Sequence[int], found: Sequence[float]) -> array[float]:
+    def coefficients(self, chosen: Sequence[int]) -> list[float]:
+        """Of columns that can be told apart."""
+        return self._solve(chosen, [self.right[one] for one in chosen]) or []
+
+    def rest(self, chosen: Sequence[int]) -> array[float]:
         """What the columns leave of each point."""
         left = self.values
-        for one, factor in zip(chosen, found, strict=True):
+        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
             left = array("d", [value - factor * x for value, x in zip(left, self.columns[one], strict=True)])
         return left
 
-    def unevenness(self, chosen: Sequence[int], found: Sequence[float]) -> float:
+    def unevenness(self, chosen: Sequence[int]) -> float:
         """Mean square difference between the levels that the groups have beside the columns."""
         levels = list(self.levels)
-        for one, factor in zip(chosen, found, strict=True):
+        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
             levels = [level - factor * mean for level, mean in zip(levels, self.means[one], strict=True)]
         middle = sum(levels) / len(levels)
         return sum((level - middle) ** 2 for level in levels) / len(levels)
@@ -240,11 +252,10 @@ _NEW = 1e-7
 
 
 class _Fit(NamedTuple):
-    """One explanation: which columns, their coefficients, and the squares that they leave."""
+    """One explanation: which columns, and the squares that they leave."""
 
     rest: float
     chosen: tuple[int, ...]
-    found: list[float]
     price: float
     """For its curves and steps."""
 
@@ -256,7 +267,7 @@ class _Fit(NamedTuple):
 def line_beside(
     points: Sequence[Point],
     curves: Iterable[Sequence[float]],
-    finer: Callable[[], Iterable[Sequence[float]]],
+    finer: Iterable[Sequence[float]],
     steps: int,
     needed: float,
     largest: float = math.inf,
@@ -265,7 +276,7 @@ def line_beside(
 ) -> Line | None:
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
-    Points by rising time. `finer` gives more curves of the same kinds, for the best explanations; a curve ends at 1, or
+    Points by rising time. `finer` are more curves of the same kinds, for the best explanations; a curve ends at 1, or
     is above that where it has no end, and one that reaches `largest` is unlikely. Groups that are `alike` have about
     the same level. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
@@ -285,7 +296,7 @@ def line_beside(
     search.weigh()
     if search.hopeless(needed):
         return None
-    search.curves.update(search.system.add(finer()))
+    search.curves.update(search.system.add(finer))
     search.improve(steps)
     search.try_without_line()
     return search.line()
@@ -319,8 +330,8 @@ class _Search:
 
     def try_out(self, chosen: tuple[int, ...], more: Sequence[int]) -> None:
         """Fit `chosen` with each of `more`, without and with the line."""
-        self._extend(self.bare, chosen, more)
-        self._extend(self.lined, (0, *chosen), more)
+        self.bare += self._extended(chosen, more)
+        self.lined += self._extended((0, *chosen), more)
 
     def weigh(self) -> None:
         """How many points there would be if they were independent: neighbours in time share their noise.
@@ -328,7 +339,7 @@ class _Search:
         By what the closest explanation leaves: what a poor one leaves hangs together, and would excuse it.
         """
         closest = min(self.lined, key=lambda fit: fit.cost(self.system.free))
-        self.white = _independence(self.points, self.system.rest(closest.chosen, closest.found))
+        self.white = _independence(self.points, self.system.rest(closest.chosen))
         self.weight = max(self.system.free * self.white - len(closest.chosen), 1.0)
 
     def best(self, fits: Iterable[_Fit]) -> _Fit:
@@ -345,34 +356,52 @@ class _Search:
                 fit: _Fit | None = start
                 while fit is not None and frozenset(fit.chosen) not in seen:
                     seen.add(frozenset(fit.chosen))
-                    fits.append(fit)
+                    if fit is not start:
+                        fits.append(fit)
                     fit = self._better(fit, steps)
         self.weigh()
 
     def _better(self, fit: _Fit, steps: int) -> _Fit | None:
-        """The best of all explanations with another curve, one more curve, another step or one more step.
+        """The best explanation that differs in one thing, or in both curves; None where none is better."""
+        enough = fit.cost(self.weight) - _WORTH
+        known = len(self.system.columns)
+        best = self.best(chain([fit], self._with_one_change(fit, steps)))
+        if best.cost(self.weight) >= enough:
+            best = self.best(chain([fit], self._with_other_curves(fit)))
+        best = self._settled(best, known)
+        return best if best.cost(self.weight) < enough else None
 
-        Where none is better, two other curves.
-        """
-        tried: list[_Fit] = []
+    def _with_one_change(self, fit: _Fit, steps: int) -> Iterator[_Fit]:
+        """All explanations with another curve, one more curve, another step or one more step."""
         curves = [one for one in fit.chosen if one in self.curves]
         others = sorted(self.curves.difference(curves))
         for old in curves:
-            self._extend(tried, tuple(one for one in fit.chosen if one != old), others)
+            yield from self._extended(_without(fit.chosen, old), others)
         if len(curves) < _CURVES:
-            self._extend(tried, fit.chosen, others)
+            yield from self._extended(fit.chosen, others)
         there = [one for one in fit.chosen if one and one not in self.curves]
         if len(there) < steps:
-            self._extend_by_step(tried, fit.chosen)
+            yield from self._extended_by_step(fit.chosen)
         for step in there:
-            self._extend_by_step(tried, tuple(one for one in fit.chosen if one != step))
-        best = self.best([fit, *tried])
-        if best.cost(self.weight) >= fit.cost(self.weight) - _WORTH and len(curves) == _CURVES:
-            rest = tuple(one for one in fit.chosen if one not in curves)
+            yield from self._extended_by_step(_without(fit.chosen, step))
+
+    def _with_other_curves(self, fit: _Fit) -> Iterator[_Fit]:
+        """All explanations with two others than its two curves."""
+        curves = [one for one in fit.chosen if one in self.curves]
+        if len(curves) == _CURVES:
+            rest = _without(_without(fit.chosen, curves[0]), curves[1])
             for one in self.first:
-                self._extend(tried, (*rest, one), others)
-            best = self.best([fit, *tried])
-        return best if best.cost(self.weight) < fit.cost(self.weight) - _WORTH else None
+                yield from self._extended((*rest, one), sorted(self.curves.difference(curves)))
+
+    def _settled(self, best: _Fit, known: int) -> _Fit:
+        """The best explanation, when all steps that were tried beside the `known` columns and not taken are forgotten.
+
+        Looking back over months, they would take a megabyte of the service.
+        """
+        taken = next((one for one in best.chosen if one >= known), None)
+        self.system.forget(known, taken)
+        self._steps = {index: min(one, known) for index, one in self._steps.items() if one < known or one == taken}
+        return best if taken is None else best._replace(chosen=(*_without(best.chosen, taken), known))
 
     def largest_step(self) -> int:
         """The step that is seen best, as a column: where some neighbours before and after it differ most."""
@@ -381,20 +410,21 @@ class _Search:
         place = max(places, key=lambda at: abs(sum(values[at : at + width]) - sum(values[at - width : at])), default=0)
         return self._step(place)
 
-    def _extend_by_step(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
-        """Add the explanation with the step that it lacks most, unless no step may be added."""
+    def _extended_by_step(self, chosen: tuple[int, ...]) -> Iterator[_Fit]:
+        """The explanation with the step that it lacks most, unless no step may be added."""
         fitted = self.system.fit(chosen)
         if fitted is None:
             return
-        before = len(fits)
-        for index in self.system.steps(chosen, self.system.rest(chosen, fitted[1])):
+        for index in self.system.steps(chosen, self.system.rest(chosen)):
             known = index in self._steps
-            self._extend(fits, chosen, [self._step(index)])
-            if len(fits) > before:
+            step = self._step(index)
+            found = next(self._extended(chosen, [step]), None)
+            if found is not None:
+                yield found
                 return
             if not known:
                 del self._steps[index]
-                self.system.drop_last()
+                self.system.forget(step)
 
     def _step(self, index: int) -> int:
         """The column of the step before a point."""
@@ -427,39 +457,50 @@ class _Search:
         if not self.alike:
             return fit.cost(self.weight)
         count = self.white * (len(self.system.members) - 1)
-        spread = self.system.unevenness(fit.chosen, fit.found) + self.floor / self.system.free
+        spread = self.system.unevenness(fit.chosen) + self.floor / self.system.free
         return fit.cost(self.weight) + count * math.log(spread)
 
     def line(self) -> Line:
         """The line of the best explanation that has one."""
         best = self.finest(self.lined)
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-        return Line(self.evidence(), best.found[0], error, math.sqrt(best.rest / self.system.free))
+        return Line(
+            self.evidence(), self.system.coefficients(best.chosen)[0], error, math.sqrt(best.rest / self.system.free)
+        )
 
     def _fit(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
         """Add one explanation, unless its columns cannot be told apart."""
         fitted = self.system.fit(chosen)
-        if fitted is not None:
-            self._take(fits, chosen, *fitted)
+        fit = fitted and self._possible(chosen, *fitted)
+        if fit:
+            fits.append(fit)
 
-    def _extend(self, fits: list[_Fit], chosen: tuple[int, ...], more: Iterable[int]) -> None:
-        """Add what comes of one explanation by each of `more`."""
+    def _extended(self, chosen: tuple[int, ...], more: Iterable[int]) -> Iterator[_Fit]:
+        """What comes of one explanation by each of `more`."""
         for one, rest, found in self.system.extend(chosen, more):
-            self._take(fits, (*chosen, one), rest, found)
+            fit = self._possible((*chosen, one), rest, found)
+            if fit is not None:
+                yield fit
 
-    def _take(self, fits: list[_Fit], chosen: tuple[int, ...], rest: float, found: list[float]) -> None:
-        """Add one explanation, unless a curve would have to fall."""
+    def _possible(self, chosen: tuple[int, ...], rest: float, found: list[float]) -> _Fit | None:
+        """One explanation; None where a curve would have to fall."""
         price = 0.0
         for one, factor in zip(chosen, found, strict=True):
             if one in self.curves:
                 if factor < 0:
-                    return
+                    return None
                 end = self.system.end(one)
                 open_end = 1.0 if end > 1 else min(1.0, _OPEN * (1 - end))
                 price += CURVE_COST + open_end * (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
             elif one:
                 price += STEP_COST
-        fits.append(_Fit(max(rest, 0.0) + self.floor, chosen, found, price))
+        return _Fit(max(rest, 0.0) + self.floor, chosen, price)
+
+
+def _without(chosen: tuple[int, ...], one: int) -> tuple[int, ...]:
+    """Slices, for a tuple made of a generator is cut to its size, and CPython (3.11) would keep thousands of these."""
+    at = chosen.index(one)
+    return chosen[:at] + chosen[at + 1 :]
 
 
 _FEW = 40

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
 SIZES = (128, 128, 840, 400)
 """How many bins of each width are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins
@@ -28,6 +29,34 @@ class Bin(NamedTuple):
     mean: float
 
 
+class Bins(Sequence[Bin]):
+    """Bins by rising time, kept as arrays: as objects, those of a year would take a fifth of a megabyte."""
+
+    def __init__(self, at: array[float], low: array[float], mean: array[float]) -> None:
+        self._at, self._low, self._mean = at, low, mean
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __iter__(self) -> Iterator[Bin]:
+        return map(Bin, self._at, self._low, self._mean)
+
+    @overload
+    def __getitem__(self, index: int) -> Bin: ...
+    @overload
+    def __getitem__(self, index: slice) -> Bins: ...
+    def __getitem__(self, index: int | slice) -> Bin | Bins:
+        made = Bins if isinstance(index, slice) else Bin
+        return made(self._at[index], self._low[index], self._mean[index])  # type: ignore[arg-type]
+
+    def __add__(self, newer: Bins) -> Bins:
+        return Bins(self._at + newer._at, self._low + newer._low, self._mean + newer._mean)
+
+    def since(self, begin: float) -> Bins:
+        """Those that began at `begin` or later."""
+        return self[bisect_left(self._at, begin) :]
+
+
 class History:
     """Readings by rising time. Memory is taken when it is made, and never more: 24 KB."""
 
@@ -44,14 +73,15 @@ class History:
             return
         self._push(0, at, value, value)
 
-    def bins(self, since: float = float("-inf")) -> list[Bin]:
+    def bins(self, since: float = float("-inf")) -> Bins:
         """What is known, oldest first, from `since` on."""
-        found: list[Bin] = []
+        found = Bins(array("d"), array("f"), array("f"))
         for ring, waiting in zip(reversed(self._tiers), reversed(self._open), strict=True):
-            found += ring.bins(since)
-            if waiting is not None and waiting.at >= since:
-                found.append(Bin(waiting.at, waiting.low, waiting.total / waiting.count))
-        return found
+            found += ring.bins()
+            if waiting is not None:
+                mean = waiting.total / waiting.count
+                found += Bins(array("d", [waiting.at]), array("f", [waiting.low]), array("f", [mean]))
+        return found.since(since)
 
     def _push(self, tier: int, at: float, low: float, mean: float) -> None:
         fallen = self._tiers[tier].push(at, low, mean)
@@ -107,10 +137,8 @@ class _Ring:
         """When the newest bin began."""
         return self._at[(self._start + self._length - 1) % self._size] if self._length else None
 
-    def bins(self, since: float) -> Iterator[Bin]:
-        """Bins from `since` on, oldest first."""
-        for offset in range(self._length):
-            position = (self._start + offset) % self._size
-            at = self._at[position]
-            if at >= since:
-                yield Bin(at, self._low[position], self._mean[position])
+    def bins(self) -> Bins:
+        """All bins, oldest first."""
+        end = self._start + self._length
+        first, rest = slice(self._start, end), slice(max(0, end - self._size))
+        return Bins(*(each[first] + each[rest] for each in (self._at, self._low, self._mean)))

@@ -15,10 +15,10 @@ Every number that decides is in `Rules`.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, pairwise
-from operator import itemgetter
+from itertools import chain, groupby, islice, pairwise
+from operator import attrgetter, itemgetter
 from typing import Literal, NamedTuple
 
 from leakcheck.monitor.explain import Line, Point, line_beside
@@ -122,7 +122,7 @@ def judge(
     reach.
     """
     begin = starts[-1] if starts else (bins[0].at if bins else now)
-    current = [each for each in bins if each.at >= begin]
+    current = _since(bins, begin)
     if len(current) < 8:
         return Trend("warming", 0.0, 0.0, 0.0, 0.0, current[-1].low if current else 0.0, "too few readings yet")
     if max(each.low for each in bins) - min(each.low for each in bins) < rules.least:
@@ -136,6 +136,11 @@ def judge(
     periods = _periods(bins, now, rules, starts)
     del bins, current  # what comes needs memory too, and where nobody else holds them it takes their place
     return _by_period(periods, limit, rules) or sudden or still
+
+
+def _since(bins: Sequence[Bin], begin: float) -> Sequence[Bin]:
+    first = bisect_left(bins, begin, key=attrgetter("at"))
+    return bins[first:] if first else bins
 
 
 def _still(current: Sequence[Bin], reason: str) -> Trend:
@@ -165,6 +170,8 @@ class _Periods(NamedTuple):
     """The lowest readings of whole periods before these, of which no more is remembered."""
     hours: list[Point]
     """The quiet hours of the newest run, each with its part of the period as its group."""
+    uptime: float
+    """Periods since the newest run began."""
 
 
 def _by_period(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
@@ -191,9 +198,9 @@ def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
             or line.scatter > _STRAIGHT * line.slope * min(days, len(run))
         ):
             continue
-        # A level is half a period old, and the first one was not at the start: the line has gone on meanwhile.
+        # The newest level is half a period old or more, and the first was not at the start: the line went on meanwhile.
         slope = line.slope - line.error
-        used = min(slope * (run[-1].uptime + 0.5), grown + slope * (run[0].uptime + 0.5)) / limit
+        used = min(slope * periods.uptime, grown + slope * (periods.uptime - run[-1].uptime + run[0].uptime)) / limit
         if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * used):
             left = max(0.0, rules.loss - used) * limit / line.slope * rules.period
             trend = _leak(line, min(days, len(run)), run[-1].value, rules)
@@ -225,7 +232,7 @@ def _steady(levels: list[Level], limit: float | None, rules: Rules) -> Trend | N
     """A line in these levels, with as much evidence as what was used of the limit asks for."""
     days = levels[-1].position - levels[0].position + 1
     patience = max(4, round(rules.patience / rules.period))
-    fit = fit_line(levels)
+    fit = fit_line(levels[:: 1 + len(levels) // (2 * _MONTH)])  # it holds all pairs in memory: no need of thousands
     if fit is None or fit.slope <= 0.5 * rules.least_rate or fit.z < 2:
         return None
     used = fit.slope * days / limit if limit else 0.0
@@ -285,7 +292,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
     table: dict[int, dict[int, float]] = {}
     runs: dict[int, int] = {}
     run = 0
-    for at, low, _ in bins[coarse:]:
+    for at, low, _ in islice(bins, coarse, None):
         while run + 1 < len(edges) and at >= edges[run + 1]:
             run += 1
         if at < edges[run] + settle:
@@ -301,7 +308,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         before = row.get(hour)
         row[hour] = low if before is None or low < before else before
     if not table:
-        return _Periods([], [], [])
+        return _Periods([], [], [], 0.0)
     oldest = max(table)
     typical = [
         _median(sorted(row[hour] for row in table.values() if hour in row) or [math.inf]) for hour in range(SLOTS)
@@ -345,7 +352,9 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         for hour in sorted(half, reverse=True)
         if hour in row and runs[day] == run
     ]
-    return _Periods(levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), _without_transitions(hours))
+    return _Periods(
+        levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), _without_transitions(hours), begin
+    )
 
 
 def _without_transitions(hours: Sequence[Point]) -> list[Point]:
@@ -498,7 +507,7 @@ def _sudden(current: Sequence[Bin], now: float, limit: float | None, rules: Rule
     best: Trend | None = None
     window = age
     while True:
-        inside = [each for each in current if each.at >= now - window]
+        inside = _since(current, now - window)
         if len(inside) < 2 * _PARTS:
             return best
         if not rules.period or window <= 3 * rules.period:
@@ -567,10 +576,8 @@ def _quantile(values: Sequence[float], part: float) -> float:
 
 # --- growth that nothing innocent explains ----------------------------------------------------------------------------
 
-_SPEEDS_OF_CACHES = (0.5, 1.0, 2.0, 4.0)
+_SPEEDS_OF_CACHES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Periods in which a cache fills to two thirds. One that takes longer cannot be told from a leak in time."""
-_FINER_SPEEDS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""The same for the best explanations: what no curve of the first few fits would be evidence of a line."""
 
 
 def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: float) -> Line | None:
@@ -581,12 +588,9 @@ def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: f
         return None
     first = points[0].time
     times = [each.time for each in points]
-    curves = chain(_filling(times, (first, first + 0.25 * span, first + 0.5 * span)), [_creeping(points)])
-
-    def finer() -> Iterator[list[float]]:
-        return _filling(times, [first + 0.125 * part * span for part in range(5)], _FINER_SPEEDS)
-
-    return line_beside(points, curves, finer, 2, needed, largest, alike=True)
+    begins = [first + 0.125 * part * span for part in range(5)]
+    curves = chain(_filling(times, begins, coarse=True), [_creeping(points)])
+    return line_beside(points, curves, _filling(times, begins, coarse=False), 2, needed, largest, alike=True)
 
 
 def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line | None:
@@ -596,19 +600,20 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
     if len(points) < 9:
         return None
     uptimes = [each.uptime for each in points]
-    curves = chain(_filling(uptimes, (0.0, 1.5, 3.0)), [_creeping(points)])
-
-    def finer() -> Iterator[list[float]]:
-        return _filling(uptimes, (0.0, 0.75, 1.5, 2.25, 3.0), _FINER_SPEEDS)
-
-    return line_beside(points, curves, finer, steps, needed)
+    begins = [0.75 * part for part in range(5)]
+    curves = chain(_filling(uptimes, begins, coarse=True), [_creeping(points)])
+    return line_beside(points, curves, _filling(uptimes, begins, coarse=False), steps, needed)
 
 
-def _filling(
-    times: Sequence[float], begins: Sequence[float], speeds: Sequence[float] = _SPEEDS_OF_CACHES
-) -> Iterator[list[float]]:
-    """Caches that begin to fill at `begins`."""
-    return ([1 - math.exp(-max(0.0, at - begin) / speed) for at in times] for begin in begins for speed in speeds)
+def _filling(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[list[float]]:
+    """Caches that begin to fill at `begins`: every second begin and speed, or all others.
+
+    The others are for the best explanations: what no curve of the first few fits would be evidence of a line.
+    """
+    for place, begin in enumerate(begins):
+        for number, speed in enumerate(_SPEEDS_OF_CACHES):
+            if coarse == (place % 2 == 0 and number % 2 == 1):
+                yield [1 - math.exp(-max(0.0, at - begin) / speed) for at in times]
 
 
 def _creeping(points: Sequence[Point]) -> list[float]:

@@ -35,7 +35,7 @@ def line_in(
         return [[1 - math.exp(-point.uptime / speed) for point in points] for speed in speeds]
 
     curves = [*filling(0.5, 1.0, 2.0, 4.0), [math.log(point.uptime) for point in points]]
-    return line_beside(points, curves, lambda: filling(0.7, 1.4, 2.8), steps, SURE, largest)
+    return line_beside(points, curves, filling(0.7, 1.4, 2.8), steps, SURE, largest)
 
 
 def needed(line: Line | None) -> bool:
@@ -88,14 +88,14 @@ def test_noise_that_drifts_counts_for_fewer_points():
 
 def test_few_points_are_no_ground_for_a_word():
     points = [Point(float(day), day + 0.5, 2.0 * day, 0) for day in range(5)]
-    assert line_beside(points, [], list, 1, SURE) is None
-    assert line_beside([], [], list, 1, SURE) is None
+    assert line_beside(points, [], [], 1, SURE) is None
+    assert line_beside([], [], [], 1, SURE) is None
 
 
 def test_a_cache_larger_than_any_is_a_worse_explanation_than_a_line():
     points = [Point(float(day), day + 0.5, 40.0 * day + random.Random(day).gauss(0, 4), 0) for day in range(10)]
     cache = [1 - math.exp(-point.uptime / 6) for point in points]
-    plausible, implausible = (line_beside(points, [cache], list, 0, 0.0, largest) for largest in (math.inf, 200.0))
+    plausible, implausible = (line_beside(points, [cache], [], 0, 0.0, largest) for largest in (math.inf, 200.0))
     assert plausible is not None
     assert implausible is not None
     assert implausible.evidence > plausible.evidence + 10
