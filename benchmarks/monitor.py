@@ -39,7 +39,7 @@ LOOKS: dict[Verdict, float] = {
     "steady": 6 * HOUR,
     "bounded": 6 * HOUR,
     "warming": 2 * HOUR,
-    "rising": 2 * HOUR,
+    "rising": HOUR,
     "leak": HOUR,
 }
 """How soon the simulated histories are judged again; the service itself looks every ten minutes."""

@@ -48,9 +48,9 @@ class Rules(NamedTuple):
     """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
     least_evidence: float = 11.0
     """What it must be at the least."""
-    soon_evidence: float = 12.0
+    soon_evidence: float = 15.0
     """The same as `evidence` for growth that cannot wait for `patience`."""
-    soon_urgency: float = 80.0
+    soon_urgency: float = 100.0
     """The same as `urgency`."""
     sudden_share: float = 0.15
     """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the
@@ -352,9 +352,8 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         for hour in sorted(half, reverse=True)
         if hour in row and runs[day] == run
     ]
-    return _Periods(
-        levels, _whole(bins[:coarse], edges, settle, oldest, now, rules), _without_transitions(hours), begin
-    )
+    earlier = _whole(bins[:coarse], edges, settle, oldest, now, rules)
+    return _Periods(levels, earlier, _without_transitions(hours), begin)
 
 
 def _without_transitions(hours: Sequence[Point]) -> list[Point]:
