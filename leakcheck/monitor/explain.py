@@ -401,7 +401,7 @@ class _Search:
         taken = next((one for one in best.chosen if one >= known), None)
         self.system.forget(known, taken)
         self._steps = {index: min(one, known) for index, one in self._steps.items() if one < known or one == taken}
-        return best if taken is None else best._replace(chosen=(*_without(best.chosen, taken), known))
+        return best if taken is None else _Fit(best.rest, (*_without(best.chosen, taken), known), best.price)
 
     def largest_step(self) -> int:
         """The step that is seen best, as a column: where some neighbours before and after it differ most."""
@@ -498,7 +498,10 @@ class _Search:
 
 
 def _without(chosen: tuple[int, ...], one: int) -> tuple[int, ...]:
-    """Slices, for a tuple made of a generator is cut to its size, and CPython (3.11) would keep thousands of these."""
+    """Slices, and elsewhere no `_replace`: a tuple made of an iterator is cut to its size, and CPython keeps it.
+
+    It does so up to 2000 of each size (3.11), which made this the largest part of what the monitor holds.
+    """
     at = chosen.index(one)
     return chosen[:at] + chosen[at + 1 :]
 

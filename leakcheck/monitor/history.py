@@ -49,12 +49,15 @@ class Bins(Sequence[Bin]):
         made = Bins if isinstance(index, slice) else Bin
         return made(self._at[index], self._low[index], self._mean[index])  # type: ignore[arg-type]
 
-    def __add__(self, newer: Bins) -> Bins:
-        return Bins(self._at + newer._at, self._low + newer._low, self._mean + newer._mean)
+    def extend(self, newer: Bins, first: int = 0, end: int | None = None) -> None:
+        """Add newer ones, or a slice of them, without a copy of it in between."""
+        for mine, theirs in ((self._at, newer._at), (self._low, newer._low), (self._mean, newer._mean)):
+            mine.frombytes(memoryview(theirs)[first:end].cast("B"))
 
     def since(self, begin: float) -> Bins:
         """Those that began at `begin` or later."""
-        return self[bisect_left(self._at, begin) :]
+        first = bisect_left(self._at, begin)
+        return self[first:] if first else self
 
 
 class History:
@@ -77,10 +80,10 @@ class History:
         """What is known, oldest first, from `since` on."""
         found = Bins(array("d"), array("f"), array("f"))
         for ring, waiting in zip(reversed(self._tiers), reversed(self._open), strict=True):
-            found += ring.bins()
+            ring.add_to(found)
             if waiting is not None:
                 mean = waiting.total / waiting.count
-                found += Bins(array("d", [waiting.at]), array("f", [waiting.low]), array("f", [mean]))
+                found.extend(Bins(array("d", [waiting.at]), array("f", [waiting.low]), array("f", [mean])))
         return found.since(since)
 
     def _push(self, tier: int, at: float, low: float, mean: float) -> None:
@@ -137,8 +140,9 @@ class _Ring:
         """When the newest bin began."""
         return self._at[(self._start + self._length - 1) % self._size] if self._length else None
 
-    def bins(self) -> Bins:
-        """All bins, oldest first."""
+    def add_to(self, found: Bins) -> None:
+        """Add all bins, oldest first."""
         end = self._start + self._length
-        first, rest = slice(self._start, end), slice(max(0, end - self._size))
-        return Bins(*(each[first] + each[rest] for each in (self._at, self._low, self._mean)))
+        mine = Bins(self._at, self._low, self._mean)
+        found.extend(mine, self._start, end)
+        found.extend(mine, 0, max(0, end - self._size))

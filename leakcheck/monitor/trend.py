@@ -15,6 +15,7 @@ Every number that decides is in `Rules`.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby, islice, pairwise
@@ -441,9 +442,7 @@ def fit_line(points: Sequence[Level]) -> _Fit | None:
     Hirsch and Slack, A nonparametric trend test for seasonal data, Water Resources Research 20 (1984), do the same
     within seasons.
     """
-    slopes: list[float] = []
-    older: list[float] = []
-    newer: list[float] = []
+    slopes, older, newer = array("d"), array("d"), array("d")
     middle = (points[0].position + points[-1].position) / 2
     score = variance = 0.0
     runs = _by_run(points)
@@ -462,11 +461,12 @@ def fit_line(points: Sequence[Level]) -> _Fit | None:
                     newer.append(slope)
     if not older or not newer:
         return None
-    slopes.sort()
-    slope = _median(slopes)
+    ordered = sorted(slopes)
+    slope = _median(ordered)
     half = 2.576 * math.sqrt(variance) / 2
-    low = slopes[max(0, math.floor(len(slopes) / 2 - half))]
-    high = slopes[min(len(slopes) - 1, math.ceil(len(slopes) / 2 + half))]
+    low = ordered[max(0, math.floor(len(ordered) / 2 - half))]
+    high = ordered[min(len(ordered) - 1, math.ceil(len(ordered) / 2 + half))]
+    del slopes, ordered
     rests = []
     for members in runs:
         offsets = [point.value - slope * point.position for point in members]
