@@ -239,6 +239,11 @@ class EventQueue {
         return read_.load(std::memory_order_acquire) == write_.load(std::memory_order_acquire);
     }
 
+    // Consumer: how many events wait.
+    [[nodiscard]] std::size_t pending() const noexcept {
+        return write_.load(std::memory_order_acquire) - read_.load(std::memory_order_relaxed);
+    }
+
     // Consumer: whether front() would show anything, a trailing gap included.
     [[nodiscard]] bool ready() const noexcept {
         return settled_.load(std::memory_order_seq_cst) > expected_seq_ || !empty();

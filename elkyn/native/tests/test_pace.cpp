@@ -12,11 +12,12 @@ struct Consumer {
     Pace pace;
     Pace::Clock::time_point now{};
 
-    Pace::Duration turn(std::size_t events, microseconds until_next, bool rung = true) {
+    Pace::Duration turn(std::size_t events, microseconds until_next, bool rung = true,
+                        std::size_t pending = 1) {
         pace.popped(events);
         pace.begin(now);
         now += until_next;
-        return pace.nap_after(rung, now);
+        return pace.nap_after(rung, pending, now);
     }
 };
 
@@ -33,6 +34,27 @@ TEST(a_burst_is_gathered_from_its_first_waking_on_once_that_was_worth_it) {
     for (int n = 0; n < 100; ++n) CHECK(consumer.turn(500, microseconds(4)) == Pace::kNap);
     CHECK(consumer.turn(500, microseconds(1'000'000)).count() == 0);  // it is over
     CHECK(consumer.turn(1, microseconds(4)) == Pace::kNap);           // and here is the next
+}
+
+TEST(a_burst_after_a_pause_shows_in_what_gathered_while_the_consumer_woke_up) {
+    Consumer consumer;
+    while (consumer.turn(1, microseconds(4)).count() == 0) {
+    }
+    CHECK(consumer.turn(500, microseconds(10'000)).count() == 0);  // one event after a pause: at once
+    CHECK(consumer.turn(1, microseconds(10'000), true, Pace::kGathered) == Pace::kNap);
+    CHECK(consumer.turn(500, microseconds(10'000), true, 20) == Pace::kNap);
+}
+
+TEST(commits_of_many_events_are_held_up_rarely_and_ever_more_so) {
+    Consumer consumer;
+    std::size_t naps = 0;
+    for (int n = 0; n < 10'000; ++n) {
+        const auto nap = consumer.turn(50, microseconds(10'000), true, 50);
+        CHECK(nap <= Pace::kTrial);
+        naps += nap.count() > 0;
+    }
+    CHECK(naps >= 2);
+    CHECK(naps <= 20);
 }
 
 TEST(ping_pong_is_held_up_rarely_and_ever_more_so) {
