@@ -105,6 +105,7 @@ class Store:
         self._routes = Routes()
         self._gaps = Gaps()
         self._queue = Queue(decode)
+        self._push = self._queue.push
         self._dispatcher = Dispatcher(
             self._queue,
             self._routes,
@@ -230,8 +231,10 @@ class Store:
                 route = routes.resolve(path)
             if route is None:
                 return self._set_unwatched(key, leaves)
-            if route.plain and len(leaves) == 1 and leaves[0][0] == key:
-                return self._set_leaf(path, key, leaves, route)
+            if route.plain and len(leaves) == 1:
+                ((leaf_key, raw),) = leaves
+                if leaf_key == key:
+                    return self._set_leaf(path, key, raw, route)
         return self._commit(_Call([(path, key, leaves)]))
 
     def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
@@ -245,35 +248,36 @@ class Store:
         self._rev = rev = self._rev + 1
         return rev
 
-    def _set_leaf(self, path: str, key: bytes, leaves: Leaves, route: Route) -> int:
+    def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
         """Do what _commit() does, for the commonest write: a leaf, watched at its own path alone."""
-        raw = leaves[0][1]
-        tree = self._tree
-        old = tree.leaves.get(key)
+        known = self._tree.leaves
+        old = known.get(key)
         txn = self._begin_write()
         try:
             if old is not None:
                 txn.put(key, raw)
+                is_leaf = True
             else:
-                old = tree.raw(txn, key)
-                tree.set(txn, key, leaves)
+                old = self._tree.raw(txn, key)
+                self._tree.set(txn, key, [(key, raw)])
+                is_leaf = key in known
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             txn.abort()
             event = Pending(path, raw, old if route.wants_old else None, route.direct, last=True)
-            return self._recover(error, _Call([(path, key, leaves)]), () if old == raw else (event,))
+            return self._recover(error, _Call([(path, key, [(key, raw)])]), () if old == raw else (event,))
         self._rev = rev = self._rev + 1
         if old != raw:
             kept = old if route.wants_old else None
             try:
-                seq = self._queue.push(path, rev, 0, True, raw, kept, route.direct)
+                seq = self._push(path, rev, 0, True, raw, kept, route.direct)
                 if seq < 0:
                     self._missed(-seq, rev, time.time_ns(), Pending(path, raw, kept, route.direct, last=True))
             except BaseException:  # a signal handler's
                 self._settle(Pending(path, raw, kept, route.direct, last=True), rev, time.time_ns())
                 raise
-            if key in tree.leaves:
-                tree.leaves[key] = raw if len(raw) <= SMALL else None
+            if is_leaf:
+                known[key] = raw if len(raw) <= SMALL else None
         return rev
 
     def update(self, path: str, values: dict[str, Any]) -> int:

@@ -40,9 +40,9 @@ nb::object bytes_of(const elkyn::Pieces& pieces) {
     return nb::steal(bytes);
 }
 
-elkyn::Bytes bytes_view(const nb::bytes& bytes) noexcept {
-    return {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.ptr())),
-            static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+elkyn::Bytes bytes_view(PyObject* bytes) noexcept {
+    return {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes)),
+            static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
 }
 
 // Marks one side of the ring as busy for the length of a call: a second thread on the same side is a bug of
@@ -73,29 +73,18 @@ class Queue {
     Queue& operator=(const Queue&) = delete;
 
     // The event's sequence number, negative where the event was dropped: then the caller notes whose it was
-    // and calls settle(), upon which the consumer sees the gap. No value: a delete. No time: now.
-    std::int64_t push(nb::str path, std::uint64_t rev, std::int64_t timestamp_ns, bool last,
-                      std::optional<nb::bytes> value, std::optional<nb::bytes> old, nb::tuple plan) {
+    // and calls settle(), upon which the consumer sees the gap. No time: now.
+    std::int64_t push(elkyn::Record& record, PyObject* plan) {
         const Turn turn(producing_, "push() is running in another thread: the ring has one producer");
         if (closed_.load(std::memory_order_acquire)) throw nb::value_error("the event queue is closed");
-        Py_ssize_t path_size = 0;
-        const char* utf8 = PyUnicode_AsUTF8AndSize(path.ptr(), &path_size);
-        if (utf8 == nullptr) throw nb::python_error();
-        elkyn::Record record;
-        record.path = {utf8, static_cast<std::size_t>(path_size)};
-        record.kind = value ? elkyn::kChange : elkyn::kDelete;
-        record.rev = rev;
-        record.timestamp_ns = timestamp_ns != 0 ? timestamp_ns : now_ns();
-        record.last = last;
-        if (value) record.value = bytes_view(*value);
-        if (old) record.old = bytes_view(*old);
-        record.has_old = old.has_value();
+        if (record.timestamp_ns == 0) record.timestamp_ns = now_ns();
         // The slot owns this reference until the event is delivered: a dropped event gives it back at once.
-        record.tag = reinterpret_cast<std::uintptr_t>(plan.ptr());
+        nb::object owned = nb::borrow(plan);
+        record.tag = reinterpret_cast<std::uintptr_t>(plan);
         const auto seq = static_cast<std::int64_t>(ring_.next_seq());
         switch (ring_.push(record)) {
             case elkyn::Push::kStored:
-                plan.release();
+                owned.release();
                 bell_.ring();
                 // A nap gathers a burst, but never so much that the ring could run full before its end.
                 if (bell_.napping() && ring_.half_full()) bell_.hurry();
@@ -186,7 +175,7 @@ class Queue {
             const nb::gil_scoped_release released;
             pace_.begin();
             woken = bell_.wait(static_cast<int>(ms), [this] { return ring_.ready() || urgent(); });
-            const auto nap = pace_.nap_after(woken == elkyn::Woken::kRung);
+            const auto nap = pace_.nap_after(woken == elkyn::Woken::kRung, ring_.pending());
             if (nap.count() > 0) {
                 bell_.nap(ms < 0 ? nap : std::min(nap, elkyn::Pace::Duration(static_cast<long>(ms * 1e6))),
                           [this] { return urgent() || ring_.half_full(); });
@@ -308,6 +297,40 @@ class Queue {
     std::atomic_flag consuming_ = ATOMIC_FLAG_INIT;
 };
 
+// Made without nanobind, whose look at seven arguments costs as much as the push: a tenth of a write is all
+// that an event may take.
+//
+// push(path, rev, timestamp_ns, last, value, old, plan). No value: a delete.
+PyObject* queue_push(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    const auto bytes_or_none = [](PyObject* object) { return object == Py_None || PyBytes_Check(object); };
+    if (nargs != 7 || !PyUnicode_Check(args[0]) || !PyLong_Check(args[1]) || !PyLong_Check(args[2]) ||
+        !PyBool_Check(args[3]) || !bytes_or_none(args[4]) || !bytes_or_none(args[5]) ||
+        !PyTuple_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "push() takes a path, two integers, a bool, two values (bytes or None) and a tuple");
+        return nullptr;
+    }
+    elkyn::Record record;
+    Py_ssize_t path_size = 0;
+    const char* utf8 = PyUnicode_AsUTF8AndSize(args[0], &path_size);
+    if (utf8 == nullptr) return nullptr;
+    record.path = {utf8, static_cast<std::size_t>(path_size)};
+    record.rev = PyLong_AsUnsignedLongLong(args[1]);
+    record.timestamp_ns = PyLong_AsLongLong(args[2]);
+    if (PyErr_Occurred() != nullptr) return nullptr;
+    record.last = args[3] == Py_True;
+    record.kind = args[4] == Py_None ? elkyn::kDelete : elkyn::kChange;
+    record.has_old = args[5] != Py_None;
+    if (args[4] != Py_None) record.value = bytes_view(args[4]);
+    if (record.has_old) record.old = bytes_view(args[5]);
+    try {
+        return PyLong_FromLongLong(nb::inst_ptr<Queue>(self)->push(record, args[6]));
+    } catch (const nb::builtin_exception& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+        return nullptr;
+    }
+}
+
 // The two methods below which handlers run are made without nanobind: see delivery.hpp.
 
 // deliver(limit, failed): (how many events, the gap behind them or None).
@@ -354,6 +377,8 @@ PyObject* queue_hand_on(PyObject* self, PyObject* const* args, Py_ssize_t nargs)
 }
 
 PyMethodDef queue_methods[] = {
+    {"push", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_push)), METH_FASTCALL,
+     "Copies an event in and returns its number, negative where it was dropped for want of room."},
     {"deliver", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_deliver)), METH_FASTCALL,
      "Hands up to `limit` events to their receivers, fewer where the consumer is woken. Returns how many, "
      "and the gap behind them or None. `failed(receiver, error, by_handler)` is told of what raises."},
@@ -461,9 +486,6 @@ NB_MODULE(_native, m) {
     nb::class_<Queue> queue(m, "Queue", nb::is_final(), nb::is_weak_referenceable(),
                             "The ring with its doorbell.");
     queue.def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
-        .def("push", &Queue::push, "path"_a, "rev"_a, "timestamp_ns"_a, "last"_a, "value"_a.none(),
-             "old"_a.none(), "plan"_a,
-             "Copies an event in and returns its number, negative where it was dropped for want of room.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
         .def("wake", &Queue::wake, "Ends a wait() from any thread, and a deliver() after the event it is at.")
