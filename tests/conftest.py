@@ -1,12 +1,22 @@
-"""In CI a skipped test is a failure: a tool that is missing there must be installed, not passed over in silence."""
+"""What holds for all tests.
+
+In CI a skipped test is a failure: a tool that is missing there must be installed, not passed over in silence. And a
+shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C: they take it back.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 _skipped: list[str] = []
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
