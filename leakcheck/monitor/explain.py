@@ -390,8 +390,9 @@ class _Search:
         curves = [one for one in fit.chosen if one in self.curves]
         if len(curves) == _CURVES:
             rest = _without(_without(fit.chosen, curves[0]), curves[1])
+            others = sorted(self.curves.difference(curves))
             for one in self.first:
-                yield from self._extended((*rest, one), sorted(self.curves.difference(curves)))
+                yield from self._extended((*rest, one), others)
 
     def _settled(self, best: _Fit, known: int) -> _Fit:
         """The best explanation, when all steps that were tried beside the `known` columns and not taken are forgotten.
@@ -464,9 +465,8 @@ class _Search:
         """The line of the best explanation that has one."""
         best = self.finest(self.lined)
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-        return Line(
-            self.evidence(), self.system.coefficients(best.chosen)[0], error, math.sqrt(best.rest / self.system.free)
-        )
+        slope = self.system.coefficients(best.chosen)[0]
+        return Line(self.evidence(), slope, error, math.sqrt(best.rest / self.system.free))
 
     def _fit(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
         """Add one explanation, unless its columns cannot be told apart."""
