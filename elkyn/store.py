@@ -260,7 +260,7 @@ class Store:
             else:
                 old = self._tree.raw(txn, key)
                 self._tree.set(txn, key, [(key, raw)])
-                is_leaf = key in known
+                is_leaf = key in known  # not where it went into an object that is stored as one value
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             txn.abort()

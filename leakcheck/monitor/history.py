@@ -6,6 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple, overload
 
 SIZES = (128, 128, 840, 400)
@@ -54,10 +55,11 @@ class Bins(Sequence[Bin]):
         for mine, theirs in ((self._at, newer._at), (self._low, newer._low), (self._mean, newer._mean)):
             mine.frombytes(memoryview(theirs)[first:end].cast("B"))
 
-    def since(self, begin: float) -> Bins:
-        """Those that began at `begin` or later."""
-        first = bisect_left(self._at, begin)
-        return self[first:] if first else self
+
+def bins_since(bins: Sequence[Bin], begin: float) -> Sequence[Bin]:
+    """Those that began at `begin` or later."""
+    first = bisect_left(bins, begin, key=attrgetter("at"))
+    return bins[first:] if first else bins
 
 
 class History:
@@ -76,7 +78,7 @@ class History:
             return
         self._push(0, at, value, value)
 
-    def bins(self, since: float = float("-inf")) -> Bins:
+    def bins(self, since: float = float("-inf")) -> Sequence[Bin]:
         """What is known, oldest first, from `since` on."""
         found = Bins(array("d"), array("f"), array("f"))
         for ring, waiting in zip(reversed(self._tiers), reversed(self._open), strict=True):
@@ -84,7 +86,7 @@ class History:
             if waiting is not None:
                 mean = waiting.total / waiting.count
                 found.extend(Bins(array("d", [waiting.at]), array("f", [waiting.low]), array("f", [mean])))
-        return found.since(since)
+        return bins_since(found, since)
 
     def _push(self, tier: int, at: float, low: float, mean: float) -> None:
         fallen = self._tiers[tier].push(at, low, mean)

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby, islice, pairwise
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from leakcheck.monitor.explain import Line, Point, line_beside
-from leakcheck.monitor.history import Bin
+from leakcheck.monitor.history import Bin, bins_since
 
 HOUR = 3600.0
 SLOTS = 24
@@ -123,7 +123,7 @@ def judge(
     reach.
     """
     begin = starts[-1] if starts else (bins[0].at if bins else now)
-    current = _since(bins, begin)
+    current = bins_since(bins, begin)
     if len(current) < 8:
         return Trend("warming", 0.0, 0.0, 0.0, 0.0, current[-1].low if current else 0.0, "too few readings yet")
     if max(each.low for each in bins) - min(each.low for each in bins) < rules.least:
@@ -137,11 +137,6 @@ def judge(
     periods = _periods(bins, now, rules, starts)
     del bins, current  # what comes needs memory too, and where nobody else holds them it takes their place
     return _by_period(periods, limit, rules) or sudden or still
-
-
-def _since(bins: Sequence[Bin], begin: float) -> Sequence[Bin]:
-    first = bisect_left(bins, begin, key=attrgetter("at"))
-    return bins[first:] if first else bins
 
 
 def _still(current: Sequence[Bin], reason: str) -> Trend:
@@ -506,7 +501,7 @@ def _sudden(current: Sequence[Bin], now: float, limit: float | None, rules: Rule
     best: Trend | None = None
     window = age
     while True:
-        inside = _since(current, now - window)
+        inside = bins_since(current, now - window)
         if len(inside) < 2 * _PARTS:
             return best
         if not rules.period or window <= 3 * rules.period:
