@@ -101,7 +101,9 @@ def next_round(iterations: int, position: int, progress: Progress, budget: Budge
     The round is cut short where the rates so far say that it would pass a ceiling or the time budget.
     """
     target = 2 * iterations if iterations else 1
-    if position < cuts - 1:
+    if iterations >= 16 and too_early(progress, budget):
+        target = min(8 * iterations, _SHAPELESS)
+    elif position < cuts - 1:
         share = (position + 1 + 0.5 * ((iterations * _GOLDEN + position * _GOLDEN) % 1 - 0.5)) / cuts
         target = iterations + round((target - iterations) * share)
     count = max(1, target - progress.iterations)
@@ -142,11 +144,14 @@ def too_early(progress: Progress, budget: Budget) -> bool:
 
 
 _SHAPELESS = 2048
-"""Calls of a quick step before its rounds need a shape: it is not judged before it has made some ten thousand."""
+"""Calls of a quick step before its rounds need a shape: it is not judged before it has made some ten thousand. Until
+then it is read now and then, and not at each doubling."""
 
 
 def _quick(progress: Progress, budget: Budget) -> bool:
-    return _per_iteration(progress) * 4096 < 0.1 and min(_allowances(progress, budget)) > 32_768
+    """Whether calls cost next to nothing, and three doublings with a shape will fit below each ceiling."""
+    room = progress.iterations + min(_allowances(progress, budget))
+    return _per_iteration(progress) * 4096 < 0.1 and room >= 8 * _SHAPELESS
 
 
 def _allowances(progress: Progress, budget: Budget) -> list[int]:
