@@ -54,10 +54,13 @@ class CacheDoubt:
         """How many iterations would show whether the growth stops when the containers that fill now are full."""
         before = {each.identity: each.size for each in containers(self._worker)}
         count = max(32, progress.iterations // 32)
-        level = self._worker.run(0).values[0]
-        grown = self._worker.run(count).values[0] - level
-        for each in containers(self._worker):
-            gained = each.size - before.get(each.identity, each.size)
+        level = self._worker.run(count).values[0]
+        later = containers(self._worker)
+        gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
+        slowly = any(0 < gained * 20 < count for gained in gains.values())
+        grown = self._worker.run(count).values[0] - level if slowly else 0.0
+        for each in later:
+            gained = gains[each.identity]
             # A container that takes a twentieth of the calls may explain the growth; so may one that is filled by the
             # clock, or by another thread, where what it takes is as heavy.
             fills = gained * 20 >= count or (gained > 0 and gained * _HEAVY >= grown)
