@@ -20,9 +20,9 @@ def main() -> None:
     import faulthandler
 
     faulthandler.enable()
+    from leakcheck.meters.objects import put_aside
     from leakcheck.worker.channel import Channel
     from leakcheck.worker.session import serve
-    from leakcheck.worker.settling import put_aside
 
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -145,6 +144,8 @@ def _descriptor_limit() -> int | None:
 
 def describe_error(error: BaseException, during: str) -> dict[str, Any]:
     """An exception as the parent wants it, without the frames of leakcheck at its top."""
+    import traceback  # dear to import, and most scenarios raise nothing
+
     frames: TracebackType | None = error.__traceback__
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     while frames is not None and (

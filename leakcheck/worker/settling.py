@@ -123,15 +123,6 @@ def resource_counts(in_loop: bool) -> Callable[[], list[int]]:
     return with_tasks
 
 
-def put_aside() -> None:
-    """Take the interpreter's and our own objects out of the collector's sight, before any of the user's exist.
-
-    They are some 10,000, they stay to the end, and every collection before a reading would walk them: most of the cost
-    of a round. What the user's code makes, at its import too, stays in sight.
-    """
-    getattr(gc, "freeze", lambda: None)()
-
-
 def apply(gc_mode: GcMode) -> None:
     """Put the collector into the state in which this run's rounds want it."""
     if gc_mode in ("auto", "off"):
