@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -73,8 +74,18 @@ def command_line(ctx: click.Context) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    """Entry point of the console script.
+
+    Ends the process without taking the interpreter apart: that takes a tenth of the time of a short run, and `run` has
+    left nothing behind that would need it.
+    """
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads it: the interpreter has its own word for that
+        sys.exit(code)
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:

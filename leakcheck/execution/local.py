@@ -250,7 +250,7 @@ class Worker:
             if not part:
                 self._selector.unregister(key.fd)
                 if not self._selector.get_map():
-                    time.sleep(min(timeout, 0.005))  # both pipes are at their end: only the exit code is left to come
+                    time.sleep(min(timeout, 0.0005))  # both pipes are at their end: only the exit code is left to come
             elif key.fd == self._replies:
                 self._pending += part
             else:

@@ -31,7 +31,8 @@ def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
 
 
 def prepare(forms: Iterable[str]) -> None:
-    """Import what `render` needs for these forms, while there is nothing else to do."""
+    """Import and load what `render` needs for these forms, while there is nothing else to do."""
     for form in forms:
         if form != "json":
-            import_module(f"leakcheck.report.{form}")
+            module = import_module(f"leakcheck.report.{form}")
+            getattr(module, "prepare", lambda: None)()

@@ -42,6 +42,11 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     )
 
 
+def prepare() -> None:
+    """Load the template, so that `render` need not."""
+    _template()
+
+
 def anchor(fingerprint: str) -> str:
     """A fingerprint as the name of an anchor: what is not a plain character of a URL becomes `-`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", fingerprint)[:80] or "finding"
