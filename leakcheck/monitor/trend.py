@@ -49,11 +49,10 @@ class Rules(NamedTuple):
     """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
     least_evidence: float = 11.0
     """What it must be at the least."""
-    soon_evidence: float = 30.0
-    """The same as `evidence` for growth that cannot wait for `patience`: days show less than a month."""
-    soon_urgency: float = 340.0
-    """The same as `urgency`. Steep: what has used little may be a cache and can be looked at for another day, and close
-    to `loss` there is no other day."""
+    soon_evidence: float = 15.0
+    """The same as `evidence` for growth that cannot wait for `patience`."""
+    soon_urgency: float = 100.0
+    """The same as `urgency`."""
     sudden_share: float = 0.15
     """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the
     load of a day moves."""
@@ -197,14 +196,11 @@ def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
             continue
         # The newest level is half a period old or more, and the first was not at the start: the line went on meanwhile.
         slope = line.slope - line.error
-        since_start = slope * periods.uptime
-        since_first = grown + slope * (periods.uptime - run[-1].uptime + run[0].uptime)
-        # A leak that follows the load has used more than the line says by now, a cache beside it less than has grown.
-        used = (0.75 * min(since_start, since_first) + 0.25 * max(since_start, since_first)) / limit
+        used = min(slope * periods.uptime, grown + slope * (periods.uptime - run[-1].uptime + run[0].uptime)) / limit
         if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * used):
             left = max(0.0, rules.loss - used) * limit / line.slope * rules.period
             trend = _leak(line, min(days, len(run)), run[-1].value, rules)
-            return trend._replace(hold=min(trend.hold, max(HOUR, left / 8)))
+            return trend._replace(hold=min(trend.hold, max(HOUR, left / 4)))
     return None
 
 
@@ -214,7 +210,7 @@ _ERRATIC = 3.0
 """How much more than usual an hour may differ from day to day to be looked at."""
 _STRAIGHT = 0.06
 """Part of its growth that a line may leave: where no explanation fits, the simplest one is no evidence."""
-_LEAST = 2.0
+_LEAST = 5.0
 """Evidence below which a line is never told of."""
 
 
