@@ -101,7 +101,7 @@ def next_round(iterations: int, position: int, progress: Progress, budget: Budge
     The round is cut short where the rates so far say that it would pass a ceiling or the time budget.
     """
     target = 2 * iterations if iterations else 1
-    if iterations >= 16 and too_early(progress, budget):
+    if cuts == 1 and 16 <= iterations < _SHAPELESS:  # a quick step: nothing is judged before
         target = min(8 * iterations, _SHAPELESS)
     elif position < cuts - 1:
         share = (position + 1 + 0.5 * ((iterations * _GOLDEN + position * _GOLDEN) % 1 - 0.5)) / cuts
