@@ -16,15 +16,16 @@ from leakcheck.execution.local import Worker, WorkerFailed
 from leakcheck.growth import Measurement, MeterInfo, measure
 from leakcheck.model import Control, ControlCheck, Verdict
 
-_EXPECTED: dict[str, Verdict] = {
-    "no_op": "clean",
-    "one_small_object_per_100_iterations": "leak",
-    "native_block_per_iteration": "leak",
+_PLANTED: dict[str, tuple[Verdict, int]] = {
+    "no_op": ("clean", 16_384),
+    "one_small_object_per_100_iterations": ("leak", 65_536),
+    "native_block_per_iteration": ("leak", 16_384),
 }
+"""What each is, and its iterations.
 
-_ITERATIONS = {"no_op": 16_384, "one_small_object_per_100_iterations": 65_536, "native_block_per_iteration": 16_384}
-"""It takes less to trust a reading than to tell a leak from any cache. The rare leak needs 655 objects: a list of 164
-makes steps so coarse that with a hundred bytes of noise at the wrong place its last two doublings seem to fade."""
+It takes less to trust a reading than to tell a leak from any cache. The rare leak needs 655 objects: a list of 164
+makes steps so coarse that with a hundred bytes of noise at the wrong place its last two doublings seem to fade.
+"""
 
 
 def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Control:
@@ -35,8 +36,8 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
     checks: list[ControlCheck] = []
     try:
         with start(msgspec.structs.replace(template, scenario=info, gc="collect")) as worker:
-            for name, expected in _EXPECTED.items():
-                budget = Budget(time_s=5.0, max_iterations=_ITERATIONS[name])
+            for name, (expected, iterations) in _PLANTED.items():
+                budget = Budget(time_s=5.0, max_iterations=iterations)
                 worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
                 meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
                 verdict, reason = _verdict(measure(worker, meters, budget))
@@ -45,8 +46,8 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
                     ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
                 )
     except WorkerFailed as failed:
-        for name in list(_EXPECTED)[len(checks) :]:
-            check = ControlCheck(name=name, expected=_EXPECTED[name], verdict="error", ok=False, reason=str(failed))
+        for name, (expected, _) in list(_PLANTED.items())[len(checks) :]:
+            check = ControlCheck(name=name, expected=expected, verdict="error", ok=False, reason=str(failed))
             checks.append(check)
     wrong = [check for check in checks if not check.ok]
     return Control(
