@@ -57,6 +57,7 @@ class CacheDoubt:
         level = self._worker.run(count).values[0]
         later = containers(self._worker)
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
+        # What the growth weighs is asked only where it decides: a reading of a large heap takes milliseconds.
         slowly = any(0 < gained * 20 < count for gained in gains.values())
         grown = self._worker.run(count).values[0] - level if slowly else 0.0
         for each in later:

@@ -583,6 +583,13 @@ def test_with_pymalloc_blocks_are_counted(job):
     assert "py.blocks" in measured(job(source, allocator="pymalloc")).leaking
 
 
+def objects_after(measured_job: Job, *counts: int) -> list[float]:
+    """What py.objects reads after each round of so many iterations."""
+    with Worker(measured_job) as worker:
+        at = [name for name, *_ in worker.open()["meters"]].index("py.objects")
+        return [worker.run(count).values[at] for count in counts]
+
+
 def test_objects_that_the_step_puts_aside_are_counted(job):
     source = """
         import gc
@@ -592,10 +599,8 @@ def test_objects_that_the_step_puts_aside_are_counted(job):
             kept.append([])
             gc.freeze()
     """
-    with Worker(job(source)) as worker:
-        at = [name for name, *_ in worker.open()["meters"]].index("py.objects")
-        before, after = (worker.run(100).values[at] for _ in range(2))
-        assert after - before == 100
+    before, after = objects_after(job(source), 100, 100)
+    assert after - before == 100
 
 
 def test_objects_are_still_counted_once_they_are_put_back(job):
@@ -607,12 +612,10 @@ def test_objects_are_still_counted_once_they_are_put_back(job):
             kept.append([])
             gc.unfreeze()
     """
-    with Worker(job(source)) as worker:
-        at = [name for name, *_ in worker.open()["meters"]].index("py.objects")
-        none, first, second = (worker.run(count).values[at] for count in (0, 100, 100))
-        assert abs(second - first - 100) < 20
-        # Counted where they are now, and not twice; the garbage of imports, which was put aside too, has gone.
-        assert none - 1000 < first < none + 200
+    none, first, second = objects_after(job(source), 0, 100, 100)
+    assert abs(second - first - 100) < 20
+    # Counted where they are now, and not twice; the garbage of imports, which was put aside too, has gone.
+    assert none - 1000 < first < none + 200
 
 
 @pytest.mark.parametrize("mode", ["collect", "auto", "off", "freeze"])
