@@ -27,6 +27,15 @@ Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 
 
+class Leaf:
+    """A key known to be a leaf. `raw` is its committed value where that is small and watched, else None."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        self.raw: bytes | None = None
+
+
 class Tree:
     """Reads and writes nodes inside transactions that its caller begins and ends.
 
@@ -34,33 +43,46 @@ class Tree:
     """
 
     def __init__(self) -> None:
-        # Keys known to be leaves, so that setting them again needs no look around; with the committed value, where it
-        # is small and watched, so that the event needs no look at what was there, else None. Forgotten by every move
-        # that might make it untrue.
-        self.leaves: dict[bytes, bytes | None] = {}
+        # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
+        # needs no look at what was there. Forgotten by every move that might make it untrue.
+        self._leaves: dict[bytes, Leaf] = {}
+
+    def leaf(self, key: bytes) -> Leaf | None:
+        """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
+        return self._leaves.get(key)
 
     def forget(self) -> None:
         """Drop what is remembered: after an aborted transaction it may not be so."""
-        self.leaves.clear()
+        for leaf in self._leaves.values():
+            leaf.raw = None
+        self._leaves.clear()
+
+    def _forget_leaf(self, key: bytes) -> None:
+        leaf = self._leaves.pop(key, None)
+        if leaf is not None:
+            leaf.raw = None
 
     def set(self, txn: Transaction, key: bytes, leaves: Leaves) -> None:
         """Replace whatever is at `key` by `leaves`."""
         plain = len(leaves) == 1 and leaves[0][0] == key
-        if not (plain and key in self.leaves):
+        leaf = self._leaves.get(key) if plain else None
+        if leaf is not None:
+            leaf.raw = None
+        else:
             if self._write_inside_opaque(txn, key, leaves):
                 return
             self._make_way(txn, key, keep_leaf=plain)
-            if len(self.leaves) >= _REMEMBERED_LEAVES:
-                self.leaves.clear()
-        if plain:
-            self.leaves[key] = None
+            if len(self._leaves) >= _REMEMBERED_LEAVES:
+                self.forget()
+            if plain:
+                self._leaves[key] = Leaf()
         for leaf_key, raw in leaves:
             txn.put(leaf_key, raw)
 
     def delete(self, txn: Transaction, key: bytes) -> bool:
         """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
         if txn.delete(key):
-            self.leaves.pop(key, None)
+            self._forget_leaf(key)
             return True
         if self._delete_below(txn, key):
             return True
@@ -136,21 +158,21 @@ class Tree:
         if cursor.set_key(key):  # a leaf: so nothing is below it and no leaf above
             if not keep_leaf:
                 txn.delete(key)
-                self.leaves.pop(key, None)
+                self._forget_leaf(key)
             return
         if self._delete_below(txn, key):
             return
         above = _leaf_above(cursor, key)
         if above is not None:
             txn.delete(above[0])
-            self.leaves.pop(above[0], None)
+            self._forget_leaf(above[0])
 
     def _delete_below(self, txn: Transaction, key: bytes) -> bool:
         cursor = txn.cursor()
         prefix = prefix_of(key)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             return False
-        self.leaves.clear()
+        self.forget()
         while cursor.key().startswith(prefix):
             cursor.delete()  # moves to the next key
         return True
@@ -174,7 +196,7 @@ class Tree:
             _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
         rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
         txn.delete(above[0])
-        self.leaves.clear()
+        self.forget()
         for leaf_key, raw in rebuilt:
             txn.put(leaf_key, raw)
         return True

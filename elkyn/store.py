@@ -250,17 +250,18 @@ class Store:
 
     def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
         """Do what _commit() does, for the commonest write: a leaf, watched at its own path alone."""
-        known = self._tree.leaves
-        old = known.get(key)
+        leaf = route.leaf
+        old = leaf.raw if leaf is not None else None
         txn = self._begin_write()
         try:
             if old is not None:
                 txn.put(key, raw)
-                is_leaf = True
             else:
                 old = self._tree.raw(txn, key)
                 self._tree.set(txn, key, [(key, raw)])
-                is_leaf = key in known  # not where it went into an object that is stored as one value
+                leaf = route.leaf = self._tree.leaf(key)  # None where it went into an object stored as one value
+            if leaf is not None:
+                leaf.raw = raw if len(raw) <= SMALL else None
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             txn.abort()
@@ -276,8 +277,6 @@ class Store:
             except BaseException:  # a signal handler's
                 self._settle(Pending(path, raw, kept, route.direct, last=True), rev, time.time_ns())
                 raise
-            if is_leaf:
-                known[key] = raw if len(raw) <= SMALL else None
         return rev
 
     def update(self, path: str, values: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from elkyn.events.lock import Lock, is_mine
+from elkyn.storage import Leaf
 
 if TYPE_CHECKING:
     from elkyn.events.subscriptions import Core
@@ -33,9 +34,9 @@ class Node:
         return not (self.children or self.exact or self.family or self.deep)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
-    """Who may have to hear of a write at one path."""
+    """Who may have to hear of a write at one path. Replaced, never changed, but for `leaf`."""
 
     at: Cores  # patterns that name the path itself
     deep: Cores  # "**" patterns whose base is the path or above it
@@ -44,6 +45,7 @@ class Route:
     direct: Cores  # at + deep
     plain: bool  # nobody above or below, nobody to wait for, all or none want the old value: the fast path
     wants_old: bool
+    leaf: Leaf | None = None  # where the path is one, for its next write; the store's
 
 
 class Routes:

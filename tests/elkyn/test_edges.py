@@ -201,6 +201,28 @@ def test_11_an_exception_of_a_signal_handler_loses_no_event_and_no_revision(stor
         assert mirror == {f"/n/{name}": value for name, value in (store.get("/n") or {}).items()}
 
 
+def test_11_after_an_exception_of_a_signal_handler_the_old_value_is_a_change_again(
+    store: elkyn.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[Any] = []
+    store.watch("/n").subscribe(lambda event: got.append(event.value))
+    store.set("/n", 1)
+    store.set("/n", 2)  # from here on the store knows what is there without looking
+    push = store._push
+
+    def push_and_raise(*event: Any) -> int:
+        push(*event)
+        raise _Interrupted
+
+    monkeypatch.setattr(store, "_push", push_and_raise)
+    with pytest.raises(_Interrupted):
+        store.set("/n", 3)
+    monkeypatch.undo()
+    store.set("/n", 2)
+    store.flush_events()
+    assert got == [1, 2, 3, 2]
+
+
 def test_10_block_loses_nothing_that_is_on_its_way_through_a_slow_filter(store: elkyn.Store) -> None:
     got: list[Any] = []
     taken, filtering, go_on = threading.Event(), threading.Event(), threading.Event()
