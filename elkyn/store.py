@@ -122,6 +122,7 @@ class Store:
         self._closed = threading.Event()
         # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
         self._begin: Callable[[], LmdbTransaction] = database.env.begin
+        self._begin_later = self._begin_behind_mutex
         self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database)
         self._syncer = _Syncer(database.env) if durability == "async" else None
         _open_stores.add(self)
@@ -243,7 +244,7 @@ class Store:
             self._tree.set(txn, key, leaves)
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
-            txn.abort()
+            self._abort(txn)
             return self._recover(error, _Call([(path_of(key), key, leaves)]))
         self._rev = rev = self._rev + 1
         return rev
@@ -264,7 +265,7 @@ class Store:
                 leaf.raw = raw if len(raw) <= SMALL else None
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
-            txn.abort()
+            self._abort(txn)
             event = Pending(path, raw, old if route.wants_old else None, route.direct, last=True)
             return self._recover(error, _Call([(path, key, [(key, raw)])]), () if old == raw else (event,))
         self._rev = rev = self._rev + 1
@@ -348,7 +349,7 @@ class Store:
                     watched = self._watched(call, txn)
                     changed = self._apply(call, txn)
                     if not changed:
-                        txn.abort()
+                        self._abort(txn)
                         return self._rev
                     if watched:
                         events = watched.events(txn)
@@ -356,10 +357,10 @@ class Store:
                     txn.commit()
                     return self._publish(events)
                 except _NoRoomError:
-                    txn.abort()
+                    self._abort(txn)
                     self._tree.forget()
                 except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
-                    txn.abort()
+                    self._abort(txn)
                     return self._recover(error, call, events)
             deadline = self._wait_for_room(events, deadline)
 
@@ -416,6 +417,24 @@ class Store:
         # Noted before the consumer can see the gap, so that it finds whose events they were.
         self._gaps.dropped(seq, rev, timestamp, pending)
         self._queue.settle()
+
+    def _abort(self, txn: LmdbTransaction) -> None:
+        """End a write transaction. Readers that begin now wait for that.
+
+        For lmdb waits until none of them is inside a call of its own, which with readers that never pause may take
+        seconds. The mutex is held.
+        """
+        begin = self._begin
+        self._begin = self._begin_later
+        try:
+            txn.abort()
+        finally:
+            if self._begin is self._begin_later:  # else a finalizer has closed the store
+                self._begin = begin
+
+    def _begin_behind_mutex(self) -> LmdbTransaction:
+        with self._mutex:
+            return self._database.env.begin()
 
     def _recover(self, error: BaseException, call: _Call, events: Sequence[Pending] = ()) -> int:
         """After a failed or interrupted commit: make the store true again, and retry where growing helps."""
@@ -480,7 +499,7 @@ class Store:
                         events.append(watched.events(txn) if watched and changed[-1] else [])
                     commits = sum(changed)
                     if commits == 0:
-                        txn.abort()
+                        self._abort(txn)
                         return [self._rev] * len(calls)
                     self._require_room([one for group in events for one in group])
                     if commits > 1:
@@ -491,10 +510,10 @@ class Store:
                         self._publish(group) if did else self._rev for group, did in zip(events, changed, strict=True)
                     ]
                 except _NoRoomError:
-                    txn.abort()
+                    self._abort(txn)
                     self._tree.forget()
                 except (lmdb.Error, ElkynError) as error:
-                    txn.abort()
+                    self._abort(txn)
                     self._tree.forget()
                     if len(calls) > 1:  # one by one, so that each gets its own success or failure
                         return [result for call in calls for result in self._commit_group([call])]
@@ -509,7 +528,7 @@ class Store:
                     continue
                 except BaseException:
                     # An open transaction would keep every later writer waiting, and the error may live long.
-                    txn.abort()
+                    self._abort(txn)
                     self._tree.forget()
                     raise
             try:
@@ -878,7 +897,7 @@ class Transaction:
     def grow_and_replay(self) -> None:
         """Give the map more room, which ends the transaction underneath, and do all writes again in a new one."""
         while True:
-            self.txn.abort()
+            self._store._abort(self.txn)
             self._store._database.grow()
             try:
                 self._replay()
@@ -887,7 +906,7 @@ class Transaction:
             return
 
     def _replay(self) -> None:
-        self.txn.abort()
+        self._store._abort(self.txn)
         self._store._tree.forget()
         self.txn = _write_transactions(self._store._database)()
         self._store._apply(self.call, self.txn)
@@ -899,7 +918,7 @@ class Transaction:
     def abort(self) -> None:
         """Let go of the transaction underneath, undoing what is not committed."""
         self._open = False
-        self.txn.abort()
+        self._store._abort(self.txn)
 
 
 class _Snapshot:

@@ -101,9 +101,11 @@ def test_a_reader_is_not_disturbed_by_growth(tmp_path: Path) -> None:
             return count
 
         reading = [readers.submit(read) for _ in range(2)]
-        for n in range(60):  # five doublings; each write waits some times for two readers that never pause
-            store.set(f"/blob/{n}", bytes(500_000))
-        done = True
+        try:
+            for n in range(60):  # five doublings; each write waits some times for two readers that never pause
+                store.set(f"/blob/{n}", bytes(500_000))
+        finally:
+            done = True
         assert all(future.result(10) > 10 for future in reading)
 
 
