@@ -60,6 +60,16 @@ class Turn {
     std::atomic_flag& busy_;
 };
 
+#ifdef Py_GIL_DISABLED
+using ProducerTurn = Turn;
+#else
+// The producer's calls hold the GIL from end to end: none can meet another, and a locked instruction less is
+// a part of the push that can be measured.
+struct ProducerTurn {
+    ProducerTurn(std::atomic_flag& /*busy*/, const char* /*refusal*/) noexcept {}
+};
+#endif
+
 enum class Next : std::uint8_t { kEvent, kNothing, kGap, kError };
 
 // The ring, its doorbell and the Python objects (the plans) that travel with the events.
@@ -75,7 +85,7 @@ class Queue {
     // The event's sequence number, negative where the event was dropped: then the caller notes whose it was
     // and calls settle(), upon which the consumer sees the gap. No time: now.
     std::int64_t push(elkyn::Record& record, PyObject* plan) {
-        const Turn turn(producing_, "push() is running in another thread: the ring has one producer");
+        const ProducerTurn turn(producing_, "push() is running in another thread: the ring has one producer");
         if (closed_.load(std::memory_order_acquire)) throw nb::value_error("the event queue is closed");
         if (record.timestamp_ns == 0) record.timestamp_ns = now_ns();
         // The slot owns this reference until the event is delivered: a dropped event gives it back at once.
@@ -98,7 +108,8 @@ class Queue {
     }
 
     void settle() {
-        const Turn turn(producing_, "settle() while another thread pushes: the ring has one producer");
+        const ProducerTurn turn(producing_,
+                                "settle() while another thread pushes: the ring has one producer");
         ring_.settle();
         bell_.ring();
     }
@@ -199,8 +210,8 @@ class Queue {
     // After close(), by the consumer or when it has gone: lets go of the events that nobody will pop any
     // more, and gives memory and descriptor back. Only the figures stay.
     std::uint64_t discard() {
-        const Turn producer(producing_,
-                            "discard() while another thread pushes: close() and wait for it first");
+        const ProducerTurn producer(producing_,
+                                    "discard() while another thread pushes: close() and wait for it first");
         const Turn consumer(consuming_, "discard() while another thread consumes: the ring has one consumer");
         closed_.store(true, std::memory_order_seq_cst);
         if (std::exchange(freed_, true)) return 0;
