@@ -173,31 +173,41 @@ def reading_and_writing(memory: Path) -> Iterator[Row]:
 
 
 def with_watchers(memory: Path) -> Iterator[Row]:
-    with opened(memory, "c") as bare, opened(memory, "d") as watched, opened(memory, "e") as crowded:
-        watched.watch("/n").subscribe(lambda event: None)
+    counter = iter(range(10**9))
+
+    def burst(store: elkyn.Store, times: int = 400) -> Round:
+        def run() -> float:
+            values = [next(counter) for _ in range(times)]
+            begin = time.perf_counter()
+            for value in values:
+                store.set("/n", value)
+            took = time.perf_counter() - begin
+            store.flush_events()
+            return took / times
+
+        return run
+
+    # Where a store's memory happens to lie shifts the ratio by some hundredths: so several, and the one in the middle.
+    pairs: list[Row] = []
+    for pair in range(5):
+        with opened(memory, f"c{pair}") as bare, opened(memory, f"d{pair}") as watched:
+            watched.watch("/n").subscribe(_nothing)
+            pairs.append(
+                compare("set with one matching watcher", "the same without", burst(watched), burst(bare), 1.10)
+            )
+    yield sorted(pairs, key=lambda row: row.ratio)[len(pairs) // 2]
+
+    with opened(memory, "bare") as bare, opened(memory, "watched") as watched, opened(memory, "crowded") as crowded:
+        watched.watch("/n").subscribe(_nothing)
         for n in range(1000):
-            crowded.watch(f"/elsewhere/{n}").subscribe(lambda event: None)
-        counter = iter(range(10**9))
-
-        def burst(store: elkyn.Store, times: int = 400) -> Round:
-            def run() -> float:
-                values = [next(counter) for _ in range(times)]
-                begin = time.perf_counter()
-                for value in values:
-                    store.set("/n", value)
-                took = time.perf_counter() - begin
-                store.flush_events()
-                return took / times
-
-            return run
-
+            crowded.watch(f"/elsewhere/{n}").subscribe(_nothing)
+        delivered = deliver(bare, lambda watch: watch, 1, 900)
+        alone = burst(bare, 20_000)
+        # Longer than the dispatcher lets gather: delivery, which needs the same GIL, is in it in full.
         yield compare(
-            "set with one matching watcher", "the same without", burst(watched), burst(bare), 1.10, rounds=101
-        )
-        # Longer than the dispatcher lets gather: what delivery takes from the writer is in it in full.
-        yield compare(
-            "the same, 20,000 in a row", "the same without", burst(watched, 20_000), burst(bare, 20_000), 1.10, rounds=7
-        )
+            "the same, 20,000 in a row", "set without + delivery to one handler",
+            burst(watched, 20_000), lambda: alone() + delivered(), 1.15, rounds=7,
+        )  # fmt: skip
         yield compare(
             "set with 1000 watchers elsewhere", "the same without", burst(crowded), burst(bare), 1.05, rounds=41
         )
