@@ -330,7 +330,7 @@ def latency(memory: Path) -> Iterator[Row]:
                 delays.append(arrived[0] - begin)
             return sorted(delays)
 
-        pairs = [(paced(lambda n: store.set("/n", n)), paced(hand_off.put)) for _ in range(7)]
+        pairs = [(paced(lambda n: store.set("/n", n)), paced(hand_off.put)) for _ in range(31)]
         hand_off.put(None)
         taker.join()
         for name, at in (("p50", 150), ("p99", 297)):

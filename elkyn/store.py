@@ -234,7 +234,7 @@ class Store:
                 return self._set_unwatched(key, leaves)
             if route.plain and len(leaves) == 1:
                 ((leaf_key, raw),) = leaves
-                if leaf_key == key:
+                if leaf_key is key:
                     return self._set_leaf(path, key, raw, route)
         return self._commit(_Call([(path, key, leaves)]))
 
@@ -261,7 +261,7 @@ class Store:
                 old = self._tree.raw(txn, key)
                 self._tree.set(txn, key, [(key, raw)])
                 leaf = route.leaf = self._tree.leaf(key)  # None where it went into an object stored as one value
-            if leaf is not None:
+            if leaf is not None:  # before the commit, so that nothing can come between that and the event
                 leaf.raw = raw if len(raw) <= SMALL else None
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
@@ -1033,7 +1033,7 @@ def _write_transactions(database: Database) -> Callable[[], LmdbTransaction]:
 
     def begin_write() -> LmdbTransaction:
         try:
-            return begin(write=True)
+            return begin(None, None, True)  # write=True, without the keyword, which costs a tenth as much as the call
         except lmdb.Error as error:
             if type(error) is lmdb.Error and "another write" in str(error):
                 raise WouldDeadlock(

@@ -14,6 +14,7 @@ from elkyn.errors import InvalidTypeError, InvalidValueError
 from elkyn.paths import MAX_BYTES, MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
 
 MAX_NESTING = 64
+_LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
 EMPTY_OBJECT = b"\x80"
 
 _SCALARS = frozenset({type(None), bool, float, str, bytes})
@@ -40,8 +41,7 @@ def flatten(key: bytes, value: object) -> Leaves:
     try:
         if kind in _SCALARS:
             return [(key, encode(value))]
-        if kind is int:
-            _check_int(value)
+        if kind is int and _LEAST_INT <= value <= _MOST_INT:  # type: ignore[operator]
             return [(key, encode(value))]
         check(value)
         leaves: Leaves = []
@@ -92,7 +92,7 @@ def check(value: object, depth: int = 0) -> None:
 
 
 def _check_int(value: Any) -> None:
-    if not -(2**63) <= value < 2**63:
+    if not _LEAST_INT <= value <= _MOST_INT:
         raise InvalidValueError(f"the integer {value} does not fit in 64 bits; store it as str or bytes")
 
 
