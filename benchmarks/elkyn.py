@@ -395,7 +395,10 @@ def ring() -> Iterator[Row]:
 
 
 def growth(memory: Path) -> Iterator[str]:
-    yield from header("subscriptions on other paths", "`set`", "subscribe + unsubscribe", "`set` to delivered")
+    yield from header(
+        "subscriptions on other paths", "`set`", "subscribe + unsubscribe",
+        "`set` to delivered", "`queue.SimpleQueue` there and back",
+    )  # fmt: skip
     for count in (1, 10, 100, 1000, 10_000):
         yield costs(count, with_subscriptions(memory, count))
     yield from header("leaves in the tree", "`get`", "`set` of a new leaf", "first 10 keys of 10,000 at most")
@@ -423,9 +426,27 @@ def with_subscriptions(memory: Path, count: int) -> tuple[float, ...]:
             best(each(300, lambda: store.set("/n", next(numbers)))),
             best(each(100, lambda: store.watch("/x").subscribe(_nothing).unsubscribe())),
             best(each(50, lambda: (store.set("/heard", next(numbers)), store.flush_events()))),
+            there_and_back(),
         )
         for subscription in (*crowd, heard):
             subscription.unsubscribe()
+    return took
+
+
+def there_and_back() -> float:
+    """What it costs here to wake another thread and be woken by it."""
+    there: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    back: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def echo() -> None:
+        while there.get() is not None:
+            back.put(None)
+
+    other = threading.Thread(target=echo)
+    other.start()
+    took = best(each(50, lambda: (there.put(1), back.get())))
+    there.put(None)
+    other.join()
     return took
 
 
