@@ -1089,19 +1089,28 @@ def test_16_no_reader_slot_stays_in_use(store: elkyn.Store) -> None:
 @pytest.mark.parametrize("cycles", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_16_many_cycles_leave_memory_flat(tmp_path: Path, cycles: int) -> None:
     program = f"""
-import gc, elkyn, psutil
+import gc, threading, elkyn, psutil
 store = elkyn.open({str(tmp_path / "data")!r}, durability="none")
-def cycles(n):
+def cycles(n, every=10):
     for i in range(n):
         store.watch("/a/*").filter(bool).subscribe(print).unsubscribe()
         with store.watch("/n").subscribe(lambda event: event.value):
-            if i % 10 == 0:
+            if i % every == 0:
                 store.set("/n", i)
-    store.flush_events()
+# A full ring, with a subscription of its own to each event, is the most that can be alive: as large as that grow tables
+# that never shrink.
+go = threading.Event()
+store.watch("/hold").subscribe(lambda event: go.wait())
+store.set("/hold", 1)
+cycles(2000, every=1)
+go.set()
+store.flush_events()
 cycles(2000)
+store.flush_events()
 gc.collect()
 before = psutil.heap_info().heap_used
 cycles({cycles})
+store.flush_events()
 gc.collect()
 print(psutil.heap_info().heap_used - before)
 store.close()
@@ -1110,7 +1119,8 @@ store.close()
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, timeout=600
     )
-    assert int(done.stdout) < 64 * 1024
+    # Nanobind's table of living objects may double once more, for those that wait for the cyclic collector.
+    assert int(done.stdout) < 128 * 1024
 
 
 # 17 One terminal signal
