@@ -90,8 +90,8 @@ def full_inbox(ctx, policy):
         elkyn.open(ctx.tmp_path / "data", durability="none", on_handler_error=lambda error, where: None) as store,
     ):
         numbers = itertools.count()
-        # How many ended subscriptions are alive at once is up to the collector's turns, and the bindings' table of living
-        # objects never shrinks: it is given its size before the measurement.
+        # How many ended subscriptions are alive at once is up to the collector's turns, and the bindings' table of
+        # living objects never shrinks: it is given its size before the measurement.
         for subscription in [store.watch("/n").subscribe(print) for _ in range(500)]:
             subscription.unsubscribe()
 
