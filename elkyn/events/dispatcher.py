@@ -92,6 +92,8 @@ class Dispatcher:
         routed = [core for core in run.cores if not self.routes.remove(core)]
         if routed or not self.gaps.forget(run):
             self.post(lambda: self.forget(run))
+        else:
+            run.cores.clear()  # a core knows its run: else both would wait for the cyclic collector
 
     def runs(self) -> list[Run]:
         """Return who is subscribed."""
