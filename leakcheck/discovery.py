@@ -149,7 +149,7 @@ def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[S
     with ExitStack() as stack:
         try:
             worker = stack.enter_context(Worker(probe))
-            found = _named(target, worker.list_scenarios())
+            found = _named(target, worker.list_scenarios(), template.cwd)
         except WorkerFailed as failed:
             return Broken(target.label, target.load, failed.failure)
         if found and loaded is not None:
@@ -158,15 +158,20 @@ def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[S
     return found
 
 
-def _named(target: _Target, listed: list[dict[str, Any]]) -> list[ScenarioInfo]:
+def _named(target: _Target, listed: list[dict[str, Any]], cwd: Path) -> list[ScenarioInfo]:
     """What the worker listed, by id, as far as it was asked for."""
     is_file = target.load.endswith(".py")
+    # From where the user stands, an id names only what lies below.
+    elsewhere = is_file and not Path(target.load).is_relative_to(cwd.resolve())
     found = []
     for each in listed:
         if target.in_folder and not each["marked"]:
             continue
         identifier = f"{target.label}::{each['name']}" if is_file else target.label
-        found.append(msgspec.convert({**each, "id": identifier, "target": target.load}, ScenarioInfo))
+        command = ["elkyn-leakcheck", "run", f"{target.load}::{each['name']}"] if elsewhere else []
+        found.append(
+            msgspec.convert({**each, "id": identifier, "target": target.load, "command": command}, ScenarioInfo)
+        )
     if target.wanted is None:
         return found
     chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_a_leak_exits_1_and_names_its_line(project):
     assert "leaking.py:8" in done.stdout
     assert "forgets" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "verdict" in line)
+
+
+def test_the_command_to_see_it_again_works_where_it_was_printed(project, tmp_path_factory):
+    file = project.folder / project("leaking.py", LEAKING)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for folder, argument in ((project.folder, "leaking.py"), (elsewhere, str(file))):
+        leakcheck(folder, "run", argument)
+        program, *again = shlex.split(results(folder)["scenarios"][0]["command"])
+        assert program == "elkyn-leakcheck"
+        assert leakcheck(folder, *again).returncode == 1
 
 
 def test_an_expected_leak_exits_0_and_a_planted_leak_that_is_not_there_exits_1(project):
