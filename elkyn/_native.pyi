@@ -1,7 +1,10 @@
 # The native core: the event ring, its events and the pattern matcher.
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, final
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
+
+_T = TypeVar("_T")
 
 _Failed: TypeAlias = Callable[[Any, BaseException, bool], object]
 
@@ -108,6 +111,14 @@ class Queue:
     @property
     def lag_ns(self) -> int: ...
     running: Any
+
+@final
+class Block(Generic[_T]):
+    def __new__(cls, steps: Generator[_T], /) -> Block[_T]: ...
+    def __enter__(self) -> _T: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None: ...
 
 def matches(pattern: str, path: str) -> bool: ...
 def report_leaks(report: bool) -> None: ...

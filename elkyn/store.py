@@ -12,9 +12,9 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import lmdb
 
-from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, report_leaks
+from elkyn._native import SLOTS, VALUE_BYTES, Block, Event, Queue, report_leaks
 from elkyn.errors import ElkynError, EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
@@ -33,6 +33,7 @@ from elkyn.events.operators import Stop
 from elkyn.events.routes import Route, Routes
 from elkyn.events.subscriptions import Core, Observer, Options, OverflowPolicy, Run, log_handler_error
 from elkyn.paths import MAX_BYTES, child_path, is_segment, key_of, path_of, pattern_segments, prefix_of
+from elkyn.progress import Progress
 from elkyn.storage import SMALL, Database, Tree, storage_error
 from elkyn.storage import Transaction as LmdbTransaction
 from elkyn.values import MISSING, Leaves, decode, flatten
@@ -119,7 +120,8 @@ class Store:
         self._refusal: Callable[[], NoReturn] | None = None
         self._give_up_at = float("inf")  # the time at which close() ends all waiting for room
         self._closer: int | None = None  # the thread that closes
-        self._closed = threading.Event()
+        self._closed = False
+        self._closing = Progress()
         # Bound once: and replaced by a refusal once the store is closed, so that the hot paths need not ask.
         self._begin: Callable[[], LmdbTransaction] = database.env.begin
         self._begin_write: Callable[[], LmdbTransaction] = _write_transactions(database)
@@ -311,17 +313,20 @@ class Store:
         """Like `delete()`, as `set_async()` is to `set()`."""
         return self._submit(_Call([(path, key_of(path), None)]))
 
-    @contextmanager
-    def transaction(self) -> "Iterator[Transaction]":
+    def transaction(self) -> AbstractContextManager["Transaction"]:
         """Group several reads and writes into one commit with one revision and one group of events.
 
         An exception in the block undoes all of it. Other writers wait meanwhile, so do not wait for them inside.
         """
+        return Block(self._transaction())
+
+    def _transaction(self) -> "Generator[Transaction, None, None]":
         with self._mutex:
-            txn = self._begin_write()
-            inner = Transaction(self, txn)
-            begin_write, self._begin_write = self._begin_write, _refuse_nested
+            inner: Transaction | None = None
+            begin_write = self._begin_write
             try:
+                inner = Transaction(self, begin_write)
+                self._begin_write = _refuse_nested
                 yield inner
                 self._begin_write = begin_write
                 inner.close()
@@ -333,9 +338,13 @@ class Store:
                 # close() inside the block has put its own refusal there, which stays.
                 if self._begin_write is _refuse_nested:
                     self._begin_write = begin_write
-                inner.abort()
-                if not inner.committed:
-                    self._tree.forget()
+                if inner is not None:
+                    try:
+                        inner.abort()
+                    finally:
+                        inner.txn.abort()  # where a signal's handler has raised before the first step of the other
+                    if not inner.committed:
+                        self._tree.forget()
 
     def _commit(self, call: _Call) -> int:
         """Commit one call and push its events."""
@@ -389,12 +398,7 @@ class Store:
         while interruptions < _MOST_INTERRUPTIONS:  # from the commit to here nothing is called: so nothing is raised
             try:
                 timestamp = timestamp or time.time_ns()
-                for pending in events[self._queue.next_seq - first :]:
-                    seq = self._queue.push(
-                        pending.path, rev, timestamp, pending.last, pending.raw, pending.old, pending.cores
-                    )
-                    if seq < 0:
-                        self._missed(-seq, rev, timestamp, pending)
+                self._push_all(events, first, rev, timestamp)
                 break
             except BaseException as error:  # noqa: BLE001 - a signal handler's, raised again when all is told
                 interruption = error
@@ -405,6 +409,14 @@ class Store:
         if interruption is not None:
             raise interruption
         return rev
+
+    def _push_all(self, events: Sequence[Pending], first: int, rev: int, timestamp: int) -> None:
+        # A function of its own: a loop's jump back, at which signals are looked at too, is not always within the `try`
+        # that the loop is written in (Python 3.13).
+        for pending in events[self._queue.next_seq - first :]:
+            seq = self._queue.push(pending.path, rev, timestamp, pending.last, pending.raw, pending.old, pending.cores)
+            if seq < 0:
+                self._missed(-seq, rev, timestamp, pending)
 
     def _settle(self, pending: Pending, rev: int, timestamp: int) -> None:
         """After an interruption: where `pending`, the latest event, was dropped, note that if it has not been."""
@@ -472,8 +484,8 @@ class Store:
             except lmdb.Error as error:
                 raise storage_error(error, self._database.directory) from error
             except BaseException:
-                # A signal handler's, as in _recover(): right after the commit the events are still owed.
-                if not inner.committed and self._database.current_rev() > self._rev:
+                # A signal handler's, as in _recover(): up to _publish()'s first line the events are still owed.
+                if self._database.current_rev() > self._rev:
                     inner.committed = True
                     inner.rev = self._publish(events)
                 raise
@@ -783,7 +795,8 @@ class Store:
                     raise storage_error(error, self._database.directory) from error
                 finally:
                     self._database.close()
-                    self._closed.set()
+                    self._closed = True
+                    self._closing.tell()
         for run in abandoned:
             _warn_of(run)
 
@@ -800,7 +813,7 @@ class Store:
     def _await_closer(self) -> None:
         """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
         if not self._dispatcher.on_thread() and self._closer != threading.get_ident():
-            self._closed.wait()
+            self._closing.wait_for(lambda: self._closed)
 
     def _check(self) -> None:
         if self._refusal is not None:
@@ -818,14 +831,14 @@ class Store:
 class Transaction:
     """Several reads and writes that become one commit. Made by `Store.transaction()`; for the block's thread only."""
 
-    def __init__(self, store: Store, txn: LmdbTransaction) -> None:
+    def __init__(self, store: Store, begin: Callable[[], LmdbTransaction]) -> None:
         self._store = store
         self._open = True
         self._thread = threading.get_ident()
-        self.txn = txn
         self.call = _Call([])
         self.committed = False
         self.rev = 0
+        self.txn = begin()  # last: what a signal's handler raises before or after finds nothing begun that we hold
 
     def get(self, path: str, default: Any = None) -> Any:
         """Return the value at `path` as this transaction has left it."""
@@ -961,13 +974,14 @@ class _Syncer:
 
     def __init__(self, env: lmdb.Environment) -> None:
         self._env = env
-        self._stop = threading.Event()
+        self._stopped = False
+        self._stopping = Progress()
         self._thread = threading.Thread(target=self._serve, name="elkyn-sync", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         synced = -1
-        while not self._stop.wait(_SYNC_EVERY_S):
+        while not self._stopping.wait_for(lambda: self._stopped, _SYNC_EVERY_S):
             now = self._env.info()["last_txnid"]
             if now != synced:
                 try:
@@ -978,7 +992,8 @@ class _Syncer:
                     synced = now
 
     def close(self) -> None:
-        self._stop.set()
+        self._stopped = True
+        self._stopping.tell()
         self._thread.join()
         self._env.sync(True)
 

@@ -2,12 +2,14 @@
 
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from elkyn.errors import StoreClosedError, WouldDeadlock
+from elkyn.progress import Progress
 
 Commit = Callable[[list[Any]], list[int | BaseException]]
 
@@ -24,8 +26,9 @@ class Writer:
     def __init__(self, commit: Commit) -> None:
         # Held only while there is something to commit: a store that is forgotten can be collected.
         self._commit = weakref.WeakMethod(commit)
-        self._queue: deque[tuple[Commit, Any, Future[int]]] = deque()
-        self._changed = threading.Condition()
+        self._queue: SimpleQueue[tuple[Commit, Any, Future[int]] | None] = SimpleQueue()  # None is the last
+        self._room = Progress()
+        self._lock = threading.RLock()  # so that nothing comes after the last
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -37,53 +40,63 @@ class Writer:
         """
         future: Future[int] = Future()
         future.set_running_or_notify_cancel()  # it is in line from here on: cancel() would be a lie
-        with self._changed:
+        while not self._put(call, future):
+            if not patient:
+                raise WouldDeadlock(
+                    f"{MOST_QUEUED} writes are queued, and none is made before your own transaction is over: "
+                    "write through it (tx.set and so on), or leave the block"
+                )
+            self._room.wait_for(lambda: self._queue.qsize() < MOST_QUEUED or self._closed)
+        return future
+
+    def _put(self, call: Any, future: "Future[int]") -> bool:
+        """Queue a call; False where there is no room."""
+        with self._lock:
+            if self._closed:
+                raise StoreClosedError("the store is closed; open it again to write")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="elkyn-writer", daemon=True)
                 self._thread.start()
-            while len(self._queue) >= MOST_QUEUED and not self._closed:
-                if not patient:
-                    raise WouldDeadlock(
-                        f"{MOST_QUEUED} writes are queued, and none is made before your own transaction is over: "
-                        "write through it (tx.set and so on), or leave the block"
-                    )
-                self._changed.wait()
-            if self._closed:
-                raise StoreClosedError("the store is closed; open it again to write")
+            if self._queue.qsize() >= MOST_QUEUED:
+                return False
             commit = self._commit()
             assert commit is not None, "whoever calls us through the store keeps it alive"
-            self._queue.append((commit, call, future))
-            del commit
-            if len(self._queue) == 1:
-                self._changed.notify_all()
-        return future
+            self._queue.put((commit, call, future))
+            return True
 
     def close(self) -> None:
         """Commit all that is queued, then end. Nothing is dropped. Idempotent."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._room.tell()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _serve(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue and not self._closed:
-                    self._changed.wait()
-                if not self._queue:
-                    return
-                size = min(len(self._queue), MOST_PER_COMMIT)
-                batch = [self._queue.popleft() for _ in range(size)]
-                self._changed.notify_all()
-            try:
-                results = batch[0][0]([call for _, call, _ in batch])
-            except BaseException as error:  # noqa: BLE001 - whoever waits on a future must hear of it
-                results = [error] * len(batch)
-            for (_, _, future), result in zip(batch, results, strict=True):
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            del batch, results, future, result
+        more = True
+        while more:
+            batch = [self._queue.get()]
+            with suppress(Empty):
+                while len(batch) < MOST_PER_COMMIT and batch[-1] is not None:
+                    batch.append(self._queue.get_nowait())
+            self._room.tell()
+            calls = [call for call in batch if call is not None]
+            more = len(calls) == len(batch)
+            if calls:
+                _commit(calls)
+            del batch, calls
+
+
+def _commit(batch: "list[tuple[Commit, Any, Future[int]]]") -> None:
+    try:
+        results = batch[0][0]([call for _, call, _ in batch])
+    except BaseException as error:  # noqa: BLE001 - whoever waits on a future must hear of it
+        results = [error] * len(batch)
+    for (_, _, future), result in zip(batch, results, strict=True):
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -15,6 +15,7 @@ from elkyn.events.gaps import Gaps
 from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Routes
 from elkyn.events.subscriptions import Core, Run
+from elkyn.progress import Progress
 
 _BATCH = 256
 _LOOK_EVERY_S = 0.01
@@ -61,16 +62,17 @@ class Dispatcher:
         self.snapshots = 0  # events that told of what was there before, not of a commit
         self._dropped_seq: int | None = None
         self._coalesced_seq: int | None = None
-        self._progress = threading.Condition()
-        self._watchers = 0  # threads that wait for progress: notifying costs nothing while there are none
-        self._hurried = 0  # things to look at after each event: threads in unsubscribe(), a deadline of close()
+        self._progress = Progress()
+        self._hurried: set[object] = set()  # who looks after each event: threads in unsubscribe(), or in close()
         self._tasks: deque[Callable[[], object]] = deque()  # the first one may be at work
         self._tasks_done = 0
+        self._task_count = threading.RLock()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
         self._ticket = itertools.count()
         self._runs: dict[Run, None] = {}
         self._thread: threading.Thread | None = None
+        self._ended = False
         self._stopping = False
         self._deadline = float("inf")
 
@@ -80,7 +82,12 @@ class Dispatcher:
         """Start the thread, unless it runs. The caller holds the store's mutex."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="elkyn-events", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:
+                if self._thread.ident is None:  # the system gives us no thread
+                    self._thread = None
+                raise
 
     def admit(self, run: Run) -> None:
         """Remember a run until it ends, so that close() can complete it."""
@@ -129,19 +136,12 @@ class Dispatcher:
 
     def wait_until(self, reached: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `reached` holds, looking whenever the thread has delivered something."""
-        with self._progress:
-            self._watchers += 1
-            self.queue.wake()  # should it gather a burst just now
-            try:
-                return self._progress.wait_for(reached, timeout)
-            finally:
-                self._watchers -= 1
+        self.queue.wake()  # should it gather a burst just now
+        return self._progress.wait_for(reached, timeout)
 
     def progressed(self) -> None:
         """Wake those who wait for progress."""
-        if self._watchers:
-            with self._progress:
-                self._progress.notify_all()
+        self._progress.tell()
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until all that has been pushed so far is delivered; False when the time was over first."""
@@ -150,7 +150,7 @@ class Dispatcher:
             return True
         if self.on_thread():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
-        with self._progress:
+        with self._task_count:
             tasks = self._tasks_done + len(self._tasks)
         return self.wait_until(
             lambda: (self._done >= target and self._tasks_done >= tasks) or not self.alive(), timeout
@@ -160,18 +160,15 @@ class Dispatcher:
         """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
         if self.on_thread() or not self._runs_now(run):
             return
-        with self._progress:
-            self._hurried += 1
-            self._watchers += 1
+        waiter = object()
+        try:
+            self._hurried.add(waiter)
             self.queue.wake()
-            try:
-                # Looked at every now and then: from one handler to the next of the same event nobody is notified, and
-                # that one may be waiting for a lock that our caller holds.
-                while self._runs_now(run):
-                    self._progress.wait(_LOOK_EVERY_S)
-            finally:
-                self._hurried -= 1
-                self._watchers -= 1
+            # Looked at every now and then: from one handler to the next of the same event nobody is notified, and that
+            # one may be waiting for a lock that our caller holds.
+            self._progress.wait_for(lambda: not self._runs_now(run), look_every=_LOOK_EVERY_S)
+        finally:
+            self._hurried.discard(waiter)
 
     def _runs_now(self, run: Run) -> bool:
         running: Core | Timer | None = self.queue.running
@@ -205,8 +202,7 @@ class Dispatcher:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
         self._deadline = time.monotonic() + drain_timeout
         self._stopping = True
-        with self._progress:
-            self._hurried += 1
+        self._hurried.add(self)
         self.queue.wake()
         thread = self._thread
         if thread is None:
@@ -219,10 +215,18 @@ class Dispatcher:
 
     def alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        # Not Thread.is_alive(): before Python 3.13 it says no for ever after a signal's handler has raised inside it.
+        return self._thread is not None and not self._ended
 
     def _serve(self) -> None:
-        """Serve until stopped. No frame of C++ that needs cleaning up lies below a handler when a process exits."""
+        try:
+            self._serve_until_stopped()
+        finally:
+            self._ended = True
+            self.progressed()
+
+    def _serve_until_stopped(self) -> None:
+        """Serve. No frame of C++ that needs cleaning up lies below a handler when a process exits."""
         queue = self.queue
         while True:
             self._attend()
@@ -250,10 +254,10 @@ class Dispatcher:
         self.queue.heed()
         while self._tasks:
             self._tasks[0]()
-            with self._progress:
+            with self._task_count:
                 self._tasks.popleft()
                 self._tasks_done += 1
-                self._progress.notify_all()
+            self.progressed()
         if self._timers:
             self._call_due()
 

@@ -16,6 +16,7 @@ from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
 from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Handlers, Options, Program, Run
+from elkyn.progress import Progress
 
 T = TypeVar("T")
 
@@ -172,26 +173,23 @@ class _Turn:
     """Whether a handler is running, for unsubscribe() to wait for it."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._over = Progress()
         self._thread: int | None = None
 
     def __enter__(self) -> None:
-        with self._changed:
-            self._thread = threading.get_ident()
+        self._thread = threading.get_ident()
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._thread = None
-            self._changed.notify_all()
+        self._thread = None
+        self._over.tell()
 
     def wait(self, alive: Callable[[], bool] | None = None) -> None:
         """Wait for the handler to return, unless we are inside it (or on its loop)."""
-        with self._changed:
-            while self._thread not in (None, threading.get_ident()):
-                # A loop that dies with its handler half done will never say so: look again now and then.
-                self._changed.wait(None if alive is None else 0.1)
-                if alive is not None and not alive():
-                    return
+        over = (None, threading.get_ident())
+        if alive is None:
+            self._over.wait_for(lambda: self._thread in over)
+        else:  # a loop that dies with its handler half done will never say so: look again now and then
+            self._over.wait_for(lambda: self._thread in over or not alive(), look_every=0.1)
 
 
 class _Consumer:

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "block.hpp"
 #include "delivery.hpp"
 #include "doorbell.hpp"
 #include "event.hpp"
@@ -521,6 +522,10 @@ NB_MODULE(_native, m) {
         if (descriptor == nullptr) throw nb::python_error();
         nb::setattr(queue, method.ml_name, nb::steal(descriptor));
     }
+
+    PyObject* block = PyType_FromSpec(&elkyn::block_spec);
+    if (block == nullptr) throw nb::python_error();
+    m.attr("Block") = nb::steal(block);
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(
