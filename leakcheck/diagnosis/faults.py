@@ -228,10 +228,11 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
     """Add the lines after which the heap's own ledger had grown: for allocators that no tracker sees."""
     faults = list(faults)
     for each in sorted(stacks, key=lambda each: not _is_users(each["stack"])):
-        if each["count"] < max(0.2 * unexplained, LEDGER_NOISE if faults else 0) or not each["stack"]:
-            continue
-        if unexplained <= 0:
+        noise = LEDGER_NOISE if faults else 0
+        if unexplained <= noise:
             break
+        if each["count"] < max(0.2 * unexplained, noise) or not each["stack"]:
+            continue
         stack = tuple((file, line, function) for file, line, function in each["stack"])
         fault = Fault(
             kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])]

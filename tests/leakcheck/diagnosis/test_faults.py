@@ -162,6 +162,15 @@ def test_a_line_on_the_heaps_own_ledger_is_added_where_nothing_else_explains_it(
     assert [(fault.untracked, fault.bytes) for fault in faults] == [(True, 200), (False, 100)]
 
 
+def test_what_the_heaps_own_ledger_leaves_over_is_no_fault_of_its_own() -> None:
+    stacks = [
+        {"stack": [["/src/app/native.py", 3, "call"]], "count": 203.2},
+        {"stack": [["/src/app/native.py", 1, "call"]], "count": 18.0},  # what the watching gets wrong
+    ]
+    known = assemble(graph(container(".listeners", HUB, 202)), [], [], 405)
+    assert [fault.bytes for fault in with_ledger(known, stacks, 203.6)] == [203.2, 202]
+
+
 RUNNER: Trace = (("/venv/lib/python3.11/site-packages/runner/main.py", 5),)
 
 
