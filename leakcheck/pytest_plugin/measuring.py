@@ -72,7 +72,8 @@ class Measuring:
         except UsageError as error:
             call.outcome, call.longrepr = "failed", _representation(item, str(error))
             return
-        if hasattr(call, ATTRIBUTE):
+        if hasattr(call, ATTRIBUTE):  # what leaks has failed it already
+            self._fail_by(item, call, [each for each in own_results(item) if each.ok])
             return
         if reason is not None:
             setattr(call, LEFT_ALONE, reason)
@@ -84,11 +85,16 @@ class Measuring:
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
             )
-        failed = not result.ok or (self._strict and result.verdict in _UNDECIDED)
-        if failed:
-            call.outcome, call.longrepr = "failed", _representation(item, failing.text(result))
+        self._fail_by(item, call, [result])
         attach(call, [result])
         teardown.user_properties.append(("leakcheck", result.verdict))
+
+    def _fail_by(self, item: pytest.Item, call: pytest.TestReport, results: Sequence[ScenarioResult]) -> None:
+        """Make a failure of a report where a result is not as expected, or strictness asks for a decision."""
+        wrong = [each for each in results if not each.ok or (self._strict and each.verdict in _UNDECIDED)]
+        if wrong:
+            text = "\n\n".join(map(failing.text, wrong))
+            call.outcome, call.longrepr = "failed", _representation(item, text)
 
 
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
