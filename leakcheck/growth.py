@@ -98,6 +98,18 @@ def measure(
         run.doubling()
 
 
+def _whole_rounds(series: Sequence[Sample]) -> list[Sample]:
+    """Without the readings after a round that was cut short: it may have no trough, where the others have one."""
+    kept = [*series[:1]]
+    longest = 0
+    for sample in series[1:]:
+        length = sample.iterations - kept[-1].iterations
+        if 4 * length >= longest or sample.value <= kept[-1].value:
+            kept.append(sample)
+            longest = max(longest, length)
+    return kept
+
+
 def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
     """The lower of each two neighbours, the last two first: a stretch shorter than the period may have no trough."""
     pairs = [(series[index - 1], series[index]) for index in range(len(series) - 1, 0, -2)]
@@ -169,7 +181,7 @@ class _Run:
         if self.raised is not None or self.ended_by:
             known = Evidence(final=True)
         elif hold_leaks:
-            known = known._replace(enough_for_leak=False)
+            known = known._replace(enough_for_leak=False, enough_for_rough=False, enough_for_rare=False)
         self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
         decisive = [self._judgements[meter.name] for meter in self._meters if meter.decisive]
         self._suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
@@ -179,7 +191,7 @@ class _Run:
         limits = thresholds_for(meter.name, meter.unit)
         series = self.samples[meter.name]
         if meter.name == LEDGER and self._watched_from is not None:
-            watched, began = series[self._watched_from :], after_first_call(series)
+            watched, began = _whole_rounds(series[self._watched_from :]), after_first_call(series)
             troughs = judge(watched, limits, known, began=began)
             if troughs.verdict in ("clean", "bounded"):
                 deeper = judge(_lowest_of_two(watched), limits, known, began=began)

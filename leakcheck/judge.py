@@ -63,6 +63,10 @@ class Thresholds(NamedTuple):
     faster: float = 1.25
     """A rate that rose to this multiple of the doubling's before it, twice running, belongs to growth that gets worse:
     where each call leaves more than the one before, it doubles. What fills or wobbles does not get there."""
+    few: float = 1 / 2048
+    """Part of the calls for which a line may have stood still on its way: what did so for longer came in few pieces."""
+    ample: float = 128 * 2**20
+    """Growth, in the meter's unit, that is told of in however few pieces it came: more would be dear to wait for."""
     least_points: int = 8
     """Samples in the last three doublings that a line needs before it can be believed."""
 
@@ -106,6 +110,8 @@ class Evidence(NamedTuple):
     """Enough to believe in a straight line: what fills has had its time to show that it stops."""
     enough_for_rough: bool = True
     """Enough to believe in a rough line."""
+    enough_for_rare: bool = True
+    """Enough to believe in a line of few pieces."""
     enough_noise: bool = True
     """Enough to stop asking a noisy series for a finer sensitivity."""
     final: bool = False
@@ -196,9 +202,11 @@ def judge(
     grows = low > 0 and min(first.rate, before.rate) > 0
     distance = _distance_from_line(recent, growth, limits) if grows else math.inf
     fading = _fading([window.rate for window in windows], limits)
-    if distance <= limits.rough and not fading:
-        straight = distance <= limits.straight and last.rate >= limits.fading * first.rate
+    straight = distance <= limits.straight and last.rate >= limits.fading * first.rate
+    if distance <= limits.rough and not fading and (straight or not creeps):
         enough = evidence.enough_for_leak if straight else evidence.enough_for_rough
+        if _in_few_pieces(samples, recent, limits):
+            enough = enough and evidence.enough_for_rare
         if enough or evidence.final:
             return said("leak", "linear", "grows in proportion to the iterations")
         return said(None, "linear", "grows in proportion to the iterations so far")
@@ -212,14 +220,14 @@ def judge(
         detectable = max(detectable, limits.asked * limits.quantum)
         return said("clean", "saturating" if fading else "noise", "creeps by less than the sensitivity asked for")
 
-    floor_rises = _rises_evenly(windows, limits)
+    rises = _rises_evenly(windows, limits) or low > 0
     # A series that only moves comes back below the middle of what it was, over all three doublings or, after a late
     # step, within the last one; a leak that grew by more than twice the amplitude does not.
     earlier = [sample for window in (first, before) for sample in window.samples]
     half = len(last.samples) // 2
     for former, later in ((earlier, last.samples), (last.samples[:half], last.samples[half:])):
         if len(former) > 1 and _comes_back(former, later, limits):
-            enough = (evidence.enough_for_clean and evidence.enough_noise and not floor_rises) or evidence.final
+            enough = (evidence.enough_for_clean and evidence.enough_noise and not rises) or evidence.final
             amplitude = _amplitude([*former, *later])
             detectable = max(1.25 * limits.floor, 3 * limits.quantum, amplitude) / last_span
             grown = min(sample.value for sample in later) - began
@@ -339,6 +347,17 @@ def _distance_from_line(recent: Sequence[Sample], growth: float, limits: Thresho
     rests = [sample.value - growth * sample.iterations for sample in recent]
     middle = _median(sorted(rests))
     return math.sqrt(sum((rest - middle) ** 2 for rest in rests) / len(rests)) / total
+
+
+def _in_few_pieces(samples: Sequence[Sample], recent: Sequence[Sample], limits: Thresholds) -> bool:
+    """Whether a line that never falls stood still for long stretches: each piece of it took many calls to come."""
+    if not _rises_only(recent) or samples[-1].value - samples[0].value >= limits.ample:
+        return False
+    longest = stretch = 0
+    for earlier, later in pairwise(samples):
+        stretch = stretch + later.iterations - earlier.iterations if later.value - earlier.value < limits.quantum else 0
+        longest = max(longest, stretch)
+    return longest > limits.few * samples[-1].iterations
 
 
 def _fading(rates: Sequence[float], limits: Thresholds) -> bool:

@@ -40,6 +40,8 @@ INTERNAL = "internal"
 _GONE_SHARE = 0.8
 """Part of a growth that must go away with caches or garbage for these to be its explanation."""
 
+_WENT_SHARE = 0.5
+"""The same for what goes by itself with the time: it leaves tables that do not shrink when their entries go."""
 
 _TRIFLE = 0.02
 """Part of a growth that may stay when caches are emptied, whenever it came: warm-up, smaller caches."""
@@ -382,7 +384,7 @@ def _after_a_while(worker: Worker, measured: Measurement, read: list[Meter]) -> 
             done = worker.run(max(1, measured.iterations // 256))
             if done.raised is not None:
                 return read
-            if any(began[index] - done.values[index] >= _GONE_SHARE * grown for index, grown in indexes.items()):
+            if any(began[index] - done.values[index] >= _WENT_SHARE * grown for index, grown in indexes.items()):
                 reason = "keeps for a time what it makes: it went when that was over"
                 return [
                     _explained(meter, "bounded", {measured.meters[index].name: reason for index in indexes})

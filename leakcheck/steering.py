@@ -23,9 +23,9 @@ class Patience(NamedTuple):
 
     pairs: tuple[tuple[int, float], ...]
 
-    def reached(self, iterations: int, seconds: float) -> bool:
-        """Whether one of the pairs is met in both its parts."""
-        return any(iterations >= least and seconds >= after for least, after in self.pairs)
+    def reached(self, iterations: int, seconds: float, scale: float = 1.0) -> bool:
+        """Whether one of the pairs, multiplied by `scale`, is met in both its parts."""
+        return any(iterations >= least * scale and seconds >= after * scale for least, after in self.pairs)
 
 
 CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (12, 2.5)))
@@ -33,16 +33,22 @@ CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (1
 131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 10,000. Slower steps say
 what they would have seen."""
 
-LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (4_096, 1.2), (1_024, 2.0), (256, 4.0), (64, 6.0)))
+LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (16_384, 4.5), (4_096, 6.0), (64, 8.0)))
 """A straight line. What looks like one may be a cache that is not full, or a buffer before its flush, so the line must
-be longer than such things usually are: thousands of calls, where they are cheap; where a call takes milliseconds,
-there are none of that size."""
+be longer than such things usually are. How large they are does not depend on what a call costs: where 32,768 calls take
+longer than the budget, as many are made as fit in most of it."""
 
-ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (16_384, 2.5), (4_096, 4.0), (512, 6.0), (64, 8.0)))
+ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (32_768, 4.5), (4_096, 6.0), (64, 8.0)))
 """A rough line: four times as long, for what looks like it by chance does not go on for so long."""
+
+RARE = Patience(((1_048_576, 0.0), (131_072, 4.5), (4_096, 6.0), (64, 8.0)))
+"""A line of few pieces, one in many calls: it is the pieces that a log of the last 256 slow calls has room for."""
 
 NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
+
+_USUAL_S = Budget().time_s
+"""The time that the pairs are made for. Who gives a run more wants it to be more patient with what moves."""
 
 _RESOURCES = ("fds", "threads", "children")
 _BYTES = ("heap.bytes", "mapped.bytes", "disk.bytes", "anon.bytes", "shm")
@@ -65,11 +71,13 @@ class Progress(NamedTuple):
 def evidence(progress: Progress, budget: Budget) -> Evidence:
     """What may be said by now."""
     done = progress.iterations, progress.seconds
+    scale = max(1.0, budget.time_s / _USUAL_S)
     return Evidence(
         enough_for_clean=CLEAN.reached(*done),
-        enough_for_leak=LEAK.reached(*done),
-        enough_for_rough=ROUGH.reached(*done),
-        enough_noise=NOISE.reached(*done),
+        enough_for_leak=LEAK.reached(*done, scale),
+        enough_for_rough=ROUGH.reached(*done, scale),
+        enough_for_rare=RARE.reached(*done, scale),
+        enough_noise=NOISE.reached(*done, scale),
         final=exhausted(progress, budget) is not None,
     )
 

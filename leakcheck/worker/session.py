@@ -116,7 +116,9 @@ class Conversation:
         try:
             readings.seconds = await self.driver.run(count - watch)
             if watch:
-                seconds, readings.lowest = await self.driver.run_to_lowest(watch, readings.ledger())
+                seconds, readings.lowest = await self.driver.run_to_lowest(
+                    watch, readings.ledger(), self.settler.collect
+                )
                 readings.seconds += seconds
         except StepRaisedError as error:
             raised = describe_error(error.__cause__ or error, "step")

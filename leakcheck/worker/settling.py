@@ -33,9 +33,10 @@ class Settler:
         self._trim = trim()
         self._lowest: list[int] | None = None
         self._in_vain = 0
+        self._found = 0
 
     async def settle(self) -> int:
-        """Returns how many objects in cycles the collector found, or 0 where it is not ours to run."""
+        """Returns how many objects in cycles the collector found since the last time; 0 where it is not ours to run."""
         for drain in self._context.settlers:
             waiting = drain()
             if hasattr(waiting, "__await__"):
@@ -43,15 +44,19 @@ class Settler:
         await self._wait_for_resources()
         _flush_output()
         _forget_lookups()
-        found = 0
+        self.collect()
+        self._trim()
+        found, self._found = self._found, 0
+        return found
+
+    def collect(self) -> None:
+        """Free garbage, and what the interpreter keeps of freed objects to use again."""
         if self._gc_mode in ("collect", "freeze"):
             for _ in range(_MAX_COLLECTIONS):
                 collected = gc.collect()
-                found += collected
+                self._found += collected
                 if not collected:
                     break
-        self._trim()
-        return found
 
     async def _wait_for_resources(
         self, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep

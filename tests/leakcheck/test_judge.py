@@ -9,7 +9,7 @@ import scripted
 from scripted import judged
 
 from leakcheck.execution.job import Budget
-from leakcheck.growth import MeterInfo, measure
+from leakcheck.growth import MeterInfo, _whole_rounds, measure
 from leakcheck.judge import BYTES, Evidence, judge, right_minimum, theil_sen
 from leakcheck.model import Sample
 
@@ -71,6 +71,39 @@ def test_a_leak_is_found(name):
 def test_what_does_not_leak_is_not_accused(name):
     judgement, _ = judged(INNOCENT[name], seconds_per_step=QUICK)
     assert judgement.verdict in ("clean", "bounded"), judgement
+
+
+@pytest.mark.parametrize(
+    ("formula", "seconds_per_step"),
+    [
+        (scripted.fills(8000, 230), 3e-4),
+        (scripted.fills(1500, 230), 2e-3),
+        (scripted.sawtooth(7000, 90), 3e-4),
+        (scripted.sawtooth(1500, 90), 2e-3),
+        (lambda n: 345.0 * min(n // 500, 256), 2e-5),
+        (lambda n: 400.0 * min(n // 1000, 100), 2e-5),
+    ],
+    ids=["cache of 8000", "cache of 1500", "flushed each 7000", "flushed each 1500", "the last 256", "the first 100"],
+)
+def test_what_ends_within_the_budget_is_waited_for_however_slow_or_rare_it_is(formula, seconds_per_step):
+    judgement, _ = judged(formula, seconds_per_step=seconds_per_step)
+    assert judgement.verdict in ("clean", "bounded"), judgement
+
+
+def test_more_time_makes_the_judge_more_patient():
+    cache = scripted.fills(1_500_000, 100)
+    short, _ = judged(cache, seconds_per_step=QUICK)
+    long, _ = judged(cache, seconds_per_step=QUICK, budget=Budget(time_s=120.0))
+    assert short.verdict == "leak"  # it is full after more calls than a budget of ten seconds is patient for
+    assert long.verdict == "bounded"
+
+
+def test_a_round_that_was_cut_short_does_not_count_as_a_trough():
+    """Of the last three rounds two are over before the buffer is flushed again."""
+    short = [Sample(64, 296_000.0), Sample(128, 292_000.0)]
+    troughs = [Sample(2000 * n, 40.0 * n) for n in range(1, 17)]
+    cut = [Sample(32_055, 228_576.0), Sample(32_056, 234_336.0)]
+    assert _whole_rounds([*short, *troughs, *cut]) == [*short, *troughs]
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import textwrap
@@ -373,14 +374,31 @@ def test_a_heap_that_is_slow_to_read_is_not_read_after_each_call():
     def read() -> float:
         nonlocal clock, reads
         clock, reads = clock + 0.01, reads + 1
-        return -float(reads)
+        return -1.0
 
     lowest = array("d", [0.0])
-    watched = _watched(step, read, lowest, False, lambda: clock)
+    watched = _watched(step, read, lambda: None, lowest, False, lambda: clock)
     for _ in range(4096):
         watched()
     assert 4096 * 0.0001 / 0.01 <= reads <= 4096 * 0.0001 / 0.01 + 11
-    assert lowest[0] == -reads
+    assert lowest[0] == -1.0
+
+
+def test_a_trough_is_settled_before_it_counts():
+    """What the interpreter keeps for itself when a buffer is flushed must not be taken for the step's."""
+    kept = [5.0, 7.0, 3.0, 3.5]
+    own = iter([2.0, 2.0, 2.0])
+
+    def settle() -> None:
+        kept[0] = next(own)
+
+    lowest = array("d", [math.inf])
+    watched = _watched(lambda: None, lambda: kept[0], settle, lowest, False)
+    for _ in range(4):
+        watched()
+        kept.pop(0)
+    assert lowest[0] == 2.0
+    assert len(list(own)) == 2  # only what is lower than all before is settled
 
 
 def test_a_plain_step_costs_less_than_100_ns_of_ours(job):
