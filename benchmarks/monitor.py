@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ FOLLOWED = 120.0
 """Days after which a leak that was not reported counts as missed, however little it loses."""
 LOOKS: dict[Verdict, float] = {
     "steady": 6 * HOUR,
-    "bounded": 6 * HOUR,
+    "bounded": 2 * HOUR,
     "warming": 2 * HOUR,
     "rising": HOUR,
     "leak": HOUR,
@@ -134,6 +135,24 @@ def happenings(rng: random.Random) -> tuple[list[tuple[float, float]], list[floa
     return steps, restarts, gaps
 
 
+def work(rng: random.Random) -> Callable[[float, float, float], float]:
+    """Processor time of a service, by when, for how long and the load: some all the time, more by load, and jobs.
+
+    The draws are `rng`'s own, so that a seed draws the same service with and without it.
+    """
+    busy = math.exp(rng.uniform(math.log(0.1), math.log(2)))
+    idle, jitter = rng.uniform(0.01, 0.15), rng.uniform(0.05, 0.3)
+    nightly, hour = busy * rng.choice([0.0, rng.uniform(0, 2)]), rng.uniform(0, DAY)
+
+    def used(at: float, seconds: float, load: float) -> float:
+        cores = (idle + busy * load) * rng.lognormvariate(0, jitter)
+        if (at - hour) % DAY < HOUR:
+            cores += nightly
+        return seconds * cores + (rng.uniform(0, 300) if rng.random() < 0.01 else 0.0)
+
+    return used
+
+
 def go_on(service: Service, seed: int, day: float) -> None:
     """One more month of the same kind, from `day` on."""
     steps, restarts, gaps = happenings(random.Random(seed * 1000 + day))
@@ -146,11 +165,12 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
     """Thirty days of one service, up to its first alert; more for a leak that is neither reported nor late by then."""
     rng = random.Random(seed * 2 + leaks)
     service, traits = draw(rng, leaks)
-    history = History(interval, DAY)
+    history, worked = History(interval, DAY), History(interval, DAY)
+    busy = work(random.Random(f"work {seed} {leaks}"))
     episodes = Episodes()
     starts = [0.0]
     phase, day_factor, today = rng.uniform(0, DAY), 1.0, -1
-    drift = leaked = lost = 0.0
+    drift = leaked = lost = cpu = 0.0
     next_look = LOOKS["warming"]
     days, restarts = MONTH, service.restarts
     rules: Rules = BYTES
@@ -172,10 +192,11 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
         if restarts and at >= restarts[0]:
             del restarts[0]
             starts.append(at)
-            leaked = 0.0
+            leaked = cpu = 0.0
         if at >= service.leak_from:
             leaked += service.leak * interval * (rhythm / mean_rhythm if service.by_load else 1.0)
             lost = max(lost, leaked / LIMIT)
+        cpu += busy(at, interval, rhythm)
         drift = correlation * drift + math.sqrt(1 - correlation**2) * rng.gauss(0, service.noise)
         if any(begin <= at < end for begin, end in service.gaps):
             continue
@@ -189,8 +210,9 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
         if rng.random() < 0.002:
             value += rng.uniform(0, 300) * MB  # a request of the kind that nobody expects
         history.add(at, value)
+        worked.add(at, cpu)
         if at >= next_look:
-            trend = judge(history.bins(at - REACH), at, LIMIT, rules, starts)
+            trend = judge(history.bins(at - REACH), at, LIMIT, rules, starts, worked.bins(at - REACH))
             next_look = at + LOOKS[trend.verdict]
             if episodes.step("rss", trend, at) == "begin":
                 days_since = (at - service.leak_from) / DAY
@@ -262,7 +284,7 @@ def main() -> int:
     parser.add_argument("part", nargs="?", choices=["months", "cost"], default="months")
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument(
-        "--first", type=int, default=92_000, help="first seed; the judge was tuned on seeds below 92000"
+        "--first", type=int, default=94_000, help="first seed; the judge was tuned on seeds below 94000"
     )
     parser.add_argument("--interval", type=float, default=600.0, help="seconds between simulated readings")
     parser.add_argument("--show", action="store_true", help="print what went wrong")

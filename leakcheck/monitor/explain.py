@@ -266,6 +266,7 @@ class _Fit(NamedTuple):
 
 def line_beside(
     points: Sequence[Point],
+    clock: Sequence[float],
     curves: Iterable[Sequence[float]],
     finer: Iterable[Sequence[float]],
     steps: int,
@@ -276,11 +277,12 @@ def line_beside(
 ) -> Line | None:
     """The line that is left beside what up to two of `curves` and `steps` steps explain.
 
-    Points by rising time. `finer` are more curves of the same kinds, for the best explanations; a curve ends at 1, or
-    is above that where it has no end, and one that reaches `largest` is unlikely. Groups that are `alike` have about
-    the same level. None for too few points, and as soon as it is plain that the evidence will not be `needed`.
+    Points by rising time; `clock` is what the line rises by. `finer` are more curves of the same kinds, for the best
+    explanations; a curve ends at 1, or is above that where it has no end, and one that reaches `largest` is unlikely.
+    Groups that are `alike` have about the same level. None for too few points, and as soon as it is plain that the
+    evidence will not be `needed`.
     """
-    search = _Search(points, curves, largest, alike)
+    search = _Search(points, clock, curves, largest, alike)
     if search.system.free < 5 or search.system.total <= 0:
         return None
     shapes = sorted(search.curves)
@@ -311,12 +313,19 @@ _WHITE = 0.3
 class _Search:
     """All explanations that were tried, without and with the line."""
 
-    def __init__(self, points: Sequence[Point], curves: Iterable[Sequence[float]], largest: float, alike: bool) -> None:
+    def __init__(
+        self,
+        points: Sequence[Point],
+        clock: Sequence[float],
+        curves: Iterable[Sequence[float]],
+        largest: float,
+        alike: bool,
+    ) -> None:
         self.points = points
         self.alike = alike
         self.largest = largest
         self.system = _System(points)
-        self.system.add([[point.time for point in points]])
+        self.system.add([clock])
         self.first = self.system.add(curves)
         self.curves = set(self.first)
         self._steps: dict[int, int] = {}

@@ -36,6 +36,8 @@ class Source(Protocol):
     """Whether what is watched was started again since the last reading."""
     ended: str
     """How it ended; empty as long as it runs."""
+    work: float | None
+    """Seconds of processor time used by the last reading, where the load may come and go."""
 
     def read(self) -> dict[str, float] | None:
         """One value a gauge, or None when it has ended."""
@@ -61,7 +63,8 @@ class Processes:
         self.restarted = False
         self.ended = ""
         self.started = time.monotonic() - max(0.0, time.time() - born)
-        self._members: set[tuple[int, float]] = set()
+        self.work: float | None = 0.0
+        self._used: dict[tuple[int, float], float] = {}
         self._last = 0.0
         self._proportional = _pss(pid) is not None
         if not self._proportional:
@@ -94,10 +97,16 @@ class Processes:
                 readable = False
             except psutil.NoSuchProcess:
                 continue
-        members = {(process.pid, process.create_time()) for process in family if process.is_running()}
-        fresh = len(members - self._members) / max(1, len(members))
-        self.restarted = bool(self._members) and fresh > _MANY_NEW and memory < 0.8 * self._last
-        self._members, self._last = members, memory
+        used = {
+            (member := (process.pid, process.create_time())): max(_used(process), self._used.get(member, 0.0))
+            for process in family
+            if process.is_running()
+        }
+        fresh = len(used.keys() - self._used) / max(1, len(used))
+        self.restarted = bool(self._used) and fresh > _MANY_NEW and memory < 0.8 * self._last
+        # Added up reading by reading: what a process has used that is gone must not be taken away again.
+        self.work = (self.work or 0.0) + sum(seconds - self._used.get(each, 0.0) for each, seconds in used.items())
+        self._used, self._last = used, memory
         values = {self.memory: memory, "threads": threads, "processes": float(len(family))}
         return values | {"fds": descriptors} if readable else values
 
@@ -155,6 +164,7 @@ class Repeated:
     def __init__(self, job: Job, seconds: float) -> None:
         self.name = job.scenario.id
         self._seconds = seconds
+        self.work: float | None = None
         self.notes: list[str] = []
         self.ended = ""
         self.restarted = False
@@ -196,6 +206,14 @@ class Repeated:
     def close(self) -> None:
         """End the worker."""
         self._worker.stop()
+
+
+def _used(process: psutil.Process) -> float:
+    """Processor time of one process so far, in seconds."""
+    with suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def _pss(pid: int) -> float | None:

@@ -79,12 +79,15 @@ class Panel:
     ) -> None:
         self._series = {gauge.name: _Series(gauge, interval, period, patience) for gauge in gauges}
         self._limits = dict(limits)
+        self._work = History(interval, period)
         self._episodes = Episodes()
         self._starts = [started]
         self._reach = REACH if period else 40 * patience
 
-    def add(self, now: float, values: Mapping[str, float]) -> None:
-        """Take the readings of one moment."""
+    def add(self, now: float, values: Mapping[str, float], work: float | None = None) -> None:
+        """Take the readings of one moment; `work` is the processor time used so far, in seconds, where it is known."""
+        if work is not None:
+            self._work.add(now, work)
         for name, value in values.items():
             series = self._series[name]
             series.value = value
@@ -97,9 +100,10 @@ class Panel:
 
     def judge(self, now: float) -> list[Change]:
         """Judge every gauge; returns the episodes that begin or end."""
+        work = self._work.bins(now - self._reach)
         for name, series in self._series.items():
             series.trend = judge(
-                series.history.bins(now - self._reach), now, self.limit(name), series.rules, self._starts
+                series.history.bins(now - self._reach), now, self.limit(name), series.rules, self._starts, work
             )
         worst: dict[str, _Series] = {}
         for series in self._series.values():

@@ -153,7 +153,7 @@ class Watch:
         panel = self._panel
         if panel is None:
             return
-        panel.add(now, self._readings.read(now))
+        panel.add(now, self._readings.read(now), time.process_time())
         if now < self._judge_due:
             return
         began = time.thread_time()

@@ -120,7 +120,7 @@ class Session:
         if self.source.restarted:
             self.panel.restarted(now)
             self._line("restart", {})
-        self.panel.add(now, values)
+        self.panel.add(now, values, self.source.work)
         self._line("reading", {"meters": values})
         if now >= self._judge_due:
             began = time.thread_time()

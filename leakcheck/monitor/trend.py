@@ -4,6 +4,7 @@ The memory of a service has a rhythm (its load, day by day), steps (deploys, rel
 fragmentation and noise. What is left when these are taken away grows by the hour:
 
 * rhythm    an hour is compared with the same hour of the days before, and the quiet hours alone count
+* work      what grows with the load is held against the work that was done, told by the processor time (work.py)
 * the rest  all combinations of filling caches, fragmentation and steps are fitted with and without a line beside them,
             over restarts: a leak is a line that none of them can replace (explain.py)
 
@@ -24,6 +25,7 @@ from typing import Literal, NamedTuple
 
 from leakcheck.monitor.explain import Line, Point, line_beside
 from leakcheck.monitor.history import Bin, bins_since
+from leakcheck.monitor.work import by_work
 
 HOUR = 3600.0
 SLOTS = 24
@@ -49,9 +51,9 @@ class Rules(NamedTuple):
     """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
     least_evidence: float = 11.0
     """What it must be at the least."""
-    soon_evidence: float = 15.0
+    soon_evidence: float = 24.0
     """The same as `evidence` for growth that cannot wait for `patience`."""
-    soon_urgency: float = 100.0
+    soon_urgency: float = 220.0
     """The same as `urgency`."""
     sudden_share: float = 0.15
     """The same as `share` for growth within less than three periods, when the rhythm is hardly known: more than the
@@ -115,12 +117,17 @@ _WEIGHT: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising"
 
 
 def judge(
-    bins: Sequence[Bin], now: float, limit: float | None, rules: Rules = BYTES, starts: Sequence[float] = ()
+    bins: Sequence[Bin],
+    now: float,
+    limit: float | None,
+    rules: Rules = BYTES,
+    starts: Sequence[float] = (),
+    work: Sequence[Bin] = (),
 ) -> Trend:
     """Judge one meter.
 
     `starts` are the times at which the process was started (again), the oldest first; `limit` is what the meter may
-    reach.
+    reach; `work` is the processor time that it has used since its start, in seconds, by when.
     """
     begin = starts[-1] if starts else (bins[0].at if bins else now)
     current = bins_since(bins, begin)
@@ -135,8 +142,9 @@ def judge(
         return _still(current, "no growth over any window")
     still = _still(current, "less than three periods of history")
     periods = _periods(bins, now, rules, starts)
+    work = bins_since(work, max(begin, now - (_DAYS[-1] + 2) * rules.period))
     del bins, current  # what comes needs memory too, and where nobody else holds them it takes their place
-    return _by_period(periods, limit, rules) or sudden or still
+    return _by_period(periods, work, limit, rules) or sudden or still
 
 
 def _still(current: Sequence[Bin], reason: str) -> Trend:
@@ -168,42 +176,46 @@ class _Periods(NamedTuple):
     """The quiet hours of the newest run, each with its part of the period as its group."""
     uptime: float
     """Periods since the newest run began."""
+    zero: float
+    """The time of the points that have time 0, in seconds."""
 
 
-def _by_period(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
+def _by_period(periods: _Periods, work: Sequence[Bin], limit: float | None, rules: Rules) -> Trend | None:
     if len(periods.levels) < 3:
         return None
     return (
-        _soon(periods, limit, rules)
+        _soon(periods, work, limit, rules)
         or _patient(periods, limit, rules)
         or _description([each for each in periods.levels if each.run == periods.levels[-1].run][-14:], rules)
     )
 
 
-def _soon(periods: _Periods, limit: float | None, rules: Rules) -> Trend | None:
+def _soon(periods: _Periods, work: Sequence[Bin], limit: float | None, rules: Rules) -> Trend | None:
     """A line within the newest run that has used so much of the limit that it cannot wait."""
     run = [each for each in periods.levels if each.run == periods.levels[-1].run]
     grown = run[-1].value - min(each.value for each in run)
     if limit is None or grown < rules.share * limit:
         return None
-    for days in [each for each, fewer in ((4, 0), (6, 4), (10, 6)) if fewer < run[-1].uptime + 0.5]:
-        line = _line_of_days(periods.hours, days, _LEAST, rules.cache * limit)
-        if (
-            line is None
-            or line.slope < rules.worth * limit
-            or line.scatter > _STRAIGHT * line.slope * min(days, len(run))
-        ):
-            continue
-        # The newest level is half a period old or more, and the first was not at the start: the line went on meanwhile.
-        slope = line.slope - line.error
-        used = min(slope * periods.uptime, grown + slope * (periods.uptime - run[-1].uptime + run[0].uptime)) / limit
-        if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * used):
-            left = max(0.0, rules.loss - used) * limit / line.slope * rules.period
-            trend = _leak(line, min(days, len(run)), run[-1].value, rules)
-            return trend._replace(hold=min(trend.hold, max(HOUR, left / 4)))
+    for fewer, days in pairwise((0, *_DAYS)):
+        if fewer >= run[-1].uptime + 0.5:
+            break
+        for line in _lines_of_days(periods, work, days, rules.cache * limit, rules):
+            if line.slope < rules.worth * limit or line.scatter > _STRAIGHT * line.slope * min(days, len(run)):
+                continue
+            # The newest level is half a period old or more, and the first was not at the start: it grew meanwhile.
+            slope = line.slope - line.error
+            used = (
+                min(slope * periods.uptime, grown + slope * (periods.uptime - run[-1].uptime + run[0].uptime)) / limit
+            )
+            if line.evidence >= max(_LEAST, rules.soon_evidence - rules.soon_urgency * used):
+                left = max(0.0, rules.loss - used) * limit / line.slope * rules.period
+                trend = _leak(line, min(days, len(run)), run[-1].value, rules)
+                return trend._replace(hold=min(trend.hold, max(HOUR, left / 4)))
     return None
 
 
+_DAYS = (4, 6, 10)
+"""Newest periods that are looked at hour by hour: the more of them, the longer the process has run."""
 HOLD = 24
 """A leak must be seen for this part of its window before it is told."""
 _ERRATIC = 3.0
@@ -304,7 +316,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         before = row.get(hour)
         row[hour] = low if before is None or low < before else before
     if not table:
-        return _Periods([], [], [], 0.0)
+        return _Periods([], [], [], 0.0, now)
     oldest = max(table)
     typical = [
         _median(sorted(row[hour] for row in table.values() if hour in row) or [math.inf]) for hour in range(SLOTS)
@@ -349,7 +361,7 @@ def _periods(bins: Sequence[Bin], now: float, rules: Rules, starts: Sequence[flo
         if hour in row and runs[day] == run
     ]
     earlier = _whole(bins[:coarse], edges, settle, oldest, now, rules)
-    return _Periods(levels, earlier, _without_transitions(hours), begin)
+    return _Periods(levels, earlier, _without_transitions(hours), begin, (newest + 0.5) * width)
 
 
 def _without_transitions(hours: Sequence[Point]) -> list[Point]:
@@ -379,13 +391,15 @@ def _whole(
     bins: Sequence[Bin], edges: Sequence[float], settle: float, oldest: int, now: float, rules: Rules
 ) -> list[Level]:
     """Levels of periods of which one bin is left, in the count of the finer ones; each run is one of its own."""
-    levels = []
+    levels: list[Level] = []
     for at, low, _ in bins:
         end = (at // rules.period + 1) * rules.period
         run = bisect_right(edges, at) - 1
         position = oldest - math.ceil((now - end) / rules.period)
         if run < 0 or at < edges[run] + settle or run != bisect_right(edges, end) - 1 or position >= 0:
             continue
+        if levels and levels[-1].position == position:  # a bin may begin late, after a gap, and another follow that day
+            low = min(low, levels.pop().value)
         levels.append(Level(position, low, -1 - run, (0.5 * (at + end) - edges[run]) / rules.period))
     return levels
 
@@ -574,17 +588,36 @@ _SPEEDS_OF_CACHES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Periods in which a cache fills to two thirds. One that takes longer cannot be told from a leak in time."""
 
 
-def _line_of_days(hours: Sequence[Point], days: float, needed: float, largest: float) -> Line | None:
-    """The line in the newest days of the newest run."""
-    points = [each for each in hours if each.time > -days]
+def _lines_of_days(periods: _Periods, work: Sequence[Bin], days: int, largest: float, rules: Rules) -> Iterator[Line]:
+    """The lines in the newest days of the newest run: against the time, and against the work that was done.
+
+    Against the work in the shortest stretch only: what grows by day and not by night is a line in a longer one anyway.
+    """
+    points = [each for each in periods.hours if each.time > -days]
     span = points[-1].time - points[0].time if points else 0.0
     if span < 3 or len(points) < 0.35 * span * SLOTS / 2:
-        return None
-    first = points[0].time
-    times = [each.time for each in points]
-    begins = [first + 0.125 * part * span for part in range(5)]
-    curves = chain(_filling(times, begins, coarse=True), [_creeping(points)])
-    return line_beside(points, curves, _filling(times, begins, coarse=False), 2, needed, largest, alike=True)
+        return
+    times = [each.time - points[0].time for each in points]
+    line = _line_by([times], times, points, largest)
+    if line is not None:
+        yield line
+    if days == _DAYS[0]:
+        seconds = by_work([periods.zero + rules.period * each.time for each in points], work, rules.period / SLOTS)
+        if seconds is not None:
+            done = [each / rules.period for each in seconds]
+            line = _line_by([times, done], done, points, largest)
+            if line is not None:
+                yield line
+
+
+def _line_by(
+    clocks: Sequence[Sequence[float]], clock: Sequence[float], points: Sequence[Point], largest: float
+) -> Line | None:
+    """The line against one clock, beside caches that fill by any of `clocks`."""
+    begins = [0.125 * part * clock[-1] for part in range(5)]
+    curves = chain(*(_filling(each, begins, coarse=True) for each in clocks), [_creeping(points)])
+    finer = chain(*(_filling(each, begins, coarse=False) for each in clocks))
+    return line_beside(points, clock, curves, finer, 2, _LEAST, largest, alike=True)
 
 
 def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line | None:
@@ -596,7 +629,8 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
     uptimes = [each.uptime for each in points]
     begins = [0.75 * part for part in range(5)]
     curves = chain(_filling(uptimes, begins, coarse=True), [_creeping(points)])
-    return line_beside(points, curves, _filling(uptimes, begins, coarse=False), steps, needed)
+    times = [each.time for each in points]
+    return line_beside(points, times, curves, _filling(uptimes, begins, coarse=False), steps, needed)
 
 
 def _filling(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[list[float]]:

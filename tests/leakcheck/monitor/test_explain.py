@@ -35,7 +35,11 @@ def line_in(
         return [[1 - math.exp(-point.uptime / speed) for point in points] for speed in speeds]
 
     curves = [*filling(0.5, 1.0, 2.0, 4.0), [math.log(point.uptime) for point in points]]
-    return line_beside(points, curves, filling(0.7, 1.4, 2.8), steps, SURE, largest)
+    return line_beside(points, days(points), curves, filling(0.7, 1.4, 2.8), steps, SURE, largest)
+
+
+def days(points: list[Point]) -> list[float]:
+    return [point.time for point in points]
 
 
 def needed(line: Line | None) -> bool:
@@ -86,16 +90,29 @@ def test_noise_that_drifts_counts_for_fewer_points():
     assert not needed(line_in(lambda up: drifts[up], noise=0.0))
 
 
+def test_a_line_is_one_against_its_clock():
+    rng = random.Random(4)
+    points = [Point(day / 4, day / 4 + 0.5, 30.0 * (day // 4) + rng.gauss(0, 1), 0) for day in range(40)]
+    by_time, by_work = (
+        line_beside(points, clock, [], [], 2, 0.0) for clock in (days(points), [float(day // 4) for day in range(40)])
+    )
+    assert by_work is not None
+    assert by_work.slope == pytest.approx(30, rel=0.02)
+    assert by_time is None or by_work.evidence > by_time.evidence + 20
+
+
 def test_few_points_are_no_ground_for_a_word():
     points = [Point(float(day), day + 0.5, 2.0 * day, 0) for day in range(5)]
-    assert line_beside(points, [], [], 1, SURE) is None
-    assert line_beside([], [], [], 1, SURE) is None
+    assert line_beside(points, days(points), [], [], 1, SURE) is None
+    assert line_beside([], [], [], [], 1, SURE) is None
 
 
 def test_a_cache_larger_than_any_is_a_worse_explanation_than_a_line():
     points = [Point(float(day), day + 0.5, 40.0 * day + random.Random(day).gauss(0, 4), 0) for day in range(10)]
     cache = [1 - math.exp(-point.uptime / 6) for point in points]
-    plausible, implausible = (line_beside(points, [cache], [], 0, 0.0, largest) for largest in (math.inf, 200.0))
+    plausible, implausible = (
+        line_beside(points, days(points), [cache], [], 0, 0.0, largest) for largest in (math.inf, 200.0)
+    )
     assert plausible is not None
     assert implausible is not None
     assert implausible.evidence > plausible.evidence + 10

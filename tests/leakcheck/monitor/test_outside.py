@@ -10,14 +10,17 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from leakcheck.errors import UsageError
 from leakcheck.model import decode
+from leakcheck.monitor import panel
 from leakcheck.monitor.dashboard import Silent, chart
 from leakcheck.monitor.outside import Command, Processes
 from leakcheck.monitor.panel import Gauge
 from leakcheck.monitor.session import Options, Session
+from leakcheck.monitor.trend import judge
 
 LEAKS = """
 import os, sys, time
@@ -47,7 +50,7 @@ def events(file: Path) -> list[dict]:
 class Scripted:
     """A source of numbers in its own time."""
 
-    name, pid, ended, restarted, notes = "scripted", 1, "", False, ()
+    name, pid, ended, restarted, work, notes = "scripted", 1, "", False, None, ()
     gauges = (Gauge("pss", "B", "memory"),)
 
     def __init__(self, values) -> None:
@@ -130,6 +133,45 @@ def test_children_are_counted_and_shared_memory_counts_once(until):
         assert values["threads"] >= 4
     finally:
         source.close()
+
+
+def test_the_work_of_all_processes_is_added_up_and_stays_when_one_ends(until):
+    code = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    while time.process_time() < 1: pass\n"
+        "    time.sleep(600)\n"
+        "os.wait()\n"
+        "time.sleep(600)\n"
+    )
+    source = Command(python(code))
+    try:
+        until(lambda: source.read() is not None and source.work is not None and source.work >= 0.5)
+        children = psutil.Process(source.pid).children()
+        for each in children:
+            each.kill()
+        until(lambda: (source.read() or {}).get("processes") == 1)
+        assert source.work is not None
+        assert 0.5 <= source.work < 10
+    finally:
+        source.close()
+
+
+def test_the_panel_judges_by_the_work_of_the_source(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(panel, "judge", lambda *arguments: (seen.append(arguments[-1]), judge(*arguments))[1])
+
+    class Working(Scripted):
+        def read(self):
+            values = super().read()
+            self.work = 0.5 * self.now
+            return values
+
+    watch(Working([100e6] * 50), tmp_path)
+    used = [each.low for each in seen[-1]]
+    assert used == sorted(used)
+    assert used[0] < 1
+    assert used[-1] > 20
 
 
 def test_a_command_that_ends_tells_how(until):

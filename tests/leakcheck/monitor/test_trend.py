@@ -61,6 +61,53 @@ def test_a_large_leak_is_told_long_before_two_weeks_are_over():
     assert trend.verdict == "leak"
 
 
+DAYS_OF_THE_LOAD = (1.0, 1.4, 0.5, 1.3, 0.6, 1.2, 0.9, 1.1)
+
+
+def worked(day: float) -> float:
+    """The load's work up to a day, in mean days: some days are busier than others, and the nights are still."""
+    whole, part = divmod(day, 1.0)
+    today = DAYS_OF_THE_LOAD[int(whole) % 8] * (1 - math.cos(2 * math.pi * min(part, 0.5))) / 2
+    return whole // 8 * 8 + sum(DAYS_OF_THE_LOAD[: int(whole) % 8]) + today
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_leak_that_follows_the_load_is_seen_sooner_by_the_work_that_was_done(seed):
+    def told(*, knows_work: bool) -> float:
+        rng = random.Random(seed)
+        history, work = History(600, DAY), History(600, DAY)
+        for tenth in range(8 * 144):
+            at = 600.0 * tenth
+            fragments = 8 * MB * math.log1p(at / HOUR)
+            history.add(at, 300 * MB + fragments + 30 * MB * worked(at / DAY) + abs(rng.gauss(0, 0.5 * MB)))
+            work.add(at, 0.1 * at + 20_000 * worked(at / DAY))
+            used = work.bins() if knows_work else ()
+            if tenth % 6 == 5 and judge(history.bins(), at, LIMIT, work=used).verdict == "leak":
+                return at / DAY
+        return math.inf
+
+    late, soon = told(knows_work=False), told(knows_work=True)
+    assert soon < late
+
+
+def test_a_cache_that_the_load_fills_is_no_leak():
+    history, work = History(600, DAY), History(600, DAY)
+    for tenth in range(15 * 144):
+        at = 600.0 * tenth
+        filled = 1 - math.exp(-worked(at / DAY) / 1.5)
+        history.add(at, 300 * MB + load(at / DAY) + 130 * MB * filled + abs(random.Random(tenth).gauss(0, MB)))
+        work.add(at, 0.1 * at + 20_000 * worked(at / DAY))
+        if tenth % 12 == 11:
+            assert judge(history.bins(), at, LIMIT, work=work.bins()).verdict != "leak"
+
+
+def test_two_bins_of_one_remembered_day_count_once():
+    """After a gap an hour may be as far from its neighbours as the days before it are from theirs."""
+    places = [*range(30), 29.6, *(30.25 + hour / 24 for hour in range(354))]
+    bins = [Bin(day * DAY, low := 300 * MB + 0.4 * MB * day, low) for day in places]
+    assert judge(bins, 45 * DAY, LIMIT).verdict in ("steady", "rising")
+
+
 def test_a_leak_that_begins_later_is_seen():
     assert trend_of(lambda day: 300 * MB + load(day) + 5 * MB * max(0, day - 10), 30).verdict == "leak"
 
