@@ -55,6 +55,8 @@ class Fault:
     """What valgrind says of the same memory."""
     untracked: bool = False
     """Known from the heap's ledger alone: an allocator that no tracker sees."""
+    rare: bool = False
+    """Too few came while the object graph was walked to say what holds them."""
     meter: str = "heap.bytes"
     share: float | None = None
     """The part of `meter`'s growth; worked out from the bytes where it is None."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from leakcheck.diagnosis import fingerprint
-from leakcheck.diagnosis.faults import Fault, Place, native_frames
+from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_frames
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.resources import WORDS, Words
 from leakcheck.diagnosis.sources import native_frame, python_frame
@@ -182,14 +182,17 @@ def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
 
 def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
     if fault.untracked:
-        return (
-            f"leaks {plain_bytes(fault.bytes)} per iteration: after {places_named(frames)} the heap has grown; the "
-            "allocator is one that no tracker sees (malloc called through a pointer, or a statically linked one)"
+        why = (
+            "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
+            if fault.bytes <= LEDGER_NOISE
+            else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
         )
+        return f"leaks {plain_bytes(fault.bytes)} per iteration: after {places_named(frames)} the heap has grown; {why}"
     what = "block" if 0.99 < fault.count < 1.01 else "blocks"
+    holder = "too rarely for what holds it to be seen" if fault.rare else "and nothing that Python knows of holds it"
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: "
-        f"allocated at {places_named(frames)}{_by(stack)}, and nothing that Python knows of holds it"
+        f"allocated at {places_named(frames)}{_by(stack)}, {holder}"
     )
 
 

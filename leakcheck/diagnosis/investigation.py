@@ -82,6 +82,8 @@ def diagnose(
         losses, notes, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, faults, sites))
         faults = with_losses(faults, losses, heap)
         _name_entry(plan, faults)
+        for fault in faults:
+            fault.rare = fault.kind == "allocation" and 0 < fault.count * plan.count < _EVENTS / 2
     finally:
         shutil.rmtree(captures, ignore_errors=True)
     means = "graph, survivors" if graph and sites is not None else "graph" if graph else "survivors"

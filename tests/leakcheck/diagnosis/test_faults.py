@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
+from leakcheck.diagnosis.findings import finding_of
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
 from leakcheck.probes import places
@@ -153,6 +154,21 @@ def test_weak_references_to_the_elements_of_a_container_are_no_fault() -> None:
     references |= {"sites": [[list(map(list, VIEWS)), 1.8, 90.0]], "heads": []}
     (fault,) = assemble(graph(container(".classes", HUB, 900), pinned=[references]), [], [], 990)
     assert (fault.path[-1][0], fault.bytes) == (".classes", 990)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(kind="allocation", count=1e-4, bytes=9.8, rare=True), "too rarely for what holds it to be seen"),
+        (Fault(kind="allocation", count=1.0, bytes=64.0), "nothing that Python knows of holds it"),
+        (Fault(kind="allocation", count=0.0, bytes=4.0, untracked=True), "it comes too rarely, or from an allocator"),
+        (Fault(kind="allocation", count=0.0, bytes=400.0, untracked=True), "the allocator is one that no tracker sees"),
+    ],
+)
+def test_what_was_too_rare_to_be_seen_is_not_said_to_be_held_by_nobody(fault: Fault, words: str) -> None:
+    title = finding_of(fault, 1000.0, "survivors").title
+    assert words in title
+    assert ("nothing that Python" in title) == (words == "nothing that Python knows of holds it")
 
 
 def test_a_line_on_the_heaps_own_ledger_is_added_where_nothing_else_explains_it() -> None:
