@@ -135,7 +135,7 @@ def happenings(rng: random.Random) -> tuple[list[tuple[float, float]], list[floa
     return steps, restarts, gaps
 
 
-def work(rng: random.Random) -> Callable[[float, float, float], float]:
+def processor_time(rng: random.Random) -> Callable[[float, float, float], float]:
     """Processor time of a service, by when, for how long and the load: some all the time, more by load, and jobs.
 
     The draws are `rng`'s own, so that a seed draws the same service with and without it.
@@ -166,7 +166,7 @@ def simulate(seed: int, leaks: bool, interval: float) -> Outcome:
     rng = random.Random(seed * 2 + leaks)
     service, traits = draw(rng, leaks)
     history, worked = History(interval, DAY), History(interval, DAY)
-    busy = work(random.Random(f"work {seed} {leaks}"))
+    busy = processor_time(random.Random(f"work {seed} {leaks}"))
     episodes = Episodes()
     starts = [0.0]
     phase, day_factor, today = rng.uniform(0, DAY), 1.0, -1

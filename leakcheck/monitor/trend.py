@@ -142,7 +142,7 @@ def judge(
         return _still(current, "no growth over any window")
     still = _still(current, "less than three periods of history")
     periods = _periods(bins, now, rules, starts)
-    work = bins_since(work, max(begin, now - (_DAYS[-1] + 2) * rules.period))
+    work = bins_since(work, max(begin, now - (_DAYS[0] + 2) * rules.period))
     del bins, current  # what comes needs memory too, and where nobody else holds them it takes their place
     return _by_period(periods, work, limit, rules) or sudden or still
 

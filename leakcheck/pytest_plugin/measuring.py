@@ -73,7 +73,7 @@ class Measuring:
             call.outcome, call.longrepr = "failed", _representation(item, str(error))
             return
         if hasattr(call, ATTRIBUTE):  # what leaks has failed it already
-            self._fail_by(item, call, [each for each in own_results(item) if each.ok])
+            self._fail_by(item, call, [each for each in attached(call) if each.ok])
             return
         if reason is not None:
             setattr(call, LEFT_ALONE, reason)
@@ -130,6 +130,12 @@ def cancel_timer(item: pytest.Item) -> None:
 def attach(report: pytest.TestReport, told: list[ScenarioResult]) -> None:
     """Let a report carry results to the session."""
     setattr(report, ATTRIBUTE, msgspec.json.encode(told).decode())
+
+
+def attached(report: pytest.TestReport) -> list[ScenarioResult]:
+    """The results that a report carries; the test that made them may be gone by now."""
+    told = getattr(report, ATTRIBUTE, None)
+    return [] if told is None else msgspec.json.decode(told, type=list[ScenarioResult])
 
 
 def template(config: pytest.Config) -> Job:

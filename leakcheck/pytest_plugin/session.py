@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from leakcheck import surroundings
 from leakcheck.control import run_control
 from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.pytest_plugin import MEASURING
-from leakcheck.pytest_plugin.measuring import ATTRIBUTE, LEFT_ALONE, attach, own_results, template
+from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, own_results, template
 from leakcheck.report.text import line
 from leakcheck.run_directory import write_run
 
@@ -60,11 +59,9 @@ class Session:
         self._ran.add(report.nodeid)
         if (reason := getattr(report, LEFT_ALONE, None)) is not None:
             self._left_alone[reason] += 1
-        told = getattr(report, ATTRIBUTE, None)
-        if told is None:
-            return
-        self._results += msgspec.json.decode(told, type=list[ScenarioResult])
-        if self._control is None:
+        results = attached(report)
+        self._results += results
+        if results and self._control is None:
             self._control = self._pool.submit(run_control, template(self._config))
 
     @pytest.hookimpl(tryfirst=True)

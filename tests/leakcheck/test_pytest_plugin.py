@@ -226,6 +226,8 @@ def test_what_cannot_be_repeated_is_skipped_and_said_and_fails_only_when_strict(
 
 def test_a_call_that_cannot_be_decided_fails_only_when_strict(suite):
     folder = suite("""
+        from leakcheck.unittest import LeakTestCase
+
         kept = []
 
         def test_too_few(leakcheck):
@@ -233,13 +235,18 @@ def test_a_call_that_cannot_be_decided_fails_only_when_strict(suite):
 
         def test_expected(leakcheck):
             assert leakcheck(lambda: kept.append(bytes(1000)), expect="leak").verdict == "leak"
+
+        class InATestCase(LeakTestCase):
+            def test_too_few(self):
+                self.assertDoesNotLeak(lambda: kept.append(bytes(1000)), max_iterations=3)
     """)
     done = run(folder, "--leakcheck", *QUICK)
     assert done.returncode == 0, done.stdout
     strict = run(folder, "--leakcheck", "--leakcheck-strict", *QUICK)
     assert strict.returncode == 1, strict.stdout
-    assert "1 failed, 1 passed" in strict.stdout
+    assert "2 failed, 1 passed" in strict.stdout
     assert "FAILED test_it.py::test_too_few - inconclusive: " in strict.stdout
+    assert "FAILED test_it.py::InATestCase::test_too_few - inconclusive: " in strict.stdout
 
 
 def test_a_test_that_fails_anyway_fails_as_ever_and_is_not_measured(suite):
