@@ -20,6 +20,8 @@ _NOT_THE_USERS = 0.25
 """What the bytes of a fault count for, in the order of telling, to which no line of the user's leads."""
 BESIDE_THE_HEAP = frozenset({"mapped.bytes", "disk.bytes", "shm"})
 """Meters of bytes that are not the heap's."""
+_NEGLIGIBLE = 0.02
+"""Part of the growth below which an allocation site is not told beside other faults."""
 _MOST_TIMES = 16
 """Blocks that an element may bring: a decoder has a table or two, a state and a window. Of more, a fraction that is
 left over says nothing."""
@@ -92,7 +94,7 @@ def assemble(
             relative = next((each for each in faults if _counted_in(each, fault)), None)
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
             explained += _take_over(relative, fault, heap_growth - explained)
-        elif not faults or fault.bytes >= 0.02 * max(heap_growth, explained):
+        elif not faults or fault.bytes >= _NEGLIGIBLE * max(heap_growth, explained):
             faults.append(fault)
             explained += fault.bytes
     strong = [fault for fault in faults if not fault.weak and _has_a_place(fault)] or faults
@@ -249,7 +251,9 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
             more = min(max(0.0, each["count"] - relative.bytes), unexplained)
             relative.bytes += more
             unexplained -= more
-    return sorted(faults, key=_order)
+    explained = sum(fault.bytes for fault in faults if fault.meter not in BESIDE_THE_HEAP)
+    told = [fault for fault in faults if fault.kind != "allocation" or fault.bytes >= _NEGLIGIBLE * explained]
+    return sorted(told, key=_order)
 
 
 def _order(fault: Fault) -> tuple[bool, float, int]:

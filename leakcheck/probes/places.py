@@ -13,7 +13,9 @@ from typing import Any
 _OWN = re.compile(
     r"[/\\]leakcheck[/\\](?:(?:worker|probes|meters|diagnosis|execution)[/\\]|scenario\.py)|[/\\]memray[/\\]"
 )
-_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]leakcheck[/\\](?:pytest_plugin[/\\]|unittest\.py)")
+"""The toolkit's parts that call the user's tests are a package like any other, also where they are not installed as one
+(an editable install)."""
 _LIBRARY = re.compile(r"[/\\][Ll]ib(?:64)?[/\\](?:python3\.\d+t?[/\\]|.*\.zip[/\\])")
 
 

@@ -196,6 +196,12 @@ def test_a_stack_ends_where_the_users_code_was_called_from_outside() -> None:
     assert places.inside(RUNNER) == RUNNER
 
 
+def test_the_pytest_plugin_is_nobodys_own_code_where_it_is_installed_in_place() -> None:
+    plugin = (("/home/me/elkyn-leakcheck/leakcheck/pytest_plugin/__init__.py", 95),)
+    assert places.inside((*HUB, *RUNNER, *plugin, *RUNNER)) == HUB
+    assert places.rank("/home/me/app/tests/leakcheck/test_plugin.py") == 0
+
+
 def test_of_lines_that_add_as_much_the_users_is_named() -> None:
     adders = [[[[*RUNNER[0], "run"]], 1.0], [[[*HUB[0], "Hub.on"]], 1.0]]
     (fault,) = assemble(graph(container(".listeners", HUB, 300, adders=adders)), [], [], 300)
@@ -224,6 +230,12 @@ def test_the_heaps_ledger_believes_the_users_lines_first() -> None:
     ]
     faults = with_ledger([], stacks, 320)
     assert [(fault.bytes, fault.adders[0][0][0][2]) for fault in faults] == [(320, "call")]
+
+
+def test_a_stray_block_is_not_told_beside_what_the_heaps_ledger_found() -> None:
+    stacks = [{"stack": [["/src/app/native.py", 3, "call"]], "count": 319.0}]
+    (stray,) = assemble(None, [site(RUNNER, 0.76, 0.0095)], [], 320)
+    assert [fault.untracked for fault in with_ledger([stray], stacks, 319)] == [True]
 
 
 def test_a_loss_goes_to_the_fault_with_the_same_native_function() -> None:
