@@ -249,8 +249,8 @@ class _Hunt:
         walk.run(pictures.all_roots(self.conversation))
         if self.native:
             # What native code holds now may be another object than before: the new head of a chain.
-            fresh = [each for each in pictures.outside_of(walk.seen, gc.get_objects()) if birth(each) is not None]
-            walk.run(pictures.native_roots(pictures.held_from_outside(fresh)))
+            fresh = pictures.held_from_outside(pictures.outside_of(walk.seen, gc.get_objects()))
+            walk.run(pictures.native_roots([each for each in fresh if birth(each) is not None]))
         return walk.run(pictures.native_roots(self.native))
 
 

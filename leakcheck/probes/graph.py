@@ -629,10 +629,17 @@ def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iter
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is not None:
         found.append(Root("<event loop>", full_name(type(loop)), loop))
-    found += [Root(f"<context variable {variable.name}>", "ContextVar", value) for variable, value in _context_values()]
-    return found
+    return found + _context()
 
 
-def _context_values() -> list[tuple[Any, Any]]:
+def _context() -> list[Root]:
+    """The values of the current context under the names of their variables, and all of them, which may become more."""
     contextvars = sys.modules.get("contextvars") or sys.modules.get("_contextvars")
-    return list(contextvars.copy_context().items()) if contextvars is not None else []
+    if contextvars is None:
+        return []
+    values = dict(contextvars.copy_context())
+    named = [
+        Root(f"<context variable {variable.name}>", "ContextVar", value)
+        for variable, value in islice(values.items(), _NAMED_KEYS)
+    ]
+    return [*named, Root("<context>", "dict", values)]

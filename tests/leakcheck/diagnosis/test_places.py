@@ -61,6 +61,9 @@ def diagnosed(
         pytest.param("suspended_generators", "planted_leaks.generators[*]", "step", marks=pytest.mark.slow),
         pytest.param("finalizers", "weakref.finalize._registry[*]", "finalizers", marks=pytest.mark.slow),
         pytest.param("context_variable", "<context variable variable>[*]", "step", marks=pytest.mark.slow),
+        pytest.param(
+            "context_variable_of_each_call", "<context>[*]", "context_variable_of_each_call", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str, added_in: str) -> None:

@@ -258,6 +258,11 @@ def context_variable():
     yield step
 
 
+@scenario(expect="leak")
+def context_variable_of_each_call():
+    contextvars.ContextVar("request").set([1])
+
+
 _incref = ctypes.pythonapi.Py_IncRef
 _incref.argtypes = [ctypes.py_object]
 
