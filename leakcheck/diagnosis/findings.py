@@ -129,8 +129,8 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
     what = short_type(fault.type) or "reference"
     if fault.shape == "deeper":
         return (
-            f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain {path_text(path)} gets longer, "
-            f"by {named}, never cut"
+            f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain or tree "
+            f"{path_text(path)} grows, by {named}, never cut"
         )
     if fault.shape == "heavier":
         return (

@@ -18,7 +18,7 @@ _INNOCENT = {
 }
 _GROWS = {
     "wider": "a container that only ever grows",
-    "deeper": "a chain that only ever gets longer",
+    "deeper": "a chain or tree that only ever grows",
     "heavier": "an object that only ever gets larger",
 }
 _GUILTY = {

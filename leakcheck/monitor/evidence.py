@@ -251,11 +251,10 @@ def _finding(each: Growing, picture: _Picture) -> Finding:
     nodes = judge_path(path, element, each.shape)
     name = "".join(label for label, _ in path)
     an_hour = each.per_iteration * 3_600_000
-    verb = "gets longer by" if each.shape == "deeper" else "grows by"
     return Finding(
         kind="container",
         fingerprint=of_path(nodes),
-        title=f"{name} {verb} {an_hour:,.0f} {element} an hour, and nothing was removed while it was looked at",
+        title=f"{name} grows by {an_hour:,.0f} {element} an hour, and nothing was removed while it was looked at",
         count_per_iteration=round(each.per_iteration * 1000, 4),
         meter="rss",
         path=nodes,

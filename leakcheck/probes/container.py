@@ -421,8 +421,8 @@ def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _telling(entry: tuple[Any, ...]) -> Any:
-    """The part of an addition that says most."""
-    return next((part for part in reversed(entry) if not is_leaf(part)), entry[-1])
+    """The part of an addition that says most: what is new before what was there, objects before numbers and texts."""
+    return max(reversed(entry), key=lambda part: (birth(part) is not None, not is_leaf(part)))
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:

@@ -37,8 +37,9 @@ class Growing(NamedTuple):
     node: int
     per_iteration: float
     shape: Literal["wider", "deeper", "heavier"]
-    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of nodes) that gets longer.
-    `heavier`: an object that refers to no more than before, and takes ever more bytes: a text, a buffer."""
+    """`wider`: a container with ever more elements. `deeper`: a chain (of tracebacks, of nodes) that gets longer, or
+    a tree that gets more nodes of a kind. `heavier`: an object that refers to no more than before, and takes ever more
+    bytes: a text, a buffer."""
 
 
 def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozenset[int] | set[int]) -> list[Growing]:
