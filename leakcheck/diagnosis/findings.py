@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_frames
 from leakcheck.diagnosis.native import Loss
+from leakcheck.diagnosis.native_names import hands_on, short_name
 from leakcheck.diagnosis.resources import WORDS, Words
 from leakcheck.diagnosis.sources import native_frame, python_frame
 from leakcheck.diagnosis.survivors import Trace
@@ -189,30 +189,19 @@ def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> 
         )
         return f"leaks {plain_bytes(fault.bytes)} per iteration: after {places_named(frames)} the heap has grown; {why}"
     what = "block" if 0.99 < fault.count < 1.01 else "blocks"
+    place = f" at {places_named(frames)}" if frames or not _by(stack) else ""
     holder = "too rarely for what holds it to be seen" if fault.rare else "and nothing that Python knows of holds it"
-    return (
-        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: "
-        f"allocated at {places_named(frames)}{_by(stack)}, {holder}"
-    )
+    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: allocated{place}{_by(stack)}, {holder}"
 
 
 def _by(stack: list[Frame]) -> str:
     native = [frame for frame in stack if frame.native]
     if not native:
         return ""
-    first = next((frame for frame in native if frame.line and not _is_allocator(frame.function)), native[0])
+    own = [frame for frame in native if not hands_on(frame.function, frame.file)]
+    first = next((frame for frame in own if frame.line), (own or native)[0])
     where = f" ({first.file.rpartition('/')[2]}:{first.line})" if first.line else ""
-    return f" by native {first.function}{where}"
-
-
-_ALLOCATOR = re.compile(
-    r"(?:^|_)(?:x?(?:m|c|re)alloc|strn?dup|free|new|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
-)
-
-
-def _is_allocator(function: str) -> bool:
-    """A function that only hands on what malloc gives it: its caller is worth more."""
-    return _ALLOCATOR.search(function) is not None
+    return f" by native {short_name(first.function)}{where}"
 
 
 def _native(fault: Fault) -> list[Frame]:

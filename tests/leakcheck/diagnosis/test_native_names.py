@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from leakcheck.diagnosis.faults import Fault
+from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.native_names import hands_on, short_name
+from leakcheck.diagnosis.survivors import NativeFrame, Site
+
+NODE = "std::__detail::_Hash_node<std::pair<std::string const, long>, true>"
+
+
+@pytest.mark.parametrize(
+    ("function", "short", "only_hands_on"),
+    [
+        ("make_key", "make_key", False),
+        ("xstrdup", "xstrdup", True),
+        ("Table::find(int) const", "Table::find", False),
+        ("(anonymous namespace)::Table::add(int)", "(anonymous namespace)::Table::add", False),
+        ("void Table<std::string>::add(std::string const&)", "Table::add", False),
+        ("void std::vector<Point, std::allocator<Point> >::push_back(Point const&)", "std::vector::push_back", True),
+        (f"std::allocator_traits<std::allocator<{NODE} > >::allocate(std::allocator<{NODE} >&, unsigned long)",
+         "std::allocator_traits::allocate", True),
+        ("operator new(unsigned long)", "operator new(unsigned long)", True),
+        ("Table::operator<<(int)", "Table::operator<<(int)", False),
+        ("alloc::raw_vec::RawVec<T,A>::grow_one", "alloc::raw_vec::RawVec::grow_one", True),
+        ("<alloc::vec::Vec<T> as core::Clone>::clone", "<alloc::vec::Vec<T> as core::Clone>::clone", True),
+        ("table::index::{{closure}}", "table::index::{{closure}}", False),
+        ("an unknown function of libkey.so.1", "an unknown function of libkey.so.1", False),
+    ],
+)  # fmt: skip
+def test_a_native_function_is_named_without_its_types(function: str, short: str, only_hands_on: bool) -> None:
+    assert (short_name(function), hands_on(function, "")) == (short, only_hands_on)
+
+
+def test_the_library_of_a_language_hands_on_whatever_its_function_is_called() -> None:
+    assert hands_on("reserve", "/usr/include/c++/12/bits/stl_vector.h")
+    assert not hands_on("reserve", "/src/c++/table.cpp")
+
+
+def test_the_function_that_uses_a_standard_container_is_named_and_not_the_container() -> None:
+    native = (
+        NativeFrame(f"std::vector<{NODE}>::push_back({NODE} const&)", "/usr/include/c++/12/bits/stl_vector.h", 1281),
+        NativeFrame("Table<long>::add(long)", "/src/table.cpp", 14),
+        NativeFrame("lookup(_object*, _object*)", "/src/table.cpp", 40),
+    )
+    site = Site((), (), native, 1.0, 96.0)
+    title = finding_of(Fault(kind="allocation", count=1.0, bytes=96.0, sites=[site]), 96.0, "survivors").title
+    assert title == (
+        "leaks 1.00 block (96 B) per iteration: allocated by native Table::add (table.cpp:14), "
+        "and nothing that Python knows of holds it"
+    )
