@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from leakcheck.execution.local import Worker
+from leakcheck.residue import Left
 from leakcheck.steering import Progress
 
 _PROBE = "leakcheck.probes.bounded_caches"
@@ -76,7 +77,11 @@ class CacheDoubt:
         return self.needed or None
 
     def emptied(self, meter_index: int) -> float:
-        """How far a meter falls when the caches are emptied. The worker's step is not to be run after this."""
+        """How far a meter falls when the caches are emptied. The step is run after this for what stays, no more."""
         before = self._worker.run(0).values[meter_index]
+        return before - self.left().values[meter_index]
+
+    def left(self) -> Left:
+        """The readings with the caches emptied."""
         self._worker.probe(_PROBE, {"clear": True})
-        return before - self._worker.run(0).values[meter_index]
+        return Left(self._worker.run(0).values, 0)

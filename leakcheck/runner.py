@@ -31,20 +31,12 @@ from leakcheck.model import (
     ToolRun,
     summarize,
 )
+from leakcheck.second_thoughts import second_thoughts
 from leakcheck.steering import Progress
 from leakcheck.wishes import unknown_meter
 
 INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
-
-_GONE_SHARE = 0.8
-"""Part of a growth that must go away with caches or garbage for these to be its explanation."""
-
-_WENT_SHARE = 0.5
-"""The same for what goes by itself with the time: it leaves tables that do not shrink when their entries go."""
-
-_TRIFLE = 0.02
-"""Part of a growth that may stay when caches are emptied, whenever it came: warm-up, smaller caches."""
 
 
 class Plan(NamedTuple):
@@ -213,8 +205,9 @@ class Runner:
             raised = measured.raised
             read = verdicts.meters(measured, info.budget)
             advice: list[str] = []
+            pause = 0.0
             if raised is None:
-                read, advice = _second_thoughts(worker, job, measured, read, doubt)
+                read, advice, pause = second_thoughts(worker, job, measured, read, doubt)
                 worker.close()
             elif not (verdicts.ran_into_a_limit(raised) and measured.leaking):
                 failure = Failure(
@@ -231,9 +224,9 @@ class Runner:
         if measured.cycles_per_iteration:
             read.append(_cycles(measured))
         result = verdicts.judged(job, measured, read, advice=advice, tools=[growth_run])
-        return self._diagnosed(job, measured, result)
+        return self._diagnosed(job, measured, result, pause)
 
-    def _diagnosed(self, job: Job, measured: Measurement, result: ScenarioResult) -> ScenarioResult:
+    def _diagnosed(self, job: Job, measured: Measurement, result: ScenarioResult, pause: float) -> ScenarioResult:
         """Ask why, where something grows (or where valgrind was wished for)."""
         tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
         auto = "auto" in tools
@@ -252,6 +245,7 @@ class Runner:
                 meters=leaking,
                 iterations=measured.iterations,
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+                pause=pause,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -321,106 +315,6 @@ def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
-
-
-def _second_thoughts(
-    worker: Worker, job: Job, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt
-) -> tuple[list[Meter], list[str]]:
-    """Before a leak is told: whether it would be gone if caches were emptied, or if the collector ran."""
-    advice: list[str] = []
-    leaking = [meter.name for meter in read if meter.verdict == "leak" and meter.decisive]
-    if leaking and job.gc in ("auto", "off"):
-        before = worker.run(0).values
-        cycles = worker.probe("leakcheck.probes.collection", {})["found"]
-        after = worker.run(0).values
-        explained = {}
-        for index, info in enumerate(measured.meters):
-            grown = measured.samples[info.name][-1].value - measured.samples[info.name][0].value
-            if info.name in leaking and before[index] - after[index] >= _GONE_SHARE * grown:
-                explained[info.name] = "grows by cyclic garbage that waits for the collector"
-        if explained:
-            advice.append(f"{cycles / max(measured.iterations, 1):.2f} objects of cyclic garbage per iteration")
-        read = [_explained(meter, "bounded", explained) for meter in read]
-        leaking = [name for name in leaking if name not in explained]
-    if leaking:
-        read = _after_a_while(worker, measured, read)
-        leaking = [name for name in leaking if any(each.name == name and each.verdict == "leak" for each in read)]
-    if leaking and doubt.filling and measured.iterations < doubt.needed:
-        names = ", ".join(dict.fromkeys(each.title for each in doubt.filling))
-        index = next(index for index, info in enumerate(measured.meters) if info.name == leaking[0])
-        series = measured.samples[leaking[0]]
-        if doubt.emptied(index) >= _GONE_SHARE * (series[-1].value - series[0].value):
-            explained = dict.fromkeys(leaking, f"fills {names}, and goes back when that is emptied")
-            read = [_explained(meter, "bounded", explained) for meter in read]
-        elif any(each.kind == "deque" for each in doubt.filling):
-            explained = dict.fromkeys(leaking, f"{names} is not full yet: needs about {doubt.needed:,} iterations")
-            read = [_explained(meter, "inconclusive", explained) for meter in read]
-    if not leaking:
-        read = _in_full_caches(worker, measured, read, doubt)
-    if any(meter.verdict == "bounded" and meter.decisive for meter in read) and not doubt.filling:
-        advice += [f"{each.title} is full" for each in caches.full(worker)[:3]]
-    elif doubt.filling and not leaking:
-        advice += [f"{each.title} filled up" for each in doubt.filling[:3]]
-    return read, advice
-
-
-def _after_a_while(worker: Worker, measured: Measurement, read: list[Meter]) -> list[Meter]:
-    """What a step keeps that asks for the time may live for a time only: wait, go on, and see whether it went.
-
-    The other steps do not wait. A verdict comes within a second where calls are quick, sooner than such things end.
-    """
-    if not worker.probe("leakcheck.probes.clock_reads", {})["reads"]:
-        return read
-    indexes = {
-        index: measured.samples[each.name][-1].value - measured.samples[each.name][0].value
-        for index, each in enumerate(measured.meters)
-        if any(meter.name == each.name and meter.verdict == "leak" and meter.decisive for meter in read)
-    }
-    began = before = worker.run(0).values
-    for pause in _PAUSES_S:
-        time.sleep(pause)
-        falls = True
-        while falls:  # some forget a few things at each call
-            done = worker.run(max(1, measured.iterations // 256))
-            if done.raised is not None:
-                return read
-            if any(began[index] - done.values[index] >= _WENT_SHARE * grown for index, grown in indexes.items()):
-                reason = "keeps for a time what it makes: it went when that was over"
-                return [
-                    _explained(meter, "bounded", {measured.meters[index].name: reason for index in indexes})
-                    for meter in read
-                ]
-            falls = all(done.values[index] < before[index] for index in indexes)
-            before = done.values
-    return read
-
-
-_PAUSES_S = (0.5, 1.0, 1.0)
-"""Seconds that are waited for it, one after the other. What lives for longer looks like a leak until it ends."""
-
-
-def _in_full_caches(worker: Worker, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt) -> list[Meter]:
-    """What is not decided may be full caches whose entries get larger: bounded, if it goes when they are emptied."""
-    undecided = next((meter.name for meter in read if meter.verdict == "inconclusive" and meter.decisive), None)
-    names = ", ".join(each.title for each in caches.full(worker) if each.kind == "lru_cache") if undecided else ""
-    if undecided is None or not names:
-        return read
-    index = next(index for index, info in enumerate(measured.meters) if info.name == undecided)
-    series = measured.samples[undecided]
-    grown = series[-1].value - series[0].value
-    lately = series[-1].value - min(each.value for each in series if 2 * each.iterations >= measured.iterations)
-    remains = grown - doubt.emptied(index)
-    # Of what came last more than half has gone with them; of what came before, some may be other caches, and warm-up.
-    if remains > max(min(lately / 2, (1 - _GONE_SHARE) * grown), _TRIFLE * grown):
-        return read
-    reason = {undecided: f"is held by {names}, and goes back when that is emptied"}
-    return [_explained(meter, "bounded", reason) for meter in read]
-
-
-def _explained(meter: Meter, verdict: Any, explained: dict[str, str]) -> Meter:
-    if meter.name not in explained:
-        return meter
-    return msgspec.structs.replace(meter, verdict=verdict, reason=explained[meter.name])
 
 
 def _advice(measured: Measurement, opened: dict[str, Any], job: Job) -> list[str]:

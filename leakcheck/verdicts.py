@@ -14,6 +14,9 @@ from leakcheck.model import Failure, Meter, Sample, ScenarioResult, Verdict
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
 _MOST_SAMPLES = 400
 
+STAYS = "that much stays when"
+"""How the reason of a leak begins that is only a part of what grew."""
+
 _ORDER: tuple[Verdict, ...] = ("leak", "inconclusive", "bounded", "clean")
 """The verdict of a scenario is the first of these that a decisive meter has."""
 
@@ -149,7 +152,7 @@ def _reason(verdict: Verdict, decisive: list[Meter], measured: Measurement, job:
             f"{worst.name} grows by {number(worst.growth, worst.unit)} per iteration "
             f"({number(worst.low, worst.unit)} to {number(worst.high, worst.unit)})"
         )
-        return sentence + (f"; {worst.reason}" if "budget" in worst.reason else "")
+        return sentence + (f"; {worst.reason}" if "budget" in worst.reason or STAYS in worst.reason else "")
     if verdict == "inconclusive":
         undecided = next((meter for meter in decisive if meter.verdict == "inconclusive"), None)
         if undecided is None:

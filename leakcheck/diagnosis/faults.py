@@ -57,6 +57,8 @@ class Fault:
     """What valgrind says of the same memory."""
     untracked: bool = False
     """Known from the heap's ledger alone: an allocator that no tracker sees."""
+    limit: int = 0
+    """How many elements the container may have; 0 where nothing limits it."""
     rare: bool = False
     """Too few came while the object graph was walked to say what holds them."""
     meter: str = "heap.bytes"
@@ -70,7 +72,7 @@ def assemble(
     graph: dict[str, Any] | None, sites: Sequence[Site] | None, resources: Sequence[Fault], heap_growth: float
 ) -> list[Fault]:
     """All faults, those that explain most bytes first. `sites` are memray's; without it the graph's own stand in."""
-    faults = _containers(graph["containers"]) if graph else []
+    faults = _causes(_containers(graph["containers"]), heap_growth) if graph else []
     faults += [_pinned(each) for each in graph["pinned"]] if graph else []
     if sites is None:
         sites = [
@@ -99,6 +101,12 @@ def assemble(
             explained += fault.bytes
     strong = [fault for fault in faults if not fault.weak and _has_a_place(fault)] or faults
     return sorted(_with_resources(strong, resources), key=_order)
+
+
+def _causes(containers: list[Fault], heap_growth: float) -> list[Fault]:
+    """Without those that have a limit and are not full yet, where the others explain most of it."""
+    unlimited = [each for each in containers if not each.limit]
+    return unlimited if sum(each.bytes for each in unlimited) >= 0.5 * heap_growth > 0 else containers
 
 
 def _take_over(owner: Fault, fault: Fault, spare: float) -> float:
@@ -256,10 +264,11 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
     return sorted(told, key=_order)
 
 
-def _order(fault: Fault) -> tuple[bool, float, int]:
+def _order(fault: Fault) -> tuple[bool, bool, float, int]:
     weight = 1.0 if fault.kind == "native" or _is_users(fault.lines) else _NOT_THE_USERS
     return (
         fault.kind != "resource",
+        fault.limit > 0,
         -fault.bytes * weight,
         {"resource": 0, "container": 0, "frozen": 0, "pinned": 1, "native": 2, "allocation": 2}[fault.kind],
     )
@@ -277,6 +286,7 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
             shape=each["shape"],
             many=each["many"],
             opaque=each["opaque"],
+            limit=each["limit"],
             adders=_users_first([(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in each["adders"]]),
             births=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["sites"]],
             heads=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["heads"]],

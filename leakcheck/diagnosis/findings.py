@@ -138,9 +138,10 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
             f"by {named}, never emptied"
         )
     also = "".join(f" and by {''.join(label for label, _ in other)}" for other in fault.also[:2])
+    end = f"which may have {fault.limit:,} elements and is not full yet" if fault.limit else "never removed"
     return (
         f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
-        f"held by {path_text(path)}{also}, never removed"
+        f"held by {path_text(path)}{also}, {end}"
     )
 
 

@@ -242,6 +242,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]
                     "traced": plan.traced,
                     "watch": plan.watched,
                     "bytes": plan.heap,
+                    "pause": plan.growth.pause,
                     "picture": _picture_arguments(plan, temporary),
                 },
                 plan.options.time_s,
@@ -272,6 +273,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
                 {
                     "warm": plan.warm,
                     "count": plan.count,
+                    "pause": plan.growth.pause,
                     "prefix": _capture_prefix(plan, captures),
                     "memray": folder,
                     "cache_tag": sys.implementation.cache_tag,

@@ -22,6 +22,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     seconds_per_iteration: float = 0.0
     warmup: int = 0
     """Iterations before the growth is steady."""
+    pause: float = 0.0
+    """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
 
 
 class DiagnosisOptions(Record, frozen=True, kw_only=True):

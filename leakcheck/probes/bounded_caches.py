@@ -26,6 +26,19 @@ def _tracked() -> list[Any]:
     return found
 
 
+def limits() -> dict[int, int]:
+    """How many elements a container may have, by its `id`; of an `lru_cache`, by that of its table too."""
+    found = {}
+    for each in _tracked():
+        if type(each) is deque and each.maxlen:
+            found[id(each)] = each.maxlen
+        elif type(each) is _LRU and (limit := _LRU.cache_info(each).maxsize):
+            own = each.__dict__
+            tables = [table for table in gc.get_referents(each) if type(table) is dict and table is not own]
+            found |= dict.fromkeys(map(id, [each, *tables]), limit)
+    return found
+
+
 async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """`{"clear": false}` lists the containers with limits; `{"clear": true}` empties the caches among them first."""
     tracked = _tracked()

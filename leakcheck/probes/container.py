@@ -20,14 +20,15 @@ from itertools import islice
 from typing import Any
 
 from leakcheck.probes import births, pictures, places
+from leakcheck.probes.additions import entries_of, is_namespace, mean_weight, slot_bytes, table_of
 from leakcheck.probes.backrefs import draw
 from leakcheck.probes.births import Kept, birth
+from leakcheck.probes.bounded_caches import limits
 from leakcheck.probes.describing import different, element_name, safe_repr
 from leakcheck.probes.graph import (
     FOLD_PERIOD,
     Walk,
     derives,
-    elements_of,
     full_name,
     is_leaf,
     namespace_of,
@@ -35,15 +36,13 @@ from leakcheck.probes.graph import (
     references,
 )
 from leakcheck.probes.growth import Growing, Point, growing
-from leakcheck.probes.sizes import chunk, size_of
+from leakcheck.probes.leave_alone import leave_alone
 from leakcheck.probes.watch import Ledger
-from leakcheck.probes.weights import LEAF_WEIGHTS, Weigh, weigher
+from leakcheck.probes.weights import Weigh, weigher
 
 _MOST_CANDIDATES = 24
 _MOST_WATCHED = 4
-_MOST_ELEMENTS = 20_000
 _MOST_ENTRIES = 40
-_MOST_MEMBERS = 1000
 _GOLDEN = 0.6180339887498949
 """Steps of the golden ratio spread evenly and fall in with no period."""
 _EVENTS = 24
@@ -69,7 +68,8 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Find growing containers.
 
     Arguments: `warm` and `count` iterations, `traced` how many of those at least under `tracemalloc`, `watch` how many
-    at most under the trace function, `bytes` by which the heap grows with each.
+    at most under the trace function, `bytes` by which the heap grows with each, `pause` in seconds after which has gone
+    what the step keeps for a time only.
     """
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
@@ -94,6 +94,7 @@ class _Hunt:
         self.before = Point(0, {}, {})
         self.watched: list[tuple[dict[str, Any], Callable[[], int] | None, list[Any]]] = []
         self.native: list[Any] = []
+        self.limits: dict[int, int] = {}
         self.frozen = 0.0
         self.seconds = 0.0
         self.sample: Any = None
@@ -116,6 +117,7 @@ class _Hunt:
         self.needed = frozenset(node.key for each in self.candidates for node in second.nodes[each.node].above())
         self.needed |= _links(second, frozenset(each.node for each in self.candidates if each.shape == "deeper"))
         self.before = second.point
+        self.limits = limits()
         if any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values()):
             self.native = [each for each in gc.get_objects() if id(each) in second.held]
         self.answer["objects"] = second.size
@@ -143,7 +145,7 @@ class _Hunt:
         try:
             await self._run(count)
             early, frozen = births.surviving(), gc.get_freeze_count()
-            await self._run(count)
+            count = await self._run(count)
             late = births.surviving()
             self.answer["sites"] = births.scaling(early, late, count)
             self.frozen = (gc.get_freeze_count() - frozen) / count
@@ -180,9 +182,13 @@ class _Hunt:
             self.answer["picture"] = draw(self.sample, picture["file"], picture["folder"])
         self.sample = None
 
-    async def _run(self, count: int) -> None:
+    async def _run(self, count: int) -> int:
+        """Run some iterations, let go what can go, and return how many there were."""
+        before = self.driver.iterations
         self.seconds = await self.driver.run(count) / count
+        await leave_alone(self.driver, self.arguments["pause"], count)
         await self.settler.settle()
+        return int(self.driver.iterations - before)
 
     async def _affordable(self, count: int) -> int:
         """As many iterations of a traced stretch as there is time for; tried out where there may be too many."""
@@ -225,9 +231,10 @@ class _Hunt:
                     container = _examine(each, members, path, self.before, stretch, claimed)
                     read = _length(members)
                 if container is not None:
+                    container["limit"] = min((self.limits.get(id(member), 0) for member in members), default=0)
                     self.answer["containers"].append(container)
                     self.watched.append((container, read, members))
-                    if self.sample is None and (entries := _entries(members[-1])):
+                    if self.sample is None and (entries := entries_of(members[-1])):
                         self.sample = _telling(entries[-1])
             newborn = _newborn(claimed) if self.pinned else {}
             for name, rate in self.pinned:
@@ -293,7 +300,7 @@ def _examine(
         entries: list[tuple[Any, ...]] = [(member,) for member in members]
     else:
         gained = sum(map(reference_count, members)) - before.children[each.node]
-        entries = [entry for member in members for entry in _entries(member)]
+        entries = [entry for member in members for entry in entries_of(member)]
     if gained < 2 or gained / stretch < each.per_iteration * 0.4:
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
@@ -302,14 +309,14 @@ def _examine(
     kept.follow_all(list(reversed(newest)), gained)
     rate = gained / stretch
     report = kept.report(stretch)
-    report["bytes"] += _slot_bytes(members) * rate if each.shape == "wider" else 0.0
+    report["bytes"] += slot_bytes(members) * rate if each.shape == "wider" else 0.0
     if not newest:  # they were born long before they were added: by themselves at least they count
-        report["bytes"] += _mean_weight(entries[-_MOST_ENTRIES:]) * rate
+        report["bytes"] += mean_weight(entries[-_MOST_ENTRIES:]) * rate
     return {
         **report,
         "path": path,
         "shape": each.shape,
-        "many": ".*" if _is_namespace(members[-1]) else "[*]",
+        "many": ".*" if is_namespace(members[-1]) else "[*]",
         "count": rate,
         "shared_with": kept.main_owner(),
         "elements": {name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
@@ -356,24 +363,10 @@ def _other_threads() -> bool:
     return sys.version_info < (3, 12) and threading.active_count() > 1
 
 
-def _mean_weight(entries: list[tuple[Any, ...]]) -> float:
-    """What an addition weighs, with the plain values that it refers to."""
-    parts = [part for entry in entries for part in entry if part is not None]
-    parts += [each for each in gc.get_referents(*parts) if id(type(each)) in LEAF_WEIGHTS]
-    return sum(chunk(size_of(part), type(part)) for part in parts) / max(1, len(entries))
-
-
 def _steady(container: dict[str, Any]) -> bool:
     """Whether a line was seen to add about as much as was gained; or none, where it adds by leaps."""
     adders = container["adders"]
     return not adders or sum(rate for _, rate in adders) <= _MOST_ADDED * container["count"]
-
-
-def _slot_bytes(members: list[Any]) -> float:
-    """What one more element takes in the container itself."""
-    members = members[:_MOST_MEMBERS]
-    sizes = sum(chunk(size_of(member), type(member)) for member in members)
-    return sizes / max(1, sum(map(reference_count, members)))
 
 
 def _with_names(path: Path, members: list[Any]) -> Path:
@@ -388,27 +381,6 @@ def _with_names(path: Path, members: list[Any]) -> Path:
             if label and any(value is members[-1] for value in values):
                 return [*path[:-1], [label, path[-1][1]]]
     return path
-
-
-def _entries(member: Any) -> list[tuple[Any, ...]]:
-    """What was added to a container, one tuple an addition: keys stand with their values."""
-    table = _table(member)
-    if table is not None:
-        return list(dict.items(table))[-_MOST_ELEMENTS:]
-    return [(value,) for value in elements_of(member)[_MOST_ELEMENTS::-1]]
-
-
-def _table(member: Any) -> Any:
-    """The dictionary in which a container keeps what it holds: itself, or that of its attributes."""
-    if derives(type(member), dict):
-        return member
-    return namespace_of(member) if _is_namespace(member) else None
-
-
-def _is_namespace(member: Any) -> bool:
-    """Whether most of what an object refers to are its attributes."""
-    names = None if derives(type(member), dict) else namespace_of(member)
-    return names is not None and 2 * len(names) > reference_count(member)
 
 
 def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -502,7 +474,7 @@ def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Cal
 
 
 def _length_of(member: Any) -> Callable[[], int]:
-    table = _table(member)
+    table = table_of(member)
     if table is not None:
         return partial(dict.__len__, table)
     for base in (list, set, deque):

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+from leakcheck.probes.leave_alone import leave_alone
+
 _PILOT = 7
 """Iterations that show how slow a step is under the tracker."""
 _MOST_S = 4.0
@@ -21,7 +23,8 @@ what was captured takes longer still."""
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run under the tracker.
 
-    Arguments: `warm`, `count`, `prefix` of the captures' paths, `memray` a folder to import it from as a last resort.
+    Arguments: `warm`, `count`, `prefix` of the captures' paths, `memray` a folder to import it from as a last resort,
+    `pause` in seconds after which has gone what the step keeps for a time only.
     Answers `missing` with the reason where there is no memray for this interpreter.
     """
     try:
@@ -45,9 +48,11 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         path = f"{arguments['prefix']}-{count}.bin"
         gc.collect()
         with memray.Tracker(path, native_traces=True, follow_fork=False, trace_python_allocators=False):
+            before = driver.iterations
             seconds: float = await driver.run(count)
+            await leave_alone(driver, arguments["pause"], count)
             await settler.settle()
-        captures.append({"path": path, "iterations": count, "seconds": seconds})
+        captures.append({"path": path, "iterations": driver.iterations - before, "seconds": seconds})
         return seconds
 
     count = arguments["count"]

@@ -367,6 +367,7 @@ def test_what_is_kept_for_a_second_is_no_leak_and_what_is_kept_with_a_time_is(pr
         """
         import time
         from collections import deque
+        from itertools import count
         from leakcheck import scenario
 
         @scenario
@@ -385,13 +386,33 @@ def test_what_is_kept_for_a_second_is_no_leak_and_what_is_kept_with_a_time_is(pr
         def for_good():
             kept = []
             yield lambda: kept.append((time.time(), bytes(100)))
+
+        @scenario(expect="leak")
+        def for_a_second_and_a_name_for_good():
+            kept, names, numbers = deque(), [], count()
+
+            def step():
+                now = time.monotonic()
+                kept.append((now, bytes(200)))
+                names.append(f"name {next(numbers)}")
+                while kept[0][0] < now - 1:
+                    kept.popleft()
+
+            yield step
         """,
     )
-    done = leakcheck(project.folder, "run", "clocked.py", "--tools", "growth")
+    done = leakcheck(project.folder, "run", "clocked.py")
     assert done.returncode == 0, done.stdout
-    for_a_second, _ = sorted(results(project.folder)["scenarios"], key=lambda each: each["verdict"])
+    for_a_second, for_good, beside = results(project.folder)["scenarios"]
     assert for_a_second["verdict"] == "bounded"
     assert "for a time" in for_a_second["reason"]
+    assert for_good["verdict"] == "leak"
+    heap = next(meter for meter in beside["meters"] if meter["name"] == "heap.bytes")
+    assert 60 < heap["growth"] < 110, "one name, not what is kept for a second"
+    assert "stays" in heap["reason"]
+    (finding,) = beside["findings"]
+    assert finding["path"][-2]["name"] == ".<local names>"
+    assert finding["share"] > 0.8
 
 
 def test_every_help_page_reads_well():

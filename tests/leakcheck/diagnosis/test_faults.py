@@ -24,6 +24,7 @@ def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: 
         "shape": "wider",
         "many": "[*]",
         "opaque": False,
+        "limit": 0,
         "count": count,
         "bytes": size,
         "shared_with": "",
@@ -251,3 +252,11 @@ def test_a_loss_that_nothing_else_explains_is_a_fault_of_its_own() -> None:
     loss = Loss((NativeFrame("make_key", "/src/key.c", 12),), ("/lib/key.so",), "definitely lost", 1.0, 292.0)
     faults = with_losses([], [loss], 300)
     assert [(fault.kind, fault.bytes) for fault in faults] == [("native", 300)]
+
+
+def test_a_container_with_a_limit_is_no_cause_where_others_explain_the_growth() -> None:
+    found = graph(container(".cache", HUB, 400, limit=1000), container(".log", LOG, 60))
+    assert [fault.path[-1][0] for fault in assemble(found, [], [], 100)] == [".log"]
+    assert [fault.path[-1][0] for fault in assemble(found, [], [], 460)] == [".log", ".cache"], "it comes last"
+    (only,) = assemble(graph(container(".cache", HUB, 400, limit=1000)), [], [], 400)
+    assert "may have 1,000 elements and is not full yet" in finding_of(only, 400.0, "graph").title
