@@ -39,6 +39,10 @@ INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
 
 
+_NEARLY = 0.95
+"""Part of a bounded growth after which the rest does not matter."""
+
+
 class Plan(NamedTuple):
     """What to run, and how."""
 
@@ -244,6 +248,7 @@ class Runner:
             GrowthFacts(
                 meters=leaking,
                 iterations=measured.iterations,
+                warmup=_warmup(measured, result.meters),
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
                 pause=pause,
             ),
@@ -315,6 +320,17 @@ def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def _warmup(measured: Measurement, meters: Sequence[Meter]) -> int:
+    """Iterations after which what is bounded was full, nearly: containers that are made until then look like causes."""
+    filled = 0
+    for meter in meters:
+        if meter.verdict == "bounded":
+            series = measured.samples[meter.name]
+            nearly = series[0].value + _NEARLY * (series[-1].value - series[0].value)
+            filled = max(filled, next(each.iterations for each in series if each.value >= nearly))
+    return filled
 
 
 def _advice(measured: Measurement, opened: dict[str, Any], job: Job) -> list[str]:

@@ -20,6 +20,9 @@ _NOT_THE_USERS = 0.25
 """What the bytes of a fault count for, in the order of telling, to which no line of the user's leads."""
 BESIDE_THE_HEAP = frozenset({"mapped.bytes", "disk.bytes", "shm"})
 """Meters of bytes that are not the heap's."""
+_ALL = 0.95
+"""Part of the growth that leaves no room for more: what Python code allocates beside it is what it gave back to a free
+list of the interpreter, and what is kept got from there."""
 _NEGLIGIBLE = 0.02
 """Part of the growth below which an allocation site is not told beside other faults."""
 _MOST_TIMES = 16
@@ -94,6 +97,8 @@ def assemble(
         relative = next((each for each in faults if each.lines & fault.lines), None)
         if relative is None and explained + fault.bytes > 1.1 * heap_growth > 0:
             relative = next((each for each in faults if _counted_in(each, fault)), None)
+        if relative is None and explained >= _ALL * heap_growth > 0 and not any(site.native for site in fault.sites):
+            relative = next((each for each in faults if each.kind == "container"), None)
         if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
             explained += _take_over(relative, fault, heap_growth - explained)
         elif not faults or fault.bytes >= _NEGLIGIBLE * max(heap_growth, explained):

@@ -173,7 +173,8 @@ class Plan:
             3, min(self.count, int(_WATCH_S / _TRACE_SLOWDOWN / max(growth.seconds_per_iteration, 1e-6)))
         )
         self.seconds = max(growth.seconds_per_iteration, 1e-6)
-        self.warm = min(max(growth.warmup, 11), max(2, int(1.0 / self.seconds)), max(2, self.count))
+        warmup = int(min(growth.warmup, _LATER_S / self.seconds, _LATER_MEMORY / max(self.heap, 1e-6)))
+        self.warm = max(warmup, min(11, max(2, int(1.0 / self.seconds)), max(2, self.count)))
 
     def later(self) -> Plan | None:
         """The same with so many iterations that what the measurement saw last is seen; None where it were no more."""

@@ -37,6 +37,7 @@ from leakcheck.probes.graph import (
 )
 from leakcheck.probes.growth import Growing, Point, growing
 from leakcheck.probes.leave_alone import leave_alone
+from leakcheck.probes.siblings import Candidate, Path, together
 from leakcheck.probes.watch import Ledger
 from leakcheck.probes.weights import Weigh, weigher
 
@@ -58,10 +59,10 @@ _MOST_ADDED = 8
 """How many times its rate an object that gets heavier may gain in a short stretch: by leaps, but not at random."""
 _MOST_OF_GROWTH = 1.5
 """What an object that gets heavier may gain, as a part of what the heap does."""
+_MOST_READ = 1000
+"""Containers of a kind that are read after each line: some microseconds."""
 _WATCHED = 7
 """Additions that name the line."""
-
-Path = list[list[str]]
 
 
 async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +88,10 @@ class _Hunt:
         self.conversation = conversation
         self.driver, self.settler = conversation.driver, conversation.settler
         self.arguments = arguments
-        self.candidates: list[Growing] = []
-        self.paths: dict[int, Path] = {}
+        self.candidates: list[Candidate] = []
+        self.kept: frozenset[int] = frozenset()
         self.needed: frozenset[int] = frozenset()
+        self.through: frozenset[int] = frozenset()
         self.pinned: list[tuple[str, float]] = []
         self.before = Point(0, {}, {})
         self.watched: list[tuple[dict[str, Any], Callable[[], int] | None, list[Any]]] = []
@@ -111,14 +113,19 @@ class _Hunt:
         second = pictures.take(self.conversation)
         self.clock("walk")
         found = growing([first.point, second.point], second.parents(), second.chains())
-        self.candidates = [each for each in found if self._possible(each)][:_MOST_CANDIDATES]
+        possible = [each for each in found if self._possible(each)]
+        paths = {each.node: pictures.path_of(second.nodes[each.node]) for each in possible}
+        self.candidates = together(possible, paths)[:_MOST_CANDIDATES]
         self.pinned = _growing_groups(first, second)
-        self.paths = {each.node: pictures.path_of(second.nodes[each.node]) for each in self.candidates}
-        self.needed = frozenset(node.key for each in self.candidates for node in second.nodes[each.node].above())
-        self.needed |= _links(second, frozenset(each.node for each in self.candidates if each.shape == "deeper"))
+        self.kept = frozenset(node for each in self.candidates for node in each.nodes)
+        self.needed = frozenset(node.key for key in self.kept for node in second.nodes[key].above())
+        deeper = frozenset(each.growing.node for each in self.candidates if each.growing.shape == "deeper")
+        below = (islice(second.nodes[key].above(), 1, None) for key in self.kept)
+        self.through = deeper.union(node.key for above in below for node in above)
+        self.needed |= _links(second, deeper)
         self.before = second.point
         self.limits = limits()
-        if any(path[0][0] == pictures.NATIVE.format(path[0][1]) for path in self.paths.values()):
+        if any(path[0][0] == pictures.NATIVE.format(path[0][1]) for _, _, path in self.candidates):
             self.native = [each for each in gc.get_objects() if id(each) in second.held]
         self.answer["objects"] = second.size
 
@@ -130,7 +137,7 @@ class _Hunt:
         """Two stretches in which births are noted: learn what the growing nodes keep, and where it is from."""
         count = self._traced()
         await self._trace_for(count)
-        rates = [each.per_iteration for each in self.candidates if each.shape != "heavier"]
+        rates = [each.per_iteration for each, _, _ in self.candidates if each.shape != "heavier"]
         if not self.watched and max(rates, default=0.0) * count >= _WATCHED and count < self.arguments["count"]:
             await self._trace_for(self.arguments["count"])  # what comes in bursts was between two
         self.native.clear()
@@ -209,7 +216,9 @@ class _Hunt:
         Enough to see the slowest of the likely causes where there is time for that, and the fastest where there is some
         more.
         """
-        rates = [each.per_iteration for each in self.candidates[:4]] or [rate for _, rate in self.pinned[:4]] or [1.0]
+        rates = (
+            [each.per_iteration for each, _, _ in self.candidates[:4]] or [rate for _, rate in self.pinned[:4]] or [1.0]
+        )
         affordable = _TRACED_S / max(self.seconds * _SLOWDOWN, 1e-6)
         fastest, slowest = _EVENTS / max(rates), _EVENTS / min(rates)
         wanted = max(self.arguments["traced"], min(fastest, 8 * affordable), min(slowest, affordable))
@@ -221,14 +230,14 @@ class _Hunt:
         try:
             walk = self._walk_to_candidates()
             claimed: dict[int, str] = {}
-            for each in self.candidates:
-                members = walk.members.get(each.node, [])
-                path = self.paths[each.node]
+            for each, nodes, path in self.candidates:
+                members = [member for node in nodes for member in walk.members.get(node, [])]
                 if each.shape == "heavier":
                     container = _examine_heavier(each, members, path, self.before, stretch)
                     read = _weight(members, walk.owners.get(each.node), path[-1][0])
                 else:
-                    container = _examine(each, members, path, self.before, stretch, claimed)
+                    numbers = self.before.objects if each.shape == "deeper" else self.before.children
+                    container = _examine(each, members, path, sum(map(numbers.__getitem__, nodes)), stretch, claimed)
                     read = _length(members)
                 if container is not None:
                     container["limit"] = min((self.limits.get(id(member), 0) for member in members), default=0)
@@ -250,8 +259,8 @@ class _Hunt:
     def _walk_to_candidates(self) -> Walk:
         walk = Walk(places.own)
         walk.only = self.needed
-        walk.keep = frozenset(self.paths)
-        walk.through = frozenset(each.node for each in self.candidates if each.shape == "deeper")
+        walk.keep = self.kept
+        walk.through = self.through
         walk.hide([self.conversation])
         walk.run(pictures.all_roots(self.conversation))
         if self.native:
@@ -290,16 +299,16 @@ def _growing_groups(first: pictures.Picture, second: pictures.Picture) -> list[t
 
 
 def _examine(
-    each: Growing, members: list[Any], path: Path, before: Point, stretch: int, claimed: dict[int, str]
+    each: Growing, members: list[Any], path: Path, before: int, stretch: int, claimed: dict[int, str]
 ) -> dict[str, Any] | None:
     """What a growing node has gained in the traced stretches; None when it did not go on growing."""
     if not members:
         return None
     if each.shape == "deeper":
-        gained = len(members) - before.objects[each.node]
+        gained = len(members) - before
         entries: list[tuple[Any, ...]] = [(member,) for member in members]
     else:
-        gained = sum(map(reference_count, members)) - before.children[each.node]
+        gained = sum(map(reference_count, members)) - before
         entries = [entry for member in members for entry in entries_of(member)]
     if gained < 2 or gained / stretch < each.per_iteration * 0.4:
         return None
@@ -440,11 +449,17 @@ async def _adders(driver: Any, read: Callable[[], int] | None, iterations: int) 
 
 
 def _length(members: list[Any]) -> Callable[[], int] | None:
-    """A cheap reading of how much is in the containers; None where there are too many to read after each line."""
-    if len(members) > 8 or any(type(each) is tuple for each in members):
+    """A cheap reading of how much is in the containers; None where there is none."""
+    members = members[:: 1 + len(members) // _MOST_READ]
+    tables = [table for each in members if (table := table_of(each)) is not None]
+    if len(tables) == len(members):
+        return lambda: sum(map(dict.__len__, tables))
+    for base in (list, set, deque):
+        if all(derives(type(each), base) for each in members):
+            return lambda: sum(map(base.__len__, members))
+    if any(type(each) is tuple for each in members):
         return None
-    readers = [_length_of(each) for each in members]
-    return readers[0] if len(readers) == 1 else lambda: sum(read() for read in readers)
+    return lambda: len(gc.get_referents(*members[:8]))
 
 
 def _weight(members: list[Any], owners: list[Any] | None, label: str) -> Callable[[], int] | None:
@@ -471,13 +486,3 @@ def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Cal
             return [value for told, values in references(owner) if told == label for value in values]
 
     return lambda: sum(weigh(value) for value in current() if type(value) is kind)
-
-
-def _length_of(member: Any) -> Callable[[], int]:
-    table = table_of(member)
-    if table is not None:
-        return partial(dict.__len__, table)
-    for base in (list, set, deque):
-        if derives(type(member), base):
-            return partial(base.__len__, member)
-    return lambda: len(gc.get_referents(member))

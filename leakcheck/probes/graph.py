@@ -135,7 +135,7 @@ class Walk:
         self.keep: frozenset[int] = frozenset()
         self.only: frozenset[int] | None = None
         self.through: frozenset[int] = frozenset()
-        """Nodes of `keep` that are entered even so: chains."""
+        """Nodes of `keep` that are entered even so: chains, and what others of them lie below."""
         self.owners: dict[int, list[Any]] = {}
         """For the leaves among `members`, the objects that refer to them."""
 

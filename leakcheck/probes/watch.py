@@ -65,17 +65,21 @@ class Watch:
         self._check()
         if self._opaque(file):
             return None
-        self._frame, self._line = frame, frame.f_lineno
+        self._reached(frame, frame.f_lineno or 0)
         return self._inside
 
     def _inside(self, frame: types.FrameType, event: str, _argument: Any) -> Any:
         self._check()
+        reached: types.FrameType | None = frame
         if event == "return":
-            caller = frame.f_back
-            self._frame, self._line = caller, (caller.f_lineno or 0) if caller is not None else 0
-        else:
-            self._frame, self._line = frame, frame.f_lineno or 0
+            reached = frame.f_back
+            while reached is not None and self._opaque(reached.f_code.co_filename):
+                reached = reached.f_back  # what the library does next is put down to the line that called it
+        self._reached(reached, (reached.f_lineno or 0) if reached is not None else 0)
         return self._inside
+
+    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+        self._frame, self._line = frame, line
 
     def _check(self) -> None:
         now = self._read()
@@ -86,13 +90,12 @@ class Watch:
         if len(self.additions) >= _MOST_ADDITIONS:
             return
         came = now - before
-        stack = self._stack() if came else ()
+        stack = self._stack(self._frame, self._line) if came else ()
         self.additions += [Addition(thing, 1, stack) for thing in came]
         self.additions += [Addition(thing, -1, ()) for thing in before - now]
 
-    def _stack(self) -> tuple[Place, ...]:
+    def _stack(self, frame: types.FrameType | None, line: int) -> tuple[Place, ...]:
         stack: list[Place] = []
-        frame, line = self._frame, self._line
         while frame is not None and len(stack) < MAX_DEPTH:
             code = frame.f_code
             if self._own(code.co_filename):
@@ -112,6 +115,7 @@ class Ledger(Watch):
 
     def __init__(self, read: Callable[[], float], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
         super().__init__(read, opaque, own)
+        self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
         self._indices: dict[Any, int] = {}
         self._stacks: list[tuple[Place, ...]] = []
         self._sums = array("d", bytes(8 * _MOST_LINES))
@@ -126,15 +130,24 @@ class Ledger(Watch):
         """What each line added, most first."""
         return sorted(zip(self._stacks, self._sums, strict=False), key=lambda pair: -pair[1])
 
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._reached_by.clear()
+
+    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+        super()._reached(frame, line)
+        self._reached_by[threading.get_ident()] = frame, line
+
     def _check(self) -> None:
         change = self._read() - self._now
         if change:
-            frame = self._frame
-            key = (frame.f_code, self._line) if frame is not None else None
+            # The line of this thread: what adds to a container does not let go of the interpreter's lock.
+            frame, line = self._reached_by.get(threading.get_ident(), (self._frame, self._line))
+            key = (frame.f_code, line) if frame is not None else None
             index = self._indices.get(key)
             if index is None and len(self._stacks) < _MOST_LINES:
                 index = self._indices[key] = len(self._stacks)
-                self._stacks.append(self._stack())
+                self._stacks.append(self._stack(frame, line))
             if index is not None:
                 self._sums[index] += change
         self._now = self._read()

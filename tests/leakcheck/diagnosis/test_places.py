@@ -60,6 +60,9 @@ def diagnosed(
         ),
         pytest.param("suspended_generators", "planted_leaks.generators[*]", "step", marks=pytest.mark.slow),
         pytest.param("finalizers", "weakref.finalize._registry[*]", "finalizers", marks=pytest.mark.slow),
+        ("events_of_which_each_knows_the_last", "planted_leaks.recent[*].*.previous…", "events_of_which"),
+        ("twelve_tenants", "planted_leaks.by_tenant[*][*]", "twelve_tenants.<locals>.step"),
+        ("many_baskets", "planted_leaks.baskets[*].items[*]", "many_baskets.<locals>.step"),
         pytest.param("context_variable", "<context variable variable>[*]", "step", marks=pytest.mark.slow),
         pytest.param(
             "context_variable_of_each_call", "<context>[*]", "context_variable_of_each_call", marks=pytest.mark.slow

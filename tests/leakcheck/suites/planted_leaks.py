@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import itertools
 import os
 import threading
 import weakref
+from collections import deque
 from typing import Any
 
 from leakcheck import scenario
@@ -254,6 +256,52 @@ def context_variable():
 
     def step():
         variable.get().append([1])
+
+    yield step
+
+
+class Event:
+    def __init__(self, previous):
+        self.previous = previous
+
+
+recent: deque[Event] = deque([Event(None)], maxlen=100)
+
+
+@scenario(expect="leak")
+def events_of_which_each_knows_the_last():
+    recent.append(Event(recent[-1]))
+
+
+by_tenant: dict[str, dict[int, float]] = {}
+
+
+@scenario(expect="leak")
+def twelve_tenants():
+    number = itertools.count(1000)
+
+    def step():
+        request = next(number)
+        by_tenant.setdefault(f"tenant{request % 12}", {})[request] = 0.25
+
+    yield step
+
+
+class Basket:
+    def __init__(self):
+        self.items = []
+
+
+baskets = [Basket() for _ in range(300)]
+
+
+@scenario(expect="leak")
+def many_baskets():
+    number = itertools.count()
+
+    def step():
+        basket = baskets[next(number) * 7 % 300]
+        basket.items.append(("put", object()))
 
     yield step
 
