@@ -6,6 +6,7 @@ object accounts for is a fault of its own, one for each line that calls into it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -60,6 +61,8 @@ class Fault:
     """What valgrind says of the same memory."""
     untracked: bool = False
     """Known from the heap's ledger alone: an allocator that no tracker sees."""
+    at_exit: bool = False
+    """Registered with `atexit`."""
     limit: int = 0
     """How many elements the container may have; 0 where nothing limits it."""
     rare: bool = False
@@ -76,7 +79,7 @@ def assemble(
 ) -> list[Fault]:
     """All faults, those that explain most bytes first. `sites` are memray's; without it the graph's own stand in."""
     faults = _causes(_containers(graph["containers"]), heap_growth) if graph else []
-    faults += [_pinned(each) for each in graph["pinned"]] if graph else []
+    faults += [_pinned(each, graph["at_exit"]) for each in graph["pinned"]] if graph else []
     if sites is None:
         sites = [
             Site(tuple((file, line) for file, line in trace), (), (), count, size + 8 * count)
@@ -99,7 +102,9 @@ def assemble(
             relative = next((each for each in faults if _counted_in(each, fault)), None)
         if relative is None and explained >= _ALL * heap_growth > 0 and not any(site.native for site in fault.sites):
             relative = next((each for each in faults if each.kind == "container"), None)
-        if relative is not None and (fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0):
+        if relative is not None and (
+            fault.bytes <= 0.5 * relative.bytes or explained >= 0.8 * heap_growth > 0 or _of_elements(fault, relative)
+        ):
             explained += _take_over(relative, fault, heap_growth - explained)
         elif not faults or fault.bytes >= _NEGLIGIBLE * max(heap_growth, explained):
             faults.append(fault)
@@ -172,6 +177,14 @@ def _counted_in(holder: Fault, fault: Fault) -> bool:
     return is_foreign and _comes_with(fault.count, holder.count)
 
 
+def _of_elements(fault: Fault, holder: Fault) -> bool:
+    """Whether Python code allocates it where the elements of a container are made or added, as many times for each."""
+    if holder.kind != "container" or not holder.count or any(site.native for site in fault.sites):
+        return False
+    innermost = {stack[0][:2] for stack, _ in holder.adders} | {trace[0] for trace, _, _ in holder.births if trace}
+    return _comes_with(fault.count, holder.count) and {site.trace[0] for site in fault.sites} <= innermost
+
+
 def _comes_with(count: float, elements: float) -> bool:
     times = round(count / elements)
     return 1 <= times <= _MOST_TIMES and abs(count / elements - times) <= 0.1
@@ -192,7 +205,7 @@ def _functions(fault: Fault) -> set[tuple[str, str]]:
 
 def _frozen(graph: dict[str, Any], rest: list[Site]) -> list[Fault]:
     """What `gc.freeze` puts out of the collector's reach: the cycles among it stay for ever."""
-    stacks = [(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in graph["freezing"]]
+    stacks = _stacks(graph["freezing"])
     lost = [site for site in rest if not site.native]
     if not stacks or not lost:
         return []
@@ -227,11 +240,17 @@ def _with_resources(faults: list[Fault], resources: Sequence[Fault]) -> list[Fau
                 continue
             rest.remove(fault)
             resource.bytes += fault.bytes
-            resource.path = resource.path or fault.path
+            if not resource.path or (_is_librarys(resource.path) and fault.path and not _is_librarys(fault.path)):
+                resource.path = fault.path
             resource.births = resource.births or fault.births
             resource.sites += fault.sites
             resource.also += fault.also
     return [*resources, *rest]
+
+
+def _is_librarys(path: list[tuple[str, str]]) -> bool:
+    """Whether a path begins in a module of the standard library: it has its own lists of all threads and children."""
+    return path[0][0].partition(".")[0] in sys.stdlib_module_names
 
 
 def _goes_with(fault: Fault, resource: Fault) -> bool:
@@ -292,7 +311,7 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
             many=each["many"],
             opaque=each["opaque"],
             limit=each["limit"],
-            adders=_users_first([(tuple((f, n, q) for f, n, q in stack), rate) for stack, rate in each["adders"]]),
+            adders=_users_first(_stacks(each["adders"])),
             births=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["sites"]],
             heads=[(tuple((f, n) for f, n in trace), count, size) for trace, count, size in each["heads"]],
             examples=each["examples"],
@@ -312,6 +331,10 @@ def _containers(found: list[dict[str, Any]]) -> list[Fault]:
     return faults
 
 
+def _stacks(adders: list[Any]) -> list[tuple[tuple[Place, ...], float]]:
+    return [(tuple((file, line, function) for file, line, function in stack), rate) for stack, rate in adders]
+
+
 def _users_first(adders: list[tuple[tuple[Place, ...], float]]) -> list[tuple[tuple[Place, ...], float]]:
     """Of lines that add about as much, those that the user's code leads to: others may only take turns with them."""
     most = max((rate for _, rate in adders), default=0.0)
@@ -327,9 +350,12 @@ def _holds_the_same(container: dict[str, Any], owner: Fault) -> bool:
     return bool(container["shared_with"] == "".join(label for label, _ in owner.path))
 
 
-def _pinned(each: dict[str, Any]) -> Fault:
+def _pinned(each: dict[str, Any], at_exit: dict[str, Any]) -> Fault:
+    by_atexit = 0 < at_exit["count"] <= 1.1 * each["count"] <= 1.21 * at_exit["count"]
     return Fault(
         kind="pinned",
+        at_exit=by_atexit,
+        adders=_stacks(at_exit["adders"]) if by_atexit else [],
         count=each["count"],
         bytes=each["bytes"],
         type=each["type"],

@@ -16,6 +16,7 @@ from leakcheck.model import Finding, FindingKind, Frame, PathNode
 from leakcheck.probes import places
 
 _MOST_FRAMES = 24
+_UNWATCHED = "native code, another thread or a callback of the event loop"
 _KINDS: dict[str, FindingKind] = {
     "container": "container",
     "pinned": "allocation",
@@ -119,7 +120,7 @@ def _resource_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> 
     else:
         amount = f"{plain_bytes(fault.bytes)} of {what}"
     amount += f" ({plain_bytes(fault.bytes)})" if fault.count and fault.bytes else ""
-    where = f"{words.came} at {places_named(frames)}" if frames else f"{words.came} by native code or another thread"
+    where = f"{words.came} at {places_named(frames)}" if frames else f"{words.came} by {_UNWATCHED}"
     held = f", held by {path_text(path)}" if path else ""
     return f"leaks {amount} per iteration: {where}{held}, {words.never}"
 
@@ -174,6 +175,11 @@ def _frozen_title(fault: Fault, frames: list[Frame]) -> str:
 
 def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
     by = _by(stack)
+    if fault.at_exit:
+        return (
+            f"leaks {quantity(fault.count, short_type(fault.type), fault.bytes)} per iteration: registered at "
+            f"{places_named(frames)}, held by atexit until the process ends"
+        )
     return (
         f"leaks {quantity(fault.count, short_type(fault.type), fault.bytes)} per iteration: born at "
         f"{places_named(frames)}{by}, held by native code (no Python object refers to it: a reference that is not "

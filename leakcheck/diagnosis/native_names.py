@@ -7,7 +7,12 @@ import re
 _ALLOCATOR = re.compile(
     r"(?:^|_)(?:x?(?:(?:m|c|re)alloc|strn?dup)|free|new|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
 )
-_LIBRARY_FILE = re.compile(r"/include/(?:c\+\+|[^/]+/c\+\+)/|/rustc/|/library/(?:alloc|core|std)/src/")
+_LIBRARY_FILE = re.compile(
+    r"/include/(?:c\+\+|[^/]+/c\+\+)/|/rustc/|/library/(?:alloc|core|std)/src/"
+    r"|^(?:\./|.*/glibc[^/]*/)(?:malloc|posix|stdio-common|libio|string|nss|inet|locale|stdlib|dirent|elf|iconv|nptl)/\w+\.[ch]$"
+    r"|^\.\./(?:sysdeps|nptl)/"
+)
+"""Of C++, of Rust, and of the C library as distributions build it, in its own folders."""
 _LIBRARY_NAME = re.compile(r"(?:^|[\s*&<])(?:std|__gnu_cxx|__cxxabiv1|alloc|core)::|^operator (?:new|delete)")
 _ARGUMENTS = re.compile(r"<[^<>]*>|\([^()]*\)(?: const| noexcept|&)*")
 _ANONYMOUS = "(anonymous namespace)"

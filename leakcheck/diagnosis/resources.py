@@ -87,4 +87,5 @@ def pattern(text: str) -> str:
     text = re.sub(r"/[^ ]*/leakcheck-\w+/(?:temporary|tmp_path)", "<temporary folder>", text)
     text = re.sub(r"(?<=[/_.-])tmp\w{6,}", "tmp*", text)
     text = re.sub(r"(?<=/psm_)[0-9a-f]{8}\b", "*", text)  # multiprocessing.shared_memory's own names
-    return re.sub(r"\[\d+\]|(?<![:\w])\d{3,}(?!\w)", "*", text)
+    text = re.sub(r"(?<=[\w\]]:)(?:3[3-9]|[4-6]\d)\d{3}\b", "*", text)  # ports of connections, from 32,768 on
+    return re.sub(r"\[\d+\]|(?<![:\w])(?<!\d\.)\d{3,}(?!\w|\.\d)", "*", text)

@@ -7,6 +7,7 @@ it keeps. A last, short stretch runs under a trace function that watches the con
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 import threading
@@ -97,10 +98,12 @@ class _Hunt:
         self.watched: list[tuple[dict[str, Any], Callable[[], int] | None, list[Any]]] = []
         self.native: list[Any] = []
         self.limits: dict[int, int] = {}
+        self.at_exit = 0.0
         self.frozen = 0.0
         self.seconds = 0.0
         self.sample: Any = None
         self.answer: dict[str, Any] = {"containers": [], "pinned": [], "sites": [], "frozen": 0.0, "freezing": []}
+        self.answer["at_exit"] = {"count": 0.0, "adders": []}
         self.clock = _Clock()
 
     async def compare(self) -> None:
@@ -108,7 +111,9 @@ class _Hunt:
         await self._run(self.arguments["warm"])
         first = pictures.take(self.conversation)
         self.clock("walk")
-        await self._run(self.arguments["count"])
+        registered = atexit._ncallbacks()  # nothing that the collector knows of leads to them
+        count = await self._run(self.arguments["count"])
+        self.at_exit = (atexit._ncallbacks() - registered) / count
         self.clock("run")
         second = pictures.take(self.conversation)
         self.clock("walk")
@@ -169,6 +174,10 @@ class _Hunt:
         if self.frozen > 0:
             self.answer["frozen"] = self.frozen
             self.answer["freezing"] = await _adders(self.driver, gc.get_freeze_count, _WATCHED)
+        if self.at_exit > 0:
+            turns = min(self.arguments["watch"], int(_WATCHED / self.at_exit) + 1)
+            adders = await _adders(self.driver, atexit._ncallbacks, turns)
+            self.answer["at_exit"] = {"count": self.at_exit, "adders": adders}
         self._draw()
         for container, read, members in self.watched[:_MOST_WATCHED]:
             container["path"] = _with_names(container["path"], members)
@@ -244,7 +253,7 @@ class _Hunt:
                     self.answer["containers"].append(container)
                     self.watched.append((container, read, members))
                     if self.sample is None and (entries := entries_of(members[-1])):
-                        self.sample = _telling(entries[-1])
+                        self.sample = entries[-1][_telling(entries[-20:])]
             newborn = _newborn(claimed) if self.pinned else {}
             for name, rate in self.pinned:
                 if self.sample is None and newborn.get(name):
@@ -313,7 +322,9 @@ def _examine(
     if gained < 2 or gained / stretch < each.per_iteration * 0.4:
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
-    names = Counter(element_name(_telling(entry)) for entry in newest or entries[-20:])
+    latest = newest or entries[-20:]
+    part = _telling(latest)
+    names = Counter(element_name(entry[part]) for entry in latest)
     kept = Kept(claimed, {id(part) for entry in entries for part in entry}, "".join(label for label, _ in path))
     kept.follow_all(list(reversed(newest)), gained)
     rate = gained / stretch
@@ -329,8 +340,8 @@ def _examine(
         "count": rate,
         "shared_with": kept.main_owner(),
         "elements": {name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
-        "heads": births.heads([_telling(entry) for entry in newest]),
-        "examples": different(safe_repr(_telling(entry)) for entry in (newest or entries)[-3:]),
+        "heads": births.heads([entry[part] for entry in newest]),
+        "examples": different(safe_repr(entry[part]) for entry in latest[-3:]),
         "adders": [],
         "other_threads": _other_threads(),
     }
@@ -401,9 +412,12 @@ def _sampled(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [older[index] for index in sorted(spread)] + entries[-_MOST_ENTRIES:]
 
 
-def _telling(entry: tuple[Any, ...]) -> Any:
-    """The part of an addition that says most: what is new before what was there, objects before numbers and texts."""
-    return max(reversed(entry), key=lambda part: (birth(part) is not None, not is_leaf(part)))
+def _telling(entries: list[tuple[Any, ...]]) -> int:
+    """Which part of the additions says most: not one that they share; of a key and its value, rather an object."""
+    parts = range(len(entries[0]))
+    differ = [part for part in parts if len({id(entry[part]) for entry in entries}) > 1] or list(parts)
+    objects = [part for part in differ if not all(is_leaf(entry[part]) for entry in entries)]
+    return (objects or differ)[-1]
 
 
 def _newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:

@@ -39,7 +39,8 @@ def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: 
 
 
 def graph(*containers: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"containers": list(containers), "pinned": [], "sites": [], "frozen": 0.0, "freezing": []} | more
+    nothing = {"pinned": [], "sites": [], "frozen": 0.0, "freezing": [], "at_exit": {"count": 0.0, "adders": []}}
+    return {"containers": list(containers), **nothing} | more
 
 
 def site(trace: Trace, size: float, blocks: float = 1.0, native: tuple[NativeFrame, ...] = ()) -> Site:
@@ -260,3 +261,36 @@ def test_a_container_with_a_limit_is_no_cause_where_others_explain_the_growth() 
     assert [fault.path[-1][0] for fault in assemble(found, [], [], 460)] == [".log", ".cache"], "it comes last"
     (only,) = assemble(graph(container(".cache", HUB, 400, limit=1000)), [], [], 400)
     assert "may have 1,000 elements and is not full yet" in finding_of(only, 400.0, "graph").title
+
+
+def test_what_atexit_was_given_is_held_by_it() -> None:
+    method = {"type": "method Scratch.clean", "count": 1.02, "bytes": 376.0, "examples": [], "types": {}}
+    method |= {"sites": [[list(map(list, HUB)), 1.02, 376.0]], "heads": []}
+    line = [[[*HUB[0], "Scratch.__init__"]], 1.0]
+    (fault,) = assemble(graph(pinned=[method], at_exit={"count": 1.0, "adders": [line]}), [], [], 376)
+    title = finding_of(fault, 376.0, "graph").title
+    assert title.endswith("registered at hub.py:41 in Scratch.__init__, held by atexit until the process ends")
+    (fault,) = assemble(graph(pinned=[method], at_exit={"count": 0.2, "adders": [line]}), [], [], 376)
+    assert not fault.at_exit, "it comes more often than anything was registered"
+
+
+def test_a_holder_of_the_users_is_named_before_the_librarys_own_list() -> None:
+    threads = Fault(kind="resource", count=1.0, bytes=0.0, meter="threads", lines={HUB[0]})
+    of_library, of_user = container(".x", HUB, 5000), container(".executors", HUB, 300)
+    of_library["path"] = [["threading._active", "dict"]]
+    faults = assemble(graph(of_library, of_user), [], [threads], 5300)
+    assert "".join(label for label, _ in faults[0].path).endswith(".executors")
+
+
+def test_all_that_is_allocated_where_the_elements_are_made_is_theirs() -> None:
+    found = graph(container(".listeners", LOG, 423, adders=[[[[*HUB[0], "Hub.on"]], 1.0]]))
+    assert len(assemble(found, [site(HUB, 273, 2.0)], [], 650)) == 1
+    assert len(assemble(found, [site(HUB, 273, 2.5)], [], 650)) == 2, "not as many for each"
+    native = (NativeFrame("make_key", "src/key.c", 12),)
+    assert len(assemble(found, [site(HUB, 273, 2.0, native)], [], 650)) == 2, "native code may lose it"
+
+
+def test_where_all_is_explained_there_is_no_room_for_more() -> None:
+    other = (("/src/app/other.py", 3),)
+    assert len(assemble(graph(container(".listeners", HUB, 367)), [site(other, 64)], [], 370)) == 1
+    assert len(assemble(graph(container(".listeners", HUB, 300)), [site(other, 64)], [], 370)) == 2
