@@ -11,6 +11,7 @@ from typing import Any
 
 from leakcheck.probes import pictures, places
 from leakcheck.probes.additions import entries_of, mean_weight, slot_bytes
+from leakcheck.probes.bounded_caches import limits
 from leakcheck.probes.graph import Walk
 from leakcheck.probes.growth import Growing, Point, growing
 
@@ -40,9 +41,13 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     walk.keep = frozenset(node for node, by_stretch in rates.items() if by_stretch)
     walk.hide([conversation, seen])
     walk.run(pictures.all_roots(conversation))
+    limited = limits()
     bytes_left = [0.0] * (_STRETCHES - 1)
     for each in found:
-        weight = _weight(walk.members.get(each.node, []), each.shape)
+        members = walk.members.get(each.node, [])
+        if members and all(id(member) in limited for member in members):
+            continue  # it stops when it is full
+        weight = _weight(members, each.shape)
         for stretch, rate in enumerate(rates[each.node]):
             bytes_left[stretch] += rate * weight
     return {"bytes": bytes_left}
