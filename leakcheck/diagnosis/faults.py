@@ -61,6 +61,8 @@ class Fault:
     """What valgrind says of the same memory."""
     untracked: bool = False
     """Known from the heap's ledger alone: an allocator that no tracker sees."""
+    lesser: bool = False
+    """A resource that comes with more memory of the heap, which is told first."""
     at_exit: bool = False
     """Registered with `atexit`."""
     limit: int = 0
@@ -238,10 +240,13 @@ def _with_resources(faults: list[Fault], resources: Sequence[Fault]) -> list[Fau
         for fault in list(rest):
             if not fault.lines & resource.lines or not _goes_with(fault, resource):
                 continue
-            rest.remove(fault)
-            resource.bytes += fault.bytes
             if not resource.path or (_is_librarys(resource.path) and fault.path and not _is_librarys(fault.path)):
                 resource.path = fault.path
+            if resource.meter in BESIDE_THE_HEAP and fault.kind == "container":
+                resource.lesser |= fault.bytes > resource.bytes
+                continue  # its bytes are not the heap's
+            rest.remove(fault)
+            resource.bytes += fault.bytes
             resource.births = resource.births or fault.births
             resource.sites += fault.sites
             resource.also += fault.also
@@ -291,7 +296,7 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
 def _order(fault: Fault) -> tuple[bool, bool, float, int]:
     weight = 1.0 if fault.kind == "native" or _is_users(fault.lines) else _NOT_THE_USERS
     return (
-        fault.kind != "resource",
+        fault.kind != "resource" or fault.lesser,
         fault.limit > 0,
         -fault.bytes * weight,
         {"resource": 0, "container": 0, "frozen": 0, "pinned": 1, "native": 2, "allocation": 2}[fault.kind],

@@ -294,3 +294,13 @@ def test_where_all_is_explained_there_is_no_room_for_more() -> None:
     other = (("/src/app/other.py", 3),)
     assert len(assemble(graph(container(".listeners", HUB, 367)), [site(other, 64)], [], 370)) == 1
     assert len(assemble(graph(container(".listeners", HUB, 300)), [site(other, 64)], [], 370)) == 2
+
+
+def test_what_is_mapped_is_not_counted_with_the_heap() -> None:
+    mapping = Fault(kind="resource", count=0.0, bytes=64.0, meter="mapped.bytes", lines={HUB[0]})
+    faults = assemble(graph(container(".callbacks", HUB, 761)), [], [mapping], 761)
+    assert [(fault.meter, fault.bytes) for fault in faults] == [("heap.bytes", 761), ("mapped.bytes", 64)]
+    assert faults[1].path == faults[0].path, "the same holds both"
+    mapping = Fault(kind="resource", count=0.0, bytes=8192.0, meter="mapped.bytes", lines={HUB[0]})
+    faults = assemble(graph(container(".callbacks", HUB, 761)), [], [mapping], 761)
+    assert [fault.meter for fault in faults] == ["mapped.bytes", "heap.bytes"]
