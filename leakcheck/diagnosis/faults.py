@@ -503,6 +503,13 @@ def _blind(fault: Fault) -> bool:
     return fault.kind in ("allocation", "pinned") and not any(site.native for site in fault.sites)
 
 
-def native_frames(fault: Fault) -> tuple[NativeFrame, ...]:
-    """The native frames of the site with most bytes that has any."""
-    return next((site.native for site in sorted(fault.sites, key=lambda site: -site.bytes) if site.native), ())
+def native_frames(fault: Fault, trace: Trace | None = None) -> tuple[NativeFrame, ...]:
+    """The native frames of the site with most bytes that has any, of those with this trace."""
+    sites = sorted(fault.sites, key=lambda site: -site.bytes)
+    return next((site.native for site in sites if site.native and trace in (None, site.trace)), ())
+
+
+def native_callers(fault: Fault, trace: Trace) -> tuple[NativeFrame, ...]:
+    """The native frames that called the innermost function of `trace`, where nothing native is inside its line."""
+    sites = [site for site in fault.sites if site.trace == trace and not site.native]
+    return next((site.between for site in sites if site.between), ())

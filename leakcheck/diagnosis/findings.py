@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from leakcheck.diagnosis import fingerprint
-from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_frames
+from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_callers, native_frames
 from leakcheck.diagnosis.native import Loss
 from leakcheck.diagnosis.native_names import hands_on, short_name
 from leakcheck.diagnosis.resources import WORDS, Words
@@ -31,7 +31,7 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
     """The record of one fault."""
     path = judge_path(fault.path, fault.type, fault.shape, fault.many) if fault.path else []
     frames = _frames(fault)
-    stack = [*_native(fault), *frames]
+    stack = [*_native(fault, frames), *_with_callers(fault, frames)]
     share = fault.share
     if share is None and fault.kind != "resource" and heap_growth > 0:
         share = min(1.0, fault.bytes / heap_growth)
@@ -211,10 +211,12 @@ def _by(stack: list[Frame]) -> str:
     return f" by native {short_name(first.function)}{where}"
 
 
-def _native(fault: Fault) -> list[Frame]:
+def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     if fault.kind in ("container", "resource", "frozen"):
         return []
-    known = [native_frame(frame.file, frame.line, frame.function) for frame in native_frames(fault)]
+    # Of what native code holds, the objects' own: their elements may be made elsewhere.
+    found = native_frames(fault, _trace_of(frames) if fault.kind == "pinned" else None)
+    known = [native_frame(frame.file, frame.line, frame.function) for frame in found]
     for loss in fault.losses[:1]:
         if sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known) or not known:
             return [
@@ -222,6 +224,16 @@ def _native(fault: Fault) -> list[Frame]:
                 for frame, library in zip(loss.frames, loss.objects, strict=True)
             ]
     return known
+
+
+def _with_callers(fault: Fault, frames: list[Frame]) -> list[Frame]:
+    """The Python stack of what native code holds, with the native code that called its innermost function."""
+    callers = native_callers(fault, _trace_of(frames)) if fault.kind == "pinned" else ()
+    return [*frames[:1], *(native_frame(each.file, each.line, each.function) for each in callers), *frames[1:]]
+
+
+def _trace_of(frames: list[Frame]) -> Trace:
+    return tuple((frame.file, frame.line) for frame in frames)
 
 
 def _native_name(function: str, library: str) -> str:

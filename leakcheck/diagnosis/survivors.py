@@ -48,6 +48,8 @@ class Site(NamedTuple):
     """Bytes per iteration, malloc's own overhead included."""
     thread: str = ""
     """Name of the thread where it has one of its own and was started while memray was watching."""
+    between: tuple[NativeFrame, ...] = ()
+    """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
 
 
 def is_interpreter(frame: NativeFrame) -> bool:
@@ -60,14 +62,14 @@ def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
     short, long = (_survivors(Path(capture["path"])) for capture in captures)
     few, many = (capture["iterations"] for capture in captures)
     sites = []
-    for key, (count, size, functions, thread) in long.items():
-        count_before, size_before, *_ = short.get(key, (0, 0, (), ""))
+    for key, (count, size, functions, thread, between) in long.items():
+        count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
         each = size / count + 8
         padded = max(32.0, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
-        sites.append(Site(trace, functions, native, count / many, padded * count / many, thread))
+        sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
     return sorted(sites, key=lambda site: -site.bytes)
 
 
@@ -80,12 +82,13 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...]]
 
 
-def _survivors(capture: Path) -> dict[_Key, tuple[int, int, tuple[str, ...], str]]:
+def _survivors(capture: Path) -> dict[_Key, _Found]:
     import memray
 
-    found: dict[_Key, tuple[int, int, tuple[str, ...], str]] = {}
+    found: dict[_Key, _Found] = {}
     with memray.FileReader(capture) as reader:
         for record in reader.get_leaked_allocation_records(merge_threads=False):
             python = record.stack_trace()
@@ -93,13 +96,13 @@ def _survivors(capture: Path) -> dict[_Key, tuple[int, int, tuple[str, ...], str
             if inside is None:
                 continue
             trace = places.inside(tuple((file, line) for _, file, line in inside))
-            native = tuple(_native(record.native_stack_trace()))
+            native, between = _native(record.native_stack_trace())
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
-                count + record.n_allocations, size + record.size, functions, record.thread_name or "",
+                count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
             )  # fmt: skip
     return found
 
@@ -113,10 +116,18 @@ def _inside(python: list[tuple[str, str, int]]) -> list[tuple[str, str, int]] | 
     return python
 
 
-def _native(frames: Iterable[tuple[str, str, int]]) -> Iterable[NativeFrame]:
-    """The frames inside the innermost Python line: those before the first that evaluates Python code."""
+def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...]]:
+    """The frames inside the innermost Python line, and where there are none, those that lie next below Python code.
+
+    A frame that evaluates Python code lies between them.
+    """
+    inner: list[NativeFrame] = []
+    found = inner
     for frame in map(NativeFrame._make, frames):
         if frame.function.startswith(_EVALUATION):
-            return
-        if not is_interpreter(frame):
-            yield frame
+            if found:
+                break
+            found = []
+        elif not is_interpreter(frame):
+            found.append(frame)
+    return tuple(inner), () if found is inner else tuple(found)

@@ -50,3 +50,20 @@ def test_the_function_that_uses_a_standard_container_is_named_and_not_the_contai
         "leaks 1.00 block (96 B) per iteration: allocated by native Table::add (table.cpp:14), "
         "and nothing that Python knows of holds it"
     )
+
+
+def test_native_code_that_called_the_function_where_an_object_is_born_stands_between_the_lines() -> None:
+    inner, outer = ("/src/shapes.py", 8), ("/src/app.py", 3)
+    area = (NativeFrame("area", "/src/_area.c", 4),)
+    sites = [
+        Site((inner, outer), ("size", "run"), (), 1.0, 96.0, between=area),
+        Site((outer,), ("run",), (NativeFrame("area", "/src/_area.c", 12),), 2.0, 64.0),  # its elements
+    ]
+    fault = Fault(kind="pinned", count=1.0, bytes=160.0, type="list", heads=[((inner, outer), 1.0, 96.0)], sites=sites)
+    finding = finding_of(fault, 160.0, "graph")
+    assert [(frame.file.rpartition("/")[2], frame.line) for frame in finding.stack] == [
+        ("shapes.py", 8),
+        ("_area.c", 4),
+        ("app.py", 3),
+    ]
+    assert "by native area (_area.c:4)" in finding.title
