@@ -112,7 +112,9 @@ def _after_a_while(worker: Worker, measured: Measurement, read: list[Meter]) -> 
     """
     if not worker.probe("leakcheck.probes.clock_reads", {})["reads"]:
         return read, 0.0
-    grown = _grown(measured, read)
+    grown = {index: more for index, more in _grown(measured, read).items() if more > 0}
+    if not grown:  # the last reading was in a trough: nothing could be seen to go
+        return read, 0.0
     began = worker.run(0).values
     batch = max(1, measured.iterations // 1024)  # what is kept of these calls is all that the readings may be off by
     waited, went = 0.0, dict.fromkeys(grown, 0.0)

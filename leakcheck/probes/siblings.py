@@ -21,7 +21,7 @@ class Candidate(NamedTuple):
 
 
 def together(found: list[Growing], paths: dict[int, Path]) -> list[Candidate]:
-    """The growing nodes, those together that differ in keys only; the order of `found` by their first."""
+    """The growing nodes, those together that differ in keys only, by rate; what becomes heavier comes last."""
     groups: dict[tuple[object, ...], list[Growing]] = {}
     for each in found:
         groups.setdefault((each.shape, *_without_keys(paths[each.node])), []).append(each)
