@@ -28,6 +28,9 @@ from leakcheck.model import Sample, Verdict
 
 Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
 
+PROPORTIONAL = "grows in proportion to the iterations"
+"""The reason of most leaks."""
+
 
 class Thresholds(NamedTuple):
     """Every number that decides, each with its reason."""
@@ -208,8 +211,8 @@ def judge(
         if _in_few_pieces(samples, recent, limits):
             enough = enough and evidence.enough_for_rare
         if enough or evidence.final:
-            return said("leak", "linear", "grows in proportion to the iterations")
-        return said(None, "linear", "grows in proportion to the iterations so far")
+            return said("leak", "linear", PROPORTIONAL)
+        return said(None, "linear", f"{PROPORTIONAL} so far")
 
     if grows and _gets_worse(windows, limits):
         if evidence.enough_for_rough or evidence.final:

@@ -15,7 +15,6 @@ from leakcheck.growth import Measurement
 from leakcheck.judge import thresholds_for
 from leakcheck.model import Meter
 from leakcheck.residue import Left, Residue, residues
-from leakcheck.verdicts import STAYS
 
 _GONE_SHARE = 0.8
 """Part of a growth that must go away with caches or garbage for these to be its explanation."""
@@ -198,7 +197,7 @@ def _apart(
     """The meters: what stays is the leak where something does, and the rest explains the others."""
     rates = {measured.meters[index].name: rate for index, rate in stayed.items()}
     return [
-        msgspec.structs.replace(meter, **rates[meter.name]._asdict(), reason=f"{STAYS} {when}")
+        msgspec.structs.replace(meter, **rates[meter.name]._asdict(), reason=f"that much stays when {when}")
         if meter.name in rates
         else _explained(meter, "bounded", explained)
         for meter in read

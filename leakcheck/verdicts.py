@@ -8,14 +8,11 @@ from typing import Any
 
 from leakcheck.execution.job import Job
 from leakcheck.growth import Measurement, MeterInfo
-from leakcheck.judge import Judgement, thresholds_for
+from leakcheck.judge import PROPORTIONAL, Judgement, thresholds_for
 from leakcheck.model import Failure, Meter, Sample, ScenarioResult, Verdict
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
 _MOST_SAMPLES = 400
-
-STAYS = "that much stays when"
-"""How the reason of a leak begins that is only a part of what grew."""
 
 _ORDER: tuple[Verdict, ...] = ("leak", "inconclusive", "bounded", "clean")
 """The verdict of a scenario is the first of these that a decisive meter has."""
@@ -152,7 +149,7 @@ def _reason(verdict: Verdict, decisive: list[Meter], measured: Measurement, job:
             f"{worst.name} grows by {number(worst.growth, worst.unit)} per iteration "
             f"({number(worst.low, worst.unit)} to {number(worst.high, worst.unit)})"
         )
-        return sentence + (f"; {worst.reason}" if "budget" in worst.reason or STAYS in worst.reason else "")
+        return sentence if worst.reason == PROPORTIONAL else f"{sentence}; {worst.reason}"
     if verdict == "inconclusive":
         undecided = next((meter for meter in decisive if meter.verdict == "inconclusive"), None)
         if undecided is None:
