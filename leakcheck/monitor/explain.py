@@ -11,10 +11,12 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
+
+from leakcheck.monitor.curves import Curve
 
 STEP_COST = 8.0
 """Units of twice the logarithm of the likelihood that a step must win: about as for two more parameters."""
@@ -27,9 +29,13 @@ _OPEN = 3.0
 _FINALISTS = 3
 """How many of the best explanations are improved further."""
 _CURVES = 2
-"""Curves that an explanation may have."""
+"""Caches that an explanation may have; fragmentation comes beside them."""
 _GOOD = 40
 """How many of the best explanations are held against the levels of the groups."""
+_BACK = 0.5
+"""Part of what a line adds that steps may take back: what falls by more is a sawtooth, and its line no leak."""
+_BENDS = (0.2, 0.1, 0.05)
+"""By which part curves are bent, one after the other: the first tried are 0.4 apart."""
 _WORTH = 1e-6
 """Units by which a change must make an explanation better: more than rounding does."""
 
@@ -77,40 +83,41 @@ class _System:
         self.means: list[array[float]] = []
         """Of each column, in each group."""
         self.gram: list[array[float]] = []
-        """The products of each column with itself and those before it."""
+        """The products of each column with those before it and itself, where they were asked for."""
         self.right = array("d")
+        self.ends = array("d")
+        """The value of each column at the last point."""
 
     def add(self, columns: Iterable[Iterable[float]]) -> range:
         """Take more columns; returns their numbers."""
         first = len(self.columns)
         for column in columns:
-            centred, means = self._centred(column)
+            values = array("d", column)
+            self.ends.append(values[-1] if values else 0.0)
+            centred, means = self._centred(values)
             self.columns.append(centred)
             self.means.append(means)
-            self.gram.append(array("d", [sum(map(mul, centred, other)) for other in self.columns]))
+            self.gram.append(array("d", [math.nan]) * len(self.columns))
             self.right.append(sum(map(mul, centred, self.values)))
         return range(first, len(self.columns))
 
     def forget(self, first: int, kept: int | None = None) -> None:
         """Forget the columns from `first` on; the one that is `kept` takes the place of the first."""
         if kept is not None:
-            self.columns[first], self.means[first], self.right[first] = (
-                self.columns[kept],
-                self.means[kept],
-                self.right[kept],
-            )
+            self.columns[first], self.means[first] = self.columns[kept], self.means[kept]
+            self.right[first], self.ends[first] = self.right[kept], self.ends[kept]
             self.gram[first] = self.gram[kept][:first] + self.gram[kept][-1:]
             first += 1
-        del self.columns[first:], self.means[first:], self.gram[first:], self.right[first:]
-
-    def end(self, one: int) -> float:
-        """The value of a column at the last point."""
-        group = next(number for number, members in enumerate(self.members) if members[-1] == len(self.values) - 1)
-        return self.columns[one][-1] + self.means[one][group]
+        del self.columns[first:], self.means[first:], self.gram[first:], self.right[first:], self.ends[first:]
 
     def product(self, one: int, other: int) -> float:
         """Of two columns."""
-        return self.gram[one][other] if one >= other else self.gram[other][one]
+        if one < other:
+            one, other = other, one
+        known = self.gram[one][other]
+        if known != known:  # not a number: not known yet
+            known = self.gram[one][other] = sum(map(mul, self.columns[one], self.columns[other]))
+        return known
 
     def fit(self, chosen: Sequence[int]) -> tuple[float, list[float]] | None:
         """Sum of squares left and the coefficients; None where the columns cannot be told apart."""
@@ -264,44 +271,45 @@ class _Fit(NamedTuple):
         return weight * math.log(self.rest) + self.price
 
 
-def line_beside(
+def lines_beside(
     points: Sequence[Point],
-    clock: Sequence[float],
-    curves: Iterable[Sequence[float]],
-    finer: Iterable[Sequence[float]],
+    clocks: Sequence[Sequence[float]],
+    curves: Iterable[Curve],
+    finer: Iterable[Curve],
     steps: int,
     needed: float,
     largest: float = math.inf,
     *,
     alike: bool = False,
-) -> Line | None:
-    """The line that is left beside what up to two of `curves` and `steps` steps explain.
+) -> list[Line]:
+    """The lines that are left beside what up to two of `curves` and `steps` steps explain: one for each clock.
 
-    Points by rising time; `clock` is what the line rises by. `finer` are more curves of the same kinds, for the best
-    explanations; a curve ends at 1, or is above that where it has no end, and one that reaches `largest` is unlikely.
-    Groups that are `alike` have about the same level. None for too few points, and as soon as it is plain that the
-    evidence will not be `needed`.
+    Points by rising time; the `clocks` are what a line may rise by. `finer` are more curves of the same kinds, for the
+    best explanations; one that reaches `largest` is unlikely. Groups that are `alike` have about the same level. None
+    for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
-    search = _Search(points, clock, curves, largest, alike)
-    if search.system.free < 5 or search.system.total <= 0:
-        return None
-    shapes = sorted(search.curves)
+    search = _Search(points, clocks, curves, largest, alike)
+    if search.system.free < 5 or search.system.total <= 0 or not all(search.lined):
+        return []
+    shapes = search.first
     step = [search.largest_step()] if steps else []
     search.try_out((), [*step, *shapes])
     for one in step:
         search.try_out((one,), shapes)
     search.weigh()
     if search.hopeless(needed):
-        return None
+        return []
     for index, one in enumerate(shapes):
-        search.try_out((one,), shapes[index + 1 :])
+        search.try_out((one,), search.beside((one,)).intersection(shapes[index + 1 :]))
     search.weigh()
     if search.hopeless(needed):
-        return None
-    search.curves.update(search.system.add(finer))
+        return []
+    search.add(finer)
     search.improve(steps)
     search.try_without_line()
-    return search.line()
+    if search.evidence() >= _HOPELESS * needed:
+        search.bend()
+    return [search.line(fits) for fits in search.lined]
 
 
 _HOPELESS = 0.5
@@ -316,8 +324,8 @@ class _Search:
     def __init__(
         self,
         points: Sequence[Point],
-        clock: Sequence[float],
-        curves: Iterable[Sequence[float]],
+        clocks: Sequence[Sequence[float]],
+        curves: Iterable[Curve],
         largest: float,
         alike: bool,
     ) -> None:
@@ -325,29 +333,44 @@ class _Search:
         self.alike = alike
         self.largest = largest
         self.system = _System(points)
-        self.system.add([clock])
-        self.first = self.system.add(curves)
-        self.curves = set(self.first)
+        self.lines = self.system.add(clocks)
+        self.spans = [clock[-1] - clock[0] if clock else 0.0 for clock in clocks]
+        self.curves: dict[int, Curve] = {}
+        """By the number of their column."""
+        self.endless: set[int] = set()
+        """Those of fragmentation: beside the caches there may be one."""
+        self.add(curves)
+        self.first = sorted(self.curves)
         self._steps: dict[int, int] = {}
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
         self.floor = self.system.free * (1e-3 * spread) ** 2
-        self.bare: list[_Fit] = []
-        self.lined: list[_Fit] = []
-        self._fit(self.bare, ())
-        self._fit(self.lined, (0,))
+        self.bare = list(self._fitted(()))
+        self.lined = [list(self._fitted((one,))) for one in self.lines]
+        """By the clock of their line."""
         self.weight = self.white = 1.0
 
-    def try_out(self, chosen: tuple[int, ...], more: Sequence[int]) -> None:
-        """Fit `chosen` with each of `more`, without and with the line."""
+    def add(self, curves: Iterable[Curve]) -> None:
+        """Take more curves."""
+        for curve in curves:
+            values = curve.values()
+            (one,) = self.system.add([values])
+            self.curves[one] = curve
+            if values[-1] > 1:
+                self.endless.add(one)
+
+    def try_out(self, chosen: tuple[int, ...], more: Iterable[int]) -> None:
+        """Fit `chosen` with each of `more`, without and with the lines."""
+        more = sorted(more)
         self.bare += self._extended(chosen, more)
-        self.lined += self._extended((0, *chosen), more)
+        for one, fits in zip(self.lines, self.lined, strict=True):
+            fits += self._extended((one, *chosen), more)
 
     def weigh(self) -> None:
         """How many points there would be if they were independent: neighbours in time share their noise.
 
         By what the closest explanation leaves: what a poor one leaves hangs together, and would excuse it.
         """
-        closest = min(self.lined, key=lambda fit: fit.cost(self.system.free))
+        closest = min(chain(*self.lined), key=lambda fit: fit.cost(self.system.free))
         self.white = _independence(self.points, self.system.rest(closest.chosen))
         self.weight = max(self.system.free * self.white - len(closest.chosen), 1.0)
 
@@ -358,10 +381,12 @@ class _Search:
     def improve(self, steps: int) -> None:
         """Change the best few, one thing at a time, for as long as that brings them closer."""
         self.weight = self.system.free
-        for fits in (self.bare, self.lined):
+        for fits in (self.bare, *self.lined):
             seen: set[frozenset[int]] = set()
-            finalists = heapq.nsmallest(_FINALISTS, fits, key=lambda fit: fit.cost(self.weight))
-            for start in (fits[0], *finalists):  # the first has no curve
+            for start in (
+                fits[0],
+                *self._finalists(fits, lambda fit: fit.cost(self.weight), _FINALISTS),
+            ):  # the first has no curve
                 fit: _Fit | None = start
                 while fit is not None and frozenset(fit.chosen) not in seen:
                     seen.add(frozenset(fit.chosen))
@@ -369,6 +394,28 @@ class _Search:
                         fits.append(fit)
                     fit = self._better(fit, steps)
         self.weigh()
+
+    def _finalists(self, fits: Iterable[_Fit], cost: Callable[[_Fit], float], count: int) -> list[_Fit]:
+        """The best few with caches that fill by each clock: from those of one, a search hardly finds the others."""
+        by_clock: dict[frozenset[int], list[_Fit]] = {}
+        for fit in fits:
+            by_clock.setdefault(frozenset(self._clocks(fit.chosen)), []).append(fit)
+        return [fit for each in by_clock.values() for fit in heapq.nsmallest(count, each, key=cost)]
+
+    def _caches(self, chosen: Iterable[int]) -> list[int]:
+        return [one for one in chosen if one in self.curves and one not in self.endless]
+
+    def _clocks(self, chosen: Iterable[int]) -> set[int]:
+        """By what the caches among these columns fill."""
+        return {id(self.curves[one].times) for one in self._caches(chosen)}
+
+    def beside(self, chosen: Iterable[int]) -> set[int]:
+        """The curves that may come beside these columns: all caches fill by one clock, and it fragments but once."""
+        clocks = self._clocks(chosen)
+        found = {
+            one for one in self._caches(self.curves) if not clocks or id(self.curves[one].times) in clocks
+        }.difference(chosen)
+        return found if len(self._caches(chosen)) < _CURVES else set()
 
     def _better(self, fit: _Fit, steps: int) -> _Fit | None:
         """The best explanation that differs in one thing, or in both curves; None where none is better."""
@@ -382,13 +429,16 @@ class _Search:
 
     def _with_one_change(self, fit: _Fit, steps: int) -> Iterator[_Fit]:
         """All explanations with another curve, one more curve, another step or one more step."""
-        curves = [one for one in fit.chosen if one in self.curves]
-        others = sorted(self.curves.difference(curves))
-        for old in curves:
-            yield from self._extended(_without(fit.chosen, old), others)
-        if len(curves) < _CURVES:
-            yield from self._extended(fit.chosen, others)
-        there = [one for one in fit.chosen if one and one not in self.curves]
+        for old in self._caches(fit.chosen):
+            rest = _without(fit.chosen, old)
+            yield from self._extended(rest, sorted(self.beside(rest).difference([old])))
+        yield from self._extended(fit.chosen, sorted(self.beside(fit.chosen)))
+        if self.endless.isdisjoint(fit.chosen):
+            yield from self._extended(fit.chosen, sorted(self.endless))
+        for old in fit.chosen:
+            if old not in self.lines:
+                yield from self._fitted(_without(fit.chosen, old))
+        there = [one for one in fit.chosen if one not in self.lines and one not in self.curves]
         if len(there) < steps:
             yield from self._extended_by_step(fit.chosen)
         for step in there:
@@ -396,12 +446,11 @@ class _Search:
 
     def _with_other_curves(self, fit: _Fit) -> Iterator[_Fit]:
         """All explanations with two others than its two curves."""
-        curves = [one for one in fit.chosen if one in self.curves]
+        curves = self._caches(fit.chosen)
         if len(curves) == _CURVES:
             rest = _without(_without(fit.chosen, curves[0]), curves[1])
-            others = sorted(self.curves.difference(curves))
-            for one in self.first:
-                yield from self._extended((*rest, one), others)
+            for one in self._caches(self.first):
+                yield from self._extended((*rest, one), sorted(self.beside((*rest, one))))
 
     def _settled(self, best: _Fit, known: int) -> _Fit:
         """The best explanation, when all steps that were tried beside the `known` columns and not taken are forgotten.
@@ -442,9 +491,45 @@ class _Search:
             (self._steps[index],) = self.system.add([[float(other >= index) for other in range(len(self.points))]])
         return self._steps[index]
 
+    def bend(self) -> None:
+        """Bend the curves of the best explanations until they fit best.
+
+        Where there is little noise, what lies between the curves that were tried would be evidence of a line.
+        """
+        for fits, starts in ((self.bare, _FINALISTS), *((fits, 1) for fits in self.lined)):
+            good = heapq.nsmallest(_GOOD, fits, key=lambda fit: fit.cost(self.weight))
+            for start in self._finalists(good, self._whole_cost, starts):
+                fit = start
+                for by in _BENDS:
+                    before = None
+                    while before is not fit:
+                        before, fit = fit, self._bent(fit, by)
+                if fit is not start:
+                    fits.append(fit)
+
+    def _bent(self, fit: _Fit, by: float) -> _Fit:
+        """The explanation with each curve bent `by` some part where that brings it closer, less what it can spare."""
+        for old in fit.chosen:
+            bends = self.curves[old].bent(by) if old in self.curves else ()
+            spare = [] if old in self.lines else [*self._fitted(_without(fit.chosen, old))]
+            if spare and self._whole_cost(spare[0]) < self._whole_cost(fit) - _WORTH:
+                fit = spare[0]
+                continue
+            for curve in bends:
+                known = len(self.system.columns)
+                self.add([curve])
+                bent = next(self._extended(_without(fit.chosen, old), [known]), None)
+                if bent is not None and self._whole_cost(bent) < self._whole_cost(fit) - _WORTH:
+                    fit, old = bent, known
+                else:
+                    self.system.forget(known)
+                    del self.curves[known]
+        return fit
+
     def try_without_line(self) -> None:
         """Hold what the line adds to the best explanation against that same explanation without it."""
-        self._fit(self.bare, self.finest(self.lined).chosen[1:])
+        for fits in self.lined:
+            self.bare += self._fitted(self.finest(fits).chosen[1:])
 
     def hopeless(self, needed: float) -> bool:
         """Whether what was tried fits, and shows little of a line."""
@@ -452,7 +537,9 @@ class _Search:
 
     def evidence(self) -> float:
         """By how much the best explanation with a line is better than the best without."""
-        return self._whole_cost(self.finest(self.bare)) - self._whole_cost(self.finest(self.lined))
+        return self._whole_cost(self.finest(self.bare)) - min(
+            self._whole_cost(self.finest(fits)) for fits in self.lined
+        )
 
     def finest(self, fits: Iterable[_Fit]) -> _Fit:
         """The best explanation also of the levels that the groups have: of those that are good within them."""
@@ -470,19 +557,20 @@ class _Search:
         spread = self.system.unevenness(fit.chosen) + self.floor / self.system.free
         return fit.cost(self.weight) + count * math.log(spread)
 
-    def line(self) -> Line:
-        """The line of the best explanation that has one."""
-        best = self.finest(self.lined)
+    def line(self, lined: list[_Fit]) -> Line:
+        """The line of the best of these explanations."""
+        best = self.finest(lined)
+        evidence = self._whole_cost(self.finest(self.bare)) - self._whole_cost(best)
         error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
         slope = self.system.coefficients(best.chosen)[0]
-        return Line(self.evidence(), slope, error, math.sqrt(best.rest / self.system.free))
+        return Line(evidence, slope, error, math.sqrt(best.rest / self.system.free))
 
-    def _fit(self, fits: list[_Fit], chosen: tuple[int, ...]) -> None:
-        """Add one explanation, unless its columns cannot be told apart."""
+    def _fitted(self, chosen: tuple[int, ...]) -> Iterator[_Fit]:
+        """One explanation, unless its columns cannot be told apart."""
         fitted = self.system.fit(chosen)
         fit = fitted and self._possible(chosen, *fitted)
         if fit:
-            fits.append(fit)
+            yield fit
 
     def _extended(self, chosen: tuple[int, ...], more: Iterable[int]) -> Iterator[_Fit]:
         """What comes of one explanation by each of `more`."""
@@ -492,17 +580,20 @@ class _Search:
                 yield fit
 
     def _possible(self, chosen: tuple[int, ...], rest: float, found: list[float]) -> _Fit | None:
-        """One explanation; None where a curve would have to fall."""
-        price = 0.0
+        """One explanation; None where a curve would have to fall, or where steps take back what the line adds."""
+        price = back = 0.0
         for one, factor in zip(chosen, found, strict=True):
             if one in self.curves:
                 if factor < 0:
                     return None
-                end = self.system.end(one)
+                end = self.system.ends[one]
                 open_end = 1.0 if end > 1 else min(1.0, _OPEN * (1 - end))
                 price += CURVE_COST + open_end * (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
-            elif one:
+            elif one not in self.lines:
                 price += STEP_COST
+                back -= min(0.0, factor)
+        if chosen and chosen[0] in self.lines and back > _BACK * max(0.0, found[0]) * self.spans[chosen[0]]:
+            return None
         return _Fit(max(rest, 0.0) + self.floor, chosen, price)
 
 

@@ -23,7 +23,8 @@ from itertools import chain, groupby, islice, pairwise
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
-from leakcheck.monitor.explain import Line, Point, line_beside
+from leakcheck.monitor.curves import SPEEDS, Creeping, Curve, Filling
+from leakcheck.monitor.explain import Line, Point, lines_beside
 from leakcheck.monitor.history import Bin, bins_since
 from leakcheck.monitor.work import by_work
 
@@ -51,7 +52,7 @@ class Rules(NamedTuple):
     """By how much less evidence is enough, for each whole limit used: the more is at stake, the sooner it is told."""
     least_evidence: float = 11.0
     """What it must be at the least."""
-    soon_evidence: float = 24.0
+    soon_evidence: float = 22.0
     """The same as `evidence` for growth that cannot wait for `patience`."""
     soon_urgency: float = 220.0
     """The same as `urgency`."""
@@ -584,11 +585,8 @@ def _quantile(values: Sequence[float], part: float) -> float:
 
 # --- growth that nothing innocent explains ----------------------------------------------------------------------------
 
-_SPEEDS_OF_CACHES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""Periods in which a cache fills to two thirds. One that takes longer cannot be told from a leak in time."""
 
-
-def _lines_of_days(periods: _Periods, work: Sequence[Bin], days: int, largest: float, rules: Rules) -> Iterator[Line]:
+def _lines_of_days(periods: _Periods, work: Sequence[Bin], days: int, largest: float, rules: Rules) -> list[Line]:
     """The lines in the newest days of the newest run: against the time, and against the work that was done.
 
     Against the work in the shortest stretch only: what grows by day and not by night is a line in a longer one anyway.
@@ -596,28 +594,19 @@ def _lines_of_days(periods: _Periods, work: Sequence[Bin], days: int, largest: f
     points = [each for each in periods.hours if each.time > -days]
     span = points[-1].time - points[0].time if points else 0.0
     if span < 3 or len(points) < 0.35 * span * SLOTS / 2:
-        return
+        return []
     times = [each.time - points[0].time for each in points]
-    line = _line_by([times], times, points, largest)
-    if line is not None:
-        yield line
+    clocks = [times]
     if days == _DAYS[0]:
         seconds = by_work([periods.zero + rules.period * each.time for each in points], work, rules.period / SLOTS)
         if seconds is not None:
-            done = [each / rules.period for each in seconds]
-            line = _line_by([times, done], done, points, largest)
-            if line is not None:
-                yield line
-
-
-def _line_by(
-    clocks: Sequence[Sequence[float]], clock: Sequence[float], points: Sequence[Point], largest: float
-) -> Line | None:
-    """The line against one clock, beside caches that fill by any of `clocks`."""
-    begins = [0.125 * part * clock[-1] for part in range(5)]
-    curves = chain(*(_filling(each, begins, coarse=True) for each in clocks), [_creeping(points)])
-    finer = chain(*(_filling(each, begins, coarse=False) for each in clocks))
-    return line_beside(points, clock, curves, finer, 2, _LEAST, largest, alike=True)
+            clocks.append([each / rules.period for each in seconds])
+    begins = [[0.125 * part * clock[-1] for part in range(5)] for clock in clocks]
+    coarse, finer = (
+        chain(*(_filling(*each, coarse=first) for each in zip(clocks, begins, strict=True))) for first in (True, False)
+    )
+    curves = chain(coarse, [Creeping([each.uptime for each in points])])
+    return lines_beside(points, clocks, curves, finer, 2, _LEAST, largest, alike=True)
 
 
 def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line | None:
@@ -628,22 +617,18 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
         return None
     uptimes = [each.uptime for each in points]
     begins = [0.75 * part for part in range(5)]
-    curves = chain(_filling(uptimes, begins, coarse=True), [_creeping(points)])
+    curves = chain(_filling(uptimes, begins, coarse=True), [Creeping([each.uptime for each in points])])
     times = [each.time for each in points]
-    return line_beside(points, times, curves, _filling(uptimes, begins, coarse=False), steps, needed)
+    found = lines_beside(points, [times], curves, _filling(uptimes, begins, coarse=False), steps, needed)
+    return found[0] if found else None
 
 
-def _filling(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[list[float]]:
+def _filling(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[Curve]:
     """Caches that begin to fill at `begins`: every second begin and speed, or all others.
 
     The others are for the best explanations: what no curve of the first few fits would be evidence of a line.
     """
     for place, begin in enumerate(begins):
-        for number, speed in enumerate(_SPEEDS_OF_CACHES):
+        for number, speed in enumerate(SPEEDS):
             if coarse == (place % 2 == 0 and number % 2 == 1):
-                yield [1 - math.exp(-max(0.0, at - begin) / speed) for at in times]
-
-
-def _creeping(points: Sequence[Point]) -> list[float]:
-    """Fragmentation; it has no end, so it is above 1."""
-    return [2 + math.log(each.uptime) for each in points]
+                yield Filling(times, begin, speed)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from leakcheck.monitor.explain import Line, Point, line_beside
+from leakcheck.monitor.curves import Creeping, Curve, Filling
+from leakcheck.monitor.explain import Line, Point, lines_beside
 
 DAYS = 25
 SURE = 12.0
@@ -31,11 +32,18 @@ def line_in(
         uptime = day - start + 0.5
         points.append(Point(float(day), uptime, value(uptime) + rng.gauss(0, noise), start))
 
-    def filling(*speeds: float) -> list[list[float]]:
-        return [[1 - math.exp(-point.uptime / speed) for point in points] for speed in speeds]
+    uptimes = [point.uptime for point in points]
+    curves = [*caches(uptimes, 0.5, 1.0, 2.0, 4.0), Creeping(uptimes)]
+    return only(lines_beside(points, [days(points)], curves, caches(uptimes, 0.7, 1.4, 2.8), steps, SURE, largest))
 
-    curves = [*filling(0.5, 1.0, 2.0, 4.0), [math.log(point.uptime) for point in points]]
-    return line_beside(points, days(points), curves, filling(0.7, 1.4, 2.8), steps, SURE, largest)
+
+def caches(times: list[float], *speeds: float) -> list[Curve]:
+    return [Filling(times, 0.0, speed) for speed in speeds]
+
+
+def only(lines: list[Line]) -> Line | None:
+    assert len(lines) <= 1
+    return lines[0] if lines else None
 
 
 def days(points: list[Point]) -> list[float]:
@@ -93,26 +101,65 @@ def test_noise_that_drifts_counts_for_fewer_points():
 def test_a_line_is_one_against_its_clock():
     rng = random.Random(4)
     points = [Point(day / 4, day / 4 + 0.5, 30.0 * (day // 4) + rng.gauss(0, 1), 0) for day in range(40)]
-    by_time, by_work = (
-        line_beside(points, clock, [], [], 2, 0.0) for clock in (days(points), [float(day // 4) for day in range(40)])
-    )
-    assert by_work is not None
+    work = [float(day // 4) for day in range(40)]
+    by_time, by_work = lines_beside(points, [days(points), work], [], [], 2, 0.0)
     assert by_work.slope == pytest.approx(30, rel=0.02)
-    assert by_time is None or by_work.evidence > by_time.evidence + 20
+    assert by_work.evidence > by_time.evidence + 20
 
 
 def test_few_points_are_no_ground_for_a_word():
     points = [Point(float(day), day + 0.5, 2.0 * day, 0) for day in range(5)]
-    assert line_beside(points, days(points), [], [], 1, SURE) is None
-    assert line_beside([], [], [], [], 1, SURE) is None
+    assert lines_beside(points, [days(points)], [], [], 1, SURE) == []
+    assert lines_beside([], [[]], [], [], 1, SURE) == []
 
 
 def test_a_cache_larger_than_any_is_a_worse_explanation_than_a_line():
     points = [Point(float(day), day + 0.5, 40.0 * day + random.Random(day).gauss(0, 4), 0) for day in range(10)]
-    cache = [1 - math.exp(-point.uptime / 6) for point in points]
+    cache = Filling([point.uptime for point in points], 0.0, 6.0)
     plausible, implausible = (
-        line_beside(points, days(points), [cache], [], 0, 0.0, largest) for largest in (math.inf, 200.0)
+        only(lines_beside(points, [days(points)], [cache], [], 0, 0.0, largest)) for largest in (math.inf, 200.0)
     )
     assert plausible is not None
     assert implausible is not None
     assert implausible.evidence > plausible.evidence + 10
+
+
+def test_what_lies_between_the_curves_that_are_tried_is_no_evidence():
+    """Two caches and fragmentation, hour by hour over four days, and so little noise that each misfit would show."""
+
+    def innocent(up: float) -> float:
+        return 130 * (1 - math.exp(-up / 3.0)) + 100 * (1 - math.exp(-up / 0.6)) + 4.5 * math.log(up)
+
+    def evidence(seed: int) -> float:
+        rng = random.Random(seed)
+        points = [
+            Point(up, up, innocent(up) + rng.gauss(0, 0.4), hour)
+            for day in range(4)
+            for hour in range(12)
+            for up in [0.5 + day + hour / 24]
+        ]
+        times = [point.time - points[0].time for point in points]
+        curves = [Filling(times, begin, speed) for begin in (0.0, 0.9, 1.7) for speed in (0.5, 1.0, 2.0, 4.0)]
+        finer = [Filling(times, begin, speed) for begin in (0.0, 0.4, 0.9, 1.3) for speed in (0.35, 0.7, 1.4, 2.8)]
+        creeping = Creeping([point.uptime for point in points])
+        line = only(lines_beside(points, [times], [*curves, creeping], finer, 2, 5.0, 215.0, alike=True))
+        return 0.0 if line is None else line.evidence
+
+    assert [evidence(seed) < SURE / 2 for seed in range(12)].count(False) <= 1
+
+
+def test_what_steps_take_back_is_no_line():
+    line = line_in(lambda up: 10 * (up % 9), steps=4, noise=0.1)  # a sawtooth
+    assert line is None or line.slope < 2
+
+
+def test_a_curve_has_neighbours_that_are_quicker_and_slower_earlier_and_later():
+    cache = Filling([0.0, 1.0, 2.0, 3.0], 1.0, 2.0)
+    bent = list(cache.bent(0.1))
+    assert {(each.begin, round(each.speed, 3)) for each in bent} == {(0.8, 2.0), (1.2, 2.0), (1.0, 2.2), (1.0, 1.818)}
+    assert all(each.times is cache.times for each in bent)
+    assert cache.values() == pytest.approx([0, 0, 1 - math.exp(-0.5), 1 - math.exp(-1)])
+    first = Filling(cache.times, 0.0, 4.0)
+    assert {(each.begin, round(each.speed, 3)) for each in first.bent(0.1)} == {(0.0, 4.0), (0.4, 4.0), (0.0, 3.636)}
+    assert list(Creeping([1.0, 2.0]).bent(0.1)) == []
+    assert min(Creeping([0.1, 1.0, 400.0]).values()) > 1  # it has no end
