@@ -383,10 +383,8 @@ class _Search:
         self.weight = self.system.free
         for fits in (self.bare, *self.lined):
             seen: set[frozenset[int]] = set()
-            for start in (
-                fits[0],
-                *self._finalists(fits, lambda fit: fit.cost(self.weight), _FINALISTS),
-            ):  # the first has no curve
+            finalists = self._finalists(fits, lambda fit: fit.cost(self.weight), _FINALISTS)
+            for start in (fits[0], *finalists):  # the first has no curve
                 fit: _Fit | None = start
                 while fit is not None and frozenset(fit.chosen) not in seen:
                     seen.add(frozenset(fit.chosen))
