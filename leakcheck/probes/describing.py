@@ -24,11 +24,22 @@ def element_name(value: Any) -> str:
         return f"function {value.__qualname__}"
     if kind is types.MethodType and type(value.__func__) is types.FunctionType:
         return f"method {value.__func__.__qualname__}"
+    if kind is types.BuiltinMethodType or kind is types.MethodWrapperType:
+        return _written_in_c(value)
     if issubclass(kind, type):
         return f"class {type_name(value)}"
     if kind is types.CoroutineType or kind is types.GeneratorType:
         return f"{full_name(kind)} {value.__qualname__}"
     return full_name(kind)
+
+
+def _written_in_c(method: Any) -> str:
+    """`method list.append`, `function sin`: a built-in method is bound to its object, a function to its module."""
+    bound_to = method.__self__
+    kind = type(bound_to)
+    if bound_to is None or kind is types.ModuleType:
+        return f"function {method.__name__}"
+    return f"method {full_name(bound_to if issubclass(kind, type) else kind)}.{method.__name__}"
 
 
 def safe_repr(value: Any, depth: int = 1) -> str:

@@ -43,7 +43,7 @@ LEAVES: Final = frozenset(
     for kind in (
         str, int, float, complex, bool, bytes, bytearray, type(None), type(...), type(NotImplemented), types.CodeType,
         types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
-        types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, range,
+        types.GetSetDescriptorType, types.MemberDescriptorType, range,
     )
 )  # fmt: skip
 """Types (by `id`) of objects that refer to nothing that could grow."""
@@ -442,6 +442,12 @@ def _bound_method(method: types.MethodType) -> list[tuple[str, list[Any]]]:
     return [(".__self__", [method.__self__]), (".__func__", [method.__func__])]
 
 
+def _builtin_method(method: Any) -> list[tuple[str, list[Any]]]:
+    """`list.append` of a list, `__next__` of a generator: a method that is written in C, bound to its object."""
+    bound_to = method.__self__
+    return [] if bound_to is None else [(".__self__", [bound_to])]
+
+
 def _cell(cell: types.CellType) -> list[tuple[str, list[Any]]]:
     return [(".cell_contents", gc.get_referents(cell))]
 
@@ -490,6 +496,8 @@ def frame_locals(frame: types.FrameType) -> dict[str, Any]:
 _OPENERS: Final[dict[int, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
     id(types.FunctionType): _function,
     id(types.MethodType): _bound_method,
+    id(types.BuiltinMethodType): _builtin_method,
+    id(types.MethodWrapperType): _builtin_method,
     id(types.CellType): _cell,
     id(weakref.ReferenceType): _weak,
     id(types.TracebackType): _traceback,

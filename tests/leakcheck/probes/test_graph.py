@@ -118,6 +118,14 @@ def test_variables_of_a_suspended_generator_have_names() -> None:
     assert list(generator) == []  # the generator has not been harmed
 
 
+def test_methods_that_are_written_in_c_lead_to_their_objects() -> None:
+    generator = (each for each in [[1], [2]])
+    paths = walk({"next": generator.__next__, "append": Hub().listeners.append})
+    assert "app['next'].__self__.<local .0>" in paths
+    assert paths["app['append'].__self__"] == (1, 0)
+    assert walk([(each for each in [[1]]).__next__ for _ in range(50)])["app[*].*"][0] == 50
+
+
 def test_a_chain_is_folded_into_one_node() -> None:
     class Link:
         def __init__(self, following: Link | None) -> None:
