@@ -56,6 +56,9 @@ _MOST_TRACED_S = 3.0
 """Seconds that a traced stretch may take. A step that does little but allocate is slowed down by far more than that."""
 _PILOT = 7
 """Iterations that show how slow a step is under `tracemalloc`."""
+_MOST_TIMES, _MORE_BY_CHANCE = 4, 10
+"""How many times as many references as its rate says, and how many beside them, a leak may gain: a node that gains more
+has been joined by something that was there all the time."""
 _MOST_ADDED = 8
 """How many times its rate an object that gets heavier may gain in a short stretch: by leaps, but not at random."""
 _MOST_OF_GROWTH = 1.5
@@ -319,7 +322,10 @@ def _examine(
     else:
         gained = sum(map(reference_count, members)) - before
         entries = [entry for member in members for entry in entries_of(member)]
-    if gained < 2 or gained / stretch < each.per_iteration * 0.4:
+    expected = each.per_iteration * stretch
+    if gained < 2 or gained < 0.4 * expected:
+        return None
+    if each.shape == "wider" and gained > _MOST_TIMES * expected + _MORE_BY_CHANCE:
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
     latest = newest or entries[-20:]

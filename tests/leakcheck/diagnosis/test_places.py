@@ -85,6 +85,7 @@ def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str,
     [
         ("text_of_a_module", "growing_objects.text", 'text += "a line of the log"'),
         ("buffer_in_place", "growing_objects.raw", "raw.extend("),
+        ("numbers_of_an_array", "growing_objects.samples", "samples.append("),
         ("attributes_of_an_object", "growing_objects.settings.*", "setattr(settings"),
         ("chain_of_two_kinds_of_links", "growing_objects.chain.__defaults__.func…", "chain = lambda"),
         pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import io
 import random
@@ -17,6 +18,7 @@ text = ""
 mask = 1
 log = io.BytesIO()
 raw = bytearray()
+samples = array.array("d")
 chain: Any = int
 numbers = count()
 
@@ -49,6 +51,11 @@ def text_of_an_object():
         document.body += "a line of the text"
 
     yield step
+
+
+@scenario(expect="leak")
+def numbers_of_an_array():
+    yield lambda: samples.append(1.0)
 
 
 @scenario(expect="leak")
