@@ -285,8 +285,8 @@ def lines_beside(
     """The lines that are left beside what up to two of `curves` and `steps` steps explain: one for each clock.
 
     Points by rising time; the `clocks` are what a line may rise by. `finer` are more curves of the same kinds, for the
-    best explanations; one that reaches `largest` is unlikely. Groups that are `alike` have about the same level. None
-    for too few points, and as soon as it is plain that the evidence will not be `needed`.
+    best explanations; one that reaches `largest` is unlikely. Groups that are `alike` have about the same level. No
+    line for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
     search = _Search(points, clocks, curves, largest, alike)
     if search.system.free < 5 or search.system.total <= 0 or not all(search.lined):
@@ -309,7 +309,7 @@ def lines_beside(
     search.try_without_line()
     if search.evidence() >= _HOPELESS * needed:
         search.bend()
-    return [search.line(fits) for fits in search.lined]
+    return search.found()
 
 
 _HOPELESS = 0.5
@@ -407,13 +407,13 @@ class _Search:
         """By what the caches among these columns fill."""
         return {id(self.curves[one].times) for one in self._caches(chosen)}
 
-    def beside(self, chosen: Iterable[int]) -> set[int]:
-        """The curves that may come beside these columns: all caches fill by one clock, and it fragments but once."""
+    def beside(self, chosen: Sequence[int]) -> set[int]:
+        """The caches that may come beside these columns: all of one explanation fill by one clock."""
+        if len(self._caches(chosen)) >= _CURVES:
+            return set()
         clocks = self._clocks(chosen)
-        found = {
-            one for one in self._caches(self.curves) if not clocks or id(self.curves[one].times) in clocks
-        }.difference(chosen)
-        return found if len(self._caches(chosen)) < _CURVES else set()
+        fellows = {one for one in self._caches(self.curves) if not clocks or id(self.curves[one].times) in clocks}
+        return fellows.difference(chosen)
 
     def _better(self, fit: _Fit, steps: int) -> _Fit | None:
         """The best explanation that differs in one thing, or in both curves; None where none is better."""
@@ -426,7 +426,7 @@ class _Search:
         return best if best.cost(self.weight) < enough else None
 
     def _with_one_change(self, fit: _Fit, steps: int) -> Iterator[_Fit]:
-        """All explanations with another curve, one more curve, another step or one more step."""
+        """All explanations with one curve or step that is another, one more, or one less."""
         for old in self._caches(fit.chosen):
             rest = _without(fit.chosen, old)
             yield from self._extended(rest, sorted(self.beside(rest).difference([old])))
@@ -555,13 +555,16 @@ class _Search:
         spread = self.system.unevenness(fit.chosen) + self.floor / self.system.free
         return fit.cost(self.weight) + count * math.log(spread)
 
-    def line(self, lined: list[_Fit]) -> Line:
-        """The line of the best of these explanations."""
-        best = self.finest(lined)
-        evidence = self._whole_cost(self.finest(self.bare)) - self._whole_cost(best)
-        error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-        slope = self.system.coefficients(best.chosen)[0]
-        return Line(evidence, slope, error, math.sqrt(best.rest / self.system.free))
+    def found(self) -> list[Line]:
+        """The line of the best explanation that has one, for each clock."""
+        bare = self._whole_cost(self.finest(self.bare))
+        lines = []
+        for best in map(self.finest, self.lined):
+            error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
+            slope = self.system.coefficients(best.chosen)[0]
+            scatter = math.sqrt(best.rest / self.system.free)
+            lines.append(Line(bare - self._whole_cost(best), slope, error, scatter))
+        return lines
 
     def _fitted(self, chosen: tuple[int, ...]) -> Iterator[_Fit]:
         """One explanation, unless its columns cannot be told apart."""

@@ -617,7 +617,7 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
         return None
     uptimes = [each.uptime for each in points]
     begins = [0.75 * part for part in range(5)]
-    curves = chain(_filling(uptimes, begins, coarse=True), [Creeping([each.uptime for each in points])])
+    curves = chain(_filling(uptimes, begins, coarse=True), [Creeping(uptimes)])
     times = [each.time for each in points]
     found = lines_beside(points, [times], curves, _filling(uptimes, begins, coarse=False), steps, needed)
     return found[0] if found else None
