@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from leakcheck.execution.local import Worker
+from leakcheck.growth import LEDGER
 from leakcheck.residue import Left
 from leakcheck.steering import Progress
 
 _PROBE = "leakcheck.probes.bounded_caches"
+_HOLDING = "leakcheck.probes.holding"
 _BEYOND = 2.2
 """A judge sees that growth has stopped once the last doubling is flat: about twice the iterations until it is full."""
 
 _HEAVY = 4096
 """Bytes that an entry of a container may weigh for the container to explain what grows."""
+
+
+_CALLS = 256
+"""Calls whose new objects are looked for: what comes more rarely is not told soon in any case."""
+
+_MANY = 1000
+"""Objects that were left for that to be looked at: a few are made once."""
+
+_MORE = 16
+"""Elements by which a container has become larger that may be holding a straight line."""
+
+_TEXT_SHARE = 0.1
+"""Part of a growth that long texts must have for one of them to be the one that grows."""
 
 
 class Filling(NamedTuple):
@@ -33,9 +48,9 @@ class Filling(NamedTuple):
         return f"{what} of {self.name}" if self.name else what
 
 
-def containers(worker: Worker) -> list[Filling]:
-    """All containers with a limit in the worker."""
-    return [Filling(*each) for each in worker.probe(_PROBE, {"clear": False})["containers"]]
+def containers(worker: Worker, *, in_sight: bool = False) -> list[Filling]:
+    """All containers with a limit in the worker; `in_sight` without those that were there before the user's code."""
+    return [Filling(*each) for each in worker.probe(_PROBE, {"in_sight": in_sight})["containers"]]
 
 
 def full(worker: Worker) -> list[Filling]:
@@ -43,24 +58,68 @@ def full(worker: Worker) -> list[Filling]:
     return sorted((each for each in containers(worker) if each.size >= each.limit), key=lambda each: -each.size)
 
 
+class _Seen(NamedTuple):
+    """How much was in what could be a cache, a buffer or a pool when something began to grow."""
+
+    sizes: dict[int, int]
+    """By identity."""
+    text: int
+    """Of long texts altogether."""
+    limited: dict[int, int]
+    """In containers with a limit, by identity."""
+    progress: Progress
+
+
 class CacheDoubt:
     """Asked before a leak is pronounced. Remembers what it found, for the last word."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._seen: _Seen | None = None
         self.filling: list[Filling] = []
-        self.needed = 0
+        self.full_at = 0
+        """Iterations that show whether the growth stops when the containers that fill are full."""
 
-    def __call__(self, progress: Progress) -> int | None:
+    def look(self, progress: Progress) -> None:
+        """Note how much is in all containers, buffers and long texts."""
+        answer = self._worker.probe(_HOLDING, {"calls": 0})
+        if answer:
+            limited = {each.identity: each.size for each in containers(self._worker, in_sight=True)}
+            self._seen = _Seen(dict(answer["sizes"]), answer["text"], limited, progress)
+
+    def held(self, progress: Progress) -> bool:
+        """Whether containers keep what is new, or some have become larger since then."""
+        seen = self._seen
+        if seen is None:
+            return True
+        if progress.grown.get("py.objects", 0.0) - seen.progress.grown.get("py.objects", 0.0) > _MANY:
+            held = self._worker.probe(_HOLDING, {"calls": _CALLS}).get("held")
+            if held is not None:
+                return bool(held)
+        answer = self._worker.probe(_HOLDING, {"calls": 0})
+        if not answer:
+            return True
+        grown = progress.grown.get(LEDGER, 0.0) - seen.progress.grown.get(LEDGER, 0.0)
+        return answer["text"] - seen.text > _TEXT_SHARE * grown or any(
+            size - seen.sizes.get(identity, size) >= _MORE for identity, size in answer["sizes"]
+        )
+
+    def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full."""
-        before = {each.identity: each.size for each in containers(self._worker)}
-        count = max(32, progress.iterations // 32)
-        level = self._worker.run(count).values[0]
+        if self._seen is not None:
+            before, since = self._seen.limited, self._seen.progress
+            count = progress.iterations - since.iterations
+            grown = progress.grown.get(LEDGER, 0.0) - since.grown.get(LEDGER, 0.0)
+        else:
+            before = {each.identity: each.size for each in containers(self._worker)}
+            count = max(32, progress.iterations // 32)
+            level = self._worker.run(count).values[0]
         later = containers(self._worker)
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         # What the growth weighs is asked only where it decides: a reading of a large heap takes milliseconds.
-        slowly = any(0 < gained * 20 < count for gained in gains.values())
-        grown = self._worker.run(count).values[0] - level if slowly else 0.0
+        if self._seen is None:
+            slowly = any(0 < gained * 20 < count for gained in gains.values())
+            grown = self._worker.run(count).values[0] - level if slowly else 0.0
         for each in later:
             gained = gains[each.identity]
             # A container that takes a twentieth of the calls may explain the growth; so may one that is filled by the
@@ -69,12 +128,12 @@ class CacheDoubt:
             if fills and each.size < each.limit:
                 until_full = (each.limit - each.size) * count // gained
                 self.filling.append(each)
-                self.needed = max(self.needed, int(_BEYOND * (progress.iterations + count + until_full)))
+                self.full_at = max(self.full_at, int(_BEYOND * (progress.iterations + count + until_full)))
             elif each.size >= each.limit and each.limit * 8 >= progress.iterations:
                 # Full, but within the doublings that were judged: one more shows whether it was that.
                 self.filling.append(each)
-                self.needed = max(self.needed, int(_BEYOND * progress.iterations))
-        return self.needed or None
+                self.full_at = max(self.full_at, int(_BEYOND * progress.iterations))
+        return self.full_at
 
     def emptied(self, meter_index: int) -> float:
         """How far a meter falls when the caches are emptied. The step is run after this for what stays, no more."""

@@ -24,8 +24,11 @@ from leakcheck.steering import (
 class Process(Protocol):
     """What runs the step: a worker, or a scripted series in a test."""
 
-    def run(self, count: int, timeout: float = ..., watch: int = ..., /) -> Round:
-        """Run `count` iterations, the last `watch` of them with a reading after each; settle and read."""
+    def run(self, count: int, timeout: float = ..., watch: int = ..., whole: bool = ..., /) -> Round:
+        """Run `count` iterations, the last `watch` of them with a reading after each; settle and read.
+
+        Where `whole` is false, garbage is looked for among young objects only.
+        """
 
 
 class MeterInfo(NamedTuple):
@@ -63,8 +66,33 @@ LEDGER = "heap.bytes"
 Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
 """Is told after each round what is known: for the live view."""
 
-Doubt = Callable[[Progress], int | None]
-"""Is asked before a leak is pronounced: how many iterations would show whether it is a cache that fills, or None."""
+
+class Doubt(Protocol):
+    """What is asked of the process besides its meters before a leak is pronounced."""
+
+    def look(self, progress: Progress, /) -> None:
+        """Something seems to grow: note what there is that could be holding it."""
+
+    def held(self, progress: Progress, /) -> bool:
+        """Whether something that could be holding what grows has become larger since then; true where unknown."""
+
+    def needed(self, progress: Progress, /) -> int:
+        """How many iterations would show whether it is a cache with a limit that fills; 0 for no more."""
+
+
+class NoDoubt:
+    """Knows nothing: what grows may be held by anything."""
+
+    def look(self, _: Progress) -> None:
+        """Notes nothing."""
+
+    def held(self, _: Progress) -> bool:
+        """As far as is known."""
+        return True
+
+    def needed(self, _: Progress) -> int:
+        """No cache is known."""
+        return 0
 
 
 def measure(
@@ -73,7 +101,7 @@ def measure(
     budget: Budget,
     *,
     watch: Watch = lambda *_: None,
-    doubt: Doubt = lambda _: None,
+    doubt: Doubt = NoDoubt(),  # noqa: B008
 ) -> Measurement:
     """Run rounds until every decisive meter is decided, or the budget is used up.
 
@@ -82,6 +110,7 @@ def measure(
     run = _Run(process, meters, budget, watch)
     run.round(0)
     must_reach = 0
+    looked = False
     while True:
         if not (run.raised or run.ended_by) and too_early(run.progress, budget):
             run.doubling()
@@ -89,12 +118,19 @@ def measure(
         judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
         decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
         leaks = [meter for meter in meters if meter.decisive and judgements[meter.name].verdict == "leak"]
-        if leaks and not must_reach and run.raised is None and not run.ended_by:
-            must_reach = doubt(run.progress) or 0
-            if must_reach > run.progress.iterations:
-                continue
-        if run.raised is not None or run.ended_by or decided or leaks:
+        if run.raised is not None or run.ended_by:
             return run.result(judgements)
+        if leaks and run.held is None:
+            # Where the patience for caches is used up anyhow, nobody need ask whether it was called for.
+            run.held = evidence(run.progress, budget).enough_for_leak or doubt.held(run.progress)
+            if run.held:
+                must_reach = doubt.needed(run.progress)
+                continue
+        if decided or leaks:
+            return run.result(judgements)
+        if run.suspicious and not looked and run.progress.iterations >= _LOOK_FROM:
+            looked = True
+            doubt.look(run.progress)
         run.doubling()
 
 
@@ -117,6 +153,17 @@ def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
     return [*series[: len(series) % 2], *found]
 
 
+_UNKNOWN = 64
+"""Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
+
+
+_LOOK_FROM = 1024
+"""Calls after which what could be holding what grows is noted: a sixteenth of those of a verdict that it hastens."""
+
+_DEAR = 40_000
+"""Objects of which a whole collection costs milliseconds."""
+
+
 class _Run:
     """The state of one measurement."""
 
@@ -136,19 +183,21 @@ class _Run:
         self._rounds = 0
         self._cycles = 0
         self._cycles_from = 0
-        self._suspicious: set[Shape] = set()
         self._watched_from: int | None = None
         self._judgements: dict[str, Judgement] = {}
+        self.suspicious: set[Shape] = set()
+        self.held: bool | None = None
+        """Whether something that could be a cache gets larger; None as long as nobody has asked."""
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
         self.raised: dict[str, Any] | None = None
         self.ended_by: str | None = None
         self.progress = Progress(0, 0.0, 0.0, {})
 
-    def round(self, count: int) -> None:
+    def round(self, count: int, *, whole: bool = True) -> None:
         """Run one round and take its readings."""
         expected = self.progress.step_seconds / max(self.progress.iterations, 1) * count
         watch = 0 if self._watched_from is None else watched(count)
-        done = self._process.run(count, 30.0 + 10 * expected, watch)
+        done = self._process.run(count, 30.0 + 10 * expected, watch, whole)
         self._step_seconds += done.seconds
         self._spent += done.spent
         self._rounds += 1
@@ -156,7 +205,7 @@ class _Run:
             lowest = done.lowest if meter.name == LEDGER and done.lowest is not None else value
             self.samples[meter.name].append(Sample(done.iterations, min(value, lowest)))
         self._watch_where_it_falls()
-        if done.iterations >= 64:  # the first calls make garbage once: modules, tables
+        if done.iterations >= _UNKNOWN:
             self._cycles_from = self._cycles_from or done.iterations
             self._cycles += done.cycles if done.iterations > self._cycles_from else 0
         self.raised = done.raised
@@ -168,23 +217,26 @@ class _Run:
         """Run as many rounds as double the number of iterations."""
         start = self.progress.iterations
         reading_seconds = (self.progress.seconds - self._step_seconds) / max(self._rounds, 1)
-        cuts = min(rounds_per_doubling(self.progress, self._budget, self._suspicious, reading_seconds), max(start, 1))
+        cuts = min(rounds_per_doubling(self.progress, self._budget, self.suspicious, reading_seconds), max(start, 1))
         for position in range(cuts):
-            self.round(next_round(start, position, self.progress, self._budget, cuts))
+            # A step that has left no cycles leaves none now, or the end of the doubling shows that it does.
+            many = self.samples["py.objects"][-1].value > _DEAR if "py.objects" in self.samples else False
+            whole = position == cuts - 1 or self._cycles > 0 or not many
+            self.round(next_round(start, position, self.progress, self._budget, cuts), whole=whole)
             self.ended_by = exhausted(self.progress, self._budget)
             if self.raised is not None or self.ended_by:
                 return
 
     def judge_all(self, *, hold_leaks: bool) -> dict[str, Judgement]:
         """Judge every meter by what is known now."""
-        known = evidence(self.progress, self._budget)
+        known = evidence(self.progress, self._budget, held=bool(self.held))
         if self.raised is not None or self.ended_by:
             known = Evidence(final=True)
         elif hold_leaks:
             known = known._replace(enough_for_leak=False, enough_for_rough=False, enough_for_rare=False)
         self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
         decisive = [self._judgements[meter.name] for meter in self._meters if meter.decisive]
-        self._suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
+        self.suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
         return self._judgements
 
     def _judge(self, meter: MeterInfo, known: Evidence) -> Judgement:

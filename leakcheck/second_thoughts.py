@@ -65,7 +65,7 @@ def second_thoughts(
         read, advice = _without_cycles(worker, measured, read)
     if _leaking(read):
         read, pause = _after_a_while(worker, measured, read)
-    if _leaking(read) and doubt.filling and measured.iterations < doubt.needed:
+    if _leaking(read) and doubt.filling and measured.iterations < doubt.full_at:
         read = _without_caches(worker, measured, read, doubt)
     if not _leaking(read):
         read = _in_full_caches(worker, measured, read, doubt)
@@ -181,7 +181,7 @@ def _without_caches(worker: Worker, measured: Measurement, read: list[Meter], do
         }
         return _apart(measured, read, stayed, explained, "caches have been emptied")
     if any(each.kind == "deque" for each in doubt.filling):
-        explained = dict.fromkeys(_leaking(read), f"{names} is not full yet: needs about {doubt.needed:,} iterations")
+        explained = dict.fromkeys(_leaking(read), f"{names} is not full yet: needs about {doubt.full_at:,} iterations")
         return [_explained(meter, "inconclusive", explained) for meter in read]
     return read
 

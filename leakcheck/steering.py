@@ -38,6 +38,10 @@ LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (16_384, 4.5), (4_096, 6.0), (64
 be longer than such things usually are. How large they are does not depend on what a call costs: where 32,768 calls take
 longer than the budget, as many are made as fit in most of it."""
 
+LOST = Patience(((65_536, 0.0), (32_768, 0.1), (16_384, 1.5), (4_096, 6.0), (64, 8.0)))
+"""A straight line while no container of Python's gets larger: no cache of Python's, no buffer and no pool. What native
+code keeps for later has fewer entries than that."""
+
 ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (32_768, 4.5), (4_096, 6.0), (64, 8.0)))
 """A rough line: four times as long, for what looks like it by chance does not go on for so long."""
 
@@ -68,13 +72,13 @@ class Progress(NamedTuple):
     """Growth of each meter since the first reading."""
 
 
-def evidence(progress: Progress, budget: Budget) -> Evidence:
-    """What may be said by now."""
+def evidence(progress: Progress, budget: Budget, *, held: bool = True) -> Evidence:
+    """What may be said by now; `held` unless nothing that could be a cache gets larger."""
     done = progress.iterations, progress.seconds
     scale = max(1.0, budget.time_s / _USUAL_S)
     return Evidence(
         enough_for_clean=CLEAN.reached(*done),
-        enough_for_leak=LEAK.reached(*done, scale),
+        enough_for_leak=(LEAK if held else LOST).reached(*done, scale),
         enough_for_rough=ROUGH.reached(*done, scale),
         enough_for_rare=RARE.reached(*done, scale),
         enough_noise=NOISE.reached(*done, scale),

@@ -156,12 +156,14 @@ class Worker:
             timeout,
         )
 
-    def run(self, count: int, timeout: float = 60.0, watch: int = 0) -> Round:
+    def run(self, count: int, timeout: float = 60.0, watch: int = 0, whole: bool = True) -> Round:
         """`count` iterations, settle, read. A step that raises ends the round early and is told in it.
 
-        After each of the last `watch` iterations the bytes in use are read too, and the lowest is told.
+        After each of the last `watch` iterations the bytes in use are read too, and the lowest is told. Where `whole`
+        is false, the collector looks at young objects only.
         """
-        answer = self.ask({"do": "run", "count": f"{count:018}", "watch": f"{watch:018}"}, timeout)
+        message = {"do": "run", "count": f"{count:018}", "watch": f"{watch:018}", "whole": int(whole)}
+        answer = self.ask(message, timeout)
         iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer["sample"]))
         watched = lowest if watch and math.isfinite(lowest) else None
         return Round(int(iterations), seconds, spent, int(cycles), values, answer.get("raised"), watched)

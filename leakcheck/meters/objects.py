@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from leakcheck.meters import Meter
 
+_freeze = getattr(gc, "freeze", lambda: None)
+_unfreeze = getattr(gc, "unfreeze", lambda: None)
+
 _own: int | None = None
 """How many objects the collector does not see, as long as only `put_aside` has been at work.
 
@@ -25,9 +28,29 @@ def put_aside() -> None:
     global _own
     if not hasattr(gc, "freeze"):
         return
-    gc.freeze()
-    gc.freeze, gc.unfreeze = _noted(gc.freeze), _noted(gc.unfreeze)
+    _freeze()
+    gc.freeze, gc.unfreeze = _noted(_freeze), _noted(_unfreeze)
     _own = gc.get_freeze_count()
+
+
+def collect_young() -> int:
+    """Collect the young generations, and empty the free lists, which only a whole collection does.
+
+    The old objects are put aside for a moment, so that none of them is walked: of a million that takes a tenth of a
+    second. Returns how many objects in cycles were found.
+    """
+    found = gc.collect(1)
+    _freeze()
+    found += gc.collect()
+    bring_back()
+    return found
+
+
+def bring_back() -> None:
+    """Let the collector see what `put_aside` took out of its sight."""
+    global _own
+    _unfreeze()
+    _own = _own and 0
 
 
 def _noted(change: Callable[[], None]) -> Callable[[], None]:
@@ -38,6 +61,11 @@ def _noted(change: Callable[[], None]) -> Callable[[], None]:
         change()
 
     return noted
+
+
+def all_in_sight() -> bool:
+    """Whether the collector sees all objects but those that `put_aside` took out of its sight."""
+    return _own is not None
 
 
 def _frozen_objects() -> int:

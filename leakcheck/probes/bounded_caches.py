@@ -8,7 +8,10 @@ from __future__ import annotations
 import functools
 import gc
 from collections import deque
+from itertools import compress
 from typing import Any
+
+from leakcheck.meters.objects import bring_back
 
 _LRU = type(functools.lru_cache(lambda: None))
 _MANY = 50_000
@@ -18,7 +21,7 @@ _MANY = 50_000
 def _tracked() -> list[Any]:
     """All that the collector knows of, what was put aside with `gc.freeze` too: `get_objects` leaves that out."""
     frozen = gc.get_freeze_count()
-    gc.unfreeze()
+    bring_back()
     found = gc.get_objects()
     if 2 * frozen > len(found) > _MANY:  # a test runner's
         gc.collect()
@@ -26,10 +29,15 @@ def _tracked() -> list[Any]:
     return found
 
 
+def _limited(tracked: list[Any]) -> list[Any]:
+    """Those that may have a limit."""
+    return list(compress(tracked, map({id(deque), id(_LRU)}.__contains__, map(id, map(type, tracked)))))
+
+
 def limits() -> dict[int, int]:
     """How many elements a container may have, by its `id`; of an `lru_cache`, by that of its table too."""
     found = {}
-    for each in _tracked():
+    for each in _limited(_tracked()):
         if type(each) is deque and each.maxlen:
             found[id(each)] = each.maxlen
         elif type(each) is _LRU and (limit := _LRU.cache_info(each).maxsize):
@@ -40,10 +48,13 @@ def limits() -> dict[int, int]:
 
 
 async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """`{"clear": false}` lists the containers with limits; `{"clear": true}` empties the caches among them first."""
-    tracked = _tracked()
+    """Lists the containers with limits; with `clear` the caches among them are emptied instead.
+
+    With `in_sight` those are left out that are not in the collector's sight.
+    """
+    limited = _limited(gc.get_objects() if arguments.get("in_sight") else _tracked())
     # User code is not run: `cache_info` is the C function's own.
-    caches = [each for each in tracked if type(each) is _LRU and _LRU.cache_info(each).maxsize]
+    caches = [each for each in limited if type(each) is _LRU and _LRU.cache_info(each).maxsize]
     if arguments.get("clear"):
         for cache in caches:
             _LRU.cache_clear(cache)
@@ -54,6 +65,6 @@ async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]
         name = f"{cache.__dict__.get('__module__', '?')}.{cache.__dict__.get('__qualname__', '?')}"
         answer.append(["lru_cache", name, id(cache), info.currsize, info.maxsize])
     answer += [
-        ["deque", "", id(queue), len(queue), queue.maxlen] for queue in tracked if type(queue) is deque and queue.maxlen
+        ["deque", "", id(queue), len(queue), queue.maxlen] for queue in limited if type(queue) is deque and queue.maxlen
     ]
     return {"containers": answer}

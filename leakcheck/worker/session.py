@@ -101,7 +101,7 @@ class Conversation:
 
     async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "run":
-            return await self._sample(int(message["count"]), int(message["watch"]))
+            return await self._sample(int(message["count"]), int(message["watch"]), bool(message["whole"]))
         if message["do"] == "probe":
             # A diagnosis brings its own part for inside the process: `async def probe(conversation, arguments)`.
             module = import_module(message["module"])
@@ -109,7 +109,7 @@ class Conversation:
             return answer
         raise ValueError(f"the worker does not know {message['do']!r}")
 
-    async def _sample(self, count: int, watch: int) -> dict[str, Any]:
+    async def _sample(self, count: int, watch: int, whole: bool) -> dict[str, Any]:
         raised: dict[str, Any] | None = None
         readings = self.readings
         began = self.clock()
@@ -122,7 +122,7 @@ class Conversation:
                 readings.seconds += seconds
         except StepRaisedError as error:
             raised = describe_error(error.__cause__ or error, "step")
-        readings.cycles = await self.settler.settle()
+        readings.cycles = await self.settler.settle(whole=whole)
         readings.iterations = self.driver.iterations
         readings.spent = self.clock() - began
         readings.read()

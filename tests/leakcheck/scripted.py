@@ -25,7 +25,7 @@ class ScriptedProcess:
         self._jitter = jitter
         self._iterations = 0
 
-    def run(self, count: int, timeout: float = 0.0, watch: int = 0) -> Round:
+    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
         watched = range(self._iterations + count - watch, self._iterations + count)
         lowest = min((1_000_000 + self._formula(n + 1) for n in watched), default=None)
         self._iterations += count
