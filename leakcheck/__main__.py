@@ -1,6 +1,19 @@
 """`python -m leakcheck` is the command `elkyn-leakcheck`."""
 
-from leakcheck.cli import main
+from __future__ import annotations
+
+import sys
+
+from leakcheck.execution import head_start
+
+
+def main() -> None:
+    """Entry point of the console script: what takes longest to be ready comes first."""
+    head_start.begin(sys.argv[1:])
+    from leakcheck import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

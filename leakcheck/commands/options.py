@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from leakcheck.errors import UsageError
+from leakcheck.execution.head_start import looks_like_python
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.wishes import TOOLS
 
@@ -19,11 +20,25 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 def interpreter(ctx: click.Context, parameter: click.Parameter, python: str | None) -> str | None:  # noqa: ARG001
     """The interpreter that was named. Raises `UsageError` where nothing can be measured in it."""
+    if python is not None:
+        check_interpreter(python)
+    return python
+
+
+def likely_interpreter(ctx: click.Context, parameter: click.Parameter, python: str | None) -> str | None:
+    """The same, looked at only where its name is no interpreter's: to ask it takes as long as to start a worker in it.
+
+    Whoever finds no worker in it calls `check_interpreter`.
+    """
+    return python if python is None or looks_like_python(python) else interpreter(ctx, parameter, python)
+
+
+def check_interpreter(python: str) -> None:
+    """Raises `UsageError` where nothing can be measured in it."""
     from leakcheck.execution.interpreter import unfit
 
-    if python is not None and (problem := unfit(python)):
+    if problem := unfit(python):
         raise UsageError(f"--python {python}: it {problem}")
-    return python
 
 
 _MEASURING = [
@@ -54,7 +69,7 @@ _MEASURING = [
         help="malloc puts Python's and native memory on one exact ledger.",
     ),
     click.option(
-        "--python", metavar="PATH", callback=interpreter,
+        "--python", metavar="PATH", callback=likely_interpreter,
         help="Measure in this interpreter; it needs nothing of ours installed.",
     ),
     click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N",

@@ -33,6 +33,8 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
         collected = collect(targets, template, keep=True)
         if collected.loaded is not None:
             stack.callback(collected.loaded.stop)
+        if collected.broken:
+            shared.check_interpreter(template.python)
         chosen = select(collected.scenarios, keyword, mark)
         if chosen or collected.broken:
             from leakcheck.commands.measuring import run_and_report

@@ -46,6 +46,7 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
             command=[*again, statement],
         )
         template = shared.template(options)
+        shared.check_interpreter(template.python)
         with begin(template, options) as begun:
             from leakcheck.commands.measuring import run_and_report
 

@@ -7,6 +7,9 @@ is a folder that holds nothing but a link to this package; it is used only where
 import os
 import sys
 
+if sys.version_info < (3, 11):  # noqa: UP036 - whichever interpreter the user has named
+    sys.exit("leakcheck measures in Python 3.11 or newer")
+
 
 def main() -> None:
     """Serve the parent until it has no more to say."""
