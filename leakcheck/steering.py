@@ -38,7 +38,7 @@ LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (16_384, 4.5), (4_096, 6.0), (64
 be longer than such things usually are. How large they are does not depend on what a call costs: where 32,768 calls take
 longer than the budget, as many are made as fit in most of it."""
 
-LOST = Patience(((65_536, 0.0), (32_768, 0.1), (16_384, 1.5), (4_096, 6.0), (64, 8.0)))
+LOST = Patience(((32_768, 0.0), (16_384, 1.5), (4_096, 6.0), (64, 8.0)))
 """A straight line while no container of Python's gets larger: no cache of Python's, no buffer and no pool. What native
 code keeps for later has fewer entries than that."""
 

@@ -5,6 +5,7 @@ Imports little: the first ones are started before the rest of the tool is there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ class Child:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = python, allocator, cwd
+        self.listing: str | None = None
+        """The file that it has been told to import and list; the answer has not been read."""
         self.directory = tempfile.mkdtemp(prefix="leakcheck-")
         self.tmp_path = os.path.join(self.directory, "tmp_path")
         self.temporary = os.path.join(self.directory, "temporary")
@@ -61,6 +64,11 @@ class Child:
         finally:
             for descriptor in (commands_read, replies_write, output_write):
                 os.close(descriptor)
+
+    def list(self, target: str) -> None:
+        """Tell it to import a file and to answer what scenarios are in it."""
+        os.write(self.commands, json.dumps({"do": "list", "target": target}).encode() + b"\n")
+        self.listing = target
 
     def discard(self) -> None:
         """End a process that was not needed."""

@@ -1,7 +1,8 @@
 """The first processes of a run, started from the bare command line while the tool itself is being imported.
 
-An interpreter takes some 20 ms to start and the tool some 60 ms to be imported; on two processors that is done at once.
-A guess, no more: whatever the options turn out to be, only a process that was started as it should have been is taken.
+An interpreter takes some 20 ms to start, the user's file may import much, and the tool some 100 ms; on two processors
+that is done at once. A guess, no more: whatever the options turn out to be, only a process that was started as it
+should have been is taken.
 """
 
 from __future__ import annotations
@@ -24,17 +25,21 @@ def begin(arguments: Sequence[str]) -> None:
     if not looks_like_python(python):
         return
     allocator = _value_of("--allocator", arguments, "malloc")
-    for _ in range(1 if "--no-control" in arguments else 2):
-        try:
-            _waiting.append(Child(python, allocator, os.getcwd()))
-        except OSError:  # said where it is wanted
-            return
+    files = [file for each in arguments if (file := each.partition("::")[0]).endswith(".py") and os.path.isfile(file)]
+    try:
+        for number in range(1 if "--no-control" in arguments else 2):
+            child = Child(python, allocator, os.getcwd())
+            _waiting.append(child)
+            if number == 0 and len(files) == 1:
+                child.list(os.path.realpath(files[0]))
+    except OSError:  # said where it is wanted
+        return
 
 
-def take(kind: tuple[str, str, str]) -> Child | None:
-    """A process that was started for this interpreter, allocator and folder, if there is one left."""
+def take(kind: tuple[str, str, str], target: str) -> Child | None:
+    """A process that was started for this interpreter, allocator and folder, if there is one left for this target."""
     for index, child in enumerate(_waiting):
-        if child.kind == kind:
+        if child.kind == kind and child.listing in (target, None):
             return _waiting.pop(index)
     return None
 

@@ -74,7 +74,7 @@ class Worker:
         self._pending = b""
         kind = job.python, job.allocator, str(job.cwd)
         try:
-            ready = None if wrapper or environment else head_start.take(kind)
+            ready = None if wrapper or environment else head_start.take(kind, job.scenario.target)
             self._child = ready or Child(*kind, wrapper, environment)
         except OSError as error:
             raise WorkerFailed(
@@ -161,25 +161,15 @@ class Worker:
 
     def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Send one message and wait for its answer. Raises `WorkerFailed`; the worker is then gone or useless."""
-        try:
-            os.write(self._commands, json.dumps(message).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._died() from None
-        asked = time.monotonic()
-        self._pump(0 if asked > self._checked + _POLL_S else _POLL_S)
-        while b"\n" not in self._pending:
-            if self._process.poll() is not None:
-                self._pump(0)
-                if b"\n" in self._pending:
-                    break
-                raise self._died()
-            self._checked = time.monotonic()
-            if self._checked > asked + timeout:
-                raise self._hangs(message["do"], timeout)
-            self._check_memory()
-            self._pump(_POLL_S)
-        line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        if self._child.listing != message.get("target") or message["do"] != "list":
+            if self._child.listing is not None:
+                self._answer("list", timeout)
+            try:
+                os.write(self._commands, json.dumps(message).encode() + b"\n")
+            except BrokenPipeError:
+                raise self._died() from None
+        self._child.listing = None
+        answer = self._answer(message["do"], timeout)
         if "error" in answer:
             error = answer["error"]
             raise WorkerFailed(
@@ -190,6 +180,24 @@ class Worker:
                     output=self._last_lines(),
                 )
             )
+        return answer
+
+    def _answer(self, doing: str, timeout: float) -> dict[str, Any]:
+        asked = time.monotonic()
+        self._pump(0 if asked > self._checked + _POLL_S else _POLL_S)
+        while b"\n" not in self._pending:
+            if self._process.poll() is not None:
+                self._pump(0)
+                if b"\n" in self._pending:
+                    break
+                raise self._died()
+            self._checked = time.monotonic()
+            if self._checked > asked + timeout:
+                raise self._hangs(doing, timeout)
+            self._check_memory()
+            self._pump(_POLL_S)
+        line, _, self._pending = self._pending.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def stop(self) -> None:
