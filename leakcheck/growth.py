@@ -14,6 +14,7 @@ from leakcheck.steering import (
     evidence,
     exhausted,
     growth_since_first,
+    may_be_hastened,
     next_round,
     rounds_per_doubling,
     too_early,
@@ -128,7 +129,7 @@ def measure(
                 continue
         if decided or leaks:
             return run.result(judgements)
-        if run.suspicious and not looked and run.progress.iterations >= _LOOK_FROM:
+        if run.suspicious and not looked and may_be_hastened(run.progress):
             looked = True
             doubt.look(run.progress)
         run.doubling()
@@ -156,9 +157,6 @@ def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
 _UNKNOWN = 64
 """Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
 
-
-_LOOK_FROM = 1024
-"""Calls after which what could be holding what grows is noted: a sixteenth of those of a verdict that it hastens."""
 
 _DEAR = 40_000
 """Objects of which a whole collection costs milliseconds."""

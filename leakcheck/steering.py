@@ -86,6 +86,14 @@ def evidence(progress: Progress, budget: Budget, *, held: bool = True) -> Eviden
     )
 
 
+def may_be_hastened(progress: Progress) -> bool:
+    """Whether to look now what could be holding what grows, for a verdict may come sooner where nothing is.
+
+    The calls before are too few to be part of what is judged then.
+    """
+    return progress.iterations >= 1024 and not LEAK.reached(16_384, _per_iteration(progress) * 16_384)
+
+
 def exhausted(progress: Progress, budget: Budget) -> str | None:
     """Why no further round may be run, or None."""
     if budget.max_iterations is not None and progress.iterations >= budget.max_iterations:

@@ -12,11 +12,13 @@ _freeze = getattr(gc, "freeze", lambda: None)
 _unfreeze = getattr(gc, "unfreeze", lambda: None)
 
 _own: int | None = None
-"""How many objects the collector does not see, as long as only `put_aside` has been at work.
+"""How many objects more there are than the collector sees, as long as only `put_aside` has been at work.
 
 To count them is to walk them, which took a third of a reading. They stay to the end, so they are walked once, until the
 program puts something aside itself.
 """
+_aside = False
+"""Whether they are out of sight now."""
 
 
 def put_aside() -> None:
@@ -25,12 +27,13 @@ def put_aside() -> None:
     They are some 10,000, they stay to the end, and every collection before a reading would walk them: most of the cost
     of a round. What the user's code makes, at its import too, stays in sight.
     """
-    global _own
+    global _own, _aside
     if not hasattr(gc, "freeze"):
         return
+    gc.collect()  # it takes tuples of numbers and the like off its lists: a later one shall find no more of them
     _freeze()
     gc.freeze, gc.unfreeze = _noted(_freeze), _noted(_unfreeze)
-    _own = gc.get_freeze_count()
+    _own, _aside = gc.get_freeze_count(), True
 
 
 def collect_young() -> int:
@@ -39,18 +42,21 @@ def collect_young() -> int:
     The old objects are put aside for a moment, so that none of them is walked: of a million that takes a tenth of a
     second. Returns how many objects in cycles were found.
     """
+    bring_back()
     found = gc.collect(1)
     _freeze()
     found += gc.collect()
-    bring_back()
+    _unfreeze()
     return found
 
 
 def bring_back() -> None:
-    """Let the collector see what `put_aside` took out of its sight."""
-    global _own
+    """Let the collector see what `put_aside` took out of its sight. The count stays: some may have gone meanwhile."""
+    global _own, _aside
+    if _own is not None and _aside:
+        _own -= gc.get_freeze_count()
+    _aside = False
     _unfreeze()
-    _own = _own and 0
 
 
 def _noted(change: Callable[[], None]) -> Callable[[], None]:
