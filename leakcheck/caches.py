@@ -25,7 +25,7 @@ _MANY = 1000
 """Objects that were left for that to be looked at: a few are made once."""
 
 _MORE = 16
-"""Elements by which a container has become larger that may be holding a straight line."""
+"""Things by which those that are held have become more, or a container larger, where that may be a straight line."""
 
 _TEXT_SHARE = 0.1
 """Part of a growth that long texts must have for one of them to be the one that grows."""
@@ -61,6 +61,8 @@ def full(worker: Worker) -> list[Filling]:
 class _Seen(NamedTuple):
     """How much was in what could be a cache, a buffer or a pool when something began to grow."""
 
+    things: int
+    """How many things something refers to."""
     sizes: dict[int, int]
     """By identity."""
     text: int
@@ -85,10 +87,10 @@ class CacheDoubt:
         answer = self._worker.probe(_HOLDING, {"calls": 0})
         if answer:
             limited = {each.identity: each.size for each in containers(self._worker, in_sight=True)}
-            self._seen = _Seen(dict(answer["sizes"]), answer["text"], limited, progress)
+            self._seen = _Seen(answer["things"], dict(answer["sizes"]), answer["text"], limited, progress)
 
     def held(self, progress: Progress) -> bool:
-        """Whether containers keep what is new, or some have become larger since then."""
+        """Whether something keeps what is new, or has become larger since then."""
         seen = self._seen
         if seen is None:
             return True
@@ -100,8 +102,10 @@ class CacheDoubt:
         if not answer:
             return True
         grown = progress.grown.get(LEDGER, 0.0) - seen.progress.grown.get(LEDGER, 0.0)
-        return answer["text"] - seen.text > _TEXT_SHARE * grown or any(
-            size - seen.sizes.get(identity, size) >= _MORE for identity, size in answer["sizes"]
+        return (
+            answer["things"] - seen.things >= _MORE
+            or answer["text"] - seen.text > _TEXT_SHARE * grown
+            or any(size - seen.sizes.get(identity, size) >= _MORE for identity, size in answer["sizes"])
         )
 
     def needed(self, progress: Progress) -> int:

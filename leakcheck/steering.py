@@ -89,9 +89,9 @@ def evidence(progress: Progress, budget: Budget, *, held: bool = True) -> Eviden
 def may_be_hastened(progress: Progress) -> bool:
     """Whether to look now what could be holding what grows, for a verdict may come sooner where nothing is.
 
-    The calls before are too few to be part of what is judged then.
+    To look leaves a trace, a module that is imported: after so few calls it is not part of what is judged then.
     """
-    return progress.iterations >= 1024 and not LEAK.reached(16_384, _per_iteration(progress) * 16_384)
+    return 1024 <= progress.iterations <= 2048 and not LEAK.reached(16_384, _per_iteration(progress) * 16_384)
 
 
 def exhausted(progress: Progress, budget: Budget) -> str | None:

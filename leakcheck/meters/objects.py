@@ -51,12 +51,16 @@ def collect_young() -> int:
 
 
 def bring_back() -> None:
-    """Let the collector see what `put_aside` took out of its sight. The count stays: some may have gone meanwhile."""
+    """Let the collector see what `put_aside` took out of its sight. The count stays, though some of it is garbage."""
     global _own, _aside
-    if _own is not None and _aside:
-        _own -= gc.get_freeze_count()
-    _aside = False
+    if _own is None or not _aside:
+        _unfreeze()
+        return
+    gc.collect()
+    counted = _own + len(gc.get_objects())
     _unfreeze()
+    gc.collect()
+    _own, _aside = counted - len(gc.get_objects()), False
 
 
 def _noted(change: Callable[[], None]) -> Callable[[], None]:

@@ -21,15 +21,12 @@ def main() -> None:
     except ImportError:
         sys.path.append(package_parent)
     import faulthandler
-    from importlib import import_module
 
     faulthandler.enable()
     from leakcheck.meters.objects import put_aside
     from leakcheck.worker.channel import Channel
     from leakcheck.worker.session import serve
 
-    for probe in ("bounded_caches", "holding"):  # asked between readings, where an import would leave a trace
-        import_module(f"leakcheck.probes.{probe}")
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
