@@ -177,7 +177,7 @@ class Worker:
                     type=error["type"],
                     message=error["message"],
                     traceback=error["traceback"],
-                    output=self._last_lines(),
+                    output=_last_lines(self.output),
                 )
             )
         return answer
@@ -277,20 +277,22 @@ class Worker:
         return self._failed("exit", f"the process ended by itself with exit code {code}")
 
     def _failed(self, kind: str, message: str) -> WorkerFailed:
-        trace = ""
-        marker = max(self._output.rfind(b"Fatal Python error"), self._output.rfind(b"Current thread"))
-        if marker >= 0:
-            trace = self._output[marker:].decode(errors="replace")
-        return WorkerFailed(Failure(type=kind, message=message, traceback=trace, output=self._last_lines()))
-
-    def _last_lines(self) -> str:
-        return "\n".join(self.output.splitlines()[-40:])
+        printed, stack = self.output, ""
+        for begins in ("Fatal Python error", "Current thread"):  # by faulthandler, with the stacks of all threads
+            if (start := printed.rfind(begins)) >= 0:
+                printed, stack = printed[:start], printed[start:]
+                break
+        return WorkerFailed(Failure(type=kind, message=message, traceback=stack, output=_last_lines(printed)))
 
     def _signal_group(self, number: int) -> None:
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-40:])
 
 
 def _default_memory_limit() -> int:

@@ -467,12 +467,15 @@ def test_a_crash_names_the_signal_and_the_python_stack(job):
         import ctypes
         @scenario
         def case():
+            print("last words", flush=True)
             ctypes.string_at(0)
     """
     failure = failure_of(job(source), lambda worker: worker.run(1))
     assert failure.type == "signal"
     assert "SIGSEGV" in failure.message
+    assert failure.traceback.startswith("Fatal Python error: Segmentation fault")
     assert "in case" in failure.traceback
+    assert failure.output == "last words"
 
 
 def test_a_step_that_ends_the_process_is_told_with_its_exit_code(job):
