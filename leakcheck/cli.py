@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from leakcheck.errors import ControlError, LeakcheckError, NothingCollectedError, UsageError
-from leakcheck.execution import head_start
 
 EXIT_OK, EXIT_LEAK, EXIT_INTERRUPTED, EXIT_INTERNAL, EXIT_USAGE, EXIT_NOTHING, EXIT_UNDECIDED = range(7)
 
@@ -80,10 +79,7 @@ def main() -> None:
     Ends the process without taking the interpreter apart: that takes a tenth of the time of a short run, and `run` has
     left nothing behind that would need it.
     """
-    try:
-        code = run(sys.argv[1:])
-    finally:
-        head_start.end()
+    code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 
 from leakcheck.errors import UsageError
-from leakcheck.execution.head_start import looks_like_python
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.wishes import TOOLS
 
@@ -30,7 +29,8 @@ def likely_interpreter(ctx: click.Context, parameter: click.Parameter, python: s
 
     Whoever finds no worker in it calls `check_interpreter`.
     """
-    return python if python is None or looks_like_python(python) else interpreter(ctx, parameter, python)
+    likely = python is None or os.path.basename(python).startswith("python")
+    return python if likely else interpreter(ctx, parameter, python)
 
 
 def check_interpreter(python: str) -> None:

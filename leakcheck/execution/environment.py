@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from leakcheck.execution.job import Allocator
+
 _REMOVED_PREFIXES = ("MALLOC_", "COVERAGE_", "COV_CORE_", "PYTEST_")
 _REMOVED = frozenset(
     {
@@ -25,7 +27,7 @@ _REMOVED = frozenset(
 )
 
 
-def worker_environment(allocator: str, temporary: str, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Environment variables for one worker.
 
     `PYTHONMALLOC=malloc` puts Python's objects and native memory on one ledger. Without thread caches

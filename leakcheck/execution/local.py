@@ -6,16 +6,19 @@ import json
 import math
 import os
 import selectors
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from leakcheck.errors import LeakcheckError
-from leakcheck.execution import head_start
-from leakcheck.execution.child import Child
+from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.job import Job
 from leakcheck.model import Failure
 
@@ -68,22 +71,48 @@ class Worker:
         memory_limit: int | None = None,
     ) -> None:
         self.job = job
+        self._directory = tempfile.mkdtemp(prefix="leakcheck-")
+        self.tmp_path = os.path.join(self._directory, "tmp_path")
+        self.temporary = os.path.join(self._directory, "temporary")
+        package_parent = os.path.join(self._directory, "package")
+        for folder in (self.tmp_path, self.temporary, package_parent):
+            os.mkdir(folder)
+        package = Path(__file__).parent.parent
+        os.symlink(package, os.path.join(package_parent, "leakcheck"))
         self._memory_limit = memory_limit if memory_limit is not None else _default_memory_limit()
         self._checked = 0.0
         self._output = b""
         self._pending = b""
-        kind = job.python, job.allocator, str(job.cwd)
+        commands_read, self._commands = os.pipe()
+        self._replies, replies_write = os.pipe()
+        output_read, output_write = os.pipe()
+        self._output_fd = output_read
         try:
-            ready = None if wrapper or environment else head_start.take(kind, job.scenario.target)
-            self._child = ready or Child(*kind, wrapper, environment)
+            self._process = subprocess.Popen(
+                [
+                    *wrapper,
+                    job.python,
+                    str(package / "worker" / "__main__.py"),
+                    str(commands_read),
+                    str(replies_write),
+                    package_parent,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output_write,
+                stderr=output_write,
+                pass_fds=(commands_read, replies_write),
+                env={**worker_environment(job.allocator, self.temporary), **(environment or {})},
+                cwd=job.cwd,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which then decides
+            )
         except OSError as error:
+            shutil.rmtree(self._directory, ignore_errors=True)
             raise WorkerFailed(
                 Failure(type="start", message=f"cannot start {job.python}: {error.strerror or error}")
             ) from error
-        self.tmp_path, self.temporary = self._child.tmp_path, self._child.temporary
-        self._process = self._child.process
-        self._commands, self._replies = self._child.commands, self._child.replies
-        self._output_fd = self._child.output
+        finally:
+            for descriptor in (commands_read, replies_write, output_write):
+                os.close(descriptor)
         self._selector = selectors.DefaultSelector()
         os.set_blocking(self._replies, False)
         os.set_blocking(self._output_fd, False)
@@ -161,14 +190,10 @@ class Worker:
 
     def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Send one message and wait for its answer. Raises `WorkerFailed`; the worker is then gone or useless."""
-        if self._child.listing != message.get("target") or message["do"] != "list":
-            if self._child.listing is not None:
-                self._answer("list", timeout)
-            try:
-                os.write(self._commands, json.dumps(message).encode() + b"\n")
-            except BrokenPipeError:
-                raise self._died() from None
-        self._child.listing = None
+        try:
+            os.write(self._commands, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._died() from None
         answer = self._answer(message["do"], timeout)
         if "error" in answer:
             error = answer["error"]
@@ -214,7 +239,7 @@ class Worker:
             self._selector.close()
             os.close(self._replies)
             os.close(self._output_fd)
-        self._child.remove()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def kill(self) -> None:
         """End the child at once, from any thread: the one that uses the worker finds it gone, and cleans up."""
