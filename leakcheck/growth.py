@@ -181,6 +181,7 @@ class _Run:
         self._rounds = 0
         self._cycles = 0
         self._cycles_from = 0
+        self._left_cycles = True
         self._watched_from: int | None = None
         self._judgements: dict[str, Judgement] = {}
         self.suspicious: set[Shape] = set()
@@ -216,14 +217,16 @@ class _Run:
         start = self.progress.iterations
         reading_seconds = (self.progress.seconds - self._step_seconds) / max(self._rounds, 1)
         cuts = min(rounds_per_doubling(self.progress, self._budget, self.suspicious, reading_seconds), max(start, 1))
+        cycles = self._cycles
         for position in range(cuts):
-            # A step that has left no cycles leaves none now, or the end of the doubling shows that it does.
+            # A step that left no cycles in the last doubling leaves none now, or the end of this one shows some.
             many = self.samples["py.objects"][-1].value > _DEAR if "py.objects" in self.samples else False
-            whole = position == cuts - 1 or self._cycles > 0 or not many
+            whole = position == cuts - 1 or self._left_cycles or not many
             self.round(next_round(start, position, self.progress, self._budget, cuts), whole=whole)
             self.ended_by = exhausted(self.progress, self._budget)
             if self.raised is not None or self.ended_by:
                 return
+        self._left_cycles = self._cycles > cycles
 
     def judge_all(self, *, hold_leaks: bool) -> dict[str, Judgement]:
         """Judge every meter by what is known now."""

@@ -44,7 +44,7 @@ class Round(NamedTuple):
     seconds: float
     """That the calls of the step took, less those that the process waited for a processor."""
     spent: float
-    """The same for the whole round, settling included."""
+    """The same for the whole round, with settling and the reading before this one."""
     cycles: int
     """Objects in cyclic garbage that the collector found after the round."""
     values: list[float]

@@ -71,6 +71,8 @@ class Conversation:
         self.context = Context(message["directory"])
         self.driver = Driver(scenario, self.context)
         self.clock = own_clock()
+        self.reading = 0.0
+        """Seconds that the last reading took."""
 
     async def hold(self) -> None:
         """Set up, answer the parent until it says `close`, tear down."""
@@ -124,8 +126,10 @@ class Conversation:
             raised = describe_error(error.__cause__ or error, "step")
         readings.cycles = await self.settler.settle(whole=whole)
         readings.iterations = self.driver.iterations
-        readings.spent = self.clock() - began
+        read_from = self.clock()
+        readings.spent = read_from - began + self.reading  # the last one's: this one's numbers are in it
         readings.read()
+        self.reading = self.clock() - read_from
         # Numbers travel as one string of fixed length: were they printed, each message would have another size, and the
         # holes that it leaves in the heap would move the next reading by some bytes.
         answer: dict[str, Any] = {"sample": readings.numbers.tobytes().hex()}
