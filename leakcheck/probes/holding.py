@@ -11,6 +11,7 @@ import gc
 from array import array
 from collections import deque
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import compress
 from typing import Any
 
@@ -75,7 +76,11 @@ def _held_now() -> dict[str, Any]:
         if (size := base.__len__(each)) >= _LEAST
     ]
     sizes += [(identity, len(each)) for identity, each in plain.items()]
-    sizes += [(id(each), len(each)) for each in _of([bytearray, array], known)]
+    sizes += [
+        (id(each), base.__sizeof__(each))
+        for base in (bytearray, array, BytesIO)
+        for each in _of(list(_derived(base)), known)
+    ]
     things = {*map(id, known), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, _of([str, bytes], known)) if length >= _LONG)
     return {"things": len(things), "sizes": sizes, "text": text}
