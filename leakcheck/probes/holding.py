@@ -66,33 +66,36 @@ def _held_now() -> dict[str, Any]:
     buffer; `text`: the length of all long texts. What cannot be part of a cycle is not the collector's, a number for
     one, or a dict of them: what is refers to it.
     """
-    tracked = gc.get_objects()
-    known = gc.get_referents(*tracked)
-    plain = {id(each): each for each in _of([dict], known) if not gc.is_tracked(each)}
+    tracked = _ByType(gc.get_objects())
+    known = _ByType(gc.get_referents(*tracked.objects))
+    plain = {id(each): each for each in known.of(dict) if not gc.is_tracked(each)}
     sizes = [
         (id(each), size)
         for base in (dict, list, set, deque)
-        for each in _of(list(_derived(base)), tracked)
+        for each in tracked.of(*_derived(base))
         if (size := base.__len__(each)) >= _LEAST
     ]
     sizes += [(identity, len(each)) for identity, each in plain.items()]
     sizes += [
-        (id(each), base.__sizeof__(each))
-        for base in (bytearray, array, BytesIO)
-        for each in _of(list(_derived(base)), known)
+        (id(each), base.__sizeof__(each)) for base in (bytearray, array, BytesIO) for each in known.of(*_derived(base))
     ]
-    things = {*map(id, known), *map(id, gc.get_referents(*plain.values()))}
-    text = sum(length for length in map(len, _of([str, bytes], known)) if length >= _LONG)
+    things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
+    text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG)
     return {"things": len(things), "sizes": sizes, "text": text}
+
+
+class _ByType:
+    """Objects, found by their very type; types are told by identity, for a metaclass may have another `==`."""
+
+    def __init__(self, objects: list[Any]) -> None:
+        self.objects = objects
+        self._types = list(map(id, map(type, objects)))
+
+    def of(self, *kinds: type[Any]) -> compress[Any]:
+        return compress(self.objects, map(set(map(id, kinds)).__contains__, self._types))
 
 
 def _derived(kind: type[Any]) -> Iterator[type[Any]]:
     yield kind
     for each in type.__subclasses__(kind):
         yield from _derived(each)
-
-
-def _of(kinds: list[type[Any]], objects: list[Any]) -> compress[Any]:
-    """The objects of these very types, told by identity: a metaclass may have another `==`."""
-    wanted = set(map(id, kinds))
-    return compress(objects, map(wanted.__contains__, map(id, map(type, objects))))
