@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from leakcheck.execution.job import Budget
 from leakcheck.execution.local import Round
-from leakcheck.growth import Measurement, MeterInfo, measure
+from leakcheck.growth import Doubt, Measurement, MeterInfo, NoDoubt, measure
 from leakcheck.judge import Judgement
 
 Formula = Callable[[int], float]
@@ -43,9 +43,10 @@ def judged(
     budget: Budget = Budget(),  # noqa: B008
     jitter: bool = True,
     seed: int = 1,
+    doubt: Doubt = NoDoubt(),  # noqa: B008
 ) -> tuple[Judgement, Measurement]:
     process = ScriptedProcess(formula, seconds_per_step=seconds_per_step, jitter=jitter, seed=seed)
-    measured = measure(process, [MeterInfo("heap.bytes", "B", True)], budget)
+    measured = measure(process, [MeterInfo("heap.bytes", "B", True)], budget, doubt=doubt)
     return measured.judgements["heap.bytes"], measured
 
 

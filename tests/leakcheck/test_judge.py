@@ -9,7 +9,7 @@ import scripted
 from scripted import judged
 
 from leakcheck.execution.job import Budget
-from leakcheck.growth import MeterInfo, _whole_rounds, measure
+from leakcheck.growth import MeterInfo, NoDoubt, _whole_rounds, measure
 from leakcheck.judge import BYTES, Evidence, judge, right_minimum, theil_sen
 from leakcheck.model import Sample
 
@@ -262,3 +262,40 @@ def test_too_few_samples_are_not_judged():
     early = [Sample(0, 0.0), Sample(1, 100.0)]
     assert judge(early, BYTES, Evidence(final=False)).verdict is None
     assert judge(early, BYTES, Evidence(final=True)).verdict == "inconclusive"
+
+
+class NothingHoldsIt(NoDoubt):
+    def held(self, _):
+        return False
+
+
+@pytest.mark.parametrize(("seconds_per_step", "iterations"), [(1e-7, 32_768), (2e-5, 32_768), (1.2e-4, 16_384)])
+def test_a_line_that_nothing_holds_is_believed_sooner(seconds_per_step, iterations):
+    judgement, measured = scripted.judged(
+        scripted.steady(64), seconds_per_step=seconds_per_step, doubt=NothingHoldsIt()
+    )
+    assert judgement.verdict == "leak"
+    assert measured.iterations == iterations
+
+
+@pytest.mark.parametrize("seconds_per_step", [1e-7, 1e-6, 2e-5])
+@pytest.mark.parametrize("capacity", [*range(2_000, 28_001, 2_000)])
+def test_a_pool_of_native_code_is_seen_to_stop(capacity, seconds_per_step):
+    formula = scripted.fills(capacity, 64)
+    judgement, _ = scripted.judged(formula, seconds_per_step=seconds_per_step, doubt=NothingHoldsIt())
+    assert judgement.verdict == "bounded"
+
+
+@pytest.mark.parametrize("capacity", [2_000, 6_000, 10_000, 14_000])
+def test_a_smaller_one_also_where_calls_are_slow(capacity):
+    formula = scripted.fills(capacity, 64)
+    judgement, _ = scripted.judged(formula, seconds_per_step=1.2e-4, doubt=NothingHoldsIt())
+    assert judgement.verdict == "bounded"
+
+
+@pytest.mark.parametrize("what", ["drawn at random", "a buffer"])
+@pytest.mark.parametrize("size", [1_000, 3_000, 10_000, 30_000, 100_000])
+def test_what_bends_or_falls_is_waited_for_also_where_nothing_is_seen_to_hold_it(what, size):
+    formula = scripted.saturates(size, 64) if what == "drawn at random" else scripted.sawtooth(size // 4, 64)
+    judgement, _ = scripted.judged(formula, doubt=NothingHoldsIt())
+    assert judgement.verdict in ("clean", "bounded")
