@@ -17,7 +17,6 @@ _BEYOND = 2.2
 _HEAVY = 4096
 """Bytes that an entry of a container may weigh for the container to explain what grows."""
 
-
 _CALLS = 256
 """Calls whose new objects are looked for: what comes more rarely is not told soon in any case."""
 
@@ -110,20 +109,24 @@ class CacheDoubt:
 
     def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full."""
+        done = progress.iterations
         if self._seen is not None:
             before, since = self._seen.limited, self._seen.progress
-            count = progress.iterations - since.iterations
-            grown = progress.grown.get(LEDGER, 0.0) - since.grown.get(LEDGER, 0.0)
+            count = done - since.iterations
+            level = since.grown.get(LEDGER, 0.0)
         else:
             before = {each.identity: each.size for each in containers(self._worker)}
-            count = max(32, progress.iterations // 32)
+            count = max(32, done // 32)
             level = self._worker.run(count).values[0]
+            done += count
         later = containers(self._worker)
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
-        # What the growth weighs is asked only where it decides: a reading of a large heap takes milliseconds.
-        if self._seen is None:
-            slowly = any(0 < gained * 20 < count for gained in gains.values())
-            grown = self._worker.run(count).values[0] - level if slowly else 0.0
+        grown = 0.0
+        if self._seen is not None:
+            grown = progress.grown.get(LEDGER, 0.0) - level
+        elif any(0 < gained * 20 < count for gained in gains.values()):
+            # What the growth weighs is asked only where it decides: the calls may be slow, the heap large.
+            grown = self._worker.run(count).values[0] - level
         for each in later:
             gained = gains[each.identity]
             # A container that takes a twentieth of the calls may explain the growth; so may one that is filled by the
@@ -132,7 +135,7 @@ class CacheDoubt:
             if fills and each.size < each.limit:
                 until_full = (each.limit - each.size) * count // gained
                 self.filling.append(each)
-                self.full_at = max(self.full_at, int(_BEYOND * (progress.iterations + count + until_full)))
+                self.full_at = max(self.full_at, int(_BEYOND * (done + until_full)))
             elif each.size >= each.limit and each.limit * 8 >= progress.iterations:
                 # Full, but within the doublings that were judged: one more shows whether it was that.
                 self.filling.append(each)

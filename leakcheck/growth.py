@@ -157,7 +157,6 @@ def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
 _UNKNOWN = 64
 """Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
 
-
 _DEAR = 40_000
 """Objects of which a whole collection costs milliseconds."""
 

@@ -34,9 +34,10 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """`{"calls": 0}` answers what could be holding something: see `_held_now`.
 
     Other `calls` are made, and `held` tells whether anything holds what they leave; null where that is nothing that
-    the collector knows. An answer without either: the program has put objects aside itself, so not all can be seen.
+    the collector knows. An answer without either: the program has put objects aside itself, so not all can be seen,
+    or the collector is not ours to run.
     """
-    if not all_in_sight():
+    if not (conversation.settler.collects and all_in_sight()):
         return {}
     if arguments["calls"]:
         return {"held": await _new_ones_are_held(conversation, arguments["calls"])}

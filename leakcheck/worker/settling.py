@@ -30,7 +30,8 @@ class Settler:
 
     def __init__(self, context: Context, gc_mode: GcMode, counts: Callable[[], list[int]], in_loop: bool) -> None:
         self._context = context
-        self._gc_mode = gc_mode
+        self.collects = gc_mode in ("collect", "freeze")
+        """Whether the collector is ours to run."""
         self._counts = counts
         self._in_loop = in_loop
         self._trim = trim()
@@ -52,18 +53,19 @@ class Settler:
         await self._wait_for_resources()
         _flush_output()
         _forget_lookups()
-        if whole or not all_in_sight():
-            self.collect()
+        sparing = not whole and self.collects and all_in_sight()
+        if sparing:
+            self._found += collect_young()
         else:
-            self._found += collect_young() if self._gc_mode in ("collect", "freeze") else 0
-        self._walk_old_objects(whole)
+            self.collect()
+        self._walk_old_objects(not sparing)
         self._trim()
         found, self._found = self._found, 0
         return found
 
     def collect(self) -> None:
         """Free garbage, and what the interpreter keeps of freed objects to use again."""
-        if self._gc_mode in ("collect", "freeze"):
+        if self.collects:
             for _ in range(_MAX_COLLECTIONS):
                 collected = gc.collect()
                 self._found += collected
