@@ -42,25 +42,28 @@ def collect_young() -> int:
     The old objects are put aside for a moment, so that none of them is walked: of a million that takes a tenth of a
     second. Returns how many objects in cycles were found.
     """
-    bring_back()
-    found = gc.collect(1)
+    found = bring_back() + gc.collect(1)
     _freeze()
     found += gc.collect()
     _unfreeze()
     return found
 
 
-def bring_back() -> None:
-    """Let the collector see what `put_aside` took out of its sight. The count stays, though some of it is garbage."""
+def bring_back() -> int:
+    """Let the collector see what `put_aside` took out of its sight. The count stays, though some of it is garbage.
+
+    Returns how many objects in cycles of the program's were found meanwhile.
+    """
     global _own, _aside
     if _own is None or not _aside:
         _unfreeze()
-        return
-    gc.collect()
+        return 0
+    found = gc.collect()
     counted = _own + len(gc.get_objects())
     _unfreeze()
     gc.collect()
     _own, _aside = counted - len(gc.get_objects()), False
+    return found
 
 
 def _noted(change: Callable[[], None]) -> Callable[[], None]:
