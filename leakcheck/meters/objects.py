@@ -62,7 +62,7 @@ def bring_back() -> int:
     counted = _own + len(gc.get_objects())
     _unfreeze()
     gc.collect()
-    _own, _aside = counted - len(gc.get_objects()), False
+    _own, _aside = counted - len(gc.get_objects()) - gc.get_freeze_count(), False
     return found
 
 
@@ -84,7 +84,8 @@ def all_in_sight() -> bool:
 def _frozen_objects() -> int:
     """How many objects are put aside now."""
     if _own is not None:
-        return _own
+        # Python 3.12 puts aside immortal objects, some hundreds of tuples, at each whole collection.
+        return _own if _aside else _own + gc.get_freeze_count()
     return gc.get_freeze_count() if hasattr(gc, "get_freeze_count") else 0
 
 
