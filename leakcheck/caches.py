@@ -70,6 +70,10 @@ class _Seen(NamedTuple):
     """In containers with a limit, by identity."""
     progress: Progress
 
+    def grown_since(self, meter: str, progress: Progress) -> float:
+        """How far a meter has grown from then to `progress`, in its unit."""
+        return progress.grown.get(meter, 0.0) - self.progress.grown.get(meter, 0.0)
+
 
 class CacheDoubt:
     """Asked before a leak is pronounced. Remembers what it found, for the last word."""
@@ -93,27 +97,24 @@ class CacheDoubt:
         seen = self._seen
         if seen is None:
             return True
-        if progress.grown.get("py.objects", 0.0) - seen.progress.grown.get("py.objects", 0.0) > _MANY:
+        if seen.grown_since("py.objects", progress) > _MANY:
             held = self._worker.probe(_HOLDING, {"calls": _CALLS}).get("held")
             if held is not None:
                 return bool(held)
         answer = self._worker.probe(_HOLDING, {"calls": 0})
         if not answer:
             return True
-        grown = progress.grown.get(LEDGER, 0.0) - seen.progress.grown.get(LEDGER, 0.0)
         return (
             answer["things"] - seen.things >= _MORE
-            or answer["text"] - seen.text > _TEXT_SHARE * grown
+            or answer["text"] - seen.text > _TEXT_SHARE * seen.grown_since(LEDGER, progress)
             or any(size - seen.sizes.get(identity, size) >= _MORE for identity, size in answer["sizes"])
         )
 
     def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full."""
-        done = progress.iterations
-        if self._seen is not None:
-            before, since = self._seen.limited, self._seen.progress
-            count = done - since.iterations
-            level = since.grown.get(LEDGER, 0.0)
+        seen, done = self._seen, progress.iterations
+        if seen is not None:
+            before, count = seen.limited, done - seen.progress.iterations
         else:
             before = {each.identity: each.size for each in containers(self._worker)}
             count = max(32, done // 32)
@@ -121,12 +122,13 @@ class CacheDoubt:
             done += count
         later = containers(self._worker)
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
-        grown = 0.0
-        if self._seen is not None:
-            grown = progress.grown.get(LEDGER, 0.0) - level
+        if seen is not None:
+            grown = seen.grown_since(LEDGER, progress)
         elif any(0 < gained * 20 < count for gained in gains.values()):
             # What the growth weighs is asked only where it decides: the calls may be slow, the heap large.
             grown = self._worker.run(count).values[0] - level
+        else:
+            grown = 0.0
         for each in later:
             gained = gains[each.identity]
             # A container that takes a twentieth of the calls may explain the growth; so may one that is filled by the

@@ -194,20 +194,6 @@ class Worker:
             os.write(self._commands, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
             raise self._died() from None
-        answer = self._answer(message["do"], timeout)
-        if "error" in answer:
-            error = answer["error"]
-            raise WorkerFailed(
-                Failure(
-                    type=error["type"],
-                    message=error["message"],
-                    traceback=error["traceback"],
-                    output=_last_lines(self.output),
-                )
-            )
-        return answer
-
-    def _answer(self, doing: str, timeout: float) -> dict[str, Any]:
         asked = time.monotonic()
         self._pump(0 if asked > self._checked + _POLL_S else _POLL_S)
         while b"\n" not in self._pending:
@@ -218,11 +204,21 @@ class Worker:
                 raise self._died()
             self._checked = time.monotonic()
             if self._checked > asked + timeout:
-                raise self._hangs(doing, timeout)
+                raise self._hangs(message["do"], timeout)
             self._check_memory()
             self._pump(_POLL_S)
         line, _, self._pending = self._pending.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            raise WorkerFailed(
+                Failure(
+                    type=error["type"],
+                    message=error["message"],
+                    traceback=error["traceback"],
+                    output=_last_lines(self.output),
+                )
+            )
         return answer
 
     def stop(self) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import gc
 from collections import deque
-from itertools import compress
 from typing import Any
 
 from leakcheck.meters.objects import bring_back
+from leakcheck.probes.by_type import ByType
 
 _LRU = type(functools.lru_cache(lambda: None))
 _MANY = 50_000
@@ -29,15 +29,10 @@ def _tracked() -> list[Any]:
     return found
 
 
-def _limited(tracked: list[Any]) -> list[Any]:
-    """Those that may have a limit."""
-    return list(compress(tracked, map({id(deque), id(_LRU)}.__contains__, map(id, map(type, tracked)))))
-
-
 def limits() -> dict[int, int]:
     """How many elements a container may have, by its `id`; of an `lru_cache`, by that of its table too."""
     found = {}
-    for each in _limited(_tracked()):
+    for each in ByType(_tracked()).of(deque, _LRU):
         if type(each) is deque and each.maxlen:
             found[id(each)] = each.maxlen
         elif type(each) is _LRU and (limit := _LRU.cache_info(each).maxsize):
@@ -52,7 +47,7 @@ async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]
 
     With `in_sight` those are left out that are not in the collector's sight.
     """
-    limited = _limited(gc.get_objects() if arguments.get("in_sight") else _tracked())
+    limited = list(ByType(gc.get_objects() if arguments.get("in_sight") else _tracked()).of(deque, _LRU))
     # User code is not run: `cache_info` is the C function's own.
     caches = [each for each in limited if type(each) is _LRU and _LRU.cache_info(each).maxsize]
     if arguments.get("clear"):

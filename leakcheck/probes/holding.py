@@ -10,14 +10,11 @@ from __future__ import annotations
 import gc
 from array import array
 from collections import deque
-from collections.abc import Iterator
 from io import BytesIO
-from itertools import compress
-from operator import not_
-from types import ModuleType
 from typing import Any
 
 from leakcheck.meters.objects import all_in_sight
+from leakcheck.probes.by_type import ByType, derived
 from leakcheck.worker.step import StepRaisedError
 
 _LEAST = 16
@@ -53,7 +50,7 @@ async def _new_ones_are_held(conversation: Any, calls: int) -> bool | None:
         new = set(map(id, gc.get_objects(generation=0)))
         if len(new) < _NEW:
             return None
-        old = _ByType(gc.get_objects(generation=1) + gc.get_objects(generation=2))
+        old = ByType(gc.get_objects(generation=1) + gc.get_objects(generation=2))
         return len(new.intersection(map(id, old.referents()))) >= _KEPT
     except StepRaisedError:  # the next round says so
         return None
@@ -69,46 +66,19 @@ def _held_now() -> dict[str, Any]:
     buffer; `text`: the length of all long texts. What cannot be part of a cycle is not the collector's, a number for
     one, or a dict of them: what is refers to it.
     """
-    tracked = _ByType(gc.get_objects())
-    known = _ByType(tracked.referents())
+    tracked = ByType(gc.get_objects())
+    known = ByType(tracked.referents())
     plain = {id(each): each for each in known.of(dict) if not gc.is_tracked(each)}
     sizes = [
         (id(each), size)
         for base in (dict, list, set, deque)
-        for each in tracked.of(*_derived(base))
+        for each in tracked.of(*derived(base))
         if (size := base.__len__(each)) >= _LEAST
     ]
     sizes += [(identity, len(each)) for identity, each in plain.items()]
     sizes += [
-        (id(each), base.__sizeof__(each)) for base in (bytearray, array, BytesIO) for each in known.of(*_derived(base))
+        (id(each), base.__sizeof__(each)) for base in (bytearray, array, BytesIO) for each in known.of(*derived(base))
     ]
     things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG)
     return {"things": len(things), "sizes": sizes, "text": text}
-
-
-class _ByType:
-    """Objects, found by their very type; types are told by identity, for a metaclass may have another `==`."""
-
-    def __init__(self, objects: list[Any]) -> None:
-        self.objects = objects
-        self._types = list(map(id, map(type, objects)))
-
-    def of(self, *kinds: type[Any]) -> compress[Any]:
-        """Those of one of the kinds."""
-        return compress(self.objects, map(set(map(id, kinds)).__contains__, self._types))
-
-    def referents(self) -> list[Any]:
-        """What they refer to.
-
-        Modules are left out: what they have is in their dicts, and `_asyncio` of Python 3.12 also shows the objects of
-        its free list, which are freed a second time when they are let go.
-        """
-        modules = set(map(id, _derived(ModuleType)))
-        return gc.get_referents(*compress(self.objects, map(not_, map(modules.__contains__, self._types))))
-
-
-def _derived(kind: type[Any]) -> Iterator[type[Any]]:
-    yield kind
-    for each in type.__subclasses__(kind):
-        yield from _derived(each)

@@ -11,7 +11,7 @@ from leakcheck.caches import CacheDoubt
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.local import Worker
 from leakcheck.growth import Measurement, MeterInfo, measure
-from leakcheck.probes.holding import _ByType
+from leakcheck.probes.by_type import ByType
 from leakcheck.steering import LOST
 
 SOON = LOST.pairs[0][0]
@@ -181,4 +181,4 @@ def test_a_module_is_not_asked_what_it_refers_to():
 
     package = Package("package")
     package.kept = kept = [1]
-    assert _ByType([package, kept, textwrap]).referents() == [1]
+    assert ByType([package, kept, textwrap]).referents() == [1]
