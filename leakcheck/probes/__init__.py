@@ -2,3 +2,13 @@
 
 They use the standard library alone (and memray where its tracker is the point), so that any interpreter can run them.
 """
+
+ASKED_WHILE_MEASURING = (
+    "leakcheck.probes.bounded_caches",
+    "leakcheck.probes.clock_reads",
+    "leakcheck.probes.collection",
+    "leakcheck.probes.holding",
+    "leakcheck.probes.staying",
+)
+"""Those that a growth measurement may ask. Every process loads them before the user's code: loaded at the first question,
+they would be a step in the series that is being judged."""

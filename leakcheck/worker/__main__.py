@@ -23,13 +23,18 @@ def main() -> None:
     import faulthandler
 
     faulthandler.enable()
+    from importlib import import_module
+
     from leakcheck.meters.objects import put_aside
+    from leakcheck.probes import ASKED_WHILE_MEASURING
     from leakcheck.worker.channel import Channel
     from leakcheck.worker.session import serve
 
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for probe in ASKED_WHILE_MEASURING:
+        import_module(probe)
     put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()

@@ -10,10 +10,12 @@ from array import array
 
 import pytest
 
+from leakcheck import probes
 from leakcheck.caches import CacheDoubt
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.local import Worker, WorkerFailed
 from leakcheck.growth import MeterInfo, measure
+from leakcheck.judge import BYTES
 from leakcheck.worker.step import _watched
 
 EXACT = (
@@ -81,6 +83,49 @@ def test_an_async_no_op_does_not_move_with_the_calls(job):
     assert abs(last["heap.bytes"] - first["heap.bytes"]) < one_chunk_per_thousand_calls / 4
     exact = {*EXACT, "tasks"} - {"heap.bytes"}
     assert {name: last[name] - first[name] for name in exact} == dict.fromkeys(exact, 0)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_the_questions_of_a_measurement_leave_nothing_in_the_series(job, kind):
+    """Each is asked in the middle of a no-op: the judge sees nothing of it."""
+    questions = [
+        ("holding", {"calls": 0}),
+        ("holding", {"calls": 256}),
+        ("bounded_caches", {"in_sight": True}),
+        ("bounded_caches", {}),
+        ("collection", {}),
+    ]
+    with Worker(job(NO_OP.replace("def", kind))) as worker:
+        names = [name for name, *_ in worker.open()["meters"]]
+        worker.run(1021)
+        before = dict(zip(names, worker.run(509).values, strict=True))
+        for probe, arguments in questions:
+            worker.probe(f"leakcheck.probes.{probe}", arguments)
+            after = dict(zip(names, worker.run(509).values, strict=True))
+            moved = {name: after[name] - before[name] for name in EXACT}
+            assert abs(moved.pop("heap.bytes")) <= BYTES.floor, probe  # the holes that the answer leaves: no growth
+            assert set(moved.values()) == {0}, (probe, moved)
+            before = after
+
+
+def test_a_measuring_process_loads_nothing_of_ours_once_it_has_begun(job):
+    source = """
+        import sys
+        before = set()
+        @scenario
+        def case():
+            later = {name for name in sys.modules if name.startswith("leakcheck")}
+            if before and later != before:
+                raise RuntimeError(f"loaded since the first call: {later - before}")
+            before.update(later)
+    """
+    with Worker(job(source)) as worker:
+        worker.open()
+        worker.run(16)
+        for probe in probes.ASKED_WHILE_MEASURING:
+            arguments = {"calls": 16, "count": 16, "pause": 0.001}
+            worker.probe(probe, arguments)
+            assert worker.run(1).raised is None, probe
 
 
 def test_what_the_scenario_imports_leaves_no_compiled_file_behind(job, tmp_path):
