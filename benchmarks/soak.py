@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from leakcheck.model import decode
+from leakcheck.records import decode
 
 HERE = Path(__file__).resolve().parent
 

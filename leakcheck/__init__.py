@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.scenario import Context, scenario
+from leakcheck.agent.scenario import Context, scenario
 
 if TYPE_CHECKING:
     from leakcheck.checking import LeakFoundError, Result, check

@@ -8,9 +8,9 @@ import gc
 def main() -> None:
     """Entry point of the console script."""
     gc.set_threshold(50_000)  # imports make much that stays: a tenth of their time went into looking at it again
-    from leakcheck import cli
+    from leakcheck.cli import main
 
-    cli.main()
+    main.main()
 
 
 if __name__ == "__main__":

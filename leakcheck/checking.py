@@ -19,7 +19,7 @@ from leakcheck.errors import LeakcheckError, UsageError
 
 if TYPE_CHECKING:
     from leakcheck.execution.job import Allocator, GcMode, Job
-    from leakcheck.model import Finding, ScenarioResult, Verdict
+    from leakcheck.records import Finding, ScenarioResult, Verdict
 
 _MAIN = "__main__"
 
@@ -155,10 +155,10 @@ def check(
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).
     """
-    from leakcheck.commands.options import tools as tool_names
+    from leakcheck.cli.options import tools as tool_names
     from leakcheck.execution.interpreter import dotted, look
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
-    from leakcheck.wishes import examine
+    from leakcheck.validation import examine
 
     label = name or _name(function)
     if not callable(function):
@@ -207,7 +207,7 @@ def check(
 
 def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
     """Measure one job and say nothing meanwhile; an interrupt goes on to the caller."""
-    from leakcheck.runner import Plan, Runner
+    from leakcheck.run.runner import Plan, Runner
 
     plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools)
     run = Runner(plan, _Unseen()).run()
@@ -272,7 +272,7 @@ def _by_value(what: object) -> bytes:
     """
     import cloudpickle
 
-    from leakcheck.worker.pickled import in_file
+    from leakcheck.agent.pickled import in_file
 
     reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
 

@@ -30,9 +30,9 @@ def does_not_leak(test: Marked | None = None, /, **options: Any) -> Marked | Cal
     `setUpModule` run once there. The options are `expect`, `budget`, `time_budget` and `max_iterations`, with the
     meaning that they have for `leakcheck.check`; a method's mark goes before its class's.
     """
-    from leakcheck import wishes
+    from leakcheck import validation
 
-    wishes.examine("@does_not_leak", options, _TEST)
+    validation.examine("@does_not_leak", options, _TEST)
 
     def mark(marked: Marked) -> Marked:
         if isinstance(marked, type) and not issubclass(marked, LeakTestCase):
@@ -74,14 +74,14 @@ class LeakTestCase(unittest.TestCase):
         """
         host, raises = self.leakcheck_host, options.pop("raises", None)
         if host is not None:
-            from leakcheck.worker.hosting import of_call
+            from leakcheck.agent.hosts.host import of_call
 
             if host.wants():
                 host.hold(of_call(function, arguments, raises))
             return host.answer()  # type: ignore[no-any-return]
-        from leakcheck import wishes
+        from leakcheck import validation
 
-        wishes.examine("assertDoesNotLeak", {**options, "raises": raises}, (*_TEST, "raises"))
+        validation.examine("assertDoesNotLeak", {**options, "raises": raises}, (*_TEST, "raises"))
         before = self._results_before()
         result = self._measured(f"{self.id()}::call {len(before) + 1}", options, whole=False)
         before.append(result)

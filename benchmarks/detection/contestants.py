@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from benchmarks.detection import workloads
 from benchmarks.detection.cases import HERE, Case
-from leakcheck import model
-from leakcheck.model import Finding
+from leakcheck import records
+from leakcheck.records import Finding
 
 Answer = Literal["leak", "no leak", "inconclusive", "error"]
 _TIMEOUT_S = 180
@@ -45,7 +45,7 @@ def leakcheck(case: Case, python: Path, tools: str) -> Outcome:
         file = Path(folder, "results.json")
         if not file.exists():
             return Outcome("error", seconds, (done.stdout + done.stderr)[-300:])
-        (scenario,) = model.decode(file.read_bytes()).scenarios
+        (scenario,) = records.decode(file.read_bytes()).scenarios
         answers: dict[str, Answer] = {"leak": "leak", "clean": "no leak", "bounded": "no leak"}
         answer = answers.get(scenario.verdict, "inconclusive" if scenario.verdict == "inconclusive" else "error")
         return Outcome(answer, seconds, f"{scenario.verdict}: {scenario.reason}", scenario.findings)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from leakcheck.model import Finding
+from leakcheck.records import Finding
 
 TRUTH = Path(__file__).resolve().parent / "truth.toml"
 

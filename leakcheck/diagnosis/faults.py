@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from leakcheck.diagnosis.native import Loss
-from leakcheck.diagnosis.sources import qualified_name
-from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
-from leakcheck.probes import pictures, places
+from leakcheck.agent import origin
+from leakcheck.agent.probes import snapshot
+from leakcheck.diagnosis.frames import qualified_name
+from leakcheck.diagnosis.memray import NativeFrame, Site, Trace
+from leakcheck.diagnosis.valgrind import Loss
 
 Place = tuple[str, int, str]
 _NOT_THE_USERS = 0.25
@@ -149,7 +150,7 @@ def _pinned_inside(fault: Fault, holder: Fault) -> bool:
 
 def _inner_part(fault: Fault, whole: Fault) -> bool:
     """What native code holds and the same line fills as an object that gets heavier is a part of this object."""
-    if whole.shape != "heavier" or not fault.path or not fault.path[0][0].endswith(pictures.BY_NATIVE):
+    if whole.shape != "heavier" or not fault.path or not fault.path[0][0].endswith(snapshot.BY_NATIVE):
         return False
     return bool(fault.adders and whole.adders) and fault.adders[0][0] == whole.adders[0][0]
 
@@ -278,7 +279,7 @@ def with_ledger(faults: list[Fault], stacks: list[dict[str, Any]], unexplained: 
         fault = Fault(
             kind="allocation", count=0.0, bytes=min(each["count"], unexplained), adders=[(stack, each["count"])]
         )
-        fault.lines = {(file, line) for file, line, _ in stack if not places.standard(file)}
+        fault.lines = {(file, line) for file, line, _ in stack if not origin.standard(file)}
         fault.untracked = True
         relative = next((known for known in faults if known.lines & fault.lines), None)
         if relative is None:
@@ -347,7 +348,7 @@ def _users_first(adders: list[tuple[tuple[Place, ...], float]]) -> list[tuple[tu
 
 
 def _is_users(stack: Iterable[tuple[Any, ...]]) -> bool:
-    return any(places.rank(place[0]) == 0 for place in stack)
+    return any(origin.rank(place[0]) == 0 for place in stack)
 
 
 def _holds_the_same(container: dict[str, Any], owner: Fault) -> bool:
@@ -392,12 +393,12 @@ def graph_is_blind(container: dict[str, Any], fault: Fault) -> bool:
     """
     if not container["other_threads"] or not fault.adders or not fault.heads:
         return False
-    watched = {(file, qualified_name(file, line)) for file, line, _ in fault.adders[0][0] if not places.standard(file)}
+    watched = {(file, qualified_name(file, line)) for file, line, _ in fault.adders[0][0] if not origin.standard(file)}
     born = {
         (file, qualified_name(file, line))
         for trace, _, _ in fault.heads
         for file, line in trace
-        if not places.standard(file)
+        if not origin.standard(file)
     }
     return bool(born) and not watched & born
 
@@ -405,10 +406,10 @@ def graph_is_blind(container: dict[str, Any], fault: Fault) -> bool:
 def _lines(fault: Fault) -> set[tuple[str, int]]:
     lines: set[tuple[str, int]] = set()
     for stack, _ in fault.adders:
-        lines.update((file, line) for file, line, _ in stack if not places.standard(file))
+        lines.update((file, line) for file, line, _ in stack if not origin.standard(file))
     for trace, _, size in fault.births:
         if size * 10 >= fault.bytes:
-            lines.update(place for place in trace if not places.standard(place[0]))
+            lines.update(place for place in trace if not origin.standard(place[0]))
     return lines
 
 
@@ -451,7 +452,7 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
     """One fault for each innermost line outside the standard library."""
     groups: dict[Any, list[Site]] = {}
     for site in sites:
-        line = next((place for place in site.trace if not places.standard(place[0])), site.trace[:1])
+        line = next((place for place in site.trace if not origin.standard(place[0])), site.trace[:1])
         groups.setdefault(line, []).append(site)
     faults = []
     for group in groups.values():
@@ -461,7 +462,7 @@ def _allocations(sites: Sequence[Site]) -> list[Fault]:
             bytes=sum(site.bytes for site in group),
             sites=group,
         )
-        fault.lines = {place for place in group[0].trace if not places.standard(place[0])}
+        fault.lines = {place for place in group[0].trace if not origin.standard(place[0])}
         faults.append(fault)
     return sorted(faults, key=lambda fault: -fault.bytes)
 

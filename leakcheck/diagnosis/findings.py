@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from leakcheck.agent import origin
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_callers, native_frames
-from leakcheck.diagnosis.native import Loss
+from leakcheck.diagnosis.frames import native_frame, python_frame
+from leakcheck.diagnosis.memray import Trace
 from leakcheck.diagnosis.native_names import hands_on, short_name
 from leakcheck.diagnosis.resources import WORDS, Words
-from leakcheck.diagnosis.sources import native_frame, python_frame
-from leakcheck.diagnosis.survivors import Trace
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.model import Finding, FindingKind, Frame, PathNode
-from leakcheck.probes import places
+from leakcheck.diagnosis.valgrind import Loss
+from leakcheck.records import Finding, FindingKind, Frame, PathNode
 
 _MOST_FRAMES = 24
 _UNWATCHED = "native code, another thread or a callback of the event loop"
@@ -93,7 +93,7 @@ def first_user_frame(frames: Iterable[Frame]) -> Frame | None:
     python = [frame for frame in frames if not frame.native]
     for most in (0, 1, 2):
         for frame in python:
-            if places.rank(frame.file) <= most:
+            if origin.rank(frame.file) <= most:
                 return frame
     return None
 
@@ -148,7 +148,7 @@ def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) ->
 
 def places_named(frames: list[Frame]) -> str:
     """The line that does it, and the user's line that calls it where that is another."""
-    inner = next((frame for frame in frames if places.rank(frame.file) < 2), frames[0] if frames else None)
+    inner = next((frame for frame in frames if origin.rank(frame.file) < 2), frames[0] if frames else None)
     user = first_user_frame(frames)
     if user is None or inner is None:
         return at(user or inner)

@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from leakcheck.diagnosis.sources import module_name
-from leakcheck.model import Frame, PathNode
+from leakcheck.diagnosis.frames import module_name
+from leakcheck.records import Frame, PathNode
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"\d+")

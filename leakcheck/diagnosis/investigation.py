@@ -20,13 +20,13 @@ import msgspec
 
 from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, LEDGER_NOISE, Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
-from leakcheck.diagnosis.native import Loss, run_valgrind
+from leakcheck.diagnosis.memray import Site, read_sites
 from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
 from leakcheck.diagnosis.resources import custom_of, faults_of, kinds_of
-from leakcheck.diagnosis.survivors import Site, read_sites
+from leakcheck.diagnosis.valgrind import Loss, run_valgrind
 from leakcheck.execution.job import Job
-from leakcheck.execution.local import Worker, WorkerFailed
-from leakcheck.model import ToolRun
+from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.records import ToolRun
 
 _STRETCH_S = 0.06
 """How long one stretch of plain iterations may take; the traced ones are slower by a factor of about five."""
@@ -236,7 +236,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
             answer = worker.probe(
-                "leakcheck.probes.container",
+                "leakcheck.agent.probes.containers",
                 {
                     "warm": plan.warm,
                     "count": plan.count,
@@ -270,7 +270,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
             answer = worker.probe(
-                "leakcheck.probes.survivors",
+                "leakcheck.agent.probes.memray",
                 {
                     "warm": plan.warm,
                     "count": plan.count,
@@ -306,7 +306,7 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[dict[str, Any], ToolRun]:
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
             answer = worker.probe(
-                "leakcheck.probes.resources", {"warm": plan.warm, "kinds": counts}, plan.options.time_s
+                "leakcheck.agent.probes.resources", {"warm": plan.warm, "kinds": counts}, plan.options.time_s
             )
     except WorkerFailed as failed:
         return {}, _failed("resources", failed, began)

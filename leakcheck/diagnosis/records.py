@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import field
 
-from leakcheck.model import Finding, Record, ToolRun
+from leakcheck.records import Finding, Record, ToolRun
 
 ToolName = Literal["graph", "memray", "valgrind"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from leakcheck.agent import origin
 from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Place
-from leakcheck.probes import places
 
 
 class Words(NamedTuple):
@@ -78,7 +78,7 @@ def _fault(
         meter=meter,
     )
     fault.share = min(1.0, each["count"] / meters[meter]) if meters.get(meter) else None
-    fault.lines = {(file, line) for file, line, _ in stack if not places.standard(file)}
+    fault.lines = {(file, line) for file, line, _ in stack if not origin.standard(file)}
     return fault
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leakcheck.model import PathNode, Suspicion
+from leakcheck.records import PathNode, Suspicion
 
 _INNOCENT = {
     "module": "a module lives as long as the process",

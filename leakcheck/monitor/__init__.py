@@ -18,6 +18,6 @@ processes).
 
 from leakcheck.monitor.alert import Alert
 from leakcheck.monitor.panel import Reading
-from leakcheck.monitor.service import Watch, watch
+from leakcheck.monitor.watching import Watch, watch
 
 __all__ = ["Alert", "Reading", "Watch", "watch"]

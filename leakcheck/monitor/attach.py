@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from leakcheck.diagnosis.fingerprint import of_frames
-from leakcheck.diagnosis.sources import python_frame
-from leakcheck.model import Finding
+from leakcheck.diagnosis.frames import python_frame
 from leakcheck.monitor.outside import may_trace
+from leakcheck.records import Finding
 
 _MOST = 10
 

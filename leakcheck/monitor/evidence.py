@@ -19,18 +19,18 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from leakcheck.agent import origin
+from leakcheck.agent.probes.elements import element_name, safe_repr
+from leakcheck.agent.probes.growing import Growing, Point, growing
+from leakcheck.agent.probes.snapshot import path_of
+from leakcheck.agent.probes.walk import Node, Walk, roots
 from leakcheck.diagnosis.fingerprint import of_path
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.model import Finding
 from leakcheck.monitor.alert import Alert
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.record import run_of
-from leakcheck.probes import places
-from leakcheck.probes.describing import element_name, safe_repr
-from leakcheck.probes.graph import Node, Walk, roots
-from leakcheck.probes.growth import Growing, Point, growing
-from leakcheck.probes.pictures import path_of
-from leakcheck.run_directory import write_run
+from leakcheck.records import Finding
+from leakcheck.report.folder import write_run
 
 _MOST = 8
 _CHUNK = 500
@@ -153,7 +153,7 @@ _HERE = os.path.dirname(__file__) + os.sep
 
 
 def _own(file: str) -> bool:
-    return places.own(file) or file.startswith(_HERE)
+    return origin.own(file) or file.startswith(_HERE)
 
 
 class _Picture:
@@ -168,7 +168,7 @@ class _Picture:
         collects = gc.isenabled()
         gc.disable()  # what a walk makes would set the collector going, over and over, for long
         try:
-            walk.run(roots(_own, places.rank, []))
+            walk.run(roots(_own, origin.rank, []))
         except _EnoughError as enough:
             self.remark = str(enough)
         finally:

@@ -15,7 +15,7 @@ import psutil
 
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Job
-from leakcheck.execution.local import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker, WorkerFailed
 from leakcheck.monitor.panel import Gauge
 
 _MANY_NEW = 0.5

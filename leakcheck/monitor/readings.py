@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from leakcheck.meters import Meter, Unavailable, heap, mapped, resources
+from leakcheck.agent.meters import Meter, Unavailable, heap, mapped, system
 from leakcheck.monitor.panel import Gauge
 
 SHARE = 0.0002
@@ -38,8 +38,8 @@ def own_meters(custom: Mapping[str, Any], note: Callable[[str], None]) -> list[W
         ("memory", heap.heap_bytes),
         ("memory", _blocks),
         ("memory", _objects),
-        ("fds", resources.descriptors),
-        ("threads", resources.system_threads),
+        ("fds", system.descriptors),
+        ("threads", system.system_threads),
         ("tasks", _tasks),
         ("uncollectable", lambda: Meter("uncollectable", "objects", lambda: len(gc.garbage))),
         ("garbage", _garbage),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from leakcheck import surroundings
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.model import SCHEMA, Control, Finding, Meter, RunResult, Sample, ScenarioResult, Verdict, summarize
 from leakcheck.monitor import trend as trends
 from leakcheck.monitor.panel import Reading
+from leakcheck.records import SCHEMA, Control, Finding, Meter, RunResult, Sample, ScenarioResult, Verdict, summarize
+from leakcheck.run import provenance
 
 Course = Callable[[str], list[tuple[float, float]]]
 
@@ -52,8 +52,8 @@ def run_of(
     job = Job(scenario=ScenarioInfo(id=scenario.id, target="", name=""))
     return RunResult(
         schema=SCHEMA,
-        tool=surroundings.tool(),
-        environment=surroundings.environment(job),
+        tool=provenance.tool(),
+        environment=provenance.environment(job),
         started=started,
         duration_s=seconds,
         control=Control(status="off", reason="a living process has no control"),

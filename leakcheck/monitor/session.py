@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck import atomic
-from leakcheck.model import Finding, RunResult, Verdict
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.outside import Source
 from leakcheck.monitor.panel import ORDER, Panel, Reading
 from leakcheck.monitor.record import VERDICTS, run_of
-from leakcheck.run_directory import write_run
+from leakcheck.records import Finding, RunResult, Verdict
+from leakcheck.report.folder import write_run
+from leakcheck.results import atomic
 
 _REPORT_EVERY_S = 60.0
 

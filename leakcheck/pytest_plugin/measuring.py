@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from leakcheck import wishes
+from leakcheck import validation
 from leakcheck.checking import CallOptions, Result, measured
-from leakcheck.discovery import select
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.model import ScenarioResult
+from leakcheck.records import ScenarioResult
 from leakcheck.report import failing
+from leakcheck.run.discovery import select
 
 if TYPE_CHECKING:
     from _pytest._code.code import ReprExceptionInfo
@@ -100,7 +100,7 @@ class Measuring:
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
     __tracebackhide__ = True
-    wishes.examine("leakcheck(...)", options, _CALL)
+    validation.examine("leakcheck(...)", options, _CALL)
     cancel_timer(item)
     asked = {name: value for name, value in options.items() if name != "raises"}  # that is for the measured process
     result = measured(job_of(item, template(item.config), asked, before), _TOOLS)
@@ -192,7 +192,7 @@ def _mark_options(mark: pytest.Mark | None) -> dict[str, Any]:
     options = {**dict.fromkeys(map(repr, mark.args)), **mark.kwargs}
     if isinstance(options.get("tools"), str):
         options["tools"] = options["tools"].split(",")
-    wishes.examine("@pytest.mark.leakcheck", options, _MARK)
+    validation.examine("@pytest.mark.leakcheck", options, _MARK)
     return options
 
 
@@ -202,7 +202,7 @@ def _reason_to_leave_alone(mark: pytest.Mark | None) -> str | None:
     options = {**dict.fromkeys(map(repr, mark.args[1:])), **mark.kwargs}
     if mark.args:
         options["reason"] = mark.args[0]
-    wishes.examine("@pytest.mark.no_leakcheck", options, ("reason",))
+    validation.examine("@pytest.mark.no_leakcheck", options, ("reason",))
     return str(options.get("reason", ""))
 
 

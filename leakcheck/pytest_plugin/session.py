@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from leakcheck import surroundings
-from leakcheck.control import run_control
-from leakcheck.model import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.pytest_plugin import MEASURING
 from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, own_results, template
+from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
+from leakcheck.report.folder import write_run
 from leakcheck.report.text import line
-from leakcheck.run_directory import write_run
+from leakcheck.run import provenance
+from leakcheck.run.control import run_control
 
 _CONTROL_FAILED = 3
 """Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
@@ -119,8 +119,8 @@ class Session:
 
     def _run(self) -> RunResult:
         return RunResult(
-            tool=surroundings.tool(),
-            environment=surroundings.environment(template(self._config)),
+            tool=provenance.tool(),
+            environment=provenance.environment(template(self._config)),
             started=self._started.isoformat(timespec="seconds"),
             duration_s=time.perf_counter() - self._began,
             control=self._verdict_of_control,

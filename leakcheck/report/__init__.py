@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from leakcheck.history import Entry
-from leakcheck.model import RunResult
+from leakcheck.records import RunResult
+from leakcheck.results.history import Entry
 
 FILES = {
     "json": "results.json",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from leakcheck import numbers
-from leakcheck.model import Meter, Sample
+from leakcheck import units
+from leakcheck.records import Meter, Sample
 from leakcheck.report.text import line
 
 _WIDTH, _HEIGHT = 640, 220
@@ -47,8 +47,8 @@ def chart(meter: Meter) -> Markup:
     scale = _scale(meter, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
     first, last, unit = samples[0], samples[-1], line(meter.unit, 40)
     label = (
-        f"{line(meter.name, 60)}: {numbers.quantity(first.value, unit)} at {first.iterations:,} iterations, "
-        f"{numbers.quantity(last.value, unit)} at {last.iterations:,}"
+        f"{line(meter.name, 60)}: {units.quantity(first.value, unit)} at {first.iterations:,} iterations, "
+        f"{units.quantity(last.value, unit)} at {last.iterations:,}"
     )
     parts = _grid(scale, first.value, meter.unit)
     parts.append(f'<path class="series" d="{_line(samples, scale)}"/>')
@@ -139,7 +139,7 @@ def _grid(scale: _Scale, base: float, unit: str) -> list[str]:
     right = scale.left + scale.width
     for tick in _ticks(scale.low - base, scale.high - base, unit):
         y = scale.y(base + tick)
-        label = f"{'+' if tick > 0 else ''}{numbers.quantity(tick, unit if unit == 'B' else '')}"
+        label = f"{'+' if tick > 0 else ''}{units.quantity(tick, unit if unit == 'B' else '')}"
         parts.append(
             f'<path class="grid{" zero" if tick == 0 else ""}" d="M{scale.left:g} {y:g}H{right:g}"/>'
             f'<text x="{scale.left - 8:g}" y="{y + 4:g}" text-anchor="end">{escape(label)}</text>'

@@ -18,12 +18,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from leakcheck import numbers
-from leakcheck.model import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
-from leakcheck.problems import place
+from leakcheck import units
+from leakcheck.records import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.sparkline import sparkline
 from leakcheck.report.text import block, line, middle
+from leakcheck.results.problems import place
 
 _STYLES = {
     "clean": "green",
@@ -163,7 +163,7 @@ class RunView:
                 "ok": f"control ok: {len(control.checks)} planted checks came out as planted",
                 "off": "control off: nothing proves that this run's readings can be trusted",
             }[control.status]
-            took = f" ({numbers.seconds(control.duration_s)})" if control.duration_s else ""
+            took = f" ({units.seconds(control.duration_s)})" if control.duration_s else ""
             say(self.console, text + took, style="dim" if control.status == "ok" else "yellow")
 
     def message(self, text: str) -> None:
@@ -194,7 +194,7 @@ class RunView:
 
     def _tools_without_result(self, run: RunResult) -> None:
         for reason, times in sentences.without_result(run).items():
-            say(self.console, f"{reason} ({numbers.count(times, 'scenario')})", style="yellow")
+            say(self.console, f"{reason} ({units.count(times, 'scenario')})", style="yellow")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What Live draws."""
@@ -209,7 +209,7 @@ class RunView:
         grid.add_row(
             Text(f"{self._done}/{self._total}"),
             ProgressBar(total=max(1, self._total), completed=self._done, width=max(10, width - 30)),
-            Text(numbers.seconds(now - self._began), style="dim"),
+            Text(units.seconds(now - self._began), style="dim"),
         )
         return grid
 
@@ -221,7 +221,7 @@ def _least(meter: str) -> float:
 
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
     left = running.seconds_left
-    clock = f"~{numbers.seconds(left)} left" if left is not None else numbers.seconds(now - running.began)
+    clock = f"~{units.seconds(left)} left" if left is not None else units.seconds(now - running.began)
     tail = f" {running.tool} {running.fraction * 100:3.0f}% {line(running.meter, 20)} "
     spare = width - len(tail) - len(running.curve) - len(clock) - 4
     text = Text("  ", no_wrap=True, overflow="ellipsis")
@@ -239,7 +239,7 @@ def _result_line(result: ScenarioResult) -> Text:
     remark = sentences.expectation(result)
     if remark and not result.ok:
         text.append(f" ({remark})", style="bold red")
-    text.append(f" {numbers.seconds(result.duration_s)}", style="dim")
+    text.append(f" {units.seconds(result.duration_s)}", style="dim")
     return text
 
 
@@ -265,7 +265,7 @@ def _table(run: RunResult, width: int, verbose: int) -> Group:
             _mark(scenario),
             Text(middle(scenario.id[len(directory) :], name_width), style="" if scenario.ok else "bold"),
             _growth(scenario),
-            Text(numbers.seconds(scenario.duration_s), style="dim"),
+            Text(units.seconds(scenario.duration_s), style="dim"),
         )
         for meter in scenario.meters if verbose else []:
             table.add_row(
@@ -274,11 +274,11 @@ def _table(run: RunResult, width: int, verbose: int) -> Group:
                     f"  {line(meter.name, 20):<13} {sparkline(meter.samples, least=_least(meter.name))} {meter.model}",
                     style="dim",
                 ),
-                Text(numbers.quantity(meter.growth, meter.unit), style="dim"),
+                Text(units.quantity(meter.growth, meter.unit), style="dim"),
                 "",
             )
     counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
-    took = f"{numbers.count(len(run.scenarios), 'scenario')} in {numbers.seconds(run.duration_s)}"
+    took = f"{units.count(len(run.scenarios), 'scenario')} in {units.seconds(run.duration_s)}"
     return Group(table, Text(), Text(f"{took}: {', '.join(counts) or 'nothing was run'}", overflow="fold"))
 
 
@@ -305,7 +305,7 @@ def _growth(scenario: ScenarioResult) -> Text:
     meter = sentences.decisive_meter(scenario)
     if meter is None or not meter.growth or scenario.verdict not in ("leak", "inconclusive"):
         return Text()
-    return Text(numbers.quantity(meter.growth, meter.unit))
+    return Text(units.quantity(meter.growth, meter.unit))
 
 
 def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int = 0) -> None:

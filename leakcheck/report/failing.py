@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from leakcheck import numbers
-from leakcheck.model import Finding, ScenarioResult
-from leakcheck.problems import place
+from leakcheck import units
+from leakcheck.records import Finding, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.text import block, line
+from leakcheck.results.problems import place
 
 _MOST_FINDINGS = 3
 _MOST_FRAMES = 6
@@ -25,14 +25,14 @@ def text(result: ScenarioResult) -> str:
         lines.append(f"  {told}")
     elif not result.findings and result.verdict == "leak":
         lines += [
-            f"  {meter.name} {numbers.rate(meter.growth, meter.unit)}"
+            f"  {meter.name} {units.rate(meter.growth, meter.unit)}"
             for meter in result.meters
             if meter.decisive and meter.verdict == "leak"
         ]
     if result.failure is not None and result.failure.traceback:
         lines += [f"  {each}" for each in block(result.failure.traceback).rstrip().splitlines()[-30:]]
     if result.iterations:
-        lines.append(f"  measured over {result.iterations:,} iterations in {numbers.seconds(result.duration_s)}")
+        lines.append(f"  measured over {result.iterations:,} iterations in {units.seconds(result.duration_s)}")
     return "\n".join(lines)
 
 

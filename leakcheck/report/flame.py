@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from leakcheck import numbers
-from leakcheck.model import Finding, Frame
+from leakcheck import units
+from leakcheck.records import Finding, Frame
 from leakcheck.report import sentences
 
 _DEPTH = 40
@@ -69,7 +69,7 @@ def _layout(node: _Node, left: float, width: float, level: int, total: float) ->
 
 
 def _box(node: _Node, left: float, width: float, level: int, total: float) -> Box:
-    size = f"{numbers.quantity(node.weight, 'B')}/iteration, {node.weight / total * 100:.0f} %"
+    size = f"{units.quantity(node.weight, 'B')}/iteration, {node.weight / total * 100:.0f} %"
     if node.frame is None:
         return Box(left, width, level, "all surviving memory", f"all surviving memory: {size}", "root")
     frame = node.frame

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from leakcheck import numbers
-from leakcheck.gate import Gate, Line
-from leakcheck.model import RunResult
+from leakcheck import units
+from leakcheck.gate.gate import Gate, Line
+from leakcheck.records import RunResult
 from leakcheck.report import markdown, sentences
 from leakcheck.report.text import line
 
@@ -61,5 +61,5 @@ def _message(one: Line) -> str:
 
 def _counted(kind: str, number: int) -> str:
     if kind.split()[-1] in ("leak", "budget", "scenario", "error"):
-        return numbers.count(number, kind)
+        return units.count(number, kind)
     return f"{number} {kind}"

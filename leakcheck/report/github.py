@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from leakcheck.gate import Gate
-from leakcheck.history import Entry
-from leakcheck.model import RunResult
-from leakcheck.problems import Problem, problems
+from leakcheck.gate.gate import Gate
+from leakcheck.records import RunResult
 from leakcheck.report import sentences, text
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import Problem, problems
 
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 

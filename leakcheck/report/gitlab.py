@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from leakcheck.history import Entry
-from leakcheck.model import RunResult
-from leakcheck.problems import Problem, problems
+from leakcheck.records import RunResult
 from leakcheck.report import sentences, text
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import Problem, problems
 
 _SEVERITIES = {"error": "critical", "warning": "major", "note": "info"}
 

@@ -13,11 +13,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from leakcheck import numbers
-from leakcheck.history import Entry
-from leakcheck.model import VERDICTS, Finding, Frame, Meter, RunResult, ScenarioResult
-from leakcheck.problems import place
+from leakcheck import units
+from leakcheck.records import VERDICTS, Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.report import chart, flame, sentences, text, trend
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import place
 
 FINDINGS = 30
 """Findings of a scenario that the page shows; `results.json` has the others."""
@@ -132,12 +132,12 @@ def _template() -> jinja2.Template:
         "location": sentences.location,
         "mini": chart.mini,
         "place": place,
-        "noticed": numbers.noticed,
-        "quantity": numbers.quantity,
-        "rate": numbers.rate,
+        "noticed": units.noticed,
+        "quantity": units.quantity,
+        "rate": units.rate,
         "rates": sentences.rates,
         "relative": sentences.relative,
-        "seconds": numbers.seconds,
+        "seconds": units.seconds,
         "sensitivity": sentences.sensitivity,
         "share": sentences.share,
         "split_id": _split_id,

@@ -8,11 +8,11 @@ from itertools import groupby
 
 from markupsafe import escape
 
-from leakcheck import numbers
-from leakcheck.history import Entry
-from leakcheck.model import RunResult, ScenarioResult
-from leakcheck.problems import place
+from leakcheck import units
+from leakcheck.records import RunResult, ScenarioResult
 from leakcheck.report import sentences, text
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import place
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -118,7 +118,7 @@ def _findings(scenario: ScenarioResult) -> Iterable[str]:
 def _output(scenario: ScenarioResult) -> str:
     rows = [f"{scenario.id}: {scenario.verdict}: {scenario.reason}"]
     rows.extend(
-        f"  {meter.name}: {numbers.rate(meter.growth, meter.unit)} ({meter.verdict})"
+        f"  {meter.name}: {units.rate(meter.growth, meter.unit)} ({meter.verdict})"
         for meter in scenario.meters[:60]
         if meter.growth or meter.verdict != "clean"
     )

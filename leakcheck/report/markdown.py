@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from leakcheck import numbers
-from leakcheck.history import Entry
-from leakcheck.model import VERDICTS, Frame, RunResult, ScenarioResult
-from leakcheck.problems import place
+from leakcheck import units
+from leakcheck.records import VERDICTS, Frame, RunResult, ScenarioResult
 from leakcheck.report import sentences, text, trend
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import place
 
 _MARKS = {"clean": "🟢", "bounded": "🔵", "leak": "🔴", "inconclusive": "🟡", "error": "🟣", "skipped": "⚪"}
 LIMIT = 60_000
@@ -22,7 +22,7 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     parts = [f"## {'✅' if good and not run.interrupted else '❌'} Leak check: {plain(sentences.headline(run))}\n"]
     said = trend.sentence(trend.runs(run, past))
     counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
-    parts.append(f"{', '.join(counts)} in {numbers.seconds(run.duration_s)}{f'; {said}' if said else ''}.\n")
+    parts.append(f"{', '.join(counts)} in {units.seconds(run.duration_s)}{f'; {said}' if said else ''}.\n")
     parts.extend(_wrong(scenario) for scenario in run.scenarios if not scenario.ok)
     parts.append(_table(run))
     parts.append(_without_result(run))
@@ -108,11 +108,11 @@ def _table(run: RunResult) -> str:
     for scenario in run.scenarios:
         meter = sentences.decisive_meter(scenario)
         grows = scenario.verdict in ("leak", "inconclusive") and meter is not None and meter.growth
-        growth = numbers.rate(meter.growth, plain(meter.unit, 40)) if grows and meter else ""
+        growth = units.rate(meter.growth, plain(meter.unit, 40)) if grows and meter else ""
         remark = " (not as expected)" if not scenario.ok else " (planted)" if scenario.expect == "leak" else ""
         rows.append(
             f"| {_MARKS[scenario.verdict]} {scenario.verdict}{remark} | {code(scenario.id)} "
-            f"| {growth} | {numbers.seconds(scenario.duration_s)} |"
+            f"| {growth} | {units.seconds(scenario.duration_s)} |"
         )
     return "\n".join([*rows, "\n</details>\n"])
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from leakcheck.history import Entry
-from leakcheck.model import Frame, RunResult
-from leakcheck.problems import RULES, Problem, problems
+from leakcheck.records import Frame, RunResult
 from leakcheck.report import sentences, text
+from leakcheck.results.history import Entry
+from leakcheck.results.problems import RULES, Problem, problems
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LIMIT = 5000

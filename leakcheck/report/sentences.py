@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from leakcheck import numbers
-from leakcheck.model import Finding, Frame, Meter, RunResult, ScenarioResult
+from leakcheck import units
+from leakcheck.records import Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.report.text import line
 
 SYMBOLS = {"clean": "✓", "bounded": "◠", "leak": "✗", "inconclusive": "?", "error": "!", "skipped": "-"}
@@ -21,7 +21,7 @@ def headline(run: RunResult) -> str:
     if not run.scenarios:
         return "No scenario was run."
     unexpected = [scenario for scenario in run.scenarios if not scenario.ok]
-    of = f"of {numbers.count(len(run.scenarios), 'scenario')}"
+    of = f"of {units.count(len(run.scenarios), 'scenario')}"
     if unexpected:
         are = "is" if len(unexpected) == 1 else "are"
         text = f"{len(unexpected)} {of} {are} not as expected: {_kinds(unexpected)}."
@@ -40,7 +40,7 @@ def _as_expected(run: RunResult, of: str) -> str:
     else:
         text = f"All {len(run.scenarios)} scenarios are as expected."
     if planted:
-        text += f" {numbers.count(planted, 'planted leak')} {'was' if planted == 1 else 'were'} found."
+        text += f" {units.count(planted, 'planted leak')} {'was' if planted == 1 else 'were'} found."
     return text
 
 
@@ -52,7 +52,7 @@ def _kinds(scenarios: Sequence[ScenarioResult]) -> str:
             kind = "missed leak" if scenario.expect == "leak" else "over budget"
         counts[kind] = counts.get(kind, 0) + 1
     plural = {"leak", "error", "missed leak"}
-    return ", ".join(numbers.count(n, kind) if kind in plural else f"{n} {kind}" for kind, n in counts.items())
+    return ", ".join(units.count(n, kind) if kind in plural else f"{n} {kind}" for kind, n in counts.items())
 
 
 def expectation(scenario: ScenarioResult) -> str:
@@ -72,8 +72,8 @@ def beyond_budget(scenario: ScenarioResult) -> str:
     for meter in scenario.meters:
         if meter.decisive and meter.verdict == "leak":
             allowed = scenario.budget.get(meter.name)
-            budget = "no budget" if allowed is None else f"a budget of {numbers.quantity(allowed, meter.unit)}"
-            parts.append(f"{line(meter.name, 60)} ({numbers.rate(meter.growth, meter.unit)}) has {budget}")
+            budget = "no budget" if allowed is None else f"a budget of {units.quantity(allowed, meter.unit)}"
+            parts.append(f"{line(meter.name, 60)} ({units.rate(meter.growth, meter.unit)}) has {budget}")
     return ", ".join(parts)
 
 
@@ -108,11 +108,11 @@ def rates(finding: Finding) -> str:
     """How much it leaks: `432 B and 1 object per iteration`; empty where unknown."""
     parts = []
     if finding.bytes_per_iteration:
-        parts.append(numbers.quantity(finding.bytes_per_iteration, "B"))
+        parts.append(units.quantity(finding.bytes_per_iteration, "B"))
     if finding.count_per_iteration:
         one = finding.count_per_iteration == 1
         what = line(finding.type, 60) or ("object" if one else "objects")
-        parts.append(f"{numbers.plain(finding.count_per_iteration)} {what}")
+        parts.append(f"{units.plain(finding.count_per_iteration)} {what}")
     return f"{' and '.join(parts)} per iteration" if parts else ""
 
 
@@ -120,7 +120,7 @@ def share(finding: Finding, scenario: ScenarioResult) -> str:
     """How much of the growth it explains: `98 % of the growth of heap.bytes (441 B/iteration)`."""
     if finding.share is None:
         return ""
-    grown = [numbers.rate(meter.growth, meter.unit) for meter in scenario.meters if meter.name == finding.meter]
+    grown = [units.rate(meter.growth, meter.unit) for meter in scenario.meters if meter.name == finding.meter]
     rate = f" ({grown[0]})" if grown else ""
     return f"{finding.share * 100:.0f} % of the growth of {line(finding.meter, 60)}{rate}"
 
@@ -141,11 +141,11 @@ def decisive_meter(scenario: ScenarioResult) -> Meter | None:
 
 def sensitivity(scenario: ScenarioResult) -> str:
     """The smallest growth that would have been noticed, in words; empty where unknown."""
-    units = {meter.name: meter.unit for meter in scenario.meters}
+    named = {meter.name: meter.unit for meter in scenario.meters}
     main = [name for name in ("heap.bytes", "py.blocks", "py.objects", "fds", "threads") if name in scenario.detectable]
     others = [name for name in scenario.detectable if name not in main]
     parts = [
-        f"{line(name, 60)} {numbers.noticed(scenario.detectable[name], units.get(name, ''))}"
+        f"{line(name, 60)} {units.noticed(scenario.detectable[name], named.get(name, ''))}"
         for name in [*main, *others][:5]
     ]
     return f"would have noticed, per iteration: {', '.join(parts)}" if parts else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leakcheck.model import Sample
+from leakcheck.records import Sample
 
 _BARS = "▁▂▃▄▅▆▇█"
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from leakcheck import numbers
-from leakcheck.history import Entry, entry
-from leakcheck.model import VERDICTS, RunResult
+from leakcheck import units
+from leakcheck.records import VERDICTS, RunResult
 from leakcheck.report.text import line
+from leakcheck.results.history import Entry, entry
 
 _COLUMN, _HEIGHT = 16, 72
 _ORDER = ("leak", "error", "inconclusive", "bounded", "skipped", "clean")
@@ -43,7 +43,7 @@ def bars(entries: Sequence[Entry]) -> Markup:
     tallest = max(1, *(sum(one.summary.get(verdict, 0) for verdict in VERDICTS) for one in entries))
     columns = "".join(_column(index, one, tallest) for index, one in enumerate(entries))
     unexpected = ", ".join(str(one.summary.get("unexpected", 0)) for one in entries)
-    label = f"Not as expected in the last {numbers.count(len(entries), 'run')}: {unexpected}"
+    label = f"Not as expected in the last {units.count(len(entries), 'run')}: {unexpected}"
     width = len(entries) * _COLUMN
     return Markup(  # noqa: S704 - numbers made here, and texts through escape()
         f'<svg class="trend" viewBox="0 0 {width} {_HEIGHT}" style="max-width:{width * 2}px" role="img" '
@@ -105,4 +105,4 @@ def _column(index: int, one: Entry, tallest: int) -> str:
 def _growth(growth: float | None, meter: str) -> str:
     if not growth:
         return ""
-    return f", {numbers.plain(growth)} per iteration of {line(meter, 40)}"
+    return f", {units.plain(growth)} per iteration of {line(meter, 40)}"

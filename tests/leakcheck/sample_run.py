@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from leakcheck.model import (
+from leakcheck.records import (
     Control,
     ControlCheck,
     Failure,
@@ -106,7 +106,7 @@ LISTENER = Finding(
     stack=[
         frame("app/hub.py", 41, "on", "self.listeners.append(Listener(handler))", user=True),
         frame("scenarios/subscriptions.py", 22, "step", "hub.on(print)", user=True),
-        frame("leakcheck/worker/step.py", 88, "run"),
+        frame("leakcheck/agent/step.py", 88, "run"),
     ],
     path=[
         PathNode(name="app.hub", type="module", status="innocent", why="a module lives as long as the process"),

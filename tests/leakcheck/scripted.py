@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable
 
 from leakcheck.execution.job import Budget
-from leakcheck.execution.local import Round
-from leakcheck.growth import Doubt, Measurement, MeterInfo, NoDoubt, measure
-from leakcheck.judge import Judgement
+from leakcheck.execution.worker import Round
+from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.measure import Doubt, Measurement, MeterInfo, NoDoubt, measure
 
 Formula = Callable[[int], float]
 """Bytes in use after so many iterations."""

@@ -24,7 +24,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from leakcheck.probes.growth import Growing, Point, growing
+from leakcheck.agent.probes.growing import Growing, Point, growing
 
 _TERM = re.compile(r"([+<%]?)(\d+(?:\.\d+)?)|/")
 

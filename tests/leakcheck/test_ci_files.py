@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from leakcheck import budgets
+from leakcheck.gate import budgets
 
 ROOT = Path(__file__).resolve().parents[2]
 CI = ROOT / "ci"

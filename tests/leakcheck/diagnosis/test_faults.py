@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from leakcheck.agent import origin
 from leakcheck.diagnosis.faults import Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
-from leakcheck.diagnosis.native import Loss
-from leakcheck.diagnosis.survivors import NativeFrame, Site, Trace
-from leakcheck.probes import places
+from leakcheck.diagnosis.memray import NativeFrame, Site, Trace
+from leakcheck.diagnosis.valgrind import Loss
 
 HUB: Trace = (("/src/app/hub.py", 41), ("/src/app/main.py", 7))
 LOG: Trace = (("/src/app/log.py", 9), ("/src/app/main.py", 8))
@@ -193,15 +193,15 @@ RUNNER: Trace = (("/venv/lib/python3.11/site-packages/runner/main.py", 5),)
 
 
 def test_a_stack_ends_where_the_users_code_was_called_from_outside() -> None:
-    assert places.inside((*HUB, *RUNNER)) == HUB
-    assert places.inside((*RUNNER, *HUB, *RUNNER)) == (*RUNNER, *HUB)
-    assert places.inside(RUNNER) == RUNNER
+    assert origin.inside((*HUB, *RUNNER)) == HUB
+    assert origin.inside((*RUNNER, *HUB, *RUNNER)) == (*RUNNER, *HUB)
+    assert origin.inside(RUNNER) == RUNNER
 
 
 def test_the_pytest_plugin_is_nobodys_own_code_where_it_is_installed_in_place() -> None:
     plugin = (("/home/me/elkyn-leakcheck/leakcheck/pytest_plugin/__init__.py", 95),)
-    assert places.inside((*HUB, *RUNNER, *plugin, *RUNNER)) == HUB
-    assert places.rank("/home/me/app/tests/leakcheck/test_plugin.py") == 0
+    assert origin.inside((*HUB, *RUNNER, *plugin, *RUNNER)) == HUB
+    assert origin.rank("/home/me/app/tests/leakcheck/test_plugin.py") == 0
 
 
 def test_of_lines_that_add_as_much_the_users_is_named() -> None:

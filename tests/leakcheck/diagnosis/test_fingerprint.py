@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.model import Frame
+from leakcheck.records import Frame
 
 
 def frame(file: str, line: int, function: str, source: str, *, user: bool = True, native: bool = False) -> Frame:

@@ -4,8 +4,8 @@ import pytest
 
 from leakcheck.diagnosis.faults import Fault
 from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.memray import NativeFrame, Site
 from leakcheck.diagnosis.native_names import hands_on, short_name
-from leakcheck.diagnosis.survivors import NativeFrame, Site
 
 NODE = "std::__detail::_Hash_node<std::pair<std::string const, long>, true>"
 

@@ -11,8 +11,8 @@ import pytest
 from leakcheck.diagnosis.investigation import diagnose
 from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.execution.local import Worker
-from leakcheck.model import Finding
+from leakcheck.execution.worker import Worker
+from leakcheck.records import Finding
 
 PLANTED = Path(__file__).parents[1] / "suites" / "planted_leaks.py"
 GROWING = PLANTED.with_name("growing_objects.py")

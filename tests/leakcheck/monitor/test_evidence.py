@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from leakcheck.model import decode
 from leakcheck.monitor.alert import Alert
 from leakcheck.monitor.evidence import EvidenceOptions, gather
+from leakcheck.records import decode
 
 
 class Listener:

@@ -96,7 +96,11 @@ def test_documented_metrics_exist(name, watch, tmp_path):
 
 
 def test_every_series_names_what_grew_or_says_nothing(watch):
-    assert {figure.name for figure in figures(watch)} >= {"leakcheck.usage", "leakcheck.growth", "leakcheck.up"}
+    assert {figure.name for figure in figures(watch)} >= {
+        "leakcheck.usage",
+        "leakcheck.growth",
+        "leakcheck.up",
+    }
     assert all(figure.meter or figure.name == "leakcheck.up" for figure in figures(watch))
 
 

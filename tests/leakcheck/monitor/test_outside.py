@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from leakcheck.errors import UsageError
-from leakcheck.model import decode
 from leakcheck.monitor import panel
 from leakcheck.monitor.dashboard import Silent, chart
 from leakcheck.monitor.outside import Command, Processes
 from leakcheck.monitor.panel import Gauge
 from leakcheck.monitor.session import Options, Session
 from leakcheck.monitor.trend import judge
+from leakcheck.records import decode
 
 LEAKS = """
 import os, sys, time

@@ -16,7 +16,7 @@ import pytest
 import sample_run
 from rich.console import Console
 
-from leakcheck.model import Control, Sample, ToolRun
+from leakcheck.records import Control, Sample, ToolRun
 from leakcheck.report import markdown
 from leakcheck.report.console import RunView, print_finding
 
@@ -112,7 +112,7 @@ WATCHED = """
     import sys, time
     sys.path.insert(0, {tests!r})
     import sample_run
-    from leakcheck.model import Sample
+    from leakcheck.records import Sample
     from leakcheck.report.console import RunView
     first, second = sample_run.suite()[0], sample_run.suite()[11]
     view = RunView(2)

@@ -8,9 +8,9 @@ import pytest
 import sample_run
 from axe_playwright_python.sync_playwright import Axe
 
-from leakcheck import history
-from leakcheck.model import Control, Failure, Sample
+from leakcheck.records import Control, Failure, Sample
 from leakcheck.report import html
+from leakcheck.results import history
 
 pytestmark = pytest.mark.needs_chromium
 

@@ -7,7 +7,7 @@ import sample_run
 from foreign_schemas import schema_file
 from lxml import etree
 
-from leakcheck.model import Control
+from leakcheck.records import Control
 from leakcheck.report import junit
 
 

@@ -9,7 +9,7 @@ import pytest
 import sample_run
 from foreign_schemas import schema_file
 
-from leakcheck.model import Control
+from leakcheck.records import Control
 from leakcheck.report import sarif
 
 

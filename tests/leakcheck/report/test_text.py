@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakcheck import numbers
-from leakcheck.model import Sample
+from leakcheck import units
+from leakcheck.records import Sample
 from leakcheck.report import text
 from leakcheck.report.sparkline import sparkline
 
@@ -62,19 +62,19 @@ def test_source_keeps_its_indentation():
     ],
 )
 def test_quantities_read_well(value, unit, shown):
-    assert numbers.quantity(value, unit) == shown
+    assert units.quantity(value, unit) == shown
 
 
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (59.6, "60 s"), (200, "3 min 20 s"), (8000, "2 h 13 min")]
 )
 def test_durations_read_well(value, shown):
-    assert numbers.seconds(value) == shown
+    assert units.seconds(value) == shown
 
 
 def test_sensitivity_reads_as_one_in_so_many():
-    assert numbers.noticed(0.0003662109375, "fds") == "1 in 2,731"
-    assert numbers.noticed(40.0, "B") == "40 B"
+    assert units.noticed(0.0003662109375, "fds") == "1 in 2,731"
+    assert units.noticed(40.0, "B") == "40 B"
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=40))

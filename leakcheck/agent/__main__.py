@@ -1,0 +1,44 @@
+"""Start of a worker: `python .../leakcheck/agent/__main__.py COMMANDS_FD REPLIES_FD PACKAGE_PARENT`.
+
+Run by path and not with `-m`, so that an interpreter in which nothing of ours is installed can run it. `PACKAGE_PARENT`
+is a folder that holds nothing but a link to this package; it is used only where `leakcheck` cannot be imported anyhow.
+"""
+
+import os
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whichever interpreter the user has named
+    sys.exit("leakcheck measures in Python 3.11 or newer")
+
+
+def main() -> None:
+    """Serve the parent until it has no more to say."""
+    commands, replies, package_parent = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    del sys.path[0]  # this file's own folder: it must not shadow anything of the user's
+    sys.argv[1:] = []
+    try:
+        import leakcheck  # noqa: F401
+    except ImportError:
+        sys.path.append(package_parent)
+    import faulthandler
+
+    faulthandler.enable()
+    from importlib import import_module
+
+    from leakcheck.agent.channel import Channel
+    from leakcheck.agent.meters.objects import put_aside
+    from leakcheck.agent.probes import ASKED_WHILE_MEASURING
+    from leakcheck.agent.session import serve
+
+    # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for probe in ASKED_WHILE_MEASURING:
+        import_module(probe)
+    put_aside()
+    serve(Channel(commands, replies))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

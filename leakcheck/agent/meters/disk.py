@@ -1,0 +1,106 @@
+"""Files left behind in the job's own directories, and shared memory that kept its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from leakcheck.agent.meters import Meter
+
+
+def _usage(directories: Sequence[str]) -> tuple[int, int]:
+    """Number and size in bytes of all files below the directories; a file that goes meanwhile does not count."""
+    count = size = 0
+    waiting = list(directories)
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    count += 1
+                    size += entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
+        except FileNotFoundError:
+            continue
+    for path in named_memory():
+        count += 1
+        try:
+            size += os.stat(path).st_size
+        except FileNotFoundError:
+            continue
+    return count, size
+
+
+_SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - looked at, not written to
+_made: set[str] = set()
+
+
+def named_memory() -> list[str]:
+    """Files of the shared memory that this process made through Python and that still has its name.
+
+    It is memory until someone unlinks it, this process's mapping of it gone or not, and no process shows it. Others
+    make theirs in the same folder, so a name counts only where the call that made it was seen.
+    """
+    _see_shared_memory_made()
+    for name in [each for each in _made if not os.path.exists(_SHARED_MEMORY + each)]:
+        _made.discard(name)  # by another process
+    return [_SHARED_MEMORY + name for name in _made]
+
+
+def release_named_memory() -> None:
+    """Unlink what is left: it would outlive the process, and a leak of it is thousands of them."""
+    for path in named_memory():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _see_shared_memory_made() -> None:
+    """From when `multiprocessing.shared_memory` was imported: it looks up these functions at each call."""
+    module: Any = sys.modules.get("_posixshmem")
+    if module is None or hasattr(module.shm_open, "__wrapped__"):
+        return
+    make, unlink = module.shm_open, module.shm_unlink
+
+    def shm_open(path: str, flags: int, mode: int = 0o777) -> int:
+        descriptor: int = make(path, flags, mode=mode)
+        if flags & os.O_CREAT:
+            _made.add(path.lstrip("/"))
+        return descriptor
+
+    def shm_unlink(path: str) -> None:
+        unlink(path)
+        _made.discard(path.lstrip("/"))
+
+    shm_open.__wrapped__ = make  # type: ignore[attr-defined]
+    module.shm_open, module.shm_unlink = shm_open, shm_unlink
+
+
+def disk_files(directories: Sequence[str]) -> Meter:
+    """Files and directories below the job's directories, and shared memory with a name."""
+    return Meter("disk.files", "files", lambda: _usage(directories)[0])
+
+
+def disk_bytes(directories: Sequence[str]) -> Meter:
+    """Bytes in those files, and in open files that have no name (any more)."""
+    return Meter("disk.bytes", "B", lambda: _usage(directories)[1] + _nameless())
+
+
+def _nameless() -> int:
+    """Bytes of temporary files that were deleted while open, and of memory files: no directory shows them."""
+    size = 0
+    try:
+        names = os.listdir("/proc/self/fd")
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        try:
+            status = os.fstat(int(name))
+        except OSError:  # the descriptor that lists them
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+            size += status.st_size
+    return size

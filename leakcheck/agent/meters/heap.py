@@ -1,0 +1,69 @@
+"""The allocator's own ledger: bytes in use in malloc, and blocks in use in pymalloc."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+
+from leakcheck.agent.meters import Meter, Unavailable
+
+_MALLINFO2 = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+"""The fields of `struct mallinfo2` in their order, each a `size_t`."""
+
+
+@cache
+def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
+    """Two functions: bytes in use (in heaps and in malloc's own mmaps), and bytes that malloc has from the system.
+
+    glibc's `mallinfo2` counts every arena exactly; chunks in thread caches and fast bins count as in use, which is why
+    the parent switches both off in the environment. It is read through ctypes and not through psutil, so that an
+    interpreter in which nothing is installed can be measured too.
+    """
+    import ctypes
+
+    class MallocInfo(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO2]
+
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        raise Unavailable("the C library has no mallinfo2 (glibc 2.33 or newer has it)") from None
+    mallinfo2.restype = MallocInfo
+
+    def in_use() -> float:
+        info = mallinfo2()
+        return info.uordblks + info.hblkhd  # type: ignore[no-any-return]
+
+    def from_system() -> float:
+        info = mallinfo2()
+        return info.arena + info.hblkhd  # type: ignore[no-any-return]
+
+    return in_use, from_system
+
+
+def trim() -> Callable[[], object]:
+    """A function that gives free memory back to the system, or does nothing where the C library cannot."""
+    import ctypes
+
+    try:
+        malloc_trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return lambda: None
+    return lambda: malloc_trim(0)
+
+
+def heap_bytes() -> Meter:
+    """Bytes in use in malloc: with `PYTHONMALLOC=malloc` all of Python's objects and all native memory."""
+    in_use, _ = malloc_ledger()
+    return Meter("heap.bytes", "B", in_use)
+
+
+def python_blocks() -> Meter:
+    """Blocks in use in Python's own allocator."""
+    if sys.getallocatedblocks() == 0:
+        raise Unavailable("Python uses malloc here, and heap.bytes counts all of it; --allocator pymalloc has blocks")
+    return Meter("py.blocks", "blocks", sys.getallocatedblocks)

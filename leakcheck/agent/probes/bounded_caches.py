@@ -1,0 +1,65 @@
+"""Inside the measured process: which containers with a limit there are, how full, and what if they were empty.
+
+Asked when growth looks like a leak: a cache that is not full yet grows in a straight line too.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections import deque
+from typing import Any
+
+from leakcheck.agent.meters.objects import bring_back
+from leakcheck.agent.probes.by_type import ByType
+
+_LRU = type(functools.lru_cache(lambda: None))
+_MANY = 50_000
+"""Objects that are worth putting aside again, for they would cost each later round a twentieth of a second."""
+
+
+def _tracked() -> list[Any]:
+    """All that the collector knows of, what was put aside with `gc.freeze` too: `get_objects` leaves that out."""
+    frozen = gc.get_freeze_count()
+    bring_back()
+    found = gc.get_objects()
+    if 2 * frozen > len(found) > _MANY:  # a test runner's
+        gc.collect()
+        gc.freeze()
+    return found
+
+
+def limits() -> dict[int, int]:
+    """How many elements a container may have, by its `id`; of an `lru_cache`, by that of its table too."""
+    found = {}
+    for each in ByType(_tracked()).of(deque, _LRU):
+        if type(each) is deque and each.maxlen:
+            found[id(each)] = each.maxlen
+        elif type(each) is _LRU and (limit := _LRU.cache_info(each).maxsize):
+            own = each.__dict__
+            tables = [table for table in gc.get_referents(each) if type(table) is dict and table is not own]
+            found |= dict.fromkeys(map(id, [each, *tables]), limit)
+    return found
+
+
+async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Lists the containers with limits; with `clear` the caches among them are emptied instead.
+
+    With `in_sight` those are left out that are not in the collector's sight.
+    """
+    limited = list(ByType(gc.get_objects() if arguments.get("in_sight") else _tracked()).of(deque, _LRU))
+    # User code is not run: `cache_info` is the C function's own.
+    caches = [each for each in limited if type(each) is _LRU and _LRU.cache_info(each).maxsize]
+    if arguments.get("clear"):
+        for cache in caches:
+            _LRU.cache_clear(cache)
+        return {}
+    answer = []
+    for cache in caches:
+        info = _LRU.cache_info(cache)
+        name = f"{cache.__dict__.get('__module__', '?')}.{cache.__dict__.get('__qualname__', '?')}"
+        answer.append(["lru_cache", name, id(cache), info.currsize, info.maxsize])
+    answer += [
+        ["deque", "", id(queue), len(queue), queue.maxlen] for queue in limited if type(queue) is deque and queue.maxlen
+    ]
+    return {"containers": answer}

@@ -1,0 +1,81 @@
+"""Short descriptions of values for which no code of the user's runs."""
+
+from __future__ import annotations
+
+import gc
+import types
+from collections.abc import Iterable
+from typing import Any
+
+from leakcheck.agent.probes.walk import full_name, type_name
+
+_LONG = 60
+_SHOWN = 4
+_NUMBERS = frozenset(map(id, (int, float, bool, type(None), complex)))
+_TEXTS = frozenset(map(id, (str, bytes, bytearray)))
+_SEQUENCES = frozenset(map(id, (tuple, list, set, frozenset)))
+_BRACKETS = {"tuple": ("(", ")"), "list": ("[", "]")}
+
+
+def element_name(value: Any) -> str:
+    """The type of an element as a person would say it: functions, methods and classes with their names."""
+    kind = type(value)
+    if kind is types.FunctionType:
+        return f"function {value.__qualname__}"
+    if kind is types.MethodType and type(value.__func__) is types.FunctionType:
+        return f"method {value.__func__.__qualname__}"
+    if kind is types.BuiltinMethodType or kind is types.MethodWrapperType:
+        return _written_in_c(value)
+    if issubclass(kind, type):
+        return f"class {type_name(value)}"
+    if kind is types.CoroutineType or kind is types.GeneratorType:
+        return f"{full_name(kind)} {value.__qualname__}"
+    return full_name(kind)
+
+
+def _written_in_c(method: Any) -> str:
+    """`method list.append`, `function sin`: a built-in method is bound to its object, a function to its module."""
+    bound_to = method.__self__
+    kind = type(bound_to)
+    if bound_to is None or kind is types.ModuleType:
+        return f"function {method.__name__}"
+    return f"method {full_name(bound_to if issubclass(kind, type) else kind)}.{method.__name__}"
+
+
+def safe_repr(value: Any, depth: int = 1) -> str:
+    """A `repr` of built-in values; of others the type alone."""
+    kind = type(value)
+    if id(kind) in _NUMBERS:
+        return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
+    if id(kind) in _TEXTS:
+        text = repr(value[:_LONG])
+        if len(value) <= _LONG and len(text) <= 2 * _LONG:
+            return text
+        return f"{text[:_LONG]}… ({len(value)} long)"
+    if id(kind) in _SEQUENCES:
+        return _sequence(value, kind, depth)
+    if kind is dict:
+        return _dict(value, depth)
+    return element_name(value)
+
+
+def different(texts: Iterable[str]) -> list[str]:
+    """Each text once, in the order of its first appearance."""
+    return list(dict.fromkeys(texts))
+
+
+def _sequence(value: Any, kind: type, depth: int) -> str:
+    if not depth:
+        return f"{kind.__name__} of {len(value)}"
+    # Not by iteration: a list that native code made and never filled has holes, over which that would crash.
+    inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN])
+    opening, closing = _BRACKETS.get(kind.__name__, ("{", "}"))
+    return f"{opening}{inner}{', …' if len(value) > _SHOWN else ''}{closing}"
+
+
+def _dict(value: dict[Any, Any], depth: int) -> str:
+    if not depth:
+        return f"dict of {len(value)}"
+    items = list(dict.items(value))[:_SHOWN]
+    inner = ", ".join(f"{safe_repr(key, 0)}: {safe_repr(item, depth - 1)}" for key, item in items)
+    return f"{{{inner}{', …' if len(value) > _SHOWN else ''}}}"

@@ -1,0 +1,138 @@
+"""One picture of the whole object graph: numbers by path, and what no path leads to though it is alive."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import types
+from collections import Counter
+from typing import Any
+
+from leakcheck.agent import origin
+from leakcheck.agent.probes.growing import Point
+from leakcheck.agent.probes.walk import Node, Root, Walk, full_name, roots
+from leakcheck.agent.probes.weights import LIGHT
+
+BY_NATIVE = " held by native code>"
+NATIVE = "<{}" + BY_NATIVE
+
+
+class Picture:
+    """What is kept of one walk."""
+
+    def __init__(self, walk: Walk, iterations: int, held: list[Any]) -> None:
+        self.point = Point(
+            iterations,
+            {key: node.objects for key, node in walk.nodes.items()},
+            {key: node.references for key, node in walk.nodes.items()},
+            {key: node.bytes for key, node in walk.nodes.items() if node.bytes > LIGHT},
+        )
+        self.nodes = walk.nodes
+        self.size = len(walk.seen)
+        self.groups = dict(Counter(map(group_name, held)))
+        """Objects that no walk reaches and something unknown refers to: how many of each group."""
+        self.held = frozenset(map(id, held))
+        """Those objects, by `id`."""
+
+    def parents(self) -> dict[int, int]:
+        """The node above each node."""
+        return {key: node.parent.key for key, node in self.nodes.items() if node.parent is not None}
+
+    def chains(self) -> set[int]:
+        """Nodes into which recurring stretches of a path were folded."""
+        return {key for key, node in self.nodes.items() if node.fold}
+
+
+def take(conversation: Any) -> Picture:
+    """Walk the graph with the collector switched off: what a walk makes would set it going over and over."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _take(conversation)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _take(conversation: Any) -> Picture:
+    alive = gc.get_objects()
+    walk = Walk(origin.own)
+    walk.hide([conversation, alive])
+    walk.run(all_roots(conversation))
+    own = Walk(lambda _file: False)
+    own.seen = set(walk.seen)
+    own.run(_own_roots(conversation))
+    unreached = outside_of(own.seen, alive)
+    alive.clear()
+    held = held_from_outside(unreached)
+    walk.run(native_roots(held))
+    return Picture(walk, conversation.driver.iterations, held)
+
+
+def outside_of(seen: set[int], objects: list[Any]) -> list[Any]:
+    """Those of `objects` that have not been seen."""
+    # In a function of its own: where a comprehension uses a variable, it lives in a cell, which the list would contain.
+    return [each for each in objects if id(each) not in seen]
+
+
+def native_roots(held: list[Any]) -> list[Root]:
+    """Objects that only native code refers to, as places from which others are kept alive: one place for each type."""
+    return [Root(NATIVE.format(full_name(type(each))), full_name(type(each)), each) for each in held]
+
+
+def all_roots(conversation: Any) -> list[Root]:
+    """Everything of the user's from which objects are kept alive."""
+    driver = conversation.driver
+    name = driver.scenario.name
+    scenario = [
+        Root(f"<scenario {name}>", "generator", driver._generator),
+        Root(f"<step of {name}>", "function", driver._step),
+    ]
+    return roots(origin.own, origin.rank, [root for root in scenario if root.value is not None])
+
+
+def _own_roots(conversation: Any) -> list[Root]:
+    """What the toolkit itself keeps: entered after the user's, to know it from what nobody reaches."""
+    found = [Root("conversation", "own", conversation)]
+    for name, module in list(sys.modules.items()):
+        if type(module) is types.ModuleType and (name.startswith("leakcheck") or name == "__main__"):
+            found.append(Root(name, "own", module))
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None:
+        found.append(Root("frame", "own", frame))
+        frame = frame.f_back
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        with contextlib.suppress(RuntimeError):
+            found.append(Root("task", "own", asyncio.current_task()))
+    return found
+
+
+def held_from_outside(objects: list[Any]) -> list[Any]:
+    """Those of `objects` to which more references exist than the others account for.
+
+    `objects` must be the only list that holds them. It is the collector's own way to find what the rest of the program
+    refers to.
+    """
+    ids = set(map(id, objects))
+    inside: Counter[int] = Counter()
+    for each in objects:
+        inside.update(other for other in map(id, gc.get_referents(each)) if other in ids)
+    # Known references: the list, `each`, and the argument of the call.
+    return [each for each in objects if sys.getrefcount(each) - 3 > inside[id(each)]]
+
+
+def group_name(value: Any) -> str:
+    """How objects that only native code holds are told apart: by type, functions and methods by their name."""
+    kind = type(value)
+    if kind is types.MethodType and type(value.__func__) is types.FunctionType:
+        value, kind = value.__func__, types.FunctionType
+    if kind is types.FunctionType:
+        return f"function {value.__module__}.{value.__qualname__}"
+    return full_name(kind)
+
+
+def path_of(node: Node) -> list[list[str]]:
+    """`[label, type]` of each step from the root; a folded stretch ends with `…`."""
+    return [[each.label + ("…" if each.fold else ""), each.type] for each in reversed(list(node.above()))]

@@ -1,0 +1,164 @@
+"""Names the lines after which something has become more: a trace function reads it after each line that runs.
+
+Lines of the standard library are not looked into: what grows there is put down to the line that called it. Whatever is
+watched must be cheap to read and must not run code of the user's.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from array import array
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Self
+
+from leakcheck.agent import origin
+
+MAX_DEPTH = 40
+_MOST_LINES = 20_000
+_MOST_ADDITIONS = 100_000
+
+Place = tuple[str, int, str]
+"""File, line, qualified function name."""
+
+
+class Addition(NamedTuple):
+    """One thing that came while it was watched, and the stack of the line that brought it, the line itself first."""
+
+    thing: Hashable
+    amount: float
+    stack: tuple[Place, ...]
+
+
+class Watch:
+    """A trace function around a *reader*: it returns what is there now, as a number or as a set of things."""
+
+    def __init__(self, read: Callable[[], Any], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
+        self._read = read
+        self._opaque = opaque
+        self._own = own
+        self._now = read()
+        self._frame: types.FrameType | None = None
+        self._line = 0
+        self.additions: list[Addition] = []
+
+    def __enter__(self) -> Self:
+        if sys.version_info >= (3, 12):
+            threading.settrace_all_threads(self._enter)
+        else:
+            threading.settrace(self._enter)
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+        if sys.version_info >= (3, 12):
+            threading.settrace_all_threads(None)  # type: ignore[arg-type]
+        threading.settrace(None)
+        self._frame = None
+
+    def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:
+        file = frame.f_code.co_filename
+        if self._own(file):
+            return None
+        self._check()
+        if self._opaque(file):
+            return None
+        self._reached(frame, frame.f_lineno or 0)
+        return self._inside
+
+    def _inside(self, frame: types.FrameType, event: str, _argument: Any) -> Any:
+        self._check()
+        reached: types.FrameType | None = frame
+        if event == "return":
+            reached = frame.f_back
+            while reached is not None and self._opaque(reached.f_code.co_filename):
+                reached = reached.f_back  # what the library does next is put down to the line that called it
+        self._reached(reached, (reached.f_lineno or 0) if reached is not None else 0)
+        return self._inside
+
+    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+        self._frame, self._line = frame, line
+
+    def _check(self) -> None:
+        now = self._read()
+        before = self._now
+        if now == before:
+            return
+        self._now = now
+        if len(self.additions) >= _MOST_ADDITIONS:
+            return
+        came = now - before
+        stack = self._stack(self._frame, self._line) if came else ()
+        self.additions += [Addition(thing, 1, stack) for thing in came]
+        self.additions += [Addition(thing, -1, ()) for thing in before - now]
+
+    def _stack(self, frame: types.FrameType | None, line: int) -> tuple[Place, ...]:
+        stack: list[Place] = []
+        while frame is not None and len(stack) < MAX_DEPTH:
+            code = frame.f_code
+            if self._own(code.co_filename):
+                break
+            stack.append((code.co_filename, line, code.co_qualname))
+            frame = frame.f_back
+            line = (frame.f_lineno or 0) if frame is not None else 0
+        return origin.inside(tuple(stack))
+
+
+class Ledger(Watch):
+    """Watches a number: what each line adds to it, less what it takes from it.
+
+    It keeps one sum a line and allocates nothing that lasts beyond the first pass over a line, so that the heap's own
+    ledger can be watched too.
+    """
+
+    def __init__(self, read: Callable[[], float], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
+        super().__init__(read, opaque, own)
+        self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
+        self._indices: dict[Any, int] = {}
+        self._stacks: list[tuple[Place, ...]] = []
+        self._sums = array("d", bytes(8 * _MOST_LINES))
+
+    def clear(self) -> None:
+        """Forget the sums, keep the lines."""
+        for index in range(len(self._sums)):
+            self._sums[index] = 0.0
+        self._now = self._read()
+
+    def sums(self) -> list[tuple[tuple[Place, ...], float]]:
+        """What each line added, most first."""
+        return sorted(zip(self._stacks, self._sums, strict=False), key=lambda pair: -pair[1])
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._reached_by.clear()
+
+    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+        super()._reached(frame, line)
+        self._reached_by[threading.get_ident()] = frame, line
+
+    def _check(self) -> None:
+        change = self._read() - self._now
+        if change:
+            # The line of this thread: what adds to a container does not let go of the interpreter's lock.
+            frame, line = self._reached_by.get(threading.get_ident(), (self._frame, self._line))
+            key = (frame.f_code, line) if frame is not None else None
+            index = self._indices.get(key)
+            if index is None and len(self._stacks) < _MOST_LINES:
+                index = self._indices[key] = len(self._stacks)
+                self._stacks.append(self._stack(frame, line))
+            if index is not None:
+                self._sums[index] += change
+        self._now = self._read()
+
+
+def lasting(additions: list[Addition]) -> list[Addition]:
+    """The additions whose thing has not gone since."""
+    there: dict[Hashable, Addition] = {}
+    for each in additions:
+        if each.amount > 0:
+            there[each.thing] = each
+        else:
+            there.pop(each.thing, None)
+    return list(there.values())

@@ -1,0 +1,111 @@
+"""`elkyn-leakcheck compare`: two results, or two git revisions that are built and run in turn."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from leakcheck import results
+from leakcheck.errors import UsageError
+from leakcheck.gate import compare
+from leakcheck.records import RunResult
+from leakcheck.report.text import line
+from leakcheck.versions import git
+
+_MARKS = {"worse": "✗", "undecided": "?", "better": "✓", "new": "+", "gone": "-", "same": "="}
+_COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
+
+
+@click.command("compare")
+@click.argument("base")
+@click.argument("head")
+@click.argument("targets", nargs=-1, metavar="[SCENARIOS]...")
+@click.option("--repeat", type=click.IntRange(1), default=2, show_default=True, help="Runs of each revision.")
+@click.option(
+    "--build",
+    metavar="COMMAND",
+    help="Shell command that builds a revision in its folder.  [default: pip install . where that can be done]",
+)
+@click.option("--time-budget", type=float, metavar="S", help="As in `run`, for revisions.")
+@click.option("-k", "keyword", metavar="EXPR", help="As in `run`, for revisions.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(
+    base: str,
+    head: str,
+    targets: tuple[str, ...],
+    repeat: int,
+    build: str | None,
+    time_budget: float | None,
+    keyword: str | None,
+    form: str,
+) -> None:
+    """Say what got worse and what got better from BASE to HEAD.
+
+    BASE and HEAD are results (files or folders of runs), or revisions of the git repository around the current
+    directory. Revisions are built, each in an environment of its own, and run in turn (A B A B) with the scenarios
+    of HEAD.
+
+    Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 6 something is not known.
+
+    \b
+    Example:
+      elkyn-leakcheck compare base/results.json head/results.json
+      elkyn-leakcheck compare v1.4 HEAD scenarios/
+    """
+    if Path(base).exists() and Path(head).exists():
+        bases, heads = [results.read(Path(base))], [results.read(Path(head))]
+    else:
+        options = [*(["--time-budget", str(time_budget)] if time_budget else []), *(["-k", keyword] if keyword else [])]
+        bases, heads = _revisions(base, head, targets or ("scenarios",), build, repeat, options)
+    changes = compare.compare(bases, heads)
+    code = compare.exit_code(changes, [*bases, *heads])
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "changes": changes}), indent=1))
+    else:
+        _print(changes, [*bases, *heads])
+    click.get_current_context().exit(code)
+
+
+def _revisions(
+    base: str, head: str, targets: Sequence[str], build: str | None, repeat: int, options: Sequence[str]
+) -> tuple[list[RunResult], list[RunResult]]:
+    current = Path.cwd()
+    for name in (base, head):
+        git.commit_of(git.root(current), name)
+    with tempfile.TemporaryDirectory(prefix="leakcheck-compare-") as temporary:
+        place = Path(temporary)
+        before = git.checked_out(current, base, place / "base" / "source")
+        after = git.checked_out(current, head, place / "head" / "source")
+        scenarios = [_scenario(after, target) for target in targets]
+        sides = []
+        for revision in (before, after):
+            click.echo(f"building {revision.name} ({revision.commit[:12]})", err=True)
+            sides.append(git.build(revision, scenarios, build, revision.source.parent))
+        runs = git.measure(sides, targets, repeat, options, place, lambda text: click.echo(text, err=True))
+    return runs[0], runs[1]
+
+
+def _scenario(head: git.Revision, target: str) -> git.Scenario:
+    relative = target.partition("::")[0]
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise UsageError(f"{target}: give scenarios of revisions relative to the current directory, inside of it")
+    path = head.directory / relative
+    if not path.exists():
+        raise UsageError(f"{relative} does not exist in {head.name}; name scenario files or folders of that revision")
+    return git.Scenario(path=path, relative=relative)
+
+
+def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
+    for change in changes:
+        mark = click.style(f"{_MARKS[change.kind]} {change.kind:<10}", fg=_COLORS.get(change.kind))
+        click.echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
+    failed = [run for run in runs if run.control.status == "failed"]
+    if failed:
+        click.echo(f"The control failed, so nothing here can be relied on: {line(failed[0].control.reason)}")
+    counts = {kind: sum(change.kind == kind for change in changes) for kind in compare.ORDER}
+    said = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
+    click.echo(f"{len(changes)} scenarios: {said or 'nothing to compare'}")

@@ -1,0 +1,77 @@
+"""What `run` and `snippet` share once the scenarios are known: show, run, write, say the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leakcheck.cli import main
+from leakcheck.cli import options as shared
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Job
+from leakcheck.records import RunResult
+from leakcheck.report.console import RunView
+from leakcheck.report.folder import new_run_directory, point_latest, write_run
+from leakcheck.results import history
+from leakcheck.run.control import BackgroundControl
+from leakcheck.run.discovery import Collected
+from leakcheck.run.runner import INTERNAL, Plan, Runner
+
+
+def run_and_report(
+    collected: Collected, template: Job, options: Mapping[str, Any], begun: BackgroundControl | None
+) -> int:
+    """Run the scenarios under the view, write the reports, print the summary; returns the exit code."""
+    scenarios, broken, loaded = collected
+    directory = _report_directory(options["report"])
+    plan = Plan(
+        scenarios=scenarios,
+        broken=broken,
+        template=template,
+        tools=shared.tools(options["tools"]),
+        jobs=options["jobs"],
+        control=begun,
+        loaded=loaded,
+        keep_captures=directory / "captures" if options["keep_captures"] else None,
+        graph=directory / "graphs" if options["graph"] else None,
+        suppressions=options["suppressions"],
+        options=shared.changed(options),
+    )
+    view = RunView(
+        len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
+    )
+    with view:
+        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"])
+        run = Runner(plan, view).run()
+    base = Path("reports") if options["report"] is None else directory
+    write_run(run, directory, history=base / history.FILE_NAME)
+    if options["report"] is None:
+        point_latest(Path("reports"), directory)
+    view.summary(run, directory)
+    return exit_code(run, strict=options["strict"])
+
+
+def exit_code(run: RunResult, *, strict: bool) -> int:
+    """The documented exit code of a run."""
+    if run.interrupted:
+        return main.EXIT_INTERRUPTED
+    own_errors = any(each.failure is not None and each.failure.type == INTERNAL for each in run.scenarios)
+    if run.control.status == "failed" or own_errors:
+        return main.EXIT_INTERNAL
+    if any(not scenario.ok for scenario in run.scenarios):
+        return main.EXIT_LEAK
+    if any(scenario.verdict in ("inconclusive", "skipped") for scenario in run.scenarios):
+        return main.EXIT_LEAK if strict else main.EXIT_UNDECIDED
+    return main.EXIT_OK
+
+
+def _report_directory(wished: Path | None) -> Path:
+    """The folder of this run's files, made now: that it cannot be written must be said before, not after the run."""
+    try:
+        if wished is None:
+            return new_run_directory(Path("reports"))
+        wished.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--report {wished or 'reports'}: cannot be made: {error.strerror or error}") from error
+    return wished

@@ -1,0 +1,187 @@
+"""`elkyn-leakcheck monitor`: a living process, a command or one scenario, watched for hours from outside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leakcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from leakcheck.monitor.outside import Source
+    from leakcheck.monitor.session import Session
+    from leakcheck.records import Verdict
+
+
+@click.command("monitor", context_settings={"ignore_unknown_options": False})
+@click.argument("target", nargs=-1, metavar="[SCENARIO | -- COMMAND ...]")
+@click.option("--pid", type=click.IntRange(1), help="Watch this process and all that it starts.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds between readings.",
+)
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after so many seconds.")
+@click.option(
+    "--limit",
+    default="cgroup",
+    show_default=True,
+    metavar="SIZE",
+    help="What memory may reach: '2 GiB', bytes, cgroup (else the machine's memory), none.",
+)
+@click.option(
+    "--period",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="Rhythm of the load in seconds, 0 for none.  [default: a day; 0 for a command or a scenario]",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Seconds after which steady growth is told however small.  [default: two weeks; without a rhythm 600 "
+    "intervals]",
+)
+@click.option(
+    "--lines",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Append every reading and alert to this file, one JSON object a line.",
+)
+@click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep results.json and index.html there, up to date.",
+)
+@click.option("--alert-command", metavar="COMMAND", help="Run this shell command for each alert, JSON on its input.")
+@click.option(
+    "--attach",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="On an alert, attach memray to the process for so many seconds and name what stays.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but the last line.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+def command(
+    target: tuple[str, ...],
+    pid: int | None,
+    interval: float,
+    duration: float | None,
+    limit: str,
+    period: float | None,
+    patience: float | None,
+    lines: Path | None,
+    report: Path | None,
+    alert_command: str | None,
+    attach: float | None,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Watch the growth of a living process.
+
+    \b
+    elkyn-leakcheck monitor --pid 4711 --limit "2 GiB" --report reports/service
+    elkyn-leakcheck monitor --interval 1 -- python -m http.server
+    elkyn-leakcheck monitor scenarios/events.py::subscribe_unsubscribe --duration 3600
+
+    Exit codes: 0 no growth, or growth that stopped; 1 an alert; 4 wrong usage; 6 not clear yet. Ctrl-C ends the watch
+    and gives the verdict so far.
+    """
+    from leakcheck.monitor.session import Options, Session
+
+    source = _source(target, pid, interval)
+    try:
+        if period is None:
+            period = 24 * 3600.0 if pid is not None else 0.0
+        options = Options(
+            interval=interval,
+            duration=duration,
+            limits=_limits(limit, source),
+            period=period,
+            patience=patience or (14 * 24 * 3600.0 if period else 600 * interval),
+            lines=lines,
+            report=report,
+            alert_command=alert_command,
+        )
+        view = _view(quiet, color, interval)
+        with view:
+            session = Session(source, options, view, attach=attach)
+            verdict = session.run()
+    finally:
+        source.close()
+    click.echo(_last_line(session, verdict))
+    return {"leak": 1, "inconclusive": 6}.get(verdict, 0)
+
+
+def _source(target: tuple[str, ...], pid: int | None, interval: float) -> Source:
+    """What is to be watched. A single word that names a scenario is one; anything else is a command."""
+    from leakcheck.monitor.outside import Command, Processes, Repeated
+
+    if pid is None and not target:
+        raise UsageError("monitor: what is to be watched? Give --pid PID, a scenario, or -- COMMAND ...")
+    if pid is not None and target:
+        raise UsageError(f"monitor: --pid {pid} and {target[0]!r} were given; watch one of them at a time")
+    if pid is not None:
+        return Processes(pid)
+    if len(target) == 1 and ("::" in target[0] or target[0].endswith(".py") or ":" in target[0]):
+        from leakcheck.execution.job import Job, ScenarioInfo
+        from leakcheck.run.discovery import collect
+
+        template = Job(scenario=ScenarioInfo(id="", target="", name=""), cwd=Path.cwd())
+        collected = collect(target, template)
+        if collected.broken:
+            raise UsageError(f"{target[0]}: cannot be imported: {collected.broken[0].failure.message}")
+        if len(collected.scenarios) != 1:
+            names = ", ".join(each.id for each in collected.scenarios) or "none"
+            raise UsageError(f"monitor watches one scenario at a time; {target[0]} has: {names}")
+        import msgspec
+
+        return Repeated(msgspec.structs.replace(template, scenario=collected.scenarios[0]), interval)
+    return Command(target)
+
+
+def _limits(limit: str, source: Source) -> dict[str, float]:
+    from leakcheck.monitor.limits import memory_limit, process_limit
+
+    try:
+        memory = memory_limit(None if limit == "none" else limit, pid=str(source.pid))
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    found: dict[str, float] = {}
+    if memory is not None:
+        found |= {gauge.name: memory.value for gauge in source.gauges if gauge.name in ("pss", "rss")}
+    tasks = process_limit(pid=str(source.pid))
+    if tasks is not None:
+        found["threads"] = tasks.value
+    return found
+
+
+def _view(quiet: bool, color: str, interval: float):  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    from leakcheck.monitor.dashboard import Dashboard, Lines, Silent
+
+    force = {"always": True, "never": False}.get(color)
+    console = Console(force_terminal=force, no_color=color == "never", highlight=False)
+    if quiet:
+        return Silent()
+    if sys.stdout.isatty():
+        return Dashboard(console)
+    return Lines(console, every=max(10 * interval, 5.0))
+
+
+def _last_line(session: Session, verdict: Verdict) -> str:
+    parts = [f"{verdict}: {session.reason()}"]
+    if session.source.ended:
+        parts.append(f"({session.source.ended})")
+    if session.options.report is not None:
+        parts.append(f"Report: {session.options.report / 'index.html'}")
+    return " ".join(parts)

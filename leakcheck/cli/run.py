@@ -1,0 +1,49 @@
+"""`elkyn-leakcheck run`: scenarios in, verdicts and reports out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from leakcheck.cli import options as shared
+from leakcheck.errors import NothingCollectedError
+
+
+@click.command("run")
+@click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
+@click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
+@click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
+@shared.measuring
+def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **options: Any) -> int:
+    """Run scenarios and say of each: leak or not, where, and who holds it.
+
+    \b
+    elkyn-leakcheck run scenarios/
+    elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
+    elkyn-leakcheck run mypackage.parser:parse_all
+    """
+    from leakcheck.cli.start import begin
+    from leakcheck.run.discovery import collect, select
+
+    template = shared.template(options)
+    with ExitStack() as stack:
+        begun = stack.enter_context(begin(template, options))
+        collected = collect(targets, template, keep=True)
+        if collected.loaded is not None:
+            stack.callback(collected.loaded.stop)
+        if collected.broken:
+            shared.check_interpreter(template.python)
+        chosen = select(collected.scenarios, keyword, mark)
+        if chosen or collected.broken:
+            from leakcheck.cli.finish import run_and_report
+
+            return run_and_report(collected._replace(scenarios=chosen), template, options, begun)
+        there = len(collected.scenarios)
+        raise NothingCollectedError(
+            f"no scenario in {' '.join(targets)} matches the selection ({there} are there)"
+            if there
+            else f"no scenario in {' '.join(targets)}; what can be run: a function marked with @scenario (from "
+            "leakcheck import scenario), any function as package.module:function, and a script with a main()"
+        )

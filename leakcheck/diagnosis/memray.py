@@ -1,0 +1,133 @@
+"""Reads memray's captures of N and 2N iterations: the places whose surviving allocations grow with the iterations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from leakcheck.agent import origin
+
+Trace = tuple[tuple[str, int], ...]
+"""Python lines (file, line), the innermost first, without the toolkit's."""
+
+_INTERPRETER_FILE = re.compile(
+    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
+)
+_INTERPRETER_NAME = re.compile(
+    r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
+    r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
+    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone\w*|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
+    r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
+)
+
+
+_EVALUATION = ("_PyEval_", "PyEval_")
+
+
+class NativeFrame(NamedTuple):
+    """One frame of native code as the tool reported it."""
+
+    function: str
+    file: str
+    line: int
+
+
+class Site(NamedTuple):
+    """A place whose surviving allocations grow with the iterations."""
+
+    trace: Trace
+    functions: tuple[str, ...]
+    """Names of the functions of `trace`."""
+    native: tuple[NativeFrame, ...]
+    """Native frames inside the innermost Python line, the innermost first, without the interpreter's own."""
+    blocks: float
+    """Surviving allocations per iteration."""
+    bytes: float
+    """Bytes per iteration, malloc's own overhead included."""
+    thread: str = ""
+    """Name of the thread where it has one of its own and was started while memray was watching."""
+    between: tuple[NativeFrame, ...] = ()
+    """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
+
+
+def is_interpreter(frame: NativeFrame) -> bool:
+    """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
+    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
+
+
+def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
+    """The sites that scale between the two captures, those with most bytes first."""
+    short, long = (_survivors(Path(capture["path"])) for capture in captures)
+    few, many = (capture["iterations"] for capture in captures)
+    sites = []
+    for key, (count, size, functions, thread, between) in long.items():
+        count_before, size_before, *_ = short.get(key, (0, 0))
+        if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
+            continue
+        each = size / count + 8
+        padded = max(32.0, each + (-each) % 16 if each.is_integer() else each + 8)
+        trace, native = key
+        sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
+    return sorted(sites, key=lambda site: -site.bytes)
+
+
+def _scales(short: float, long: float, events: int) -> bool:
+    """Whether survivors per iteration are about the same over N and 2N: a full cache halves, noise comes to nothing."""
+    if short <= 0 or events < 2:
+        return False
+    slack = 0.25 + 1.5 / events**0.5
+    return bool(1 - slack <= long / short <= 1 + 2 * slack)
+
+
+_Key = tuple[Trace, tuple[NativeFrame, ...]]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...]]
+
+
+def _survivors(capture: Path) -> dict[_Key, _Found]:
+    import memray
+
+    found: dict[_Key, _Found] = {}
+    with memray.FileReader(capture) as reader:
+        for record in reader.get_leaked_allocation_records(merge_threads=False):
+            python = record.stack_trace()
+            inside = _inside(python)
+            if inside is None:
+                continue
+            trace = origin.inside(tuple((file, line) for _, file, line in inside))
+            native, between = _native(record.native_stack_trace())
+            if not trace and not native:
+                continue  # a thread that is being started or ended: nothing to name
+            functions = tuple(function for function, _, _ in inside[: len(trace)])
+            count, size, *_ = found.get((trace, native), (0, 0))
+            found[trace, native] = (
+                count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
+            )  # fmt: skip
+    return found
+
+
+def _inside(python: list[tuple[str, str, int]]) -> list[tuple[str, str, int]] | None:
+    """The part of a stack inside the toolkit's call of the step; None where the toolkit itself allocated."""
+    for index, (_function, file, _line) in enumerate(python):
+        if origin.own(file):
+            inside_step = "/agent/" in file
+            return python[:index] if index and inside_step else None
+    return python
+
+
+def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...]]:
+    """The frames inside the innermost Python line, and where there are none, those that lie next below Python code.
+
+    A frame that evaluates Python code lies between them.
+    """
+    inner: list[NativeFrame] = []
+    found = inner
+    for frame in map(NativeFrame._make, frames):
+        if frame.function.startswith(_EVALUATION):
+            if found:
+                break
+            found = []
+        elif not is_interpreter(frame):
+            found.append(frame)
+    return tuple(inner), () if found is inner else tuple(found)

@@ -1,0 +1,328 @@
+"""Runs a job in a child process of this machine, and turns whatever happens to it into an answer or a `Failure`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from leakcheck.errors import LeakcheckError
+from leakcheck.execution.environment import worker_environment
+from leakcheck.execution.job import Job
+from leakcheck.records import Failure
+
+_KEPT_OUTPUT = 64 * 1024
+_POLL_S = 0.05
+_DEATH_S = 5.0
+"""How long a worker that was told to end may take before it is killed."""
+
+
+class WorkerFailed(LeakcheckError):  # noqa: N818 - the field's word: the worker failed, we did not
+    """The worker cannot go on; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Round(NamedTuple):
+    """What one round reported."""
+
+    iterations: int
+    """Since the scenario was opened."""
+    seconds: float
+    """That the calls of the step took, less those that the process waited for a processor."""
+    spent: float
+    """The same for the whole round, with settling and the reading before this one."""
+    cycles: int
+    """Objects in cyclic garbage that the collector found after the round."""
+    values: list[float]
+    """One a meter, in the order that `Worker.open` told."""
+    raised: dict[str, Any] | None = None
+    """`type message traceback errno` of the exception that ended the round, if one did."""
+    lowest: float | None = None
+    """The fewest bytes in use after any of the calls that were watched, before settling."""
+
+
+class Worker:
+    """One child process that has opened (or is about to open) one scenario. Use it in one thread, as a context manager.
+
+    `wrapper` is put before the interpreter (`["valgrind", ...]`). `memory_limit` in bytes of resident memory stops a
+    child that is about to take the machine down.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
+        self.job = job
+        self._directory = tempfile.mkdtemp(prefix="leakcheck-")
+        self.tmp_path = os.path.join(self._directory, "tmp_path")
+        self.temporary = os.path.join(self._directory, "temporary")
+        package_parent = os.path.join(self._directory, "package")
+        for folder in (self.tmp_path, self.temporary, package_parent):
+            os.mkdir(folder)
+        package = Path(__file__).parent.parent
+        os.symlink(package, os.path.join(package_parent, "leakcheck"))
+        self._memory_limit = memory_limit if memory_limit is not None else _default_memory_limit()
+        self._checked = 0.0
+        self._output = b""
+        self._pending = b""
+        commands_read, self._commands = os.pipe()
+        self._replies, replies_write = os.pipe()
+        output_read, output_write = os.pipe()
+        self._output_fd = output_read
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *wrapper,
+                    job.python,
+                    str(package / "agent" / "__main__.py"),
+                    str(commands_read),
+                    str(replies_write),
+                    package_parent,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output_write,
+                stderr=output_write,
+                pass_fds=(commands_read, replies_write),
+                env={**worker_environment(job.allocator, self.temporary), **(environment or {})},
+                cwd=job.cwd,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which then decides
+            )
+        except OSError as error:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise WorkerFailed(
+                Failure(type="start", message=f"cannot start {job.python}: {error.strerror or error}")
+            ) from error
+        finally:
+            for descriptor in (commands_read, replies_write, output_write):
+                os.close(descriptor)
+        self._selector = selectors.DefaultSelector()
+        os.set_blocking(self._replies, False)
+        os.set_blocking(self._output_fd, False)
+        self._selector.register(self._replies, selectors.EVENT_READ)
+        self._selector.register(self._output_fd, selectors.EVENT_READ)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child (of the wrapper, where there is one)."""
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """The last 64 KiB that the child printed, standard output and error together."""
+        return self._output.decode(errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def list_scenarios(self, timeout: float = 60.0) -> list[dict[str, Any]]:
+        """Import the job's target and list what is in it."""
+        answer = self.ask({"do": "list", "target": self.job.scenario.target}, timeout)
+        scenarios: list[dict[str, Any]] = answer["scenarios"]
+        return scenarios
+
+    def open(self, timeout: float = 60.0) -> dict[str, Any]:
+        """Import the target, run the scenario's set-up, make the meters. Returns what the worker says of them."""
+        return self.ask(
+            {
+                "do": "open",
+                "target": self.job.scenario.target,
+                "name": self.job.scenario.name,
+                "directory": self.tmp_path,
+                "directories": [self.tmp_path, self.temporary],
+                "gc": self.job.gc,
+            },
+            timeout,
+        )
+
+    def run(self, count: int, timeout: float = 60.0, watch: int = 0, whole: bool = True) -> Round:
+        """`count` iterations, settle, read. A step that raises ends the round early and is told in it.
+
+        After each of the last `watch` iterations the bytes in use are read too, and the lowest is told. Where `whole`
+        is false, the collector looks at young objects only.
+        """
+        message = {"do": "run", "count": f"{count:018}", "watch": f"{watch:018}", "whole": int(whole)}
+        answer = self.ask(message, timeout)
+        iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer["sample"]))
+        watched = lowest if watch and math.isfinite(lowest) else None
+        return Round(int(iterations), seconds, spent, int(cycles), values, answer.get("raised"), watched)
+
+    def probe(self, module: str, arguments: dict[str, Any], timeout: float = 60.0) -> dict[str, Any]:
+        """Await a module's `probe(conversation, arguments)` inside the child; its answer must be fit for JSON."""
+        return self.ask({"do": "probe", "module": module, "arguments": arguments}, timeout)
+
+    def close(self, timeout: float = 60.0) -> None:
+        """Run the scenario's tear-down; what it raises is a failure."""
+        self.ask({"do": "close"}, timeout)
+
+    def wait(self, timeout: float) -> int:
+        """Let the child end by itself (no more commands) and return its exit code, negative for a signal."""
+        self._close_commands()
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                raise self._failed("timeout", f"did not end within {timeout:.0f} s after its last command")
+            self._pump(_POLL_S)
+        self._pump(0)
+        return self._process.returncode
+
+    def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Send one message and wait for its answer. Raises `WorkerFailed`; the worker is then gone or useless."""
+        try:
+            os.write(self._commands, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._died() from None
+        asked = time.monotonic()
+        self._pump(0 if asked > self._checked + _POLL_S else _POLL_S)
+        while b"\n" not in self._pending:
+            if self._process.poll() is not None:
+                self._pump(0)
+                if b"\n" in self._pending:
+                    break
+                raise self._died()
+            self._checked = time.monotonic()
+            if self._checked > asked + timeout:
+                raise self._hangs(message["do"], timeout)
+            self._check_memory()
+            self._pump(_POLL_S)
+        line, _, self._pending = self._pending.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            raise WorkerFailed(
+                Failure(
+                    type=error["type"],
+                    message=error["message"],
+                    traceback=error["traceback"],
+                    output=_last_lines(self.output),
+                )
+            )
+        return answer
+
+    def stop(self) -> None:
+        """End the child and all that it started in its process group, and remove its directories. Idempotent."""
+        self._close_commands()
+        deadline = time.monotonic() + _DEATH_S
+        if self._process.poll() is None:
+            self._signal_group(signal.SIGTERM)
+        while self._process.poll() is None and time.monotonic() < deadline:
+            self._pump(0.01)
+        self._signal_group(signal.SIGKILL)
+        self._process.wait()
+        if self._selector.get_map():
+            self._selector.close()
+            os.close(self._replies)
+            os.close(self._output_fd)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the child at once, from any thread: the one that uses the worker finds it gone, and cleans up."""
+        self._signal_group(signal.SIGKILL)
+
+    def _close_commands(self) -> None:
+        if self._commands >= 0:
+            os.close(self._commands)
+            self._commands = -1
+
+    def _pump(self, timeout: float) -> None:
+        for key, _ in self._selector.select(timeout):
+            try:
+                part = os.read(key.fd, 65536)
+            except BlockingIOError:
+                continue
+            if not part:
+                self._selector.unregister(key.fd)
+                if not self._selector.get_map():
+                    time.sleep(min(timeout, 0.0005))  # both pipes are at their end: only the exit code is left to come
+            elif key.fd == self._replies:
+                self._pending += part
+            else:
+                self._output = (self._output + part)[-_KEPT_OUTPUT:]
+
+    def _check_memory(self) -> None:
+        try:
+            with open(f"/proc/{self._process.pid}/statm", "rb") as file:
+                resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):
+            return
+        if resident > self._memory_limit:
+            self._signal_group(signal.SIGKILL)
+            self._process.wait()
+            raise self._failed(
+                "memory",
+                f"stopped at {resident >> 20} MiB of resident memory, above the ceiling of "
+                f"{self._memory_limit >> 20} MiB that keeps the machine alive",
+            )
+
+    def _hangs(self, doing: str, timeout: float) -> WorkerFailed:
+        """Time is up: have faulthandler print where every thread stands, then take the child down."""
+        self._process.send_signal(signal.SIGABRT)
+        deadline = time.monotonic() + _DEATH_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            self._pump(_POLL_S)
+        self._signal_group(signal.SIGKILL)
+        self._process.wait()
+        self._pump(0)
+        what = {"run": "the step", "open": "the set-up", "close": "the tear-down", "list": "the import"}.get(
+            doing, doing
+        )
+        return self._failed("timeout", f"{what} did not come back within {timeout:.0f} s")
+
+    def _died(self) -> WorkerFailed:
+        code = self._process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+            return self._failed("signal", f"the process was ended by {name}")
+        return self._failed("exit", f"the process ended by itself with exit code {code}")
+
+    def _failed(self, kind: str, message: str) -> WorkerFailed:
+        printed, stack = self.output, ""
+        for begins in ("Fatal Python error", "Current thread"):  # by faulthandler, with the stacks of all threads
+            if (start := printed.rfind(begins)) >= 0:
+                printed, stack = printed[:start], printed[start:]
+                break
+        return WorkerFailed(Failure(type=kind, message=message, traceback=stack, output=_last_lines(printed)))
+
+    def _signal_group(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-40:])
+
+
+def _default_memory_limit() -> int:
+    """Three quarters of the memory that is available now, in bytes."""
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            available = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"MemAvailable:"))
+    except (OSError, StopIteration):
+        import psutil
+
+        available = psutil.virtual_memory().available
+    return available * 3 // 4

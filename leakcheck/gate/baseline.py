@@ -1,0 +1,226 @@
+"""What a team has accepted: known leaks with a reason each, and how sensitive the scenarios are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+import msgspec
+
+from leakcheck.errors import UsageError
+from leakcheck.records import Finding, Meter, Record, RunResult, ScenarioResult
+from leakcheck.results import atomic
+from leakcheck.results.problems import leaking_meters, leaks
+
+SCHEMA = "leakcheck-baseline/1"
+
+
+class Accepted(Record, frozen=True, kw_only=True):
+    """A leak that is known and does not turn the gate red, as long as it does not get worse."""
+
+    fingerprint: str
+    scenario: str
+    title: str
+    reason: str
+    """Why it is accepted: a person wrote this."""
+    accepted: str
+    """The day it was accepted (ISO 8601)."""
+    expires: str = ""
+    """The last day on which it is known; empty for ever."""
+    rate: float = 0.0
+    """What it leaked per iteration when it was accepted: bytes, or things where no bytes are known."""
+    high: float = 0.0
+    """The upper end of the confidence interval of `rate`."""
+    meters: dict[str, float] = msgspec.field(default_factory=dict)
+    """The upper ends of the growth of all meters that leaked in this scenario."""
+
+
+class Known(Record, frozen=True, kw_only=True):
+    """How a scenario stood when the baseline learned of it."""
+
+    verdict: str
+    detectable: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class Baseline(Record, frozen=True, kw_only=True):
+    """The content of a baseline file."""
+
+    schema: str = SCHEMA
+    leaks: list[Accepted] = msgspec.field(default_factory=list)
+    scenarios: dict[str, Known] = msgspec.field(default_factory=dict)
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in `path`. Raises `UsageError`."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            f"the baseline {path} does not exist; make it with "
+            f"`elkyn-leakcheck baseline update RESULTS --baseline {path} --scenarios`"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"the baseline {path} cannot be read: {error.strerror}") from error
+    try:
+        found = msgspec.json.decode(content, type=Baseline)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the baseline {path} is damaged: {error}; restore it from version control or make it anew"
+        ) from None
+    if found.schema != SCHEMA:
+        raise UsageError(
+            f"{path} has the schema {found.schema[:40]!r}, but {SCHEMA!r} is needed; "
+            "give a file made by `elkyn-leakcheck baseline update`, or upgrade elkyn-leakcheck"
+        )
+    for leak in found.leaks:
+        if leak.expires:
+            parse_day(leak.expires, f"{path}, leak {leak.fingerprint}")
+    return found
+
+
+def write(path: Path, baseline: Baseline) -> None:
+    """Write the baseline, sorted, so that its changes are small in version control."""
+    ordered = Baseline(
+        leaks=sorted(baseline.leaks, key=lambda leak: (leak.scenario, leak.fingerprint)),
+        scenarios=dict(sorted(baseline.scenarios.items())),
+    )
+    atomic.write(path, msgspec.json.format(msgspec.json.encode(ordered), indent=1) + b"\n")
+
+
+def parse_day(text: str, where: str) -> date:
+    """A day written as `2026-12-31`. Raises `UsageError`."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{where}: {text!r} is not a day; write it as 2026-12-31") from None
+
+
+def is_expired(leak: Accepted, today: date) -> bool:
+    """True after the last day on which the leak is known."""
+    return bool(leak.expires) and today > parse_day(leak.expires, f"leak {leak.fingerprint}")
+
+
+def interval(rate: float, meter: Meter | None) -> tuple[float, float]:
+    """The confidence interval of a finding's rate: as wide, in proportion, as that of the meter it explains."""
+    if meter is None or not meter.growth:
+        return (rate, rate)
+    return (rate * min(1.0, meter.low / meter.growth), rate * max(1.0, meter.high / meter.growth))
+
+
+def rate_of(finding: Finding | None, scenario: ScenarioResult) -> tuple[float, Meter | None]:
+    """What a finding leaks per iteration, and the meter it explains; for None the scenario's largest leak."""
+    meters = {meter.name: meter for meter in scenario.meters}
+    if finding is None:
+        worst = max(leaking_meters(scenario), key=lambda meter: meter.growth, default=None)
+        return (worst.growth if worst else 0.0, worst)
+    return (finding.bytes_per_iteration or finding.count_per_iteration or 0.0, meters.get(finding.meter))
+
+
+def accept(
+    baseline: Baseline, run: RunResult, fingerprint: str, reason: str, today: date, expires: str = ""
+) -> Baseline:
+    """Accept a leak of `run` by its fingerprint, or by as many of its first characters as tell it from others."""
+    if not reason.strip():
+        raise UsageError(f"accepting {fingerprint} needs a reason; say why the leak is acceptable")
+    if expires:
+        parse_day(expires, "--expires")
+    found = [
+        problem
+        for scenario in run.scenarios
+        if scenario.verdict == "leak" and scenario.expect != "leak"
+        for problem in leaks(scenario)
+        if problem.fingerprint.startswith(fingerprint)
+    ]
+    if not found:
+        raise UsageError(f"no leak of this run has the fingerprint {fingerprint!r}; the gate names those that do")
+    if len({problem.fingerprint for problem in found}) > 1:
+        several = ", ".join(sorted({problem.fingerprint for problem in found}))
+        raise UsageError(f"{fingerprint!r} is the beginning of several fingerprints: {several}; give one whole")
+    new = []
+    for problem in found:
+        rate, meter = rate_of(problem.finding, problem.scenario)
+        new.append(
+            Accepted(
+                fingerprint=problem.fingerprint,
+                scenario=problem.scenario.id,
+                title=problem.message,
+                reason=reason.strip(),
+                accepted=today.isoformat(),
+                expires=expires,
+                rate=rate,
+                high=interval(rate, meter)[1],
+                meters={one.name: one.high for one in leaking_meters(problem.scenario)},
+            )
+        )
+    return _with_leaks(baseline, [*_without(baseline.leaks, new), *new])
+
+
+def remove(baseline: Baseline, fingerprint: str) -> Baseline:
+    """Take a leak out of the baseline. Raises `UsageError` when it is not in it."""
+    left = [leak for leak in baseline.leaks if not leak.fingerprint.startswith(fingerprint)]
+    if len(left) == len(baseline.leaks):
+        raise UsageError(f"no accepted leak has the fingerprint {fingerprint!r}; `baseline show` lists them")
+    return _with_leaks(baseline, left)
+
+
+def learn(baseline: Baseline, scenarios: Iterable[ScenarioResult]) -> Baseline:
+    """Remember these scenarios and their sensitivity; those that could not be judged are left as they were.
+
+    Of a scenario that is there several times, from several runs, the bluntest reading of each meter counts.
+    """
+    decided: dict[str, Known] = {}
+    for scenario in scenarios:
+        if scenario.verdict in ("clean", "bounded", "leak"):
+            before = decided[scenario.id].detectable if scenario.id in decided else {}
+            now = detectable(scenario)
+            blunt = {
+                name: float(f"{max(now.get(name, 0.0), before.get(name, 0.0)):.2g}")  # fewer changes to commit
+                for name in now.keys() | before.keys()
+            }
+            decided[scenario.id] = Known(verdict=scenario.verdict, detectable=dict(sorted(blunt.items())))
+    return msgspec.structs.replace(baseline, scenarios={**baseline.scenarios, **decided})
+
+
+def forget(baseline: Baseline, scenario: str) -> Baseline:
+    """Forget a scenario that is gone for good, and its leaks. Raises `UsageError` when it is not known."""
+    if scenario not in baseline.scenarios and all(leak.scenario != scenario for leak in baseline.leaks):
+        raise UsageError(f"the baseline does not know the scenario {scenario!r}; `baseline show` lists them")
+    kept = {name: known for name, known in baseline.scenarios.items() if name != scenario}
+    leaks_left = [leak for leak in baseline.leaks if leak.scenario != scenario]
+    return msgspec.structs.replace(baseline, leaks=leaks_left, scenarios=kept)
+
+
+def detectable(scenario: ScenarioResult) -> dict[str, float]:
+    """The smallest growth that would have been noticed, by meter that decides."""
+    read_off = {meter.name: meter.detectable for meter in scenario.meters if meter.decisive}
+    return {**{name: value for name, value in read_off.items() if value is not None}, **scenario.detectable}
+
+
+def difference(before: Baseline, after: Baseline) -> list[str]:
+    """What changes between two baselines, a line each, as `+` and `-` and `~`."""
+    old = {(leak.fingerprint, leak.scenario): leak for leak in before.leaks}
+    new = {(leak.fingerprint, leak.scenario): leak for leak in after.leaks}
+    lines = []
+    for key in sorted(old.keys() | new.keys(), key=lambda one: (one[1], one[0])):
+        mark = "+" if key not in old else "-" if key not in new else "~" if old[key] != new[key] else ""
+        if mark:
+            leak = new.get(key) or old[key]
+            until = f", until {leak.expires}" if leak.expires else ""
+            lines.append(f"{mark} leak {leak.fingerprint} in {leak.scenario}: {leak.title} ({leak.reason}{until})")
+    for name in sorted(before.scenarios.keys() | after.scenarios.keys()):
+        mark = "+" if name not in before.scenarios else "-" if name not in after.scenarios else ""
+        if not mark and before.scenarios[name] != after.scenarios[name]:
+            mark = "~"
+        if mark:
+            lines.append(f"{mark} scenario {name}")
+    return lines
+
+
+def _with_leaks(baseline: Baseline, leaks_now: Sequence[Accepted]) -> Baseline:
+    return msgspec.structs.replace(baseline, leaks=list(leaks_now))
+
+
+def _without(old: Sequence[Accepted], new: Sequence[Accepted]) -> list[Accepted]:
+    replaced = {(leak.fingerprint, leak.scenario) for leak in new}
+    return [leak for leak in old if (leak.fingerprint, leak.scenario) not in replaced]

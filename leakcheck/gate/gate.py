@@ -1,0 +1,319 @@
+"""The gate: a run against what the team has accepted. Pure: records in, lines and one exit code out.
+
+Red is whatever is worse than the baseline says. What was not measured is never green: a failed control, a missing
+scenario, a verdict or a sensitivity that was lost each have a line of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+from leakcheck import units
+from leakcheck.gate import baseline as accepted_leaks
+from leakcheck.gate import budgets
+from leakcheck.gate.baseline import Accepted, Baseline
+from leakcheck.gate.budgets import Budget
+from leakcheck.records import Record, RunResult, ScenarioResult, summarize
+from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
+
+Kind = Literal[
+    "failed control",
+    "interrupted",
+    "nothing run",
+    "new leak",
+    "worse leak",
+    "expired leak",
+    "known leak",
+    "fixed leak",
+    "missed leak",
+    "broken budget",
+    "unchecked budget",
+    "error",
+    "vanished scenario",
+    "less sensitive",
+    "undecided",
+]
+Level = Literal["red", "blind", "info"]
+
+LEVELS: dict[Kind, Level] = {
+    "failed control": "red",
+    "interrupted": "red",
+    "nothing run": "red",
+    "new leak": "red",
+    "worse leak": "red",
+    "expired leak": "red",
+    "missed leak": "red",
+    "broken budget": "red",
+    "error": "red",
+    "vanished scenario": "red",
+    "unchecked budget": "blind",
+    "less sensitive": "blind",
+    "undecided": "blind",
+    "known leak": "info",
+    "fixed leak": "info",
+}
+
+LESS_SENSITIVE = 10.0
+"""How many times more a leak must grow to be noticed before the gate speaks: a busy machine alone costs up to 4."""
+_MATTERS = {"B": 64.0, "page": 4096.0, "": 0.1}
+"""Growth per iteration that every run should notice: one small object, one page of a mapping, a thing in ten calls.
+Below it the sensitivity of a run goes up and down by itself: one late settling of the heap costs a factor of 100."""
+TOLERANCE = 1.02
+"""A rate must be higher by this factor to be worse: interpreters differ by a few bytes in the size of objects."""
+_PAGED = ("mapped.bytes", "anon.bytes", "shm")
+_EXPLAINED = 0.6
+"""The part of a scenario's growth that leaks which are known from other scenarios must explain."""
+
+
+class Line(Record, frozen=True, kw_only=True):
+    """One thing that the gate says."""
+
+    kind: Kind
+    level: Level
+    scenario: str
+    message: str
+    fingerprint: str = ""
+    file: str = ""
+    line: int = 0
+    origin: str = ""
+    """The platform, where results of several were merged."""
+
+
+class Gate(Record, frozen=True, kw_only=True):
+    """What the gate makes of a run."""
+
+    lines: list[Line]
+    strict: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 green, 1 red, 3 control failed, 5 nothing run, 6 something could not be judged (`strict`: 1)."""
+        kinds = {line.kind for line in self.lines}
+        levels = {line.level for line in self.lines}
+        if "failed control" in kinds:
+            return 3
+        if "nothing run" in kinds:
+            return 5
+        if "red" in levels or ("blind" in levels and self.strict):
+            return 1
+        return 6 if "blind" in levels else 0
+
+
+def judge(run: RunResult, baseline: Baseline, rules: Sequence[Budget], today: date, *, strict: bool = False) -> Gate:
+    """Hold `run` against the baseline and the budgets."""
+    lines = [*_run_lines(run)]
+    for scenario in run.scenarios:
+        said = [
+            *_scenario_lines(scenario, baseline, today),
+            *_budget_lines(scenario, rules),
+            *_sensitivity_lines(scenario, baseline),
+        ]
+        lines.extend(msgspec.structs.replace(line, origin=scenario.origin) for line in said)
+    lines.extend(_fixed_lines(run, baseline))
+    lines.extend(_vanished_lines(run, baseline))
+    lines.extend(_idle_budget_lines(run, rules))
+    order = list(LEVELS)
+    return Gate(lines=sorted(lines, key=lambda line: order.index(line.kind)), strict=strict)
+
+
+def only(baseline: Baseline, run: RunResult) -> Baseline:
+    """The baseline of a partial run: what it says of scenarios that were not run does not count."""
+    names = {scenario.id for scenario in run.scenarios}
+    return Baseline(
+        leaks=[leak for leak in baseline.leaks if leak.scenario in names],
+        scenarios={name: known for name, known in baseline.scenarios.items() if name in names},
+    )
+
+
+def applied(run: RunResult, gate: Gate, baseline: Baseline) -> RunResult:
+    """The run as the gate sees it, for any report: known leaks are as expected, broken budgets are not."""
+    reasons = {leak.fingerprint: leak.reason for leak in baseline.leaks}
+    scenarios = [_applied(scenario, gate, reasons) for scenario in run.scenarios]
+    scenarios += [
+        ScenarioResult(id=line.scenario, verdict="error", ok=False, reason=line.message)
+        for line in gate.lines
+        if line.kind == "vanished scenario"
+    ]
+    return msgspec.structs.replace(run, scenarios=scenarios, summary=summarize(scenarios))
+
+
+def _applied(scenario: ScenarioResult, gate: Gate, reasons: dict[str, str]) -> ScenarioResult:
+    mine = [line for line in gate.lines if (line.scenario, line.origin) == (scenario.id, scenario.origin)]
+    red = [line for line in mine if line.level == "red" or (line.level == "blind" and gate.strict)]
+    known = {line.fingerprint for line in mine if line.kind == "known leak"}
+    findings = [
+        msgspec.structs.replace(finding, known=reasons.get(finding.fingerprint, ""))
+        if finding.fingerprint in known
+        else finding
+        for finding in scenario.findings
+    ]
+    findings.sort(key=lambda finding: bool(finding.known))
+    said = {line.message for line in red} | {scenario.reason}
+    remarks = [f"{line.kind}: {line.message}" for line in mine if line.message not in said]
+    reason = red[0].message if red else f"known leak: {scenario.reason}" if known else scenario.reason
+    return msgspec.structs.replace(
+        scenario, ok=not red, reason=reason, findings=findings, advice=[*remarks, *scenario.advice]
+    )
+
+
+def _line(kind: Kind, scenario: str, message: str, problem: Problem | None = None) -> Line:
+    return Line(
+        kind=kind,
+        level=LEVELS[kind],
+        scenario=scenario,
+        message=message,
+        fingerprint=problem.fingerprint if problem else "",
+        file=problem.file if problem else "",
+        line=problem.line if problem else 0,
+    )
+
+
+def _run_lines(run: RunResult) -> Iterator[Line]:
+    if run.control.status == "failed":
+        yield _line("failed control", "", f"no verdict of this run can be relied on: {run.control.reason}")
+    if run.interrupted:
+        yield _line("interrupted", "", "the run was interrupted, so not everything was measured; run it again")
+    if not run.scenarios:
+        yield _line("nothing run", "", "no scenario was run; check the paths and the selection")
+
+
+def _scenario_lines(scenario: ScenarioResult, baseline: Baseline, today: date) -> Iterator[Line]:
+    if scenario.verdict == "leak" and scenario.expect != "leak":
+        yield from _leak_lines(scenario, baseline, today)
+    elif scenario.verdict == "skipped":
+        yield _line("undecided", scenario.id, scenario.reason)
+    else:
+        for problem in of_scenario(scenario):
+            kind: Kind = _KINDS.get(problem.rule, "error")
+            yield _line(kind, scenario.id, problem.message, problem)
+
+
+_KINDS: dict[str, Kind] = {
+    "missed-leak": "missed leak",
+    "over-budget": "broken budget",
+    "inconclusive": "undecided",
+    "error": "error",
+}
+
+
+def _leak_lines(scenario: ScenarioResult, baseline: Baseline, today: date) -> Iterator[Line]:
+    found = []
+    for problem in leaks(scenario):
+        same = [leak for leak in baseline.leaks if leak.fingerprint == problem.fingerprint]
+        here = [leak for leak in same if leak.scenario == scenario.id]
+        found.append(_leak_line(problem, here or same, today))
+    yield from found
+    if all(line.kind == "known leak" for line in found):
+        yield from _unexplained(scenario, baseline)
+
+
+def _leak_line(problem: Problem, same: Sequence[Accepted], today: date) -> Line:
+    scenario = problem.scenario.id
+    if not same:
+        return _line("new leak", scenario, problem.message, problem)
+    leak = same[0]
+    if accepted_leaks.is_expired(leak, today):
+        text = f"{problem.message}; it was accepted until {leak.expires} ({leak.reason})"
+        return _line("expired leak", scenario, text, problem)
+    rate, meter = accepted_leaks.rate_of(problem.finding, problem.scenario)
+    if leak.scenario == scenario and accepted_leaks.interval(rate, meter)[0] > leak.high * TOLERANCE:
+        unit = "B" if problem.finding is None or problem.finding.bytes_per_iteration else "things"
+        text = (
+            f"{problem.message}; {units.quantity(rate, unit)} per iteration, "
+            f"it was {units.quantity(leak.rate, unit)} when it was accepted"
+        )
+        return _line("worse leak", scenario, text, problem)
+    elsewhere = "" if leak.scenario == scenario else f", accepted in {leak.scenario}"
+    until = f", until {leak.expires}" if leak.expires else ""
+    return _line("known leak", scenario, f"{problem.message} ({leak.reason}{elsewhere}{until})", problem)
+
+
+def _unexplained(scenario: ScenarioResult, baseline: Baseline) -> Iterator[Line]:
+    """Growth that the known leaks of a scenario do not account for: a second leak whose place was not found."""
+    here = [leak for leak in baseline.leaks if leak.scenario == scenario.id]
+    accepted: dict[str, float] = {}
+    for leak in here:
+        for name, high in leak.meters.items():
+            accepted[name] = max(high, accepted.get(name, 0.0))
+    families = {family(name) for name in accepted} | {family(one.meter) for one in scenario.findings}
+    if not here and scenario.explained is not None and scenario.explained < _EXPLAINED:
+        text = f"the known leaks explain only {scenario.explained * 100:.0f} % of its growth"
+        yield _line("new leak", scenario.id, text)
+    for meter in leaking_meters(scenario):
+        grows = f"{meter.name} grows {units.quantity(meter.growth, meter.unit)} per iteration"
+        if meter.name in accepted and meter.low > accepted[meter.name] * TOLERANCE:
+            before = units.quantity(accepted[meter.name], meter.unit)
+            yield _line("worse leak", scenario.id, f"{grows}, it was at most {before} when its leaks were accepted")
+        elif here and family(meter.name) not in families:
+            yield _line("new leak", scenario.id, f"{grows}, which no known leak of the scenario explains")
+
+
+def _budget_lines(scenario: ScenarioResult, rules: Sequence[Budget]) -> Iterator[Line]:
+    if scenario.verdict in ("error", "skipped"):
+        return  # that it was not measured has a line already
+    for rule in rules:
+        if budgets.applies(rule, scenario):
+            for excess in budgets.check(rule, scenario):
+                shown = [units.quantity(value, excess.unit) for value in (excess.value or 0.0, excess.limit)]
+                kind: Kind = "unchecked budget" if excess.value is None else "broken budget"
+                yield _line(kind, scenario.id, budgets.describe(excess, shown))
+
+
+def _idle_budget_lines(run: RunResult, rules: Sequence[Budget]) -> Iterator[Line]:
+    for number, rule in enumerate(rules, start=1):
+        if run.scenarios and not any(budgets.applies(rule, scenario) for scenario in run.scenarios):
+            tags = f" with a tag of {', '.join(rule.tags)}" if rule.tags else ""
+            text = f"budget {number} is for {rule.scenarios}{tags}, but no such scenario was run"
+            yield _line("unchecked budget", "", text)
+
+
+def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator[Line]:
+    known = baseline.scenarios.get(scenario.id)
+    if known is None or scenario.verdict not in ("clean", "bounded", "leak"):
+        return
+    now = accepted_leaks.detectable(scenario)
+    unit_of = {meter.name: "page" if meter.name in _PAGED else meter.unit for meter in scenario.meters}
+    unread = [name for name in known.detectable if name not in now and name not in unit_of]
+    if unread:
+        text = f"{', '.join(unread)}: no longer read; it was when the baseline was made"
+        yield _line("less sensitive", scenario.id, text)
+    blunt = [
+        f"{name} {units.plain(now[name])}, it was {units.plain(before)}"
+        for name, before in known.detectable.items()
+        if name in now and now[name] > max(before * LESS_SENSITIVE, _MATTERS.get(unit_of.get(name, ""), _MATTERS[""]))
+    ]
+    if blunt:
+        more = f" and {units.count(len(blunt) - 1, 'other meter')}" if len(blunt) > 1 else ""
+        text = f"growth per iteration that would have been noticed: {blunt[0]}{more}; give it more time"
+        yield _line("less sensitive", scenario.id, text)
+
+
+def _fixed_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
+    judged = {one.id for one in run.scenarios if one.verdict in ("clean", "bounded", "leak")}
+    undecided = {one.id for one in run.scenarios} - judged
+    alive = {problem.fingerprint for one in run.scenarios if one.verdict == "leak" for problem in leaks(one)}
+    for leak in baseline.leaks:
+        gone = leak.scenario in judged and leak.scenario not in undecided and leak.fingerprint not in alive
+        if gone:
+            text = (
+                f"fixed, remove it from the baseline with `elkyn-leakcheck baseline update --remove "
+                f"{leak.fingerprint}`: {leak.title}"
+            )
+            yield Line(
+                kind="fixed leak", level="info", scenario=leak.scenario, message=text, fingerprint=leak.fingerprint
+            )
+
+
+def _vanished_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
+    present = {scenario.id for scenario in run.scenarios}
+    known = dict.fromkeys([*baseline.scenarios, *(leak.scenario for leak in baseline.leaks)])
+    for name in known:
+        if name not in present and run.scenarios:
+            text = (
+                f"was not run; if it is gone for good, say so with `elkyn-leakcheck baseline update --forget '{name}'`"
+            )
+            yield _line("vanished scenario", name, text)

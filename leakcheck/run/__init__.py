@@ -1,0 +1,1 @@
+"""A run: what was asked for, the control, every scenario, one `RunResult`."""

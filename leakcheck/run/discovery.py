@@ -1,0 +1,237 @@
+"""From what the user typed to the scenarios that will run. Files are imported in a child, never in this process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from leakcheck.errors import UsageError
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.records import Failure
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+class Broken(NamedTuple):
+    """A file that could not be imported, or that does not have what was asked of it."""
+
+    id: str
+    file: str
+    failure: Failure
+
+
+class Collected(NamedTuple):
+    """What was found, in the order of the arguments, then of the file names, then of the definitions."""
+
+    scenarios: list[ScenarioInfo]
+    broken: list[Broken]
+    loaded: Worker | None = None
+    """Where there was one file: the process that has imported it, for its first scenario; the caller stops it."""
+
+
+class _Target(NamedTuple):
+    load: str
+    """What the worker imports: an absolute path, or `module:function`."""
+    label: str
+    """How ids begin: a path as short as it stays clear, or the same `module:function`."""
+    wanted: str | None
+    """The part after `::`, where one scenario or function was named."""
+    in_folder: bool = False
+    """Whether the file was found in a folder: then only its marked scenarios count, and no `main`."""
+
+
+def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> Collected:
+    """Find all scenarios in files, folders and `module:function` names.
+
+    `template` says in which interpreter. With `keep` the process that imported a single file is not ended. Raises
+    `UsageError` for a path that is not there.
+    """
+    targets = [target for argument in arguments for target in _targets(argument, template.cwd)]
+    unique = list(dict.fromkeys(targets))
+    loaded: list[Worker] | None = [] if keep and len(unique) == 1 else None
+    found: list[list[ScenarioInfo] | Broken]
+    try:
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            found = list(pool.map(lambda target: _list(target, template, loaded), unique))
+    except BaseException:  # an interrupt too: what was kept has no owner yet
+        for worker in loaded or []:
+            worker.stop()
+        raise
+    scenarios: dict[str, ScenarioInfo] = {}
+    broken = []
+    for result in found:
+        if isinstance(result, Broken):
+            broken.append(result)
+        else:
+            scenarios.update((each.id, each) for each in result)
+    return Collected(list(scenarios.values()), broken, loaded[0] if loaded else None)
+
+
+def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
+    """Those that match `-k` (parts of the id) and `-m` (tags); both take names, `and`, `or`, `not`, parentheses."""
+    chosen = list(scenarios)
+    if keyword:
+        matches = _expression(keyword, "-k")
+        chosen = [each for each in chosen if matches(partial(_in_id, each.id.lower()))]
+    if mark:
+        matches = _expression(mark, "-m")
+        chosen = [each for each in chosen if matches(each.tags.__contains__)]
+    return chosen
+
+
+def _in_id(identifier: str, word: str) -> bool:
+    return word.lower() in identifier
+
+
+def _targets(argument: str, cwd: Path) -> list[_Target]:
+    path_part, separator, wanted = _file_and_name(argument, cwd)
+    path = cwd / path_part
+    if path.is_dir():
+        if separator:
+            raise UsageError(f"{argument}: {path_part} is a folder; name the file before '::'")
+        root = path.resolve()
+        return [
+            _Target(str(file), _label(file, root.parent, cwd), None, in_folder=True)
+            for file in sorted(_python_files(root))
+        ]
+    if path.is_file():
+        if path.suffix != ".py":
+            raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
+        file = path.resolve()
+        return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
+    if _FUNCTION.match(argument):
+        return [_Target(argument, argument, None)]
+    raise UsageError(f"{argument}: no such file or folder (and not of the form package.module:function)")
+
+
+def _file_and_name(argument: str, cwd: Path) -> tuple[str, str, str]:
+    """The parts around `::`, which may be one colon after a file: `module:function` has taught the fingers so."""
+    stem, colon, name = argument.partition(".py:")
+    file = f"{stem}.py"
+    if colon and not name.startswith(":") and (cwd / file).is_file() and not (cwd / argument).exists():
+        return file, colon[-1], name
+    return argument.partition("::")
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """Python files below a folder that mention `scenario`: others need not be imported to know that they have none."""
+    found = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
+        for name in names:
+            file = Path(directory, name)
+            if name.endswith(".py") and b"scenario" in file.read_bytes():
+                found.append(file)
+    return found
+
+
+def _label(file: Path, root: Path, cwd: Path) -> str:
+    """The file's path for ids: from the current folder where it lies below it, else from the argument's parent."""
+    try:
+        return file.relative_to(cwd.resolve()).as_posix()
+    except ValueError:
+        return file.relative_to(root).as_posix()
+
+
+def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
+    """What is in a file; the process that imported it is put into `loaded`, where it is to be kept."""
+    probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
+    with ExitStack() as stack:
+        try:
+            worker = stack.enter_context(Worker(probe))
+            found = _named(target, worker.list_scenarios(), template.cwd)
+        except WorkerFailed as failed:
+            return Broken(target.label, target.load, failed.failure)
+        if found and loaded is not None:
+            loaded.append(worker)
+            stack.pop_all()
+    return found
+
+
+def _named(target: _Target, listed: list[dict[str, Any]], cwd: Path) -> list[ScenarioInfo]:
+    """What the worker listed, by id, as far as it was asked for."""
+    is_file = target.load.endswith(".py")
+    # From where the user stands, an id names only what lies below.
+    elsewhere = is_file and not Path(target.load).is_relative_to(cwd.resolve())
+    found = []
+    for each in listed:
+        if target.in_folder and not each["marked"]:
+            continue
+        identifier = f"{target.label}::{each['name']}" if is_file else target.label
+        command = ["elkyn-leakcheck", "run", f"{target.load}::{each['name']}"] if elsewhere else []
+        found.append(
+            msgspec.convert({**each, "id": identifier, "target": target.load, "command": command}, ScenarioInfo)
+        )
+    if target.wanted is None:
+        return found
+    chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]
+    if not chosen:
+        known = ", ".join(each.name for each in found) or "none"
+        raise UsageError(
+            f"{target.label}::{target.wanted}: no such scenario in that file (it has: {known}); "
+            "a function without @scenario is named by its module, as package.module:function"
+        )
+    return chosen
+
+
+_Words = Callable[[str], bool]
+
+
+def _expression(text: str, option: str) -> Callable[[_Words], bool]:
+    """A boolean expression over words, as a function of what is true of a word. Raises `UsageError`."""
+    tokens = re.findall(r"\(|\)|[^\s()]+", text)
+    position = 0
+
+    def peek() -> str | None:
+        return tokens[position] if position < len(tokens) else None
+
+    def take() -> str:
+        nonlocal position
+        token = peek()
+        if token is None:
+            raise UsageError(f"{option} {text!r}: the expression ends too early")
+        position += 1
+        return token
+
+    def alternatives() -> Callable[[_Words], bool]:
+        terms = [conjunction()]
+        while peek() == "or":
+            take()
+            terms.append(conjunction())
+        return lambda holds: any(term(holds) for term in terms)
+
+    def conjunction() -> Callable[[_Words], bool]:
+        terms = [negation()]
+        while peek() == "and":
+            take()
+            terms.append(negation())
+        return lambda holds: all(term(holds) for term in terms)
+
+    def negation() -> Callable[[_Words], bool]:
+        token = take()
+        if token == "not":  # noqa: S105
+            inner = negation()
+            return lambda holds: not inner(holds)
+        if token == "(":  # noqa: S105
+            inner = alternatives()
+            if take() != ")":
+                raise UsageError(f"{option} {text!r}: a closing parenthesis is missing")
+            return inner
+        if token in ("and", "or", ")"):
+            raise UsageError(f"{option} {text!r}: unexpected {token!r}")
+        return lambda holds: holds(token)
+
+    result = alternatives()
+    if peek() is not None:
+        raise UsageError(f"{option} {text!r}: unexpected {peek()!r}")
+    return result

@@ -1,0 +1,89 @@
+"""What a reader of a result must know of the machine and the tools that made it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from leakcheck.execution.job import Job
+from leakcheck.records import Tool
+
+
+def tool() -> Tool:
+    """This tool, as installed."""
+    return Tool(version=_version("elkyn-leakcheck") or "0+unknown")
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """Interpreter, machine and helpers of a run."""
+    return {
+        "python": platform.python_version() if job.python == sys.executable else _python_version(job.python),
+        "implementation": platform.python_implementation(),
+        "platform": f"{platform.system()}-{platform.release()}",
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "libc": _libc(),
+        "allocator": job.allocator,
+        "gc": job.gc,
+        "memray": _version("memray"),
+        "valgrind": valgrind_version(),
+        "commit": _output(["git", "rev-parse", "--short=12", "HEAD"]),
+        "ci": os.environ.get("CI"),
+    }
+
+
+def _libc() -> str | None:
+    """Name and version of the C library; the system tells glibc's, any other is read out of the interpreter's file."""
+    try:
+        told = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, OSError, ValueError):  # not on this system, or not known to its C library
+        told = None
+    return told or " ".join(platform.libc_ver()).strip() or None
+
+
+def valgrind_version() -> str | None:
+    """Version of the valgrind program on PATH, or None."""
+    if shutil.which("valgrind") is None:
+        return None
+    told = _output(["valgrind", "--version"])
+    return told.removeprefix("valgrind-") if told else None
+
+
+def _version(package: str) -> str | None:
+    """The version of an installed package by the name of its folder, `name-version.dist-info`.
+
+    So it is laid down in "Recording installed projects" (PyPA). To import `importlib.metadata` takes a tenth of the
+    time that a short run takes; it is asked where no such folder is found.
+    """
+    beginning, end = f"{package.replace('-', '_')}-", ".dist-info"
+    for place in sys.path:
+        try:
+            names = os.listdir(place or os.curdir)
+        except OSError:  # a zip file, or a folder that is not there
+            continue
+        for name in names:
+            if name.startswith(beginning) and name.endswith(end):
+                return name[len(beginning) : -len(end)]
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _python_version(python: str) -> str | None:
+    return _output([python, "-ISc", "import sys; print(sys.version.split()[0])"])
+
+
+def _output(command: list[str]) -> str | None:
+    """What a short command prints, or None where it cannot."""
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None if told.returncode == 0 else None

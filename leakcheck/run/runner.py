@@ -1,0 +1,358 @@
+"""A run: control, growth measurement of every scenario, diagnosis of what grows, one `RunResult`."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.records import SCHEMA, Control, Failure, Meter, RunResult, Sample, ScenarioResult, ToolRun, summarize
+from leakcheck.run import provenance
+from leakcheck.run.control import BackgroundControl
+from leakcheck.run.discovery import Broken
+from leakcheck.validation import unknown_meter
+from leakcheck.verdict import caches
+from leakcheck.verdict import result as verdicts
+from leakcheck.verdict.challenges import second_thoughts
+from leakcheck.verdict.measure import Measurement, MeterInfo, measure
+from leakcheck.verdict.rounds import Progress
+
+INTERNAL = "internal"
+"""Type of a `Failure` that is the tool's own."""
+
+
+_NEARLY = 0.95
+"""Part of a bounded growth after which the rest does not matter."""
+
+
+class Plan(NamedTuple):
+    """What to run, and how."""
+
+    scenarios: Sequence[ScenarioInfo]
+    broken: Sequence[Broken]
+    template: Job
+    tools: frozenset[str]
+    """`auto`, or some of `growth memray valgrind`."""
+    jobs: int = 1
+    control: BackgroundControl | None = None
+    """The control that is under way beside this run, if there is to be one."""
+    loaded: Worker | None = None
+    """A process that has imported the file of the first scenario already, to be used for it."""
+    keep_captures: Path | None = None
+    graph: Path | None = None
+    """Folder for pictures of the back-references."""
+    suppressions: Sequence[Path] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
+
+
+class View(Protocol):
+    """What the runner tells while it runs; called from one thread at a time."""
+
+    def start(self, scenario_id: str, tool: str) -> None:
+        """A tool begins with a scenario."""
+
+    def progress(
+        self, scenario_id: str, fraction: float, meter: str, samples: list[Sample], seconds_left: float | None
+    ) -> None:
+        """A round was read."""
+
+    def finish(self, result: ScenarioResult) -> None:
+        """A scenario has its result."""
+
+    def control(self, control: Control) -> None:
+        """The control is done."""
+
+
+class Runner:
+    """Runs a plan once. `run` returns also when it was interrupted, with what was finished until then."""
+
+    def __init__(self, plan: Plan, view: View) -> None:
+        self._plan = plan
+        self._view = view
+        self._telling = threading.Lock()
+        self._workers: set[Worker] = set()
+        self._stopping = False
+        self._loaded = plan.loaded
+
+    def run(self) -> RunResult:
+        """Never raises for what a scenario does; `KeyboardInterrupt` ends it early."""
+        plan = self._plan
+        started, began = datetime.now(UTC), time.perf_counter()
+        results: dict[str, ScenarioResult] = {}
+        for broken in plan.broken:
+            self._finish(results, _broken_result(plan.template, broken))
+        control = Control(
+            status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
+        )
+        interrupted = False
+        with ThreadPoolExecutor(max_workers=plan.jobs + 1) as pool:
+            futures: dict[Future[Any], ScenarioInfo | None] = {}
+            environment = pool.submit(provenance.environment, plan.template)
+            try:
+                if plan.control is not None:
+                    futures[plan.control.result] = None
+                waiting = list(plan.scenarios)
+                busy = 0
+                while waiting or futures:
+                    while waiting and busy < plan.jobs:
+                        info = waiting.pop(0)
+                        futures[pool.submit(self._scenario, info)] = info
+                        busy += 1
+                    done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        if futures.pop(future) is None:
+                            control = future.result()
+                            with self._telling:
+                                self._view.control(control)
+                        else:
+                            busy -= 1
+                            self._finish(results, future.result())
+            except KeyboardInterrupt:
+                interrupted = True
+                self._stop()
+        ordered = [results[each.id] for each in plan.broken]
+        ordered += [results[each.id] for each in plan.scenarios if each.id in results]
+        return RunResult(
+            schema=SCHEMA,
+            tool=provenance.tool(),
+            environment=environment.result(),
+            started=started.isoformat(timespec="seconds"),
+            duration_s=time.perf_counter() - began,
+            control=control,
+            summary=summarize(ordered),
+            scenarios=ordered,
+            interrupted=interrupted,
+            options=plan.options,
+        )
+
+    def _start(self, job: Job, **options: Any) -> Worker:
+        """A worker that is known here, so that an interrupt ends it."""
+        worker = self._take_loaded(job) if not options else None
+        if worker is None:
+            worker = Worker(job, **options)
+        self._workers.add(worker)
+        if self._stopping:
+            worker.kill()
+        return worker
+
+    def _take_loaded(self, job: Job) -> Worker | None:
+        """The process that has imported the scenario's file already, once."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None or loaded.job.scenario.target != job.scenario.target:
+            return None
+        loaded.job = job
+        return loaded
+
+    def _stop(self) -> None:
+        self._stopping = True
+        if self._plan.control is not None:
+            self._plan.control.stop()
+        for worker in list(self._workers):
+            worker.kill()
+
+    def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
+        results[result.id] = result
+        with self._telling:
+            self._view.finish(result)
+
+    def _scenario(self, info: ScenarioInfo) -> ScenarioResult:
+        budget = Budget(
+            time_s=self._plan.template.budget.time_s if info.time_budget is None else info.time_budget,
+            max_iterations=info.max_iterations or self._plan.template.budget.max_iterations,
+            max_growth=info.max_growth or self._plan.template.budget.max_growth,
+        )
+        job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
+        began = time.perf_counter()
+        try:
+            result = self._measured(job)
+        except WorkerFailed as failed:
+            result = verdicts.failed(job, failed.failure)
+        except Exception as error:  # noqa: BLE001 - an error of ours in one scenario must not take the others with it
+            failure = Failure(type=INTERNAL, message=repr(error), traceback=traceback.format_exc())
+            result = verdicts.failed(job, failure)
+        return msgspec.structs.replace(
+            result,
+            duration_s=time.perf_counter() - began,
+            command=command(info, self._plan.options),
+        )
+
+    def _measured(self, job: Job) -> ScenarioResult:
+        info = job.scenario
+        with self._telling:
+            self._view.start(info.id, "growth")
+        began = time.perf_counter()
+        with self._start(job) as worker:
+            opened = worker.open()
+            names = [MeterInfo(*meter) for meter in opened["meters"]]
+            _look_at_budget(info.budget, names, opened)
+            doubt = caches.CacheDoubt(worker)
+            budget = _within_limits(job.budget, opened)
+            measured = measure(worker, names, budget, watch=self._watcher(info, budget), doubt=doubt)
+            raised = measured.raised
+            read = verdicts.meters(measured, info.budget)
+            advice: list[str] = []
+            pause = 0.0
+            if raised is None:
+                read, advice, pause = second_thoughts(worker, job, measured, read, doubt)
+                worker.close()
+            elif not (verdicts.ran_into_a_limit(raised) and measured.leaking):
+                failure = Failure(
+                    type=raised["type"],
+                    message=f"{raised['message']} (iteration {measured.iterations + 1:,})",
+                    traceback=raised["traceback"],
+                    output=worker.output[-4000:],
+                )
+                return verdicts.failed(job, failure, meters=read, iterations=measured.iterations)
+            else:
+                advice = [f"the step ended with {raised['type']}: {raised['message']}, which the growth explains"]
+        growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
+        advice += _advice(measured, opened, job)
+        if measured.cycles_per_iteration:
+            read.append(_cycles(measured))
+        result = verdicts.judged(job, measured, read, advice=advice, tools=[growth_run])
+        return self._diagnosed(job, measured, result, pause)
+
+    def _diagnosed(self, job: Job, measured: Measurement, result: ScenarioResult, pause: float) -> ScenarioResult:
+        """Ask why, where something grows (or where valgrind was wished for)."""
+        tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
+        auto = "auto" in tools
+        wants_valgrind = "valgrind" in tools or (auto and job.scenario.native)
+        leaking = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
+        if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
+            return result
+        from leakcheck.diagnosis.investigation import diagnose
+        from leakcheck.diagnosis.records import DiagnosisOptions, GrowthFacts
+
+        with self._telling:
+            self._view.start(job.scenario.id, "diagnosis")
+        diagnosis = diagnose(
+            job,
+            GrowthFacts(
+                meters=leaking,
+                iterations=measured.iterations,
+                warmup=_warmup(measured, result.meters),
+                seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+                pause=pause,
+            ),
+            DiagnosisOptions(
+                tools=_diagnosis_tools(tools, bool(leaking)),
+                valgrind=wants_valgrind,
+                keep_captures=self._plan.keep_captures,
+                suppressions=tuple(self._plan.suppressions),
+                graph=self._plan.graph,
+            ),
+            self._start,
+        )
+        verdict, ok, reason = result.verdict, result.ok, result.reason
+        if diagnosis.findings:
+            reason = diagnosis.findings[0].title
+            if not leaking:
+                # What valgrind alone sees: blocks lost for good whose number grows with the iterations.
+                verdict, ok = "leak", verdicts.as_expected("leak", job.scenario.expect)
+        return msgspec.structs.replace(
+            result,
+            verdict=verdict,
+            ok=ok,
+            reason=reason,
+            findings=diagnosis.findings,
+            explained=diagnosis.explained,
+            advice=[*result.advice, *diagnosis.notes],
+            tools=[*result.tools, *diagnosis.tools],
+        )
+
+    def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:
+        def watch(progress: Progress, samples: Any, judgements: Any) -> None:
+            if self._stopping:
+                raise WorkerFailed(Failure(type="interrupt", message="stopped by the user"))
+            name = next((each for each, judgement in judgements.items() if judgement.suspicious), "heap.bytes")
+            series = samples.get(name) or next(iter(samples.values()))
+            fraction = min(1.0, progress.step_seconds / budget.time_s)
+            left = max(0.0, budget.time_s - progress.step_seconds)
+            with self._telling:
+                self._view.progress(info.id, fraction, name, list(series), left)
+
+        return watch
+
+
+def _look_at_budget(budget: Mapping[str, float], meters: Sequence[MeterInfo], opened: dict[str, Any]) -> None:
+    """A budget for a meter that there is not accepts nothing, and would look as if it did."""
+    known = {meter.name for meter in meters} | {*opened["unavailable"], "tasks"}  # tasks are read in a loop only
+    for name in budget:
+        if name not in known:
+            raise WorkerFailed(Failure(type="start", message=unknown_meter(name, known)))
+
+
+def _within_limits(budget: Budget, opened: dict[str, Any]) -> Budget:
+    """The budget, lowered to what the process may have: half of its descriptors, for readings need some too."""
+    limit = opened["descriptor_limit"]
+    return budget if limit is None else msgspec.structs.replace(budget, resources=min(budget.resources, limit // 2))
+
+
+def _diagnosis_tools(tools: frozenset[str], leaking: bool) -> frozenset[Any]:
+    """The object graph and memray explain growth; valgrind is for what they cannot see, or where it was asked for."""
+    chosen = {"valgrind"} if tools & {"auto", "valgrind"} else set()
+    if leaking and tools & {"auto", "memray"}:
+        chosen |= {"graph", "memray"}
+    return frozenset(chosen)
+
+
+def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
+    """The command line that reproduces one scenario's result."""
+    words = [*(info.command or ["elkyn-leakcheck", "run", info.id])]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _warmup(measured: Measurement, meters: Sequence[Meter]) -> int:
+    """Iterations after which what is bounded was full, nearly: containers that are made until then look like causes."""
+    filled = 0
+    for meter in meters:
+        if meter.verdict == "bounded":
+            series = measured.samples[meter.name]
+            nearly = series[0].value + _NEARLY * (series[-1].value - series[0].value)
+            filled = max(filled, next(each.iterations for each in series if each.value >= nearly))
+    return filled
+
+
+def _advice(measured: Measurement, opened: dict[str, Any], job: Job) -> list[str]:
+    remarks = []
+    if measured.cycles_per_iteration >= 0.01 and job.gc == "collect":
+        remarks.append(
+            f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
+            "the collector"
+        )
+    if job.allocator == "malloc" and "heap.bytes" in opened["unavailable"]:
+        remarks.append(f"heap.bytes is not measured: {opened['unavailable']['heap.bytes']}")
+    return remarks
+
+
+def _cycles(measured: Measurement) -> Meter:
+    rate = measured.cycles_per_iteration
+    return Meter(
+        name="py.cycles",
+        unit="objects",
+        verdict="clean",
+        growth=rate,
+        low=rate,
+        high=rate,
+        decisive=False,
+        model="linear",
+        reason="cyclic garbage made per iteration: advice, never a leak",
+    )
+
+
+def _broken_result(template: Job, broken: Broken) -> ScenarioResult:
+    info = ScenarioInfo(id=broken.id, target=broken.file, name="", file=broken.file)
+    result = verdicts.failed(msgspec.structs.replace(template, scenario=info), broken.failure)
+    return msgspec.structs.replace(result, reason=f"cannot be imported: {broken.failure.message}")

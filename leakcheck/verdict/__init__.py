@@ -1,0 +1,1 @@
+"""How a verdict comes about: measure, judge, challenges, budget, result."""

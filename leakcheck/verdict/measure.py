@@ -1,0 +1,278 @@
+"""The growth measurement of one scenario: runs rounds, judges after each doubling, stops as soon as it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from leakcheck.execution.job import Budget
+from leakcheck.execution.worker import Round
+from leakcheck.records import Sample
+from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge, thresholds_for
+from leakcheck.verdict.rounds import (
+    Progress,
+    evidence,
+    exhausted,
+    growth_since_first,
+    may_be_hastened,
+    next_round,
+    rounds_per_doubling,
+    too_early,
+    watched,
+)
+
+
+class Process(Protocol):
+    """What runs the step: a worker, or a scripted series in a test."""
+
+    def run(self, count: int, timeout: float = ..., watch: int = ..., whole: bool = ..., /) -> Round:
+        """Run `count` iterations, the last `watch` of them with a reading after each; settle and read.
+
+        Where `whole` is false, garbage is looked for among young objects only.
+        """
+
+
+class MeterInfo(NamedTuple):
+    """A meter as the worker names it."""
+
+    name: str
+    unit: str
+    decisive: bool
+
+
+class Measurement(NamedTuple):
+    """All that the rounds of one scenario showed."""
+
+    meters: list[MeterInfo]
+    samples: dict[str, list[Sample]]
+    judgements: dict[str, Judgement]
+    iterations: int
+    step_seconds: float
+    seconds: float
+    cycles_per_iteration: float
+    ended_by: str | None
+    """Why no more rounds were run, where it was not the judge who had enough."""
+    raised: dict[str, Any] | None
+    """The exception that ended the last round, if one did."""
+
+    @property
+    def leaking(self) -> list[str]:
+        """Names of the decisive meters that leak."""
+        return [meter.name for meter in self.meters if meter.decisive and self.judgements[meter.name].verdict == "leak"]
+
+
+LEDGER = "heap.bytes"
+"""The meter that can be read after each call, so that its troughs are known."""
+
+Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
+"""Is told after each round what is known: for the live view."""
+
+
+class Doubt(Protocol):
+    """What is asked of the process besides its meters before a leak is pronounced."""
+
+    def look(self, progress: Progress, /) -> None:
+        """Something seems to grow: note what there is that could be holding it."""
+
+    def held(self, progress: Progress, /) -> bool:
+        """Whether something that could be holding what grows has become larger since then; true where unknown."""
+
+    def needed(self, progress: Progress, /) -> int:
+        """How many iterations would show whether it is a cache with a limit that fills; 0 for no more."""
+
+
+class NoDoubt:
+    """Knows nothing: what grows may be held by anything."""
+
+    def look(self, _: Progress) -> None:
+        """Notes nothing."""
+
+    def held(self, _: Progress) -> bool:
+        """As far as is known."""
+        return True
+
+    def needed(self, _: Progress) -> int:
+        """No cache is known."""
+        return 0
+
+
+def measure(
+    process: Process,
+    meters: Sequence[MeterInfo],
+    budget: Budget,
+    *,
+    watch: Watch = lambda *_: None,
+    doubt: Doubt = NoDoubt(),  # noqa: B008
+) -> Measurement:
+    """Run rounds until every decisive meter is decided, or the budget is used up.
+
+    Once one meter leaks there is nothing left to wait for: the others are told as they stand.
+    """
+    run = _Run(process, meters, budget, watch)
+    run.round(0)
+    must_reach = 0
+    looked = False
+    while True:
+        if not (run.raised or run.ended_by) and too_early(run.progress, budget):
+            run.doubling()
+            continue
+        judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
+        decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
+        leaks = [meter for meter in meters if meter.decisive and judgements[meter.name].verdict == "leak"]
+        if run.raised is not None or run.ended_by:
+            return run.result(judgements)
+        if leaks and run.held is None:
+            # Where the patience for caches is used up anyhow, nobody need ask whether it was called for.
+            run.held = evidence(run.progress, budget).enough_for_leak or doubt.held(run.progress)
+            if run.held:
+                must_reach = doubt.needed(run.progress)
+                continue
+        if decided or leaks:
+            return run.result(judgements)
+        if run.suspicious and not looked and may_be_hastened(run.progress):
+            looked = True
+            doubt.look(run.progress)
+        run.doubling()
+
+
+def _whole_rounds(series: Sequence[Sample]) -> list[Sample]:
+    """Without the readings after a round that was cut short: it may have no trough, where the others have one."""
+    kept = [*series[:1]]
+    longest = 0
+    for sample in series[1:]:
+        length = sample.iterations - kept[-1].iterations
+        if 4 * length >= longest or sample.value <= kept[-1].value:
+            kept.append(sample)
+            longest = max(longest, length)
+    return kept
+
+
+def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
+    """The lower of each two neighbours, the last two first: a stretch shorter than the period may have no trough."""
+    pairs = [(series[index - 1], series[index]) for index in range(len(series) - 1, 0, -2)]
+    found = [Sample(later.iterations, min(earlier.value, later.value)) for earlier, later in reversed(pairs)]
+    return [*series[: len(series) % 2], *found]
+
+
+_UNKNOWN = 64
+"""Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
+
+_DEAR = 40_000
+"""Objects of which a whole collection costs milliseconds."""
+
+
+class _Run:
+    """The state of one measurement."""
+
+    def __init__(
+        self,
+        process: Process,
+        meters: Sequence[MeterInfo],
+        budget: Budget,
+        watch: Watch,
+    ) -> None:
+        self._process = process
+        self._meters = list(meters)
+        self._budget = budget
+        self._watch = watch
+        self._step_seconds = 0.0
+        self._spent = 0.0
+        self._rounds = 0
+        self._cycles = 0
+        self._cycles_from = 0
+        self._left_cycles = True
+        self._watched_from: int | None = None
+        self._judgements: dict[str, Judgement] = {}
+        self.suspicious: set[Shape] = set()
+        self.held: bool | None = None
+        """Whether something that could be a cache gets larger; None as long as nobody has asked."""
+        self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
+        self.raised: dict[str, Any] | None = None
+        self.ended_by: str | None = None
+        self.progress = Progress(0, 0.0, 0.0, {})
+
+    def round(self, count: int, *, whole: bool = True) -> None:
+        """Run one round and take its readings."""
+        expected = self.progress.step_seconds / max(self.progress.iterations, 1) * count
+        watch = 0 if self._watched_from is None else watched(count)
+        done = self._process.run(count, 30.0 + 10 * expected, watch, whole)
+        self._step_seconds += done.seconds
+        self._spent += done.spent
+        self._rounds += 1
+        for meter, value in zip(self._meters, done.values, strict=True):
+            lowest = done.lowest if meter.name == LEDGER and done.lowest is not None else value
+            self.samples[meter.name].append(Sample(done.iterations, min(value, lowest)))
+        self._watch_where_it_falls()
+        if done.iterations >= _UNKNOWN:
+            self._cycles_from = self._cycles_from or done.iterations
+            self._cycles += done.cycles if done.iterations > self._cycles_from else 0
+        self.raised = done.raised
+        grown = growth_since_first(self.samples)
+        self.progress = Progress(done.iterations, self._step_seconds, self._spent, grown)
+        self._watch(self.progress, self.samples, self._judgements)
+
+    def doubling(self) -> None:
+        """Run as many rounds as double the number of iterations."""
+        start = self.progress.iterations
+        reading_seconds = (self.progress.seconds - self._step_seconds) / max(self._rounds, 1)
+        cuts = min(rounds_per_doubling(self.progress, self._budget, self.suspicious, reading_seconds), max(start, 1))
+        cycles = self._cycles
+        for position in range(cuts):
+            # A step that left no cycles in the last doubling leaves none now, or the end of this one shows some.
+            many = self.samples["py.objects"][-1].value > _DEAR if "py.objects" in self.samples else False
+            whole = position == cuts - 1 or self._left_cycles or not many
+            self.round(next_round(start, position, self.progress, self._budget, cuts), whole=whole)
+            self.ended_by = exhausted(self.progress, self._budget)
+            if self.raised is not None or self.ended_by:
+                return
+        self._left_cycles = self._cycles > cycles
+
+    def judge_all(self, *, hold_leaks: bool) -> dict[str, Judgement]:
+        """Judge every meter by what is known now."""
+        known = evidence(self.progress, self._budget, held=bool(self.held))
+        if self.raised is not None or self.ended_by:
+            known = Evidence(final=True)
+        elif hold_leaks:
+            known = known._replace(enough_for_leak=False, enough_for_rough=False, enough_for_rare=False)
+        self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
+        decisive = [self._judgements[meter.name] for meter in self._meters if meter.decisive]
+        self.suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
+        return self._judgements
+
+    def _judge(self, meter: MeterInfo, known: Evidence) -> Judgement:
+        limits = thresholds_for(meter.name, meter.unit)
+        series = self.samples[meter.name]
+        if meter.name == LEDGER and self._watched_from is not None:
+            watched, began = _whole_rounds(series[self._watched_from :]), after_first_call(series)
+            troughs = judge(watched, limits, known, began=began)
+            if troughs.verdict in ("clean", "bounded"):
+                deeper = judge(_lowest_of_two(watched), limits, known, began=began)
+                if deeper.shape == "linear":
+                    return deeper
+            if troughs.verdict != "inconclusive":
+                return troughs
+        return judge(series, limits, known)
+
+    def _watch_where_it_falls(self) -> None:
+        """From the first fall on, know the troughs: a sawtooth read at any moment is a cloud, its bottom is a line."""
+        series = self.samples.get(LEDGER, [])
+        if self._watched_from is not None or len(series) < 2 or series[-1].iterations < 16:
+            return
+        if series[-2].value - series[-1].value > thresholds_for(LEDGER, "B").floor:
+            self._watched_from = len(series)
+
+    def result(self, judgements: dict[str, Judgement]) -> Measurement:
+        """What came out."""
+        iterations = self.progress.iterations
+        measured = iterations - self._cycles_from
+        return Measurement(
+            meters=self._meters,
+            samples=self.samples,
+            judgements=judgements,
+            iterations=iterations,
+            step_seconds=self._step_seconds,
+            seconds=self.progress.seconds,
+            cycles_per_iteration=self._cycles / measured if measured > 0 else 0.0,
+            ended_by=self.ended_by,
+            raised=self.raised,
+        )

@@ -1,0 +1,108 @@
+"""Try a version of a package: an environment of its own, and a run of scenarios in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from leakcheck import results
+from leakcheck.errors import LeakcheckError, UsageError
+from leakcheck.records import RunResult
+
+_TAIL = 1500
+
+
+class TrialError(LeakcheckError):
+    """A version could not be installed, built or run, so nothing is known of it."""
+
+
+def environment(directory: Path) -> Path:
+    """Make an empty virtual environment of this Python in `directory`; returns its interpreter."""
+    _checked([sys.executable, "-m", "venv", "--without-pip", str(directory)], "make a virtual environment")
+    return directory / "bin" / "python"
+
+
+def install(python: Path, requirements: Sequence[str], directory: Path | None = None) -> None:
+    """Install with pip into the environment of `python`. Raises `TrialError` with pip's last words."""
+    if not requirements:
+        return
+    command = [*_pip(), "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    _checked([*command, *requirements], f"install {' '.join(requirements)}", directory)
+
+
+def build(command: str, python: Path, directory: Path) -> None:
+    """Run a build command of the user in `directory`, with the environment of `python` first on the path."""
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
+    _checked(["env", f"PATH={path}", "sh", "-c", command], f"build with {command!r}", directory)
+
+
+def run(
+    python: Path,
+    targets: Sequence[str],
+    directory: Path,
+    report: Path,
+    options: Sequence[str],
+    source: Path | None = None,
+) -> RunResult:
+    """Run scenarios in `directory`, measured in `python`; `source` is a tree to import from.
+
+    Raises `TrialError` when the run ends without results.
+    """
+    command = [sys.executable, "-P", "-m", "leakcheck", "run", *targets, "--python", str(python)]
+    ended = _ended([*command, "--report", str(report), "-qq", *options], directory, source)
+    if not (report / results.FILE_NAME).exists():
+        said = _last_words(ended)
+        if ended.returncode == 4:
+            raise UsageError(said)
+        raise TrialError(f"the run ended with exit code {ended.returncode} and no result: {said}")
+    return results.read(report)
+
+
+def versions(package: str, *, prereleases: bool) -> list[str]:
+    """The versions of a package that the index of pip has for this Python, oldest first."""
+    command = [*_pip(), "index", "versions", package, "--disable-pip-version-check", *(["--pre"] * prereleases)]
+    ended = _ended(command)
+    for row in ended.stdout.splitlines():
+        label, _, listed = row.partition(":")
+        if label.strip() == "Available versions":
+            return [version.strip() for version in listed.split(",")][::-1]
+    raise UsageError(f"pip finds no versions of {package}: {_last_words(ended)}")
+
+
+def _pip() -> list[str]:
+    if find_spec("pip") is None:
+        raise UsageError(f"pip is not there for {sys.executable}; install it with `python -m ensurepip`")
+    return [sys.executable, "-m", "pip"]
+
+
+def _checked(command: Sequence[str], what: str, directory: Path | None = None) -> None:
+    ended = _ended(command, directory)
+    if ended.returncode:
+        raise TrialError(f"cannot {what}: {_last_words(ended)}")
+
+
+def _ended(
+    command: Sequence[str], directory: Path | None = None, source: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(source)} if source else None
+    try:
+        return subprocess.run(
+            command,
+            cwd=directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise TrialError(f"cannot start {command[0]}: {error.strerror}") from error
+
+
+def _last_words(ended: subprocess.CompletedProcess[str]) -> str:
+    rows = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
+    return "\n".join(rows[-12:])[-_TAIL:]

@@ -1,0 +1,99 @@
+"""Before a reading: what is collected, what is left alone, and that the two kinds of reading agree."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import pairwise
+
+import pytest
+
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.worker import Worker
+from leakcheck.verdict.judge import BYTES
+
+THRESHOLD = """
+    import gc
+    gc.set_threshold(600, 9, 7)
+    @scenario
+    def case(ctx):
+        ctx.meter("old", lambda: gc.get_threshold()[2])
+        yield lambda: None
+"""
+YOUNG_CYCLES = """
+    @scenario
+    def case():
+        ring = []
+        ring.append(ring)
+"""
+FREED = """
+    def case_step():
+        made = [[float(n), {n: n}, (n, n)] for n in range(50)]
+        del made
+    @scenario
+    def case():
+        yield case_step
+"""
+KEPT = """
+    kept = []
+    @scenario
+    def case():
+        kept.append([len(kept)])
+"""
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """A function that opens a scenario and returns what runs it: iterations and `whole` in, the round out."""
+    workers = []
+
+    def make(source: str, gc: str = "collect"):
+        file = tmp_path / "scenarios_under_test.py"
+        file.write_text("from leakcheck import scenario\n" + textwrap.dedent(source))
+        info = ScenarioInfo(id="case", target=str(file), name="case")
+        workers.append(worker := Worker(Job(scenario=info, cwd=tmp_path, gc=gc)))
+        names = [name for name, *_ in worker.open()["meters"]]
+
+        def run(count: int, whole: bool):
+            done = worker.run(count, whole=whole)
+            return done, dict(zip(names, done.values, strict=True))
+
+        return run
+
+    yield make
+    for worker in workers:
+        worker.stop()
+
+
+def test_old_objects_are_not_walked_between_the_ends_of_doublings_and_the_programs_setting_comes_back(opened):
+    run = opened(THRESHOLD)
+    seen = [run(1, whole)[1]["old"] for whole in (True, False, False, True, False, True)]
+    assert seen == [7, 2**31 - 1, 2**31 - 1, 7, 2**31 - 1, 7]
+
+
+@pytest.mark.parametrize("mode", ["auto", "off", "freeze"])
+def test_a_collector_that_is_not_ours_to_steer_is_left_as_it_is(opened, mode):
+    run = opened(THRESHOLD, mode)
+    assert {run(1, whole)[1]["old"] for whole in (True, False, True, False)} == {7}
+
+
+def test_young_garbage_is_found_in_either_reading(opened):
+    run = opened(YOUNG_CYCLES)
+    run(10, True)
+    assert [run(100, whole)[0].cycles for whole in (True, False, False, True)] == [100, 100, 100, 100]
+
+
+def test_what_the_interpreter_keeps_of_freed_objects_is_in_neither_reading(opened):
+    run = opened(FREED)
+    run(100, True)
+    run(100, False)
+    seen = [run(100, whole)[1] for whole in (True, False, False, True, False, True)]
+    assert len({each["py.objects"] for each in seen}) == 1
+    heap = [each["heap.bytes"] for each in seen]
+    assert max(heap) - min(heap) < BYTES.quantum  # malloc rounds
+
+
+def test_both_readings_count_the_same_objects(opened):
+    run = opened(KEPT)
+    run(1000, True)
+    seen = [run(1000, whole)[1]["py.objects"] for whole in (True, False, False, True, False, True)]
+    assert [later - earlier for earlier, later in pairwise(seen)] == [1000] * 5
