@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import tempfile
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
 from types import CodeType
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict
 from leakcheck.errors import LeakcheckError, UsageError
 
 if TYPE_CHECKING:
-    from leakcheck.execution.job import Allocator, GcMode, Job
+    from leakcheck.agent.protocol import GcMode, MeasuredBefore
+    from leakcheck.execution.job import Allocator, Job
     from leakcheck.records import Finding, ScenarioResult, Verdict
 
 _MAIN = "__main__"
@@ -31,6 +32,8 @@ class TestOptions(TypedDict, total=False):
     budget: Mapping[str, float]
     time_budget: float | None
     max_iterations: int | None
+    max_growth: int | str | None
+    tools: str | Iterable[str] | None
 
 
 class CallOptions(TestOptions, total=False):
@@ -86,9 +89,11 @@ class Result:
         return {meter.name: meter.growth for meter in self.record.meters if meter.decisive and meter.verdict == "leak"}
 
     @property
-    def summary(self) -> tuple[str, bool, str, int, dict[str, float]]:
-        """Verdict, ok, reason, iterations and growth: what another process is told of it."""
-        return self.verdict, self.ok, self.reason, self.iterations, self.growth
+    def summary(self) -> MeasuredBefore:
+        """What another process is told of it."""
+        from leakcheck.agent.protocol import MeasuredBefore
+
+        return MeasuredBefore(self.verdict, self.ok, self.reason, self.iterations, self.growth)
 
     def raise_unless_ok(self) -> Result:
         """Return itself, or raise `LeakFoundError` (an `AssertionError`)."""
@@ -137,8 +142,9 @@ def check(
     budget: Mapping[str, float] | None = None,
     time_budget: float = 10.0,
     max_iterations: int | None = None,
+    max_growth: int | str = "1GiB",
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
-    tools: str = "auto",
+    tools: str | Iterable[str] = "auto",
     gc: GcMode = "collect",
     allocator: Allocator = "malloc",
     python: str = sys.executable,
@@ -147,18 +153,19 @@ def check(
 
     The function may be plain or `async`; keyword arguments go in with `functools.partial`. It is sent to the other
     process as `multiprocessing` sends functions: by its name where it lives in a module, else (a lambda, a closure, a
-    notebook's cell) by value, with copies of what it uses. `UsageError` says what cannot be sent. The other options are
-    those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter, `time_budget` the seconds
-    that the function may run where growth must be told from a filling cache. Another interpreter, `python`, has its own
-    packages and the caller's own folders to import from.
+    notebook's cell) by value, with copies of what it uses. `UsageError` says what cannot be sent.
+
+    The other options are those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter,
+    `time_budget` the seconds that the function may run where growth must be told from a filling cache, `max_growth` the
+    size at which it is stopped. Another interpreter, `python`, has its own packages and the caller's own folders to
+    import from.
 
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).
     """
-    from leakcheck.cli.options import tools as tool_names
     from leakcheck.execution.interpreter import dotted, look
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
-    from leakcheck.validation import examine
+    from leakcheck.validation import examine, size, tool_names
 
     label = name or _name(function)
     if not callable(function):
@@ -167,7 +174,7 @@ def check(
         )
     asked = {
         "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,
-        "raises": raises, "gc": gc, "allocator": allocator,
+        "max_growth": max_growth, "tools": tools, "raises": raises, "gc": gc, "allocator": allocator,
     }  # fmt: skip
     examine(f"check({label})", asked, asked)
     version, problem = look(python)
@@ -199,10 +206,12 @@ def check(
             python=python,
             allocator=allocator,
             gc=gc,
-            budget=Budget(time_s=time_budget, max_iterations=max_iterations),
+            budget=Budget(
+                time_s=time_budget, max_iterations=max_iterations, max_growth=size(max_growth) or Budget().max_growth
+            ),
             cwd=Path.cwd(),
         )
-        return measured(job, tool_names(tools))
+        return measured(job, tool_names(tools) or frozenset({"auto"}))
 
 
 def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
@@ -272,7 +281,7 @@ def _by_value(what: object) -> bytes:
     """
     import cloudpickle
 
-    from leakcheck.agent.pickled import in_file
+    from leakcheck.agent.loading import in_file
 
     reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
 

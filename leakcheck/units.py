@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: `432 B`, `1.2 MiB`, `+1.00 objects/iteration`, `2.3 s`."""
+"""Numbers as a person reads them: one spelling of bytes, counts, rates and times, wherever they stand."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value with its unit; bytes in steps of 1024."""
+    """A value with its unit: `432 B`, `8.0 MiB`, `1 object`, `0.15 blocks`."""
     if not math.isfinite(value):
         return "?"
-    return _bytes(value) if unit == "B" else f"{plain(value)} {unit}".rstrip()
+    if unit == "B":
+        return size(value)
+    text = plain(value)
+    return f"{text} {singular(unit) if text == '1' else unit}".rstrip()
 
 
 def rate(value: float, unit: str) -> str:
@@ -27,18 +30,26 @@ def noticed(value: float, unit: str) -> str:
     return f"1 in {1 / value:,.0f}"
 
 
+def size(value: float) -> str:
+    """Bytes in steps of 1024: `432 B`, `0.15 B`, `8.0 MiB`."""
+    number, step = abs(value), 0
+    while number >= 1023.5 and step < len(_BYTES) - 1:
+        number /= 1024
+        step += 1
+    return f"{'-' if value < 0 else ''}{f'{number:,.1f}' if step else plain(number)} {_BYTES[step]}"
+
+
 def plain(value: float) -> str:
-    """A number in three significant digits, whole ones without a fraction."""
+    """A number in three significant digits, without zeros at the end of its fraction."""
     if not math.isfinite(value):
         return "?"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    if abs(value) >= 1000:
+    if abs(value) >= 1000 or value == int(value):
         return f"{value:,.0f}"
     if abs(value) < 0.001:
         return f"{value:.1e}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 4)}f}"
+    digits = max(0, min(4, 2 - math.floor(math.log10(abs(value)))))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
 
 
 def seconds(value: float) -> str:
@@ -62,9 +73,6 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
 
 
-def _bytes(value: float) -> str:
-    size, step = abs(value), 0
-    while size >= 1023.5 and step < len(_BYTES) - 1:
-        size /= 1024
-        step += 1
-    return f"{'-' if value < 0 else ''}{plain(size)} {_BYTES[step]}"
+def singular(unit: str) -> str:
+    """`object` of `objects`, `process` of `processes`."""
+    return unit[:-2] if unit.endswith("sses") else unit.removesuffix("s")

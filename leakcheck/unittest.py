@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __unittest = True  # unittest leaves the frames of such modules out of its tracebacks
 
 _MARK = "__leakcheck_test__"
-_TEST = ("budget", "expect", "time_budget", "max_iterations")
 Marked = TypeVar("Marked", bound=Callable[..., Any])
 
 
@@ -27,12 +26,12 @@ def does_not_leak(test: Marked | None = None, /, **options: Any) -> Marked | Cal
     """Mark a test method of a `LeakTestCase`, or a whole class: the test, `setUp` to clean-ups, must not leak.
 
     The test runs once as ever. If it passes, it is repeated in a process of its own, with `setUpClass` and
-    `setUpModule` run once there. The options are `expect`, `budget`, `time_budget` and `max_iterations`, with the
-    meaning that they have for `leakcheck.check`; a method's mark goes before its class's.
+    `setUpModule` run once there. The options are `expect`, `budget`, `time_budget`, `max_iterations`, `max_growth` and
+    `tools`, with the meaning that they have for `leakcheck.check`; a method's mark goes before its class's.
     """
     from leakcheck import validation
 
-    validation.examine("@does_not_leak", options, _TEST)
+    validation.examine("@does_not_leak", options, validation.names("test"))
 
     def mark(marked: Marked) -> Marked:
         if isinstance(marked, type) and not issubclass(marked, LeakTestCase):
@@ -70,18 +69,18 @@ class LeakTestCase(unittest.TestCase):
     ) -> Result:
         """Fail where `function(*arguments)`, plain or async, leaks; the options are those of `leakcheck.check`.
 
-        They are `expect`, `budget`, `time_budget`, `max_iterations` and `raises`.
+        They are `expect`, `budget`, `time_budget`, `max_iterations`, `max_growth`, `tools` and `raises`.
         """
         host, raises = self.leakcheck_host, options.pop("raises", None)
         if host is not None:
-            from leakcheck.agent.hosts.host import of_call
+            from leakcheck.agent.loading import of_call
 
             if host.wants():
                 host.hold(of_call(function, arguments, raises))
             return host.answer()  # type: ignore[no-any-return]
         from leakcheck import validation
 
-        validation.examine("assertDoesNotLeak", {**options, "raises": raises}, (*_TEST, "raises"))
+        validation.examine("assertDoesNotLeak", {**options, "raises": raises}, validation.names("call"))
         before = self._results_before()
         result = self._measured(f"{self.id()}::call {len(before) + 1}", options, whole=False)
         before.append(result)
@@ -97,26 +96,27 @@ class LeakTestCase(unittest.TestCase):
         return found
 
     def _measured(self, identifier: str, options: TestOptions, *, whole: bool) -> Result:
+        from leakcheck.agent.protocol import UnittestRequest
         from leakcheck.checking import measured
-        from leakcheck.execution.job import Job, ScenarioInfo
+        from leakcheck.execution.job import Job, ScenarioInfo, asked
 
         file = sys.modules[type(self).__module__].__file__ or ""
-        request = {
-            "module": type(self).__module__,
-            "file": file,
-            "class": type(self).__qualname__,
-            "method": self._testMethodName,
-            "whole": whole,
-            "before": [each.summary for each in self._results_before()],
-            "sys_path": sys.path,
-        }
+        request = UnittestRequest(
+            module=type(self).__module__,
+            file=file,
+            class_name=type(self).__qualname__,
+            method=self._testMethodName,
+            whole=whole,
+            before=[each.summary for each in self._results_before()],
+            sys_path=sys.path,
+        )
         info = ScenarioInfo(
             id=identifier,
             target=f"unittest_test://{json.dumps(request)}",
             name="test" if whole else "call",
             file=file,
             command=["python", "-m", "unittest", self.id()],
-            **{name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
+            **asked(options),
         )
         result = measured(Job(scenario=info, cwd=Path.cwd()))
         self.leakcheck_results().append(result)

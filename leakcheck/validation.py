@@ -1,40 +1,161 @@
-"""What a call or a test asks for, looked at before anything is measured: a typo is one sentence.
+"""What a user may ask for, declared once: names, meanings and checks of every option, wherever it stands.
 
-The measured process may import this module, where it runs a test that carries a mark: the standard library only.
+The decorator, `check`, the pytest mark and fixture, unittest, the command line and `[tool.leakcheck]` are made from
+`OPTIONS`, or held to it by a test; so a name means the same everywhere, and a typo is one sentence before anything is
+measured. The measured process may import this module, where it runs a test that carries a mark: the standard library
+only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from leakcheck.errors import UsageError
 
-_CHOICES = {
-    "expect": ("clean", "leak"),
-    "gc": ("collect", "auto", "off", "freeze"),
-    "allocator": ("malloc", "pymalloc"),
-}
-_NUMBERS = {"time_budget": "seconds above 0", "max_iterations": "a whole number above 0", "max_growth": "whole bytes"}
+Place = Literal["scenario", "check", "test", "call", "command"]
+"""`scenario`: the decorator. `check`: `leakcheck.check`. `test`: the marks of pytest and of unittest. `call`: pytest's
+fixture and `assertDoesNotLeak`. `command`: the command line and `[tool.leakcheck]`."""
+
 TOOLS = ("auto", "growth", "memray", "valgrind")
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def size(value: Any) -> int | None:
+    """Bytes of `512MiB`, `1GB`, `1000`; None for what is no size."""
+    written = str(value).strip()
+    digits = written.rstrip("BKMGibkmg ")
+    try:
+        found = float(digits) * _SIZES[written[len(digits) :].strip().upper()]
+    except (ValueError, KeyError):
+        return None
+    return int(found) if math.isfinite(found) and found > 0 else None
+
+
+def tool_names(value: Any) -> frozenset[str] | None:
+    """The tools in `growth,memray` or in a list; None for what names no tool, or one that there is not."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Iterable):
+        return None
+    names = frozenset(str(part).strip() for part in parts) - {""}
+    return names if names and names <= {*TOOLS} else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and value > 0 and value == int(value)
+
+
+def _is_budget(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_number, value.values()))
+
+
+def _is_exceptions(value: Any) -> bool:
+    kinds = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
+
+
+class Option(NamedTuple):
+    """One thing that can be asked for."""
+
+    name: str
+    places: frozenset[Place]
+    meaning: str
+    """What a value of it is, as an error says it."""
+    fits: Callable[[Any], bool]
+    """Whether a value can be meant; None always can."""
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    help: str = ""
+    """For the command line."""
+    metavar: str = ""
+
+
+def _choice(name: str, places: frozenset[Place], choices: tuple[str, ...], default: str, help_text: str = "") -> Option:
+    meaning = f"one of {', '.join(map(repr, choices))}"
+    return Option(name, places, meaning, lambda value: value in choices, choices, default, help_text)
+
+
+_EVERYWHERE: frozenset[Place] = frozenset({"scenario", "check", "test", "call", "command"})
+_IN_CODE: frozenset[Place] = _EVERYWHERE - {"command"}
+_OF_A_RUN: frozenset[Place] = frozenset({"check", "command"})
+
+OPTIONS: tuple[Option, ...] = (
+    _choice("expect", _IN_CODE, ("clean", "leak"), "clean"),
+    Option("budget", _IN_CODE, "the accepted growth by meter, {'heap.bytes': 100}", _is_budget),
+    Option(
+        "tools", _EVERYWHERE, f"some of {', '.join(TOOLS)}", lambda value: tool_names(value) is not None,
+        default="auto", metavar="LIST",
+        help="auto, or some of growth,memray,valgrind. auto: growth for all, memray where something grows, valgrind "
+        "where it is installed and native code is suspected.",
+    ),
+    Option(
+        "time_budget", _EVERYWHERE, "seconds above 0", lambda value: _is_number(value) and value > 0,
+        default=10.0, metavar="S",
+        help="Seconds that the step of a suspicious scenario may run; clean ones need far less.",
+    ),
+    Option(
+        "max_iterations", _EVERYWHERE, "a whole number above 0", _is_count,
+        metavar="N", help="Never run a step more often.",
+    ),
+    Option(
+        "max_growth", _EVERYWHERE, "whole bytes, or a size such as 64MiB, 1GiB, 500MB",
+        lambda value: _is_count(value) if _is_number(value) else isinstance(value, str) and size(value) is not None,
+        default="1GiB", metavar="BYTES",
+        help="Stop a scenario that has grown by so much (2GiB, 64MiB, 1000000).",
+    ),
+    _choice(
+        "gc", _OF_A_RUN, ("collect", "auto", "off", "freeze"), "collect",
+        "collect: before each reading; auto: untouched; off: switched off; freeze: what is alive is put aside.",
+    ),
+    _choice(
+        "allocator", _OF_A_RUN, ("malloc", "pymalloc"), "malloc",
+        "malloc puts Python's and native memory on one exact ledger.",
+    ),
+    Option(
+        "raises", frozenset({"scenario", "check", "call"}), "a class of exceptions, or a tuple of some", _is_exceptions
+    ),
+)  # fmt: skip
+
+
+def of_place(place: Place) -> tuple[Option, ...]:
+    """The options that are accepted in a place."""
+    return tuple(option for option in OPTIONS if place in option.places)
+
+
+def names(place: Place) -> tuple[str, ...]:
+    """The names that are accepted in a place."""
+    return tuple(option.name for option in of_place(place))
 
 
 def examine(where: str, asked: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise `UsageError`, which begins with `where`, for a name that is not known and a value that cannot be meant."""
     __tracebackhide__ = True  # pytest shows the line of the test
-    names = sorted(known)
+    accepted = sorted(known)
     for name, value in asked.items():
-        if name not in names:
-            raise UsageError(f"{where} takes {', '.join(names)} by name, not {name}{guess(name, names)}")
+        if name not in accepted:
+            raise UsageError(f"{where} takes {', '.join(accepted)} by name, not {name}{guess(name, accepted)}")
         if problem := _problem(name, value):
             raise UsageError(f"{where}: {problem}")
 
 
+def _problem(name: str, value: Any) -> str:
+    option = next((each for each in OPTIONS if each.name == name), None)
+    if name == "reason":
+        return "" if isinstance(value, str) else f"reason is a text, not {value!r}"
+    if option is None or (value is None and not option.choices) or option.fits(value):
+        return ""
+    return f"{name} is {option.meaning}, not {value!r}"
+
+
 def unknown_meter(name: str, meters: Iterable[str]) -> str:
     """What is wrong with a budget for a meter that there is not."""
-    names = sorted(meters)
-    return f"the budget names {name!r}, which is no meter here{guess(name, names)}; there are {', '.join(names)}"
+    there = sorted(meters)
+    return f"the budget names {name!r}, which is no meter here{guess(name, there)}; there are {', '.join(there)}"
 
 
 def guess(name: str, names: list[str]) -> str:
@@ -43,29 +164,3 @@ def guess(name: str, names: list[str]) -> str:
 
     close = get_close_matches(name, names, 1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _problem(name: str, value: Any) -> str:
-    if name in _CHOICES:
-        choices = _CHOICES[name]
-        return "" if value in choices else f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}"
-    if name in _NUMBERS:
-        fits = value is None or (_is_number(value) and value > 0 and (name == "time_budget" or value == int(value)))
-        return "" if fits else f"{name} is {_NUMBERS[name]}, not {value!r}"
-    if name == "budget":
-        fits = value is None or (isinstance(value, Mapping) and all(map(_is_number, value.values())))
-        return "" if fits else f"budget is the accepted growth by meter, {{'heap.bytes': 100}}, not {value!r}"
-    if name == "raises":
-        kinds = value if isinstance(value, tuple) else (value,)
-        fits = value is None or all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
-        return "" if fits else f"raises is a class of exceptions, or a tuple of some, not {value!r}"
-    if name == "reason":
-        return "" if isinstance(value, str) else f"reason is a text, not {value!r}"
-    if name == "tools":
-        fits = isinstance(value, Iterable) and not isinstance(value, str) and {*value} <= {*TOOLS}
-        return "" if value is None or fits else f"tools is a list of {', '.join(TOOLS)}, not {value!r}"
-    return ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

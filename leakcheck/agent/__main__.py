@@ -6,6 +6,7 @@ is a folder that holds nothing but a link to this package; it is used only where
 
 import os
 import sys
+from typing import NoReturn
 
 if sys.version_info < (3, 11):  # noqa: UP036 - whichever interpreter the user has named
     sys.exit("leakcheck measures in Python 3.11 or newer")
@@ -23,12 +24,15 @@ def main() -> None:
     import faulthandler
 
     faulthandler.enable()
-    from importlib import import_module
+    try:
+        from importlib import import_module
 
-    from leakcheck.agent.channel import Channel
-    from leakcheck.agent.meters.objects import put_aside
-    from leakcheck.agent.probes import ASKED_WHILE_MEASURING
-    from leakcheck.agent.session import serve
+        from leakcheck.agent.channel import Channel
+        from leakcheck.agent.meters.objects import put_aside
+        from leakcheck.agent.protocol import ASKED_WHILE_MEASURING
+        from leakcheck.agent.session import serve
+    except ImportError as error:
+        _refuse(replies, f"another version of elkyn-leakcheck is installed in {sys.executable} ({error})")
 
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
@@ -38,6 +42,15 @@ def main() -> None:
     put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()
+
+
+def _refuse(replies: int, why: str) -> NoReturn:
+    """Answer the first request by hand, and end."""
+    import json
+
+    failed = ["ProtocolError", f"{why}: install the same version there, or none", "", None, "Hello"]
+    os.write(replies, json.dumps({"failed": failed}).encode() + b"\n")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

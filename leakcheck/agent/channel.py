@@ -7,6 +7,11 @@ import json
 import os
 from typing import Any
 
+from leakcheck.agent.protocol import Failed
+
+Answer = tuple[Any, ...] | list[Any] | None
+"""A record of the protocol, or a list of such."""
+
 
 class Channel:
     """The worker's end: blocking, for one thread. Files that a step opens never get these numbers by accident."""
@@ -21,8 +26,8 @@ class Channel:
         os.set_inheritable(commands, False)
         os.set_inheritable(replies, False)
 
-    def receive(self) -> dict[str, Any] | None:
-        """The parent's next message, or None when the parent has gone."""
+    def receive(self) -> tuple[str, list[Any]] | None:
+        """Name and fields of the parent's next request, or None when the parent has gone."""
         while b"\n" not in self._pending:
             try:
                 part = self._read(self._commands, 65536)
@@ -32,11 +37,18 @@ class Channel:
                 return None
             self._pending += part
         line, _, self._pending = self._pending.partition(b"\n")
-        message: dict[str, Any] = self._decode(line.decode())
-        return message
+        name, *fields = self._decode(line.decode())
+        return name, fields
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Hand one message to the parent; waits while the pipe is full."""
+    def send(self, answer: Answer) -> None:
+        """Hand one answer to the parent; waits while the pipe is full."""
+        self._send(answer)
+
+    def fail(self, failed: Failed) -> None:
+        """Answer that the request came to nothing."""
+        self._send({"failed": failed})
+
+    def _send(self, message: Any) -> None:
         rest = memoryview(self._encode(message).encode() + b"\n")
         while rest:
             try:

@@ -1,4 +1,4 @@
-"""Import what the user named, a scenario file, a script or `module:function`, and list the scenarios in it."""
+"""From what the user named to scenarios: a file, a script, `module:function`, a statement, or a call by value."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import importlib
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import CodeType, ModuleType
 from typing import Any
 
 from leakcheck.agent.scenario import MARK, Options, Scenario, expand
 from leakcheck.agent.step import CO_COROUTINE, flags
+
+_TOP_LEVEL_AWAIT = 0x2000
+"""`ast.PyCF_ALLOW_TOP_LEVEL_AWAIT`, without importing `ast` into the measured process."""
 
 
 class TargetError(Exception):
@@ -25,12 +29,12 @@ def load(target: str) -> list[Scenario]:
     """The scenarios of `path/to/file.py` or `package.module:function`, in the order of definition.
 
     A file's own folder comes first on `sys.path`, as if it were run as a script. A file without a scenario is a script:
-    its `main` is the step. `kind://rest` is loaded by `leakcheck.agent.<kind>`. Whatever the import raises, passes.
+    its `main` is the step. `snippet://` and `pickled://` name files that the tool has written. Whatever the import
+    raises, passes.
     """
     kind, separator, rest = target.partition("://")
     if separator:
-        found_there: list[Scenario] = importlib.import_module(f"leakcheck.agent.{kind}").load(rest)
-        return found_there
+        return [{"snippet": _snippet, "pickled": _call}[kind](rest)]
     if target.endswith(".py"):
         module = import_file(target)
         return scenarios_in(module) or _script(module)
@@ -98,3 +102,105 @@ def import_file(path: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _snippet(rest: str) -> Scenario:
+    """The scenario of `<number of lines of set-up>/<absolute path>`: the other lines of the file are the step.
+
+    Both are compiled as a module's code is, so that the statement sees and changes the names of the set-up, as in
+    `timeit`. A statement with `await` makes an async step; set-up with `await` is not possible outside a loop.
+    """
+    lines_of_setup, _, path = rest.partition("/")
+    path = "/" + path
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines(keepends=True)
+    border = int(lines_of_setup)
+    module = ModuleType("snippet")
+    module.__file__ = path
+    sys.modules["snippet"] = module  # a root of its own in the object graph: what the snippet keeps is `snippet.name`
+    sys.path.insert(0, os.getcwd())
+    exec(compile("".join(lines[:border]), path, "exec"), vars(module))  # noqa: S102 - the user's own line
+    statement = compile("\n" * border + "".join(lines[border:]), path, "exec", _TOP_LEVEL_AWAIT)
+    return _statement(statement, vars(module))
+
+
+def _statement(statement: CodeType, names: dict[str, object]) -> Scenario:
+    if statement.co_flags & CO_COROUTINE:
+
+        async def async_step() -> None:
+            await eval(statement, names)  # noqa: S307
+
+        return Scenario("snippet", async_step, {}, Options())
+
+    def step() -> None:
+        exec(statement, names)  # noqa: S102
+
+    return Scenario("snippet", step, {}, Options())
+
+
+def _call(path: str) -> Scenario:
+    """The call that `leakcheck.check` has pickled into a file. It trusts the file as it trusts its parent."""
+    import pickle
+
+    with open(path, "rb") as file:
+        first, own, last = pickle.load(file)  # noqa: S301
+        sys.path[:] = [*first, *(sys.path if own else ()), *last]
+        function, arguments, raises = pickle.load(file)  # noqa: S301
+    _make_visible(function)
+    return of_call(function, arguments, raises)
+
+
+def in_file(make: Callable[..., CodeType], parts: tuple[Any, ...], file: str) -> CodeType:
+    """The code of a function that came by value, in the file that it was written in."""
+    return make(*parts).replace(co_filename=file)
+
+
+def _make_visible(function: Any) -> None:
+    """A function that came by value lives in no module: give its names one, so that what it keeps has a path."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    function = getattr(function, "__func__", function)
+    names = getattr(function, "__globals__", None)
+    owner = sys.modules.get(getattr(function, "__module__", None) or "")
+    if names is None or names is getattr(owner, "__dict__", None):
+        return
+    file = function.__code__.co_filename.rpartition("/")[2]
+    name = file.removesuffix(".py") if file.endswith(".py") and file[:1].isalpha() else "call"
+    module = ModuleType(name)
+    vars(module).update({key: value for key, value in names.items() if key != "__builtins__"})
+    vars(module).setdefault(function.__name__, function)
+    sys.modules.setdefault(name, module)
+
+
+def of_call(
+    function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any, forget: Callable[[], None] | None = None
+) -> Scenario:
+    """A call as a scenario; `forget` is run after each call, for what the surroundings keep of it.
+
+    Always a generator, so that a generator function under test is called and not taken for a scenario's set-up.
+    """
+    options = Options(raises=raises)
+    step = function
+    if flags(function) & CO_COROUTINE:
+        if arguments or forget:
+
+            async def step() -> None:
+                await function(*arguments)
+                if forget:
+                    forget()
+
+        async def async_call() -> AsyncIterator[Callable[[], Any]]:
+            yield step
+
+        return Scenario("call", async_call, {}, options)
+    if arguments or forget:
+
+        def step() -> None:
+            function(*arguments)
+            if forget:
+                forget()
+
+    def call() -> Iterator[Callable[[], Any]]:
+        yield step
+
+    return Scenario("call", call, {}, options)

@@ -1,58 +1,88 @@
-"""Whose code a file is: the toolkit's own, the interpreter's, an installed package's, or the user's.
+"""Whose code a file is: the tool's own, the interpreter's, an installed package's, or the user's.
 
-By the shape of the path alone, so that the answer is the same in the measured process, in its parent, and for files of
-another interpreter.
+It is decided by where packages lie in the measured interpreter, never by what a folder is called: a user's project may
+be named `memray` or `leakcheck/agent`. The measured process finds the roots out, and tells them when it is opened.
 """
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+import os
+import sys
 from typing import Any
 
-_OWN = re.compile(r"[/\\]leakcheck[/\\](?:agent|diagnosis|execution)[/\\]|[/\\]memray[/\\]")
-_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]|[/\\]leakcheck[/\\](?:pytest_plugin[/\\]|unittest\.py)")
-"""The toolkit's parts that call the user's tests are a package like any other, also where they are not installed as one
-(an editable install)."""
-_LIBRARY = re.compile(r"[/\\][Ll]ib(?:64)?[/\\](?:python3\.\d+t?[/\\]|.*\.zip[/\\])")
+from leakcheck.agent.protocol import Roots
+
+_SITES = ("site-packages", "dist-packages")
 
 
-@lru_cache(maxsize=4096)
-def own(file: str) -> bool:
-    """The toolkit's own code, which no diagnosis names."""
-    return _OWN.search(file) is not None
+class Origin:
+    """Answers for the files of one interpreter."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self._probes = tuple(f"{root}probes{os.sep}" for root in roots.own)
+
+    def own(self, file: str) -> bool:
+        """The tool's part in the measured process, which no diagnosis names."""
+        return file.startswith(self.roots.own)
+
+    def calls_the_step(self, file: str) -> bool:
+        """The tool's part that runs the user's code, as opposed to the probes, which look at it."""
+        return self.own(file) and not file.startswith(self._probes)
+
+    def installed(self, file: str) -> bool:
+        """An installed package."""
+        return file.startswith(self.roots.packages)
+
+    def library(self, file: str) -> bool:
+        """The standard library."""
+        return (file.startswith(self.roots.library) and not self.installed(file)) or file.startswith("<frozen ")
+
+    def standard(self, file: str) -> bool:
+        """The interpreter's own: the standard library, frozen modules, code without a file."""
+        return not file or file.startswith("<") or self.library(file)
+
+    def rank(self, file: str) -> int:
+        """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order of naming things."""
+        return 2 if self.standard(file) else 1 if self.installed(file) else 0
+
+    def inside(self, stack: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A stack of `(file, line, ...)`, the innermost first, without what lies outside of the user's outermost frame.
+
+        That is the test runner or event loop by which the user's code was called: the same for whatever it does. Where
+        no frame is the user's, all of it.
+        """
+        for index in range(len(stack) - 1, -1, -1):
+            if self.rank(stack[index][0]) == 0:
+                return stack[: index + 1]
+        return stack
+
+    def module_name(self, file: str) -> str:
+        """How an importer names a file, as far as its path tells: below a root with its folders, else its name."""
+        for root in (*self.roots.packages, *self.roots.library):
+            if file.startswith(root):
+                return file[len(root) :]
+        return file.rpartition("/")[2]
 
 
-@lru_cache(maxsize=4096)
-def standard(file: str) -> bool:
-    """The interpreter's own: the standard library, frozen modules, code without a file."""
-    return not file or file.startswith("<") or (_LIBRARY.search(file) is not None and not installed(file))
+def _roots() -> Roots:
+    """The roots of this process's interpreter."""
+    own = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    tool = os.path.dirname(own[:-1]) + os.sep
+    library = os.path.dirname(os.path.abspath(os.__file__))
+    archives = [each for each in sys.path if each.endswith(".zip")]
+    sites = [os.path.abspath(each) for each in sys.path if os.path.basename(each) in _SITES]
+    sites += [os.path.join(library, name) for name in _SITES]
+    packages = [f"{each}{os.sep}" for each in dict.fromkeys(sites)]
+    return Roots((own,), (*packages, tool), tuple(f"{each}{os.sep}" for each in (library, *archives)))
 
 
-@lru_cache(maxsize=4096)
-def installed(file: str) -> bool:
-    """A package in site-packages."""
-    return _PACKAGES.search(file) is not None
+HERE = Origin(_roots())
+"""Of this process."""
 
-
-def rank(file: str) -> int:
-    """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order of naming things."""
-    return 2 if standard(file) else 1 if installed(file) else 0
-
-
-def inside(stack: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A stack of `(file, line, ...)`, the innermost first, without what lies outside of the user's outermost frame.
-
-    That is the test runner or event loop by which the user's code was called: the same for whatever it does. Where no
-    frame is the user's, all of it.
-    """
-    for index in range(len(stack) - 1, -1, -1):
-        if rank(stack[index][0]) == 0:
-            return stack[: index + 1]
-    return stack
+own, standard, installed, rank, inside = HERE.own, HERE.standard, HERE.installed, HERE.rank, HERE.inside
 
 
 def library_part(file: str) -> str:
-    """The path inside the standard library, or nothing for other files."""
-    match = _LIBRARY.search(file)
-    return file[match.end() :] if match and not installed(file) else ""
+    """The path inside the standard library."""
+    return next((file[len(root) :] for root in HERE.roots.library if file.startswith(root)), "")

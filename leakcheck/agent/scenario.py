@@ -29,7 +29,7 @@ class Options(NamedTuple):
     budget: Mapping[str, float] = {}
     time_budget: float | None = None
     max_iterations: int | None = None
-    max_growth: int | None = None
+    max_growth: int | str | None = None
     tools: frozenset[str] | None = None
     native: bool = False
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None
@@ -98,7 +98,7 @@ def scenario(
     budget: Mapping[str, float] | None = None,
     time_budget: float | None = None,
     max_iterations: int | None = None,
-    max_growth: int | None = None,
+    max_growth: int | str | None = None,
     tools: Iterable[str] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
@@ -115,7 +115,7 @@ def scenario(
     budget: Mapping[str, float] | None = None,
     time_budget: float | None = None,
     max_iterations: int | None = None,
-    max_growth: int | None = None,
+    max_growth: int | str | None = None,
     tools: Iterable[str] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
@@ -128,11 +128,14 @@ def scenario(
 
     `expect="leak"` turns the scenario into a proof that the tool sees it: not finding the leak fails the run.
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
-    `max_growth` (bytes) replace the run's own. `raises` tests an error path: each call of the step must raise it.
-    `native=True` asks for valgrind as well. The function itself stays as it was, and can be called as ever.
+    `max_growth` (bytes, or `"64MiB"`) replace the run's own. `raises` tests an error path: each call of the step must
+    raise it. `native=True` asks for valgrind as well. The function itself stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):
         raise ValueError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")
+    for name, value in (("time_budget", time_budget), ("max_iterations", max_iterations)):
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"@scenario: {name} is a number above 0, not {value!r}")
     if isinstance(tags, str):
         tags = {tags}
     options = Options(
@@ -143,7 +146,7 @@ def scenario(
         time_budget=time_budget,
         max_iterations=max_iterations,
         max_growth=max_growth,
-        tools=None if tools is None else frozenset([tools] if isinstance(tools, str) else tools),
+        tools=None if tools is None else frozenset(tools.split(",") if isinstance(tools, str) else tools),
         native=native,
         raises=raises,
     )

@@ -1,7 +1,6 @@
 """The conversation with the parent: it says what to open and how often to run the step, the worker reports samples.
 
-Messages to the worker are `{"do": ...}`: `list`, `open`, `run`, `probe`, `close`. Every one has one answer; an answer
-with `error` carries the exception and its traceback. When the pipe closes, the worker ends.
+The messages are those of `leakcheck.agent.protocol`. When the pipe closes, the worker ends.
 """
 
 from __future__ import annotations
@@ -10,13 +9,16 @@ import os
 import sys
 from importlib import import_module
 from types import TracebackType
-from typing import Any
+from typing import NoReturn
 
-from leakcheck.agent.channel import Channel
+from leakcheck.agent.channel import Answer, Channel
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.loading import load, named
-from leakcheck.agent.meters.disk import release_named_memory
+from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
+from leakcheck.agent.meters.system import release_named_memory
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.protocol import PROBES, VERSION, Closed, Described, Failed, Listed, Open, Opened, Run, Sampled
 from leakcheck.agent.scenario import MARK, Context, Scenario
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
@@ -25,35 +27,59 @@ from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
 def serve(channel: Channel) -> None:
     """Answer until the parent has no more to say."""
     scenarios: list[Scenario] = []
-    while (message := channel.receive()) is not None:
+    while (request := channel.receive()) is not None:
+        name, fields = request
         try:
-            if message["do"] == "list":
-                scenarios = load(message["target"])
-                channel.send({"scenarios": [_describe(scenario) for scenario in scenarios], "python": sys.version})
-            elif message["do"] == "open":
-                if message["target"].startswith(_HOSTED):
-                    _hold_elsewhere(channel, message)
+            if name == "Hello":
+                _check_version(*fields)
+            elif name == "List":
+                scenarios = load(*fields)
+                channel.send(Listed([_describe(scenario) for scenario in scenarios]))
+            elif name == "Open":
+                opening = Open(*fields)
+                if opening.target.startswith(_HOSTED):
+                    _hold_elsewhere(channel, opening)
                     continue
                 if not scenarios:
-                    scenarios = load(message["target"])
-                _serve_scenario(channel, named(scenarios, message["name"], message["target"]), message)
+                    scenarios = load(opening.target)
+                _serve_scenario(channel, named(scenarios, opening.name, opening.target), opening)
+            else:
+                _refuse(name)
         except BaseException as error:
-            channel.send({"error": describe_error(error, message["do"])})
+            channel.fail(describe_error(error, name))
             if not isinstance(error, Exception):
                 raise
 
 
+class ProtocolError(Exception):
+    """The parent speaks another protocol, or says what has no meaning now."""
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ProtocolError(f"the measured process does not know what {name!r} asks for now")
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise ProtocolError(
+            f"the tool speaks version {version} of its protocol, and what measures in {sys.executable} speaks version "
+            f"{VERSION}: another version of elkyn-leakcheck is installed there; install the same one, or none"
+        )
+
+
+_MOST_TRACEBACK = 20_000
+"""Characters of a traceback that are reported, its end."""
 _HOSTED = ("pytest_item://", "unittest_test://")
 """Targets whose step exists only inside another runner: that holds the conversation where it is."""
 
 
-def _hold_elsewhere(channel: Channel, message: dict[str, Any]) -> None:
-    kind, _, rest = message["target"].partition("://")
-    import_module(f"leakcheck.agent.hosts.{kind}").hold(channel, message, rest)
+def _hold_elsewhere(channel: Channel, opening: Open) -> None:
+    kind, _, rest = opening.target.partition("://")
+    import_module(f"leakcheck.agent.hosts.{kind}").hold(channel, opening, rest)
 
 
-def _serve_scenario(channel: Channel, scenario: Scenario, message: dict[str, Any]) -> None:
-    conversation = Conversation(channel, scenario, message).hold()
+def _serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
+    conversation = Conversation(channel, scenario, opening).hold()
     if is_async(scenario):
         import asyncio
 
@@ -65,55 +91,58 @@ def _serve_scenario(channel: Channel, scenario: Scenario, message: dict[str, Any
 class Conversation:
     """One scenario from set-up to tear-down."""
 
-    def __init__(self, channel: Channel, scenario: Scenario, message: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, scenario: Scenario, opening: Open) -> None:
         self.channel = channel
-        self.options = message
-        self.context = Context(message["directory"])
+        self.opening = opening
+        self.directories = opening.directories
+        self.context = Context(opening.directory)
         self.driver = Driver(scenario, self.context)
         self.clock = own_clock()
         self.reading = 0.0
         """Seconds that the last reading took."""
 
     async def hold(self) -> None:
-        """Set up, answer the parent until it says `close`, tear down."""
+        """Set up, answer the parent until it says `Close`, tear down."""
         channel, driver = self.channel, self.driver
         await driver.open()
-        apply(self.options.get("gc", "collect"))
+        apply(self.opening.gc)
         in_loop = driver.in_loop
-        self.readings = Readings(self.context, self.options["directories"], in_loop)
-        self.settler = Settler(self.context, self.options.get("gc", "collect"), resource_counts(in_loop), in_loop)
+        self.readings = Readings(self.opening.meters, self.context, Place(self.directories, in_loop))
+        self.settler = Settler(self.context, self.opening.gc, resource_counts(in_loop), in_loop)
         channel.send(
-            {
-                "meters": [[meter.name, meter.unit, meter.decisive] for meter in self.readings.meters],
-                "unavailable": self.readings.unavailable,
-                "python": sys.version,
-                "descriptor_limit": _descriptor_limit(),
-            }
+            Opened(
+                meters=[(name, self.readings.units.get(name, "")) for name in self.readings.readers],
+                unavailable=self.readings.unavailable,
+                python=sys.version,
+                descriptor_limit=_descriptor_limit(),
+                roots=HERE.roots,
+            )
         )
-        while (message := channel.receive()) is not None:
-            if message["do"] == "close":
+        while (request := channel.receive()) is not None:
+            name, fields = request
+            if name == "Close":
                 break
             try:
-                channel.send(await self._answer(message))
+                channel.send(await self._answer(name, fields))
             except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
-                channel.send({"error": describe_error(error, message["do"])})
+                channel.fail(describe_error(error, name))
         await driver.close()
         release_named_memory()
-        channel.send({"closed": True})
+        channel.send(Closed())
 
-    async def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["do"] == "run":
-            return await self._sample(int(message["count"]), int(message["watch"]), bool(message["whole"]))
-        if message["do"] == "probe":
-            # A diagnosis brings its own part for inside the process: `async def probe(conversation, arguments)`.
-            module = import_module(message["module"])
-            answer: dict[str, Any] = await module.probe(self, message["arguments"])
-            return answer
-        raise ValueError(f"the worker does not know {message['do']!r}")
+    async def _answer(self, name: str, fields: list[object]) -> Answer:
+        if name == "Run":
+            return await self._sample(Run(*fields))  # type: ignore[arg-type]
+        if name not in PROBES:
+            _refuse(name)
+        probe = import_module(PROBES[name])
+        answer: Answer = await probe.answer(self, getattr(probe, name)(*fields))
+        return answer
 
-    async def _sample(self, count: int, watch: int, whole: bool) -> dict[str, Any]:
-        raised: dict[str, Any] | None = None
+    async def _sample(self, run: Run) -> Sampled:
+        raised: Failed | None = None
         readings = self.readings
+        count, watch = int(run.iterations), int(run.watch)
         began = self.clock()
         try:
             readings.seconds = await self.driver.run(count - watch)
@@ -124,18 +153,13 @@ class Conversation:
                 readings.seconds += seconds
         except StepRaisedError as error:
             raised = describe_error(error.__cause__ or error, "step")
-        readings.cycles = await self.settler.settle(whole=whole)
+        readings.cycles = await self.settler.settle(whole=run.whole)
         readings.iterations = self.driver.iterations
         read_from = self.clock()
         readings.spent = read_from - began + self.reading  # the last one's: this one's numbers are in it
         readings.read()
         self.reading = self.clock() - read_from
-        # Numbers travel as one string of fixed length: were they printed, each message would have another size, and the
-        # holes that it leaves in the heap would move the next reading by some bytes.
-        answer: dict[str, Any] = {"sample": readings.numbers.tobytes().hex()}
-        if raised is not None:
-            answer["raised"] = raised
-        return answer
+        return Sampled(readings.numbers.tobytes().hex(), raised)
 
 
 def _descriptor_limit() -> int | None:
@@ -148,43 +172,45 @@ def _descriptor_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def describe_error(error: BaseException, during: str) -> dict[str, Any]:
+def describe_error(error: BaseException, during: str) -> Failed:
     """An exception as the parent wants it, without the frames of leakcheck at its top."""
     import traceback  # dear to import, and most scenarios raise nothing
 
     frames: TracebackType | None = error.__traceback__
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    while frames is not None and (
-        frames.tb_frame.f_code.co_filename.startswith((own, "<frozen importlib"))
-        or frames.tb_frame.f_code.co_filename.startswith(os.path.dirname(os.__file__) + os.sep + "asyncio")
-    ):
+    ours = (*HERE.roots.own, f"{os.path.dirname(os.__file__)}{os.sep}asyncio{os.sep}", "<frozen importlib")
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames if frames is not None else None)
-    kind = "import" if during in ("list", "open") and frames is None else type(error).__name__
-    return {
-        "type": kind,
-        "message": str(error) or type(error).__name__,
-        "traceback": "".join(lines)[-20_000:],
-        "errno": getattr(error, "errno", None),
-        "during": during,
-    }
+    kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
+    return Failed(
+        type=kind,
+        message=str(error) or type(error).__name__,
+        traceback="".join(lines)[-_MOST_TRACEBACK:],
+        errno=_number(getattr(error, "errno", None)),
+        during=during,
+    )
 
 
-def _describe(scenario: Scenario) -> dict[str, Any]:
+def _number(value: object) -> int | None:
+    """An `errno`, which user code may have set to anything."""
+    return value if isinstance(value, int) else None
+
+
+def _describe(scenario: Scenario) -> Described:
     options = scenario.options
     function = getattr(scenario.function, "__wrapped__", scenario.function)
-    return {
-        "name": scenario.name,
-        "doc": scenario.doc,
-        "line": scenario.line,
-        "file": getattr(getattr(function, "__code__", None), "co_filename", ""),
-        "marked": hasattr(function, MARK),
-        "tags": sorted(options.tags),
-        "expect": options.expect,
-        "budget": dict(options.budget),
-        "time_budget": options.time_budget,
-        "max_iterations": options.max_iterations,
-        "max_growth": options.max_growth,
-        "tools": None if options.tools is None else sorted(options.tools),
-        "native": options.native,
-    }
+    return Described(
+        name=scenario.name,
+        doc=scenario.doc,
+        line=scenario.line,
+        file=getattr(getattr(function, "__code__", None), "co_filename", ""),
+        marked=hasattr(function, MARK),
+        tags=sorted(options.tags),
+        expect=options.expect,
+        budget=dict(options.budget),
+        time_budget=options.time_budget,
+        max_iterations=options.max_iterations,
+        max_growth=options.max_growth,
+        tools=None if options.tools is None else sorted(options.tools),
+        native=options.native,
+    )

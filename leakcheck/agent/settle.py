@@ -7,13 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from leakcheck.agent.meters.heap import trim
 from leakcheck.agent.meters.objects import all_in_sight, collect_young
+from leakcheck.agent.protocol import GcMode
 from leakcheck.agent.scenario import Context
-
-GcMode = Literal["collect", "auto", "off", "freeze"]
 
 _PATIENCE_S = 0.1
 """How long resources that have just become more may take to go: a thread needs some 0.1 ms to end after its join."""

@@ -138,5 +138,21 @@ def _configured(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise UsageError(f"{file}: [tool.leakcheck] must be a table of options")
-    options = {name.replace("-", "_"): value for name, value in table.items() if not isinstance(value, dict)}
+    options = {name.replace("-", "_"): value for name, value in table.items() if name != "budget"}
+    _look_for_typos(options, file)
     return dict.fromkeys(_COMMANDS, options)
+
+
+def _look_for_typos(options: dict[str, Any], file: Path) -> None:
+    """An option that no command knows would be ignored, and look as if it were not."""
+    from leakcheck.cli.options import known
+
+    names = set(known())
+    if options.keys() <= names:
+        return
+    for command in _COMMANDS:  # all of them are loaded for an option that is not one of measuring only
+        names |= {each.name or "" for each in import_module(f"leakcheck.cli.{command}").command.params}
+    for name in options.keys() - names:
+        from leakcheck.validation import guess
+
+        raise UsageError(f"{file}: [tool.leakcheck] has {name!r}, which no command knows{guess(name, sorted(names))}")

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
+from leakcheck import validation
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.validation import TOOLS
+from leakcheck.validation import Option
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -41,33 +42,22 @@ def check_interpreter(python: str) -> None:
         raise UsageError(f"--python {python}: it {problem}")
 
 
+def _click(option: Option) -> Callable[[Decorated], Decorated]:
+    """The declaration of an option, as one of the command line."""
+    kinds: dict[str, Any] = {"time_budget": click.FloatRange(0, min_open=True), "max_iterations": click.IntRange(1)}
+    return click.option(
+        f"--{option.name.replace('_', '-')}",
+        type=click.Choice(option.choices) if option.choices else kinds.get(option.name),
+        default=option.default,
+        show_default=option.default is not None,
+        metavar=option.metavar or None,
+        help=option.help,
+    )
+
+
 _MEASURING = [
-    click.option(
-        "--tools",
-        default="auto",
-        metavar="LIST",
-        show_default=True,
-        help="auto, or some of growth,memray,valgrind. auto: growth for all, memray where something grows, valgrind "
-        "where it is installed and native code is suspected.",
-    ),
+    *map(_click, validation.of_place("command")),
     click.option("--report", type=click.Path(path_type=Path), help="Folder for the files of this run.", metavar="DIR"),
-    click.option(
-        "--time-budget", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, metavar="S",
-        help="Seconds that the step of a suspicious scenario may run; clean ones need far less.",
-    ),
-    click.option("--max-iterations", type=click.IntRange(1), metavar="N", help="Never run a step more often."),
-    click.option(
-        "--max-growth", default="1GiB", show_default=True, metavar="BYTES",
-        help="Stop a scenario that has grown by so much (2GiB, 64MiB, 1000000).",
-    ),
-    click.option(
-        "--gc", type=click.Choice(["collect", "auto", "off", "freeze"]), default="collect", show_default=True,
-        help="collect: before each reading; auto: untouched; off: switched off; freeze: what is alive is put aside.",
-    ),
-    click.option(
-        "--allocator", type=click.Choice(["malloc", "pymalloc"]), default="malloc", show_default=True,
-        help="malloc puts Python's and native memory on one exact ledger.",
-    ),
     click.option(
         "--python", metavar="PATH", callback=likely_interpreter,
         help="Measure in this interpreter; it needs nothing of ours installed.",
@@ -96,23 +86,18 @@ def measuring(function: Decorated) -> Decorated:
 
 def tools(text: str) -> frozenset[str]:
     """The names in `--tools`. Raises `UsageError` for one that is not known."""
-    names = frozenset(name.strip() for name in text.split(",") if name.strip())
-    unknown = sorted(names - set(TOOLS))
-    if unknown or not names:
-        raise UsageError(f"--tools {text}: {', '.join(unknown) or 'empty'}; known are {', '.join(TOOLS)}")
+    names = validation.tool_names(text)
+    if names is None:
+        raise UsageError(f"--tools {text}: known are {', '.join(validation.TOOLS)}, with commas between them")
     return names
 
 
 def size(text: str) -> int:
     """Bytes of `512MiB`, `1GB`, `1000`. Raises `UsageError`."""
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-    written = str(text).strip()
-    digits = written.rstrip("BKMGibkmg ")
-    unit = written[len(digits) :].strip().upper()
-    try:
-        return int(float(digits) * units[unit])
-    except (ValueError, KeyError):
-        raise UsageError(f"--max-growth {text}: not a size; write bytes, or 64MiB, 1GiB, 500MB") from None
+    found = validation.size(text)
+    if found is None:
+        raise UsageError(f"--max-growth {text}: not a size; write bytes, or 64MiB, 1GiB, 500MB")
+    return found
 
 
 def template(options: Mapping[str, Any]) -> Job:
@@ -131,17 +116,17 @@ def template(options: Mapping[str, Any]) -> Job:
     )
 
 
-_REPRODUCED = {
-    "tools": "auto",
-    "time_budget": 10.0,
-    "max_iterations": None,
-    "max_growth": "1GiB",
-    "gc": "collect",
-    "allocator": "malloc",
-    "python": None,
-}
-
-
 def changed(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that change what is measured and differ from their defaults: for the command that reproduces."""
-    return {name: options[name] for name, default in _REPRODUCED.items() if options[name] != default}
+    defaults = {option.name: option.default for option in validation.of_place("command")} | {"python": None}
+    return {name: options[name] for name, default in defaults.items() if options[name] != default}
+
+
+def known() -> frozenset[str]:
+    """The names of all options of a measurement, with underscores."""
+
+    @measuring
+    def nothing() -> None:
+        pass
+
+    return frozenset(parameter.name for parameter in nothing.__click_params__)  # type: ignore[attr-defined]

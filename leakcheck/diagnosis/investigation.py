@@ -18,6 +18,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from leakcheck.agent.inquiry import (
+    FindContainers,
+    FoundContainers,
+    Picture,
+    Tracked,
+    TrackSurvivors,
+    WatchedResources,
+    WatchResources,
+)
 from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, LEDGER_NOISE, Fault, assemble, with_ledger, with_losses
 from leakcheck.diagnosis.findings import finding_of
 from leakcheck.diagnosis.memray import Site, read_sites
@@ -95,6 +104,24 @@ def diagnose(
         pictures=pictures,
         notes=[*plan.notes, *notes],
     )
+
+
+def _graph_as_dict(found: FoundContainers) -> dict[str, Any]:
+    d: dict[str, Any] = found._asdict()
+
+    def one(each: Any) -> dict[str, Any]:
+        e = each._asdict()
+        e["count"] = e.pop("per_iteration")
+        if "adders" in e:
+            e["adders"] = [tuple(a) for a in e["adders"]]
+        return e
+
+    d["containers"] = [one(c) for c in found.containers]
+    d["pinned"] = [one(c) for c in found.pinned]
+    d["at_exit"] = {"count": found.at_exit, "adders": [tuple(a) for a in found.registering]}
+    if found.no_picture:
+        d["picture"] = found.no_picture
+    return d
 
 
 class Seen(NamedTuple):
@@ -235,19 +262,16 @@ def _graph(plan: Plan, temporary: Path) -> tuple[dict[str, Any] | None, ToolRun]
     try:
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
-            answer = worker.probe(
-                "leakcheck.agent.probes.containers",
-                {
-                    "warm": plan.warm,
-                    "count": plan.count,
-                    "traced": plan.traced,
-                    "watch": plan.watched,
-                    "bytes": plan.heap,
-                    "pause": plan.growth.pause,
-                    "picture": _picture_arguments(plan, temporary),
-                },
-                plan.options.time_s,
+            question = FindContainers(
+                plan.warm,
+                plan.count,
+                plan.traced,
+                plan.watched,
+                plan.heap,
+                plan.growth.pause,
+                _picture_arguments(plan, temporary),
             )
+            answer = _graph_as_dict(worker.ask(question, FoundContainers, plan.options.time_s))
     except WorkerFailed as failed:
         return None, _failed("graph", failed, began)
     return answer, ToolRun(name="graph", status="ok", duration_s=round(time.monotonic() - began, 3))
@@ -269,17 +293,17 @@ def _memray(plan: Plan, captures: Path) -> tuple[list[Site] | None, ToolRun]:
     try:
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
-            answer = worker.probe(
-                "leakcheck.agent.probes.memray",
-                {
-                    "warm": plan.warm,
-                    "count": plan.count,
-                    "pause": plan.growth.pause,
-                    "prefix": _capture_prefix(plan, captures),
-                    "memray": folder,
-                    "cache_tag": sys.implementation.cache_tag,
-                },
-                plan.options.time_s,
+            question = TrackSurvivors(
+                plan.warm,
+                plan.count,
+                plan.growth.pause,
+                _capture_prefix(plan, captures),
+                folder,
+                sys.implementation.cache_tag,
+            )
+            tracked = worker.ask(question, Tracked, plan.options.time_s)
+            answer = {"captures": [capture._asdict() for capture in tracked.captures]} | (
+                {"missing": tracked.missing} if tracked.missing else {}
             )
         if "missing" in answer:
             return None, ToolRun(name="memray", status="skipped", reason=answer["missing"])
@@ -305,9 +329,19 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[dict[str, Any], ToolRun]:
     try:
         with plan.start_worker(plan.job) as worker:
             worker.open(plan.options.time_s)
-            answer = worker.probe(
-                "leakcheck.agent.probes.resources", {"warm": plan.warm, "kinds": counts}, plan.options.time_s
-            )
+            watched = worker.ask(WatchResources(plan.warm, counts), WatchedResources, plan.options.time_s)
+            answer = {
+                "kinds": {
+                    k: {
+                        "stacks": [
+                            {"stack": e.stack, "count": e.per_iteration, "things": [t._asdict() for t in e.things]}
+                            for e in v.stacks
+                        ],
+                        "grown": v.grown,
+                    }
+                    for k, v in watched.kinds.items()
+                }
+            }
     except WorkerFailed as failed:
         return {}, _failed("resources", failed, began)
     return answer["kinds"], ToolRun(name="resources", status="ok", duration_s=round(time.monotonic() - began, 3))
@@ -355,11 +389,11 @@ def _draw(plan: Plan, graph: dict[str, Any] | None, temporary: Path) -> list[Pat
     return [picture]
 
 
-def _picture_arguments(plan: Plan, temporary: Path) -> dict[str, str] | None:
+def _picture_arguments(plan: Plan, temporary: Path) -> Picture | None:
     if plan.options.graph is None:
         return None
     spec = importlib.util.find_spec("objgraph")
-    return {"file": str(temporary / _DOT), "folder": str(Path(spec.origin or "").parent) if spec else ""}
+    return Picture(str(temporary / _DOT), str(Path(spec.origin or "").parent) if spec else "")
 
 
 def _valgrind_is_of_use(plan: Plan, faults: list[Fault], sites: list[Site] | None) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from leakcheck import validation
+from leakcheck.agent.protocol import GcMode
+
 Allocator = Literal["malloc", "pymalloc"]
-GcMode = Literal["collect", "auto", "off", "freeze"]
 
 MIB = 1 << 20
 
@@ -62,3 +65,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
     cwd: Path = Path()
     """Folder in which the worker runs: the user's own, so that relative paths in scenarios mean what they say."""
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `ScenarioInfo` for options that have been examined; what was left open has none."""
+    fields = {name: value for name, value in options.items() if value is not None and name != "raises"}
+    if "max_growth" in fields:
+        fields["max_growth"] = validation.size(fields["max_growth"])
+    if "tools" in fields:
+        fields["tools"] = sorted(validation.tool_names(fields["tools"]) or ())
+    return fields

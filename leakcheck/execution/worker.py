@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import selectors
@@ -15,17 +14,41 @@ from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
+import msgspec
+
+from leakcheck import meters
+from leakcheck.agent.protocol import (
+    VERSION,
+    Close,
+    Closed,
+    Described,
+    Failed,
+    List,
+    Listed,
+    Open,
+    Opened,
+    Run,
+    Sampled,
+)
 from leakcheck.errors import LeakcheckError
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.job import Job
 from leakcheck.records import Failure
 
 _KEPT_OUTPUT = 64 * 1024
+"""Bytes of what a worker prints that are kept, the last."""
 _POLL_S = 0.05
+"""How often it is looked whether the worker lives, while it says nothing."""
 _DEATH_S = 5.0
 """How long a worker that was told to end may take before it is killed."""
+
+
+_FAILED = b'{"failed"'
+"""How the answer begins to a request that came to nothing."""
+
+Answer = TypeVar("Answer")
 
 
 class WorkerFailed(LeakcheckError):  # noqa: N818 - the field's word: the worker failed, we did not
@@ -49,8 +72,8 @@ class Round(NamedTuple):
     """Objects in cyclic garbage that the collector found after the round."""
     values: list[float]
     """One a meter, in the order that `Worker.open` told."""
-    raised: dict[str, Any] | None = None
-    """`type message traceback errno` of the exception that ended the round, if one did."""
+    raised: Failed | None = None
+    """The exception that ended the round, if one did."""
     lowest: float | None = None
     """The fewest bytes in use after any of the calls that were watched, before settling."""
 
@@ -81,6 +104,7 @@ class Worker:
         os.symlink(package, os.path.join(package_parent, "leakcheck"))
         self._memory_limit = memory_limit if memory_limit is not None else _default_memory_limit()
         self._checked = 0.0
+        self._greeted = False
         self._output = b""
         self._pending = b""
         commands_read, self._commands = os.pipe()
@@ -137,45 +161,36 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def list_scenarios(self, timeout: float = 60.0) -> list[dict[str, Any]]:
+    def list_scenarios(self, timeout: float = 60.0) -> list[Described]:
         """Import the job's target and list what is in it."""
-        answer = self.ask({"do": "list", "target": self.job.scenario.target}, timeout)
-        scenarios: list[dict[str, Any]] = answer["scenarios"]
-        return scenarios
+        return self.ask(List(self.job.scenario.target), Listed, timeout).scenarios
 
-    def open(self, timeout: float = 60.0) -> dict[str, Any]:
+    def open(self, timeout: float = 60.0) -> Opened:
         """Import the target, run the scenario's set-up, make the meters. Returns what the worker says of them."""
-        return self.ask(
-            {
-                "do": "open",
-                "target": self.job.scenario.target,
-                "name": self.job.scenario.name,
-                "directory": self.tmp_path,
-                "directories": [self.tmp_path, self.temporary],
-                "gc": self.job.gc,
-            },
-            timeout,
+        request = Open(
+            target=self.job.scenario.target,
+            name=self.job.scenario.name,
+            directory=self.tmp_path,
+            directories=[self.tmp_path, self.temporary],
+            gc=self.job.gc,
+            meters=[spec.name for spec in meters.CATALOGUE],
         )
+        return self.ask(request, Opened, timeout)
 
     def run(self, count: int, timeout: float = 60.0, watch: int = 0, whole: bool = True) -> Round:
-        """`count` iterations, settle, read. A step that raises ends the round early and is told in it.
+        """`count` iterations, settle, read. A step that raises ends the round early and is reported in it.
 
-        After each of the last `watch` iterations the bytes in use are read too, and the lowest is told. Where `whole`
-        is false, the collector looks at young objects only.
+        After each of the last `watch` iterations the bytes in use are read too, and the lowest is reported. Where
+        `whole` is false, the collector looks at young objects only.
         """
-        message = {"do": "run", "count": f"{count:018}", "watch": f"{watch:018}", "whole": int(whole)}
-        answer = self.ask(message, timeout)
-        iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer["sample"]))
+        answer = self.ask(Run.of(count, watch, whole), Sampled, timeout)
+        iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer.numbers))
         watched = lowest if watch and math.isfinite(lowest) else None
-        return Round(int(iterations), seconds, spent, int(cycles), values, answer.get("raised"), watched)
-
-    def probe(self, module: str, arguments: dict[str, Any], timeout: float = 60.0) -> dict[str, Any]:
-        """Await a module's `probe(conversation, arguments)` inside the child; its answer must be fit for JSON."""
-        return self.ask({"do": "probe", "module": module, "arguments": arguments}, timeout)
+        return Round(int(iterations), seconds, spent, int(cycles), values, answer.raised, watched)
 
     def close(self, timeout: float = 60.0) -> None:
         """Run the scenario's tear-down; what it raises is a failure."""
-        self.ask({"do": "close"}, timeout)
+        self.ask(Close(), Closed, timeout)
 
     def wait(self, timeout: float) -> int:
         """Let the child end by itself (no more commands) and return its exit code, negative for a signal."""
@@ -188,10 +203,13 @@ class Worker:
         self._pump(0)
         return self._process.returncode
 
-    def ask(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """Send one message and wait for its answer. Raises `WorkerFailed`; the worker is then gone or useless."""
+    def ask(self, request: NamedTuple, answer: type[Answer], timeout: float = 60.0) -> Answer:
+        """Send one request and wait for its answer, of that type. Raises `WorkerFailed`; the worker is then useless."""
+        line = msgspec.json.encode([type(request).__name__, *request]) + b"\n"
+        if not self._greeted:
+            line, self._greeted = msgspec.json.encode(["Hello", VERSION]) + b"\n" + line, True
         try:
-            os.write(self._commands, json.dumps(message).encode() + b"\n")
+            os.write(self._commands, line)
         except BrokenPipeError:
             raise self._died() from None
         asked = time.monotonic()
@@ -204,22 +222,20 @@ class Worker:
                 raise self._died()
             self._checked = time.monotonic()
             if self._checked > asked + timeout:
-                raise self._hangs(message["do"], timeout)
+                raise self._hangs(request, timeout)
             self._check_memory()
             self._pump(_POLL_S)
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            error = answer["error"]
+        if line.startswith(_FAILED):
+            failed = msgspec.json.decode(line, type=dict[str, Failed])["failed"]
+            output = _last_lines(self.output)
             raise WorkerFailed(
-                Failure(
-                    type=error["type"],
-                    message=error["message"],
-                    traceback=error["traceback"],
-                    output=_last_lines(self.output),
-                )
+                Failure(type=failed.type, message=failed.message, traceback=failed.traceback, output=output)
             )
-        return answer
+        try:
+            return msgspec.json.decode(line, type=answer)
+        except msgspec.ValidationError as error:
+            raise self._failed("protocol", f"the measured process gave no {answer.__name__}: {error}") from None
 
     def stop(self) -> None:
         """End the child and all that it started in its process group, and remove its directories. Idempotent."""
@@ -276,7 +292,7 @@ class Worker:
                 f"{self._memory_limit >> 20} MiB that keeps the machine alive",
             )
 
-    def _hangs(self, doing: str, timeout: float) -> WorkerFailed:
+    def _hangs(self, request: NamedTuple, timeout: float) -> WorkerFailed:
         """Time is up: have faulthandler print where every thread stands, then take the child down."""
         self._process.send_signal(signal.SIGABRT)
         deadline = time.monotonic() + _DEATH_S
@@ -285,8 +301,8 @@ class Worker:
         self._signal_group(signal.SIGKILL)
         self._process.wait()
         self._pump(0)
-        what = {"run": "the step", "open": "the set-up", "close": "the tear-down", "list": "the import"}.get(
-            doing, doing
+        what = {Run: "the step", Open: "the set-up", Close: "the tear-down", List: "the import"}.get(
+            type(request), "the look at the process"
         )
         return self._failed("timeout", f"{what} did not come back within {timeout:.0f} s")
 

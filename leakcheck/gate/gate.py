@@ -17,6 +17,7 @@ from leakcheck.gate import baseline as accepted_leaks
 from leakcheck.gate import budgets
 from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
+from leakcheck.meters import of_family
 from leakcheck.records import Record, RunResult, ScenarioResult, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
@@ -64,7 +65,6 @@ _MATTERS = {"B": 64.0, "page": 4096.0, "": 0.1}
 Below it the sensitivity of a run goes up and down by itself: one late settling of the heap costs a factor of 100."""
 TOLERANCE = 1.02
 """A rate must be higher by this factor to be worse: interpreters differ by a few bytes in the size of objects."""
-_PAGED = ("mapped.bytes", "anon.bytes", "shm")
 _EXPLAINED = 0.6
 """The part of a scenario's growth that leaks which are known from other scenarios must explain."""
 
@@ -276,7 +276,8 @@ def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator
     if known is None or scenario.verdict not in ("clean", "bounded", "leak"):
         return
     now = accepted_leaks.detectable(scenario)
-    unit_of = {meter.name: "page" if meter.name in _PAGED else meter.unit for meter in scenario.meters}
+    paged = of_family("pages")
+    unit_of = {meter.name: "page" if meter.name in paged else meter.unit for meter in scenario.meters}
     unread = [name for name in known.detectable if name not in now and name not in unit_of]
     if unread:
         text = f"{', '.join(unread)}: no longer read; it was when the baseline was made"

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import psutil
 
+from leakcheck import meters
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker, WorkerFailed
@@ -179,8 +180,13 @@ class Repeated:
         self.pid = self._worker.pid
         self.started = time.monotonic()
         self.gauges = [
-            Gauge(name, unit, "memory" if unit == "B" and name != "disk.bytes" else name, decisive and name != "peak")
-            for name, unit, decisive in opened["meters"]
+            Gauge(
+                spec.name,
+                spec.unit,
+                "memory" if spec.unit == "B" and spec.family != "disk" else spec.name,
+                spec.decisive,
+            )
+            for spec in (meters.of(name, unit) for name, unit in opened.meters)
         ]
 
     def read(self) -> dict[str, float] | None:
@@ -195,7 +201,7 @@ class Repeated:
                 return None
             self.iterations = done.iterations
             if done.raised is not None:
-                self.ended = f"the step raised {done.raised['type']}: {done.raised['message']}"
+                self.ended = f"the step raised {done.raised.type}: {done.raised.message}"
                 return None
             took = max(time.monotonic() - began, 1e-4)
             share = max(0.05, self._seconds) / took / 2  # rounds of half an interval: each reading has its settling

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from leakcheck.agent.meters import Meter, Unavailable, heap, mapped, system
+from leakcheck import meters
+from leakcheck.agent.meters import READERS, Maker, Place, Read, Unavailable, heap, mapped, objects, system  # noqa: F401 - they register their readers
 from leakcheck.monitor.panel import Gauge
 
 SHARE = 0.0002
@@ -21,43 +22,33 @@ MOST_BLOCKS = 100_000
 class Watched(NamedTuple):
     """One meter and its part in an alert."""
 
-    meter: Meter
-    family: str
-
-    @property
-    def gauge(self) -> Gauge:
-        """What the panel knows of it. Resident memory is what ends the process: here it decides."""
-        decisive = self.meter.decisive or self.meter.name == "rss"
-        return Gauge(self.meter.name, self.meter.unit, self.family, decisive)
+    gauge: Gauge
+    """What the panel knows of it."""
+    read: Read
 
 
 def own_meters(custom: Mapping[str, Any], note: Callable[[str], None]) -> list[Watched]:
     """The meters that work here; `note` is told of the others, with the reason."""
-    makers: list[tuple[str, Callable[[], Meter]]] = [
-        ("memory", mapped.resident_bytes),
-        ("memory", heap.heap_bytes),
-        ("memory", _blocks),
-        ("memory", _objects),
-        ("fds", system.descriptors),
-        ("threads", system.system_threads),
-        ("tasks", _tasks),
-        ("uncollectable", lambda: Meter("uncollectable", "objects", lambda: len(gc.garbage))),
-        ("garbage", _garbage),
-    ]
     found = []
-    for family, make in makers:
+    for spec in sorted(meters.CATALOGUE, key=lambda spec: spec.family != "resident"):
+        if not spec.in_service:
+            continue
         try:
-            found.append(Watched(make(), family))
+            read = _IN_SERVICE.get(spec.name, READERS[spec.name])(Place((), in_loop=False))
         except Unavailable as reason:
-            note(f"a meter of {family} is not watched: {reason}")
-    taken = {each.meter.name for each in found}
+            note(f"{spec.name} is not watched: {reason}")
+            continue
+        family = "memory" if spec.family in ("resident", "heap") or spec.name == meters.LIVE_OBJECTS else spec.name
+        found.append(Watched(Gauge(spec.name, spec.unit, family, spec.in_service == "decisive"), read))
+    found.append(Watched(Gauge("garbage", "objects", "garbage", False), _garbage))
+    taken = {each.gauge.name for each in found}
     for name, read in custom.items():
         if name in taken:
             raise ValueError(f"watch: there is a meter named {name!r} already; give this one another name")
         if not callable(read):
             kind = type(read).__name__
             raise ValueError(f"watch: meter {name!r} must be a function that returns a number, not {kind}")  # noqa: TRY004
-        found.append(Watched(Meter(name, "", read), name))
+        found.append(Watched(Gauge(name, "", name, True), read))
     return found
 
 
@@ -67,7 +58,7 @@ class Readings:
     def __init__(self, watched: list[Watched], note: Callable[[str], None]) -> None:
         self.watched = watched
         self._note = note
-        self._due = dict.fromkeys((each.meter.name for each in watched), 0.0)
+        self._due = dict.fromkeys((each.gauge.name for each in watched), 0.0)
         self._failing: set[str] = set()
 
     @property
@@ -79,12 +70,12 @@ class Readings:
         """Values by meter, of those that are due at `now` (monotonic seconds) and could be read."""
         values: dict[str, float] = {}
         for each in self.watched:
-            name = each.meter.name
+            name = each.gauge.name
             if now < self._due[name]:
                 continue
             began = time.perf_counter()
             try:
-                value = float(each.meter.read())
+                value = float(each.read())
             except Exception as error:  # noqa: BLE001 - a meter may not take the service's watch with it
                 if name not in self._failing:
                     self._failing.add(name)
@@ -97,12 +88,7 @@ class Readings:
         return values
 
 
-def _blocks() -> Meter:
-    meter = heap.python_blocks()
-    return meter._replace(decisive=False)
-
-
-def _objects() -> Meter:
+def _objects(_: Place) -> Read:
     """Objects of the collector, where counting them is cheap; the list is freed at once."""
 
     def count() -> float:
@@ -110,15 +96,15 @@ def _objects() -> Meter:
             return float("nan")
         return len(gc.get_objects())
 
-    return Meter("py.objects", "objects", count, decisive=False)
+    return count
 
 
-def _garbage() -> Meter:
+def _garbage() -> float:
     """Objects in cycles that the collector has freed so far: its growth is work, never a leak."""
-    return Meter("garbage", "objects", lambda: sum(each["collected"] for each in gc.get_stats()), decisive=False)
+    return float(sum(each["collected"] for each in gc.get_stats()))
 
 
-def _tasks() -> Meter:
+def _tasks(_: Place) -> Read:
     """Tasks of asyncio that are alive, of all loops; zero as long as nobody has imported it."""
     if sys.version_info >= (3, 14):
         raise Unavailable("this Python keeps tasks by thread; give watch() a meter that counts your loop's tasks")
@@ -130,7 +116,11 @@ def _tasks() -> Meter:
         known: Any = getattr(tasks, "_scheduled_tasks", getattr(tasks, "_all_tasks", ()))
         return len(known) + len(getattr(tasks, "_eager_tasks", ()))
 
-    return Meter("tasks", "tasks", count)
+    return count
+
+
+_IN_SERVICE: dict[str, Maker] = {meters.LIVE_OBJECTS: _objects, "tasks": _tasks}
+"""Meters that a living process reads in a way of its own."""
 
 
 def process_start() -> float:

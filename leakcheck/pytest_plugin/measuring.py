@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+import leakcheck.pytest_plugin
 from leakcheck import validation
+from leakcheck.agent.protocol import PytestRequest
 from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.errors import UsageError
-from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.records import ScenarioResult
 from leakcheck.report import failing
 from leakcheck.run.discovery import select
@@ -31,8 +33,6 @@ LEFT_ALONE = "leakcheck_left_alone"
 RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
 
-_MARK = ("budget", "expect", "time_budget", "max_iterations", "max_growth", "tools")
-_CALL = ("budget", "expect", "time_budget", "max_iterations", "raises")
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _TOOLS = frozenset({"growth", "memray"})
 """Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
@@ -100,10 +100,9 @@ class Measuring:
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
     """Measure the call of the fixture that comes after those `before` in its test."""
     __tracebackhide__ = True
-    validation.examine("leakcheck(...)", options, _CALL)
+    validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    asked = {name: value for name, value in options.items() if name != "raises"}  # that is for the measured process
-    result = measured(job_of(item, template(item.config), asked, before), _TOOLS)
+    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
 
@@ -147,20 +146,21 @@ def template(config: pytest.Config) -> Job:
     )
 
 
-def job_of(item: pytest.Item, template: Job, options: dict[str, Any], before: Sequence[Result] | None = None) -> Job:
+def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before: Sequence[Result] | None = None) -> Job:
     """How the worker finds the test again, or in it the call after those `before`: as pytest was started here."""
     config = item.config
     nodeid = item.nodeid.partition("@")[0]  # pytest-xdist appends its groups
-    request = {
-        "nodeid": nodeid,
-        "path": f"{item.path}::{nodeid.partition('::')[2]}",
-        "explicit": before is not None,
-        "before": [each.summary for each in before or ()],
-        "arguments": [str(each) for each in config.invocation_params.args],
-        "more_arguments": _more_arguments(config),
-        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        "sys_path": sys.path,
-    }
+    request = PytestRequest(
+        nodeid=nodeid,
+        path=f"{item.path}::{nodeid.partition('::')[2]}",
+        explicit=before is not None,
+        before=[each.summary for each in before or ()],
+        arguments=[str(each) for each in config.invocation_params.args],
+        more_arguments=_more_arguments(config),
+        environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        sys_path=sys.path,
+        plugin=leakcheck.pytest_plugin.__name__,
+    )
     identifier = nodeid if before is None else f"{nodeid}::call {len(before) + 1}"
     scenario = ScenarioInfo(
         id=identifier,
@@ -171,7 +171,7 @@ def job_of(item: pytest.Item, template: Job, options: dict[str, Any], before: Se
         line=(item.location[1] or 0) + 1,
         tags=sorted({mark.name for mark in item.iter_markers()} - {"parametrize", "usefixtures"}),
         command=["pytest", "--leakcheck", nodeid],
-        **{name: value for name, value in options.items() if value is not None},
+        **asked(options),
     )
     return msgspec.structs.replace(template, scenario=scenario)
 
@@ -190,9 +190,7 @@ def _mark_options(mark: pytest.Mark | None) -> dict[str, Any]:
     if mark is None:
         return {}
     options = {**dict.fromkeys(map(repr, mark.args)), **mark.kwargs}
-    if isinstance(options.get("tools"), str):
-        options["tools"] = options["tools"].split(",")
-    validation.examine("@pytest.mark.leakcheck", options, _MARK)
+    validation.examine("@pytest.mark.leakcheck", options, validation.names("test"))
     return options
 
 

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from leakcheck import units
+from leakcheck import meters, units
 from leakcheck.records import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.sparkline import sparkline
@@ -216,7 +216,7 @@ class RunView:
 
 def _least(meter: str) -> float:
     """The smallest change of a meter that is drawn as a hill."""
-    return 4096 if meter.endswith("bytes") or meter in ("rss", "uss", "peak") else 4
+    return 4096 if meters.of(meter, "").unit == "B" else 4
 
 
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:

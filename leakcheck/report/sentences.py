@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from leakcheck import units
+from leakcheck import meters, units
 from leakcheck.records import Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.report.text import line
 
@@ -132,17 +132,14 @@ def decisive_meter(scenario: ScenarioResult) -> Meter | None:
     agreeing = [meter for meter in scenario.meters if meter.decisive and meter.verdict == scenario.verdict]
     if scenario.verdict not in ("clean", "skipped", "error") and agreeing:
         return max(agreeing, key=lambda meter: (meter.unit == "B", meter.growth))
-    for name in ("heap.bytes", "py.blocks"):
-        for meter in scenario.meters:
-            if meter.name == name:
-                return meter
-    return scenario.meters[0]
+    ledgers = meters.of_family("heap")
+    return next((meter for name in ledgers for meter in scenario.meters if meter.name == name), scenario.meters[0])
 
 
 def sensitivity(scenario: ScenarioResult) -> str:
     """The smallest growth that would have been noticed, in words; empty where unknown."""
     named = {meter.name: meter.unit for meter in scenario.meters}
-    main = [name for name in ("heap.bytes", "py.blocks", "py.objects", "fds", "threads") if name in scenario.detectable]
+    main = [spec.name for spec in meters.CATALOGUE if spec.headline and spec.name in scenario.detectable]
     others = [name for name in scenario.detectable if name not in main]
     parts = [
         f"{line(name, 60)} {units.noticed(scenario.detectable[name], named.get(name, ''))}"

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from typing import Literal
 
+from leakcheck.meters import of_family
 from leakcheck.records import Finding, Frame, Meter, Record, RunResult, ScenarioResult
 
 Level = Literal["error", "warning", "note"]
 
-_MEMORY = frozenset({"heap.bytes", "py.blocks", "py.objects", "uncollectable", "mapped.bytes", "rss", "uss", "peak"})
+_MEMORY = frozenset(of_family("heap", "pages", "objects", "resident"))
 
 RULES: dict[str, str] = {
     "leak-allocation": "Memory that a line allocates survives every iteration.",

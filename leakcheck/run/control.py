@@ -10,11 +10,12 @@ from typing import Self
 
 import msgspec
 
+from leakcheck import meters
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
 from leakcheck.records import Control, ControlCheck, Verdict
 from leakcheck.run import control_scenarios
-from leakcheck.verdict.measure import Measurement, MeterInfo, measure
+from leakcheck.verdict.reach import Reached, reach
 
 _PLANTED: dict[str, tuple[Verdict, int]] = {
     "no_op": ("clean", 16_384),
@@ -39,8 +40,7 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
             for name, (expected, iterations) in _PLANTED.items():
                 budget = Budget(time_s=5.0, max_iterations=iterations)
                 worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
-                meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
-                verdict, reason = _verdict(measure(worker, meters, budget))
+                verdict, reason = _by_the_ledger(reach(worker, worker.open(), budget))
                 worker.close()
                 checks.append(
                     ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
@@ -87,17 +87,14 @@ class BackgroundControl:
         self._pool.shutdown()
 
 
-def _verdict(measured: Measurement) -> tuple[Verdict, str]:
-    """The scenario's verdict by its ledger: the allocator's meters, for these scenarios touch nothing else."""
-    ledger = ("heap.bytes", "py.blocks") if "py.blocks" in measured.judgements else ("heap.bytes",)
-    judgements = [measured.judgements[name] for name in ledger if name in measured.judgements]
-    if not judgements:
+def _by_the_ledger(reached: Reached) -> tuple[Verdict, str]:
+    """The scenario's verdict by the allocator's meters, for these scenarios touch nothing else."""
+    names = [name for name in meters.of_family("heap") if name in reached.judgements]
+    if not names:
         return "skipped", "no exact meter of memory works here"
-    for judgement in judgements:
-        if judgement.verdict == "leak":
-            return "leak", judgement.reason
-    if measured.leaking:
-        name = measured.leaking[0]
-        return "leak", f"{name} {measured.judgements[name].reason}"
+    if reached.leaking:
+        name = next((name for name in names if name in reached.leaking), next(iter(reached.leaking)))
+        return "leak", f"{name} {reached.judgements[name].reason}"
+    judgements = [reached.judgements[name] for name in names]
     undecided = [judgement for judgement in judgements if judgement.verdict != "clean"]
     return ("inconclusive", undecided[0].reason) if undecided else ("clean", judgements[0].reason)

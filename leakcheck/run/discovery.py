@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from leakcheck import validation
+from leakcheck.agent.protocol import Described
 from leakcheck.errors import UsageError
-from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.job import Job, ScenarioInfo, asked
 from leakcheck.execution.worker import Worker, WorkerFailed
 from leakcheck.records import Failure
 
@@ -158,20 +160,21 @@ def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[S
     return found
 
 
-def _named(target: _Target, listed: list[dict[str, Any]], cwd: Path) -> list[ScenarioInfo]:
+def _named(target: _Target, listed: list[Described], cwd: Path) -> list[ScenarioInfo]:
     """What the worker listed, by id, as far as it was asked for."""
     is_file = target.load.endswith(".py")
     # From where the user stands, an id names only what lies below.
     elsewhere = is_file and not Path(target.load).is_relative_to(cwd.resolve())
     found = []
     for each in listed:
-        if target.in_folder and not each["marked"]:
+        if target.in_folder and not each.marked:
             continue
-        identifier = f"{target.label}::{each['name']}" if is_file else target.label
-        command = ["elkyn-leakcheck", "run", f"{target.load}::{each['name']}"] if elsewhere else []
-        found.append(
-            msgspec.convert({**each, "id": identifier, "target": target.load, "command": command}, ScenarioInfo)
-        )
+        identifier = f"{target.label}::{each.name}" if is_file else target.label
+        command = ["elkyn-leakcheck", "run", f"{target.load}::{each.name}"] if elsewhere else []
+        fields = {field: value for field, value in each._asdict().items() if field != "marked"}
+        options = {name: fields[name] for name in validation.names("scenario") if name in fields}
+        validation.examine(f"@scenario of {identifier}", options, options)
+        found.append(ScenarioInfo(id=identifier, target=target.load, command=command, **asked(fields)))
     if target.wanted is None:
         return found
     chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]

@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from leakcheck import meters
 from leakcheck.execution.interpreter import unfit
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.meters import BLOCKS_LEDGER, LEDGER
 from leakcheck.run import provenance
 from leakcheck.run.control import run_control
 
@@ -53,17 +55,17 @@ def _interpreter(job: Job) -> list[Check]:
             worker.close()
     except WorkerFailed as failure:
         return [Check("interpreter", "failed", f"{job.python}: {failure}", advice)]
-    version = opened["python"].split()[0]
+    version = opened.python.split()[0]
     checks = [Check("interpreter", "ok", f"{platform.python_implementation()} {version} ({job.python})")]
-    missing = opened["unavailable"]
-    ledger = "heap.bytes" if job.allocator == "malloc" else "py.blocks"
+    missing = opened.unavailable
+    ledger = LEDGER if job.allocator == "malloc" else BLOCKS_LEDGER
     if ledger in missing:
         checks.append(Check("allocator", "failed", f"{ledger}: {missing[ledger]}", "a Linux system with glibc >= 2.33"))
     else:
         libc = " ".join(platform.libc_ver())
         checks.append(Check("allocator", "ok", f"{job.allocator}, exact ledger {ledger} ({libc})"))
-    others = {name: why for name, why in missing.items() if name not in ("heap.bytes", "py.blocks")}
-    told = f"{len(opened['meters'])} meters: {', '.join(meter[0] for meter in opened['meters'])}"
+    others = {name: why for name, why in missing.items() if name not in meters.of_family("heap") and name != "tasks"}
+    told = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"
     checks.append(
         Check("meters", "missing" if others else "ok", told, "; ".join(f"{k}: {v}" for k, v in others.items()))
     )

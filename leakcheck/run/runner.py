@@ -14,24 +14,25 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from leakcheck.agent.protocol import Opened
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
-from leakcheck.records import SCHEMA, Control, Failure, Meter, RunResult, Sample, ScenarioResult, ToolRun, summarize
+from leakcheck.meters import LEDGER
+from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
 from leakcheck.validation import unknown_meter
-from leakcheck.verdict import caches
 from leakcheck.verdict import result as verdicts
-from leakcheck.verdict.challenges import second_thoughts
-from leakcheck.verdict.measure import Measurement, MeterInfo, measure
+from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
 
 INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
 
 
-_NEARLY = 0.95
+_NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
 
@@ -79,7 +80,7 @@ class Runner:
     def __init__(self, plan: Plan, view: View) -> None:
         self._plan = plan
         self._view = view
-        self._telling = threading.Lock()
+        self._viewing = threading.Lock()
         self._workers: set[Worker] = set()
         self._stopping = False
         self._loaded = plan.loaded
@@ -112,7 +113,7 @@ class Runner:
                     for future in done:
                         if futures.pop(future) is None:
                             control = future.result()
-                            with self._telling:
+                            with self._viewing:
                                 self._view.control(control)
                         else:
                             busy -= 1
@@ -162,7 +163,7 @@ class Runner:
 
     def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
         results[result.id] = result
-        with self._telling:
+        with self._viewing:
             self._view.finish(result)
 
     def _scenario(self, info: ScenarioInfo) -> ScenarioResult:
@@ -188,61 +189,51 @@ class Runner:
 
     def _measured(self, job: Job) -> ScenarioResult:
         info = job.scenario
-        with self._telling:
+        with self._viewing:
             self._view.start(info.id, "growth")
         began = time.perf_counter()
         with self._start(job) as worker:
             opened = worker.open()
-            names = [MeterInfo(*meter) for meter in opened["meters"]]
-            _look_at_budget(info.budget, names, opened)
-            doubt = caches.CacheDoubt(worker)
-            budget = _within_limits(job.budget, opened)
-            measured = measure(worker, names, budget, watch=self._watcher(info, budget), doubt=doubt)
-            raised = measured.raised
-            read = verdicts.meters(measured, info.budget)
-            advice: list[str] = []
-            pause = 0.0
-            if raised is None:
-                read, advice, pause = second_thoughts(worker, job, measured, read, doubt)
-                worker.close()
-            elif not (verdicts.ran_into_a_limit(raised) and measured.leaking):
+            _look_at_budget(info.budget, opened)
+            watch = self._watcher(info, job.budget)
+            reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, watch=watch)
+            failed, iterations = reached.failed, reached.measured.iterations
+            if failed is not None:
                 failure = Failure(
-                    type=raised["type"],
-                    message=f"{raised['message']} (iteration {measured.iterations + 1:,})",
-                    traceback=raised["traceback"],
+                    type=failed.type,
+                    message=f"{failed.message} (iteration {iterations + 1:,})",
+                    traceback=failed.traceback,
                     output=worker.output[-4000:],
                 )
-                return verdicts.failed(job, failure, meters=read, iterations=measured.iterations)
-            else:
-                advice = [f"the step ended with {raised['type']}: {raised['message']}, which the growth explains"]
+                return verdicts.failed(job, failure, meters=verdicts.meters(reached), iterations=iterations)
+            if reached.measured.raised is None:
+                worker.close()
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
-        advice += _advice(measured, opened, job)
-        if measured.cycles_per_iteration:
-            read.append(_cycles(measured))
-        result = verdicts.judged(job, measured, read, advice=advice, tools=[growth_run])
-        return self._diagnosed(job, measured, result, pause)
+        advice = [*reached.advice, *_advice(reached.measured, opened, job)]
+        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run])
+        return self._diagnosed(job, reached, result)
 
-    def _diagnosed(self, job: Job, measured: Measurement, result: ScenarioResult, pause: float) -> ScenarioResult:
-        """Ask why, where something grows (or where valgrind was wished for)."""
+    def _diagnosed(self, job: Job, reached: Reached, result: ScenarioResult) -> ScenarioResult:
+        """Ask why, where something grows (or where valgrind was asked for)."""
         tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
         auto = "auto" in tools
         wants_valgrind = "valgrind" in tools or (auto and job.scenario.native)
-        leaking = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
+        leaking, measured = reached.leaking, reached.measured
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
         from leakcheck.diagnosis.records import DiagnosisOptions, GrowthFacts
 
-        with self._telling:
+        with self._viewing:
             self._view.start(job.scenario.id, "diagnosis")
         diagnosis = diagnose(
             job,
             GrowthFacts(
                 meters=leaking,
                 iterations=measured.iterations,
-                warmup=_warmup(measured, result.meters),
+                warmup=_warmup(reached),
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
-                pause=pause,
+                pause=reached.pause_s,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -274,28 +265,22 @@ class Runner:
         def watch(progress: Progress, samples: Any, judgements: Any) -> None:
             if self._stopping:
                 raise WorkerFailed(Failure(type="interrupt", message="stopped by the user"))
-            name = next((each for each, judgement in judgements.items() if judgement.suspicious), "heap.bytes")
+            name = next((each for each, judgement in judgements.items() if judgement.suspicious), LEDGER)
             series = samples.get(name) or next(iter(samples.values()))
             fraction = min(1.0, progress.step_seconds / budget.time_s)
             left = max(0.0, budget.time_s - progress.step_seconds)
-            with self._telling:
+            with self._viewing:
                 self._view.progress(info.id, fraction, name, list(series), left)
 
         return watch
 
 
-def _look_at_budget(budget: Mapping[str, float], meters: Sequence[MeterInfo], opened: dict[str, Any]) -> None:
+def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:
     """A budget for a meter that there is not accepts nothing, and would look as if it did."""
-    known = {meter.name for meter in meters} | {*opened["unavailable"], "tasks"}  # tasks are read in a loop only
+    known = {name for name, _ in opened.meters} | opened.unavailable.keys()
     for name in budget:
         if name not in known:
             raise WorkerFailed(Failure(type="start", message=unknown_meter(name, known)))
-
-
-def _within_limits(budget: Budget, opened: dict[str, Any]) -> Budget:
-    """The budget, lowered to what the process may have: half of its descriptors, for readings need some too."""
-    limit = opened["descriptor_limit"]
-    return budget if limit is None else msgspec.structs.replace(budget, resources=min(budget.resources, limit // 2))
 
 
 def _diagnosis_tools(tools: frozenset[str], leaking: bool) -> frozenset[Any]:
@@ -314,42 +299,27 @@ def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _warmup(measured: Measurement, meters: Sequence[Meter]) -> int:
+def _warmup(reached: Reached) -> int:
     """Iterations after which what is bounded was full, nearly: containers that are made until then look like causes."""
     filled = 0
-    for meter in meters:
-        if meter.verdict == "bounded":
-            series = measured.samples[meter.name]
-            nearly = series[0].value + _NEARLY * (series[-1].value - series[0].value)
+    for name, judgement in reached.judgements.items():
+        if judgement.verdict == "bounded":
+            series = reached.measured.samples[name]
+            nearly = series[0].value + _NEARLY_FULL * (series[-1].value - series[0].value)
             filled = max(filled, next(each.iterations for each in series if each.value >= nearly))
     return filled
 
 
-def _advice(measured: Measurement, opened: dict[str, Any], job: Job) -> list[str]:
+def _advice(measured: Measurement, opened: Opened, job: Job) -> list[str]:
     remarks = []
     if measured.cycles_per_iteration >= 0.01 and job.gc == "collect":
         remarks.append(
             f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
             "the collector"
         )
-    if job.allocator == "malloc" and "heap.bytes" in opened["unavailable"]:
-        remarks.append(f"heap.bytes is not measured: {opened['unavailable']['heap.bytes']}")
+    if job.allocator == "malloc" and LEDGER in opened.unavailable:
+        remarks.append(f"{LEDGER} is not measured: {opened.unavailable[LEDGER]}")
     return remarks
-
-
-def _cycles(measured: Measurement) -> Meter:
-    rate = measured.cycles_per_iteration
-    return Meter(
-        name="py.cycles",
-        unit="objects",
-        verdict="clean",
-        growth=rate,
-        low=rate,
-        high=rate,
-        decisive=False,
-        model="linear",
-        reason="cyclic garbage made per iteration: advice, never a leak",
-    )
 
 
 def _broken_result(template: Job, broken: Broken) -> ScenarioResult:

@@ -1,165 +1,296 @@
-"""Before a leak is told: whether it would be gone if the collector ran, some time passed, or caches were emptied."""
+"""Before a leak is reported, it is asked whether the collector, time, or emptied caches would take it away.
+
+A challenge is a function of a suspicion and the process. For each meter that it can say something of, it rules that the
+growth is acquitted, smaller, or upheld; None where it has nothing to say. `CHALLENGES` are asked in order, each of what
+those before have left. To add one: write the function, put it into the list, add a row to `docs/verdicts.md`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
-import msgspec
-
-from leakcheck.execution.job import Job
-from leakcheck.execution.worker import Worker
-from leakcheck.records import Meter
+from leakcheck.agent.protocol import ClockRead, Collect, Collected, GcMode, ReadsClock, Stayed, WhatStays
+from leakcheck.meters import LEDGER
 from leakcheck.verdict import caches
-from leakcheck.verdict.judge import thresholds_for
+from leakcheck.verdict.caches import CacheSuspicion
+from leakcheck.verdict.judge import Judgement
 from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.process import Process
 from leakcheck.verdict.residue import Left, Residue, residues
 
 _GONE_SHARE = 0.8
 """Part of a growth that must go away with caches or garbage for these to be its explanation."""
-
 _WENT_SHARE = 0.5
 """The same for what goes by itself with the time: it leaves tables that do not shrink when their entries go."""
-
 _FELL_SHARE = 0.1
 """Part of a growth that must go by itself for the rest to be looked at apart from it."""
-
-_TRIFLE = 0.02
+_WARM_UP_SHARE = 0.02
 """Part of a growth that may stay when caches are emptied, whenever it came: warm-up, smaller caches."""
-
 _PAUSE_S = 0.5
 """Seconds that are waited at a time for something to go."""
-
-_PATIENCE_S = 2.5
+_FIRST_GONE_S = 2.5
 """Seconds after which something must have gone. What lives for longer looks like a leak until it ends."""
-
-_LONGEST_S = 6.0
+_ALL_GONE_S = 6.0
 """Seconds after which all must have gone."""
-
-_FADES = 0.01
+_LAST_SHARE = 0.01
 """Part of a growth that goes in a pause in which the last has gone, and no more."""
-
-_FOR_A_TIME = "keeps for a time what it makes: it went when that was over"
-
-_RARE = 1000
+_SENSITIVITY_CALLS = 1000
 """Calls of which one may leave a small object and be seen."""
+_STRETCH_SHARE = 8
+"""Part of the measured iterations that a stretch has after which it is looked what stays."""
+_MOST_NAMED = 3
+"""Caches that are named in the advice."""
 
 
-class Considered(NamedTuple):
-    """What is left of the meters' verdicts."""
+class Acquitted(NamedTuple):
+    """No leak, as far as it can be shown within the budget."""
 
-    meters: list[Meter]
-    advice: list[str]
-    pause: float = 0.0
+    reason: str
+    verdict: Literal["bounded", "inconclusive"] = "bounded"
+
+
+class Smaller(NamedTuple):
+    """A leak of less: the rest has another explanation."""
+
+    rate: Residue
+    reason: str
+
+
+class Upheld(NamedTuple):
+    """A leak, now for one more reason."""
+
+    reason: str
+
+
+Answer = Acquitted | Smaller | Upheld
+
+
+class Ruling(NamedTuple):
+    """What a challenge says."""
+
+    answers: Mapping[str, Answer]
+    """By meter; what is not named stays as it is."""
+    advice: Sequence[str] = ()
+    pause_s: float = 0.0
     """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
 
 
-def second_thoughts(
-    worker: Worker, job: Job, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt
-) -> Considered:
-    """Whether what leaks would be gone if the collector ran, if it were left alone, or if caches were emptied."""
+class Suspicion(NamedTuple):
+    """What is held against a scenario when a challenge is asked."""
+
+    measured: Measurement
+    judgements: Mapping[str, Judgement]
+    """As the challenges before have left them."""
+    gc: GcMode
+    caches: CacheSuspicion
+
+    @property
+    def leaking(self) -> list[str]:
+        """Decisive meters that leak."""
+        return self._decisive("leak")
+
+    @property
+    def bounded(self) -> list[str]:
+        """Decisive meters that grew and stopped."""
+        return self._decisive("bounded")
+
+    @property
+    def undecided(self) -> list[str]:
+        """Decisive meters that could not be decided."""
+        return self._decisive("inconclusive")
+
+    def _decisive(self, verdict: str) -> list[str]:
+        return [
+            spec.name
+            for spec in self.measured.meters
+            if spec.decisive and (self.judgements[spec.name].verdict or "inconclusive") == verdict
+        ]
+
+    def at(self, meter: str) -> int:
+        """Where a meter's value stands in a reading."""
+        return next(index for index, spec in enumerate(self.measured.meters) if spec.name == meter)
+
+    def grown(self) -> dict[str, float]:
+        """How far each leaking meter has grown."""
+        samples = self.measured.samples
+        return {name: samples[name][-1].value - samples[name][0].value for name in self.leaking}
+
+    def trifle(self, meter: str, count: int) -> float:
+        """What `count` iterations may leave of a meter without being a leak."""
+        quantum = self.measured.meters[self.at(meter)].thresholds.quantum
+        return quantum * max(4.0, count / _SENSITIVITY_CALLS)
+
+
+Challenge = Callable[[Suspicion, Process], Ruling | None]
+
+
+class Challenged(NamedTuple):
+    """What is left when all challenges have been asked."""
+
+    judgements: dict[str, Judgement]
+    advice: list[str]
+    pause_s: float
+
+
+def challenge(suspicion: Suspicion, process: Process, challenges: Sequence[Challenge] | None = None) -> Challenged:
+    """Ask the challenges in order."""
     advice: list[str] = []
-    pause = 0.0
-    if _leaking(read) and job.gc in ("auto", "off"):
-        read, advice = _without_cycles(worker, measured, read)
-    if _leaking(read):
-        read, pause = _after_a_while(worker, measured, read)
-    if _leaking(read) and doubt.filling and measured.iterations < doubt.full_at:
-        read = _without_caches(worker, measured, read, doubt)
-    if not _leaking(read):
-        read = _in_full_caches(worker, measured, read, doubt)
-        pause = 0.0
-    if any(meter.verdict == "bounded" and meter.decisive for meter in read) and not doubt.filling:
-        advice += [f"{each.title} is full" for each in caches.full(worker)[:3]]
-    elif doubt.filling and not _leaking(read):
-        advice += [f"{each.title} filled up" for each in doubt.filling[:3]]
-    return Considered(read, advice, pause)
+    pause_s = 0.0
+    for ask in CHALLENGES if challenges is None else challenges:
+        ruling = ask(suspicion, process)
+        if ruling is not None:
+            judgements = {
+                name: _ruled(judgement, ruling.answers.get(name)) for name, judgement in suspicion.judgements.items()
+            }
+            suspicion = suspicion._replace(judgements=judgements)
+            advice += ruling.advice
+            pause_s = max(pause_s, ruling.pause_s)
+    return Challenged(dict(suspicion.judgements), advice, pause_s if suspicion.leaking else 0.0)
 
 
-def _leaking(read: list[Meter]) -> list[str]:
-    return [meter.name for meter in read if meter.verdict == "leak" and meter.decisive]
+def _ruled(judgement: Judgement, answer: Answer | None) -> Judgement:
+    if answer is None:
+        return judgement
+    changed = judgement._replace(reason=answer.reason, rule="challenged", limit=None)
+    if isinstance(answer, Acquitted):
+        return changed._replace(verdict=answer.verdict)
+    return changed._replace(**answer.rate._asdict()) if isinstance(answer, Smaller) else changed
 
 
-def _grown(measured: Measurement, read: list[Meter]) -> dict[int, float]:
-    """How far each leaking meter has grown, by its index."""
-    leaking = _leaking(read)
-    return {
-        index: measured.samples[each.name][-1].value - measured.samples[each.name][0].value
-        for index, each in enumerate(measured.meters)
-        if each.name in leaking
+def garbage(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """Cyclic garbage that waits for the collector, where the run leaves that to the program (`--gc auto`, `off`)."""
+    if not suspicion.leaking or suspicion.gc not in ("auto", "off"):
+        return None
+    before = process.run(0).values
+    cycles = process.ask(Collect(), Collected).found
+    after = process.run(0).values
+    acquitted: dict[str, Answer] = {
+        name: Acquitted("grows by cyclic garbage that waits for the collector")
+        for name, grown in suspicion.grown().items()
+        if before[suspicion.at(name)] - after[suspicion.at(name)] >= _GONE_SHARE * grown
     }
+    rate = cycles / max(suspicion.measured.iterations, 1)
+    return Ruling(acquitted, [f"{rate:.2f} objects of cyclic garbage per iteration"]) if acquitted else None
 
 
-def _without_cycles(worker: Worker, measured: Measurement, read: list[Meter]) -> tuple[list[Meter], list[str]]:
-    before = worker.run(0).values
-    cycles = worker.probe("leakcheck.agent.probes.collection", {})["found"]
-    after = worker.run(0).values
-    explained = {
-        measured.meters[index].name: "grows by cyclic garbage that waits for the collector"
-        for index, grown in _grown(measured, read).items()
-        if before[index] - after[index] >= _GONE_SHARE * grown
-    }
-    advice = f"{cycles / max(measured.iterations, 1):.2f} objects of cyclic garbage per iteration"
-    return [_explained(meter, "bounded", explained) for meter in read], [advice] if explained else []
+def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """What is kept for a time: wait, go on, and see what stays. Steps that read no clock do not wait.
 
-
-def _after_a_while(worker: Worker, measured: Measurement, read: list[Meter]) -> tuple[list[Meter], float]:
-    """What a step keeps that asks for the time may live for a time only: wait, go on, and see what stays.
-
-    The other steps do not wait. A verdict comes within a second where calls are quick, sooner than such things end.
+    A verdict comes within a second where calls are quick, sooner than such things end. That most of it goes acquits
+    nobody: what stays of equal stretches is a leak beside it.
     """
-    if not worker.probe("leakcheck.agent.probes.clock_reads", {})["reads"]:
-        return read, 0.0
-    grown = {index: more for index, more in _grown(measured, read).items() if more > 0}
+    if not suspicion.leaking or not process.ask(ReadsClock(), ClockRead).reads:
+        return None
+    grown = {name: more for name, more in suspicion.grown().items() if more > 0}
     if not grown:  # the last reading was in a trough: nothing could be seen to go
-        return read, 0.0
-    began = worker.run(0).values
-    batch = max(1, measured.iterations // 1024)  # what is kept of these calls is all that the readings may be off by
-    waited, went = 0.0, dict.fromkeys(grown, 0.0)
+        return None
+    began = process.run(0).values
+    batch = max(1, suspicion.measured.iterations // 1024)  # what these calls keep is all that a reading may be off by
+    waited_s, went = 0.0, dict.fromkeys(grown, 0.0)
+    indexes = [suspicion.at(name) for name in grown]
     while True:
-        left = _left_alone(worker, _PAUSE_S, batch, grown)
+        left = _left_alone(process, _PAUSE_S, batch, indexes)
         if left is None:
-            return read, 0.0
-        waited += _PAUSE_S
+            return None
+        waited_s += _PAUSE_S
         before = went
-        went = {index: (began[index] - left.values[index]) / more for index, more in grown.items()}
-        goes = any(went[index] - before[index] > _FADES for index in grown)
+        went = {
+            name: (began[suspicion.at(name)] - left.values[suspicion.at(name)]) / more for name, more in grown.items()
+        }
+        goes = any(went[name] - before[name] > _LAST_SHARE for name in grown)
         if max(went.values()) >= _FELL_SHARE:
-            if not goes or waited >= _LONGEST_S:
+            if not goes or waited_s >= _ALL_GONE_S:
                 break  # it was made all the time, so it goes all the time until the last has gone
-        elif waited >= _PATIENCE_S:
-            return read, 0.0
-    stayed = _what_stays(worker, measured, grown, waited, batch)
+        elif waited_s >= _FIRST_GONE_S:
+            return None
+    stayed = _stays(suspicion, process, grown, waited_s, batch)
     if not stayed and max(went.values()) < _WENT_SHARE:
-        return read, 0.0
-    explained = {measured.meters[index].name: _FOR_A_TIME for index in grown}
-    return _apart(measured, read, stayed, explained, "what is kept for a time has gone"), waited
+        return None
+    reason = "keeps for a time what it makes: it went when that was over"
+    return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=waited_s)
 
 
-def _what_stays(
-    worker: Worker, measured: Measurement, grown: Mapping[int, float], pause: float, batch: int
-) -> dict[int, Residue]:
+def filling_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """Caches with a limit that are not full yet: the growth goes when they are emptied."""
+    filling = suspicion.caches.filling
+    if not suspicion.leaking or not filling or suspicion.measured.iterations >= suspicion.caches.full_at:
+        return None
+    names = ", ".join(dict.fromkeys(map(caches.title, filling)))
+    grown = suspicion.grown()
+    first = next(iter(grown))
+    if _emptied(process, suspicion.at(first)) >= _GONE_SHARE * grown[first]:
+        count = max(1, suspicion.measured.iterations // 4)
+        trifles = {suspicion.at(name): suspicion.trifle(name, count) for name in grown}
+        stayed = _by_name(suspicion, residues(process, count, lambda: caches.emptied(process), trifles))
+        reason = f"fills {names}, and goes back when that is emptied"
+        return Ruling(_apart(grown, stayed, reason, "caches have been emptied"))
+    if any(each.kind == "deque" for each in filling):
+        reason = f"{names} is not full yet: needs about {suspicion.caches.full_at:,} iterations"
+        return Ruling(dict.fromkeys(suspicion.leaking, Acquitted(reason, "inconclusive")))
+    return None
+
+
+def full_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """What could not be decided may be full caches whose entries get larger: it goes when they are emptied."""
+    if suspicion.leaking or not suspicion.undecided:
+        return None
+    names = ", ".join(caches.title(each) for each in caches.full(process) if each.kind == "lru_cache")
+    if not names:
+        return None
+    undecided = suspicion.undecided[0]
+    series = suspicion.measured.samples[undecided]
+    grown = series[-1].value - series[0].value
+    half = suspicion.measured.iterations / 2
+    lately = series[-1].value - min(each.value for each in series if each.iterations >= half)
+    remains = grown - _emptied(process, suspicion.at(undecided))
+    # Of what came last more than half has gone with them; of what came before, some may be other caches, and warm-up.
+    if remains > max(min(lately / 2, (1 - _GONE_SHARE) * grown), _WARM_UP_SHARE * grown):
+        return None
+    return Ruling({undecided: Acquitted(f"is held by {names}, and goes back when that is emptied")})
+
+
+def names_of_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """Changes nothing: says in the advice which caches a bounded growth is likely to be."""
+    filling = suspicion.caches.filling
+    if filling:
+        named = [] if suspicion.leaking else [f"{caches.title(each)} filled up" for each in filling]
+    elif suspicion.bounded:
+        named = [f"{caches.title(each)} is full" for each in caches.full(process)]
+    else:
+        named = []
+    return Ruling({}, named[:_MOST_NAMED]) if named else None
+
+
+CHALLENGES: tuple[Challenge, ...] = (garbage, expiry, filling_caches, full_caches, names_of_caches)
+"""In the order of asking."""
+
+
+def _stays(
+    suspicion: Suspicion, process: Process, grown: Mapping[str, float], pause_s: float, batch: int
+) -> dict[str, Residue]:
     """What is left of equal stretches after a pause: by the containers that hold it, else by the bytes."""
-    count = max(1, measured.iterations // 8)
-    left = worker.probe("leakcheck.agent.probes.expiring", {"count": count, "pause": pause})["bytes"]
-    heap = next((index for index in grown if measured.meters[index].name == "heap.bytes"), None)
-    if heap is not None and min(left) > 0:
-        return {heap: Residue(sum(left) / len(left), min(left), max(left))}
+    iterations = max(suspicion.measured.iterations, 1)
+    count = max(1, iterations // _STRETCH_SHARE)
+    left = process.ask(WhatStays(count, pause_s), Stayed).bytes
+    if LEDGER in grown and min(left) > 0:
+        return {LEDGER: Residue(sum(left) / len(left), min(left), max(left))}
+    indexes = [suspicion.at(name) for name in grown]
     trifles = {
-        index: max(2 * batch * more / max(measured.iterations, 1), _trifle(measured, index, count))
-        for index, more in grown.items()
+        suspicion.at(name): max(2 * batch * more / iterations, suspicion.trifle(name, count))
+        for name, more in grown.items()
     }
-    return residues(worker, count, lambda: _left_alone(worker, pause, batch, grown), trifles)
+    return _by_name(suspicion, residues(process, count, lambda: _left_alone(process, pause_s, batch, indexes), trifles))
 
 
-def _left_alone(worker: Worker, pause: float, batch: int, indexes: Iterable[int]) -> Left | None:
+def _left_alone(process: Process, pause_s: float, batch: int, indexes: Sequence[int]) -> Left | None:
     """Wait, and run on for as long as it falls: some forget a few things at each call. None where the step raises."""
-    before = worker.run(0).values
-    time.sleep(pause)
+    before = process.run(0).values
+    time.sleep(pause_s)
     calls = 0
     while True:
-        done = worker.run(batch)
+        done = process.run(batch)
         calls += batch
         if done.raised is not None:
             return None
@@ -168,61 +299,19 @@ def _left_alone(worker: Worker, pause: float, batch: int, indexes: Iterable[int]
         before = done.values
 
 
-def _without_caches(worker: Worker, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt) -> list[Meter]:
-    """Where caches with a limit are not full yet: whether the growth goes when they are emptied."""
-    names = ", ".join(dict.fromkeys(each.title for each in doubt.filling))
-    grown = _grown(measured, read)
-    index = next(iter(grown))
-    if doubt.emptied(index) >= _GONE_SHARE * grown[index]:
-        count = max(1, measured.iterations // 4)
-        stayed = residues(worker, count, doubt.left, {index: _trifle(measured, index, count) for index in grown})
-        explained = {
-            measured.meters[index].name: f"fills {names}, and goes back when that is emptied" for index in grown
-        }
-        return _apart(measured, read, stayed, explained, "caches have been emptied")
-    if any(each.kind == "deque" for each in doubt.filling):
-        explained = dict.fromkeys(_leaking(read), f"{names} is not full yet: needs about {doubt.full_at:,} iterations")
-        return [_explained(meter, "inconclusive", explained) for meter in read]
-    return read
+def _emptied(process: Process, index: int) -> float:
+    """How far a meter falls when the caches are emptied."""
+    before = process.run(0).values[index]
+    return before - caches.emptied(process).values[index]
 
 
-def _trifle(measured: Measurement, index: int, count: int) -> float:
-    info = measured.meters[index]
-    return thresholds_for(info.name, info.unit).quantum * max(4.0, count / _RARE)
+def _by_name(suspicion: Suspicion, stayed: Mapping[int, Residue]) -> dict[str, Residue]:
+    return {suspicion.measured.meters[index].name: rate for index, rate in stayed.items()}
 
 
-def _apart(
-    measured: Measurement, read: list[Meter], stayed: Mapping[int, Residue], explained: Mapping[str, str], when: str
-) -> list[Meter]:
-    """The meters: what stays is the leak where something does, and the rest explains the others."""
-    rates = {measured.meters[index].name: rate for index, rate in stayed.items()}
-    return [
-        msgspec.structs.replace(meter, **rates[meter.name]._asdict(), reason=f"that much stays when {when}")
-        if meter.name in rates
-        else _explained(meter, "bounded", explained)
-        for meter in read
-    ]
-
-
-def _in_full_caches(worker: Worker, measured: Measurement, read: list[Meter], doubt: caches.CacheDoubt) -> list[Meter]:
-    """What is not decided may be full caches whose entries get larger: bounded, if it goes when they are emptied."""
-    undecided = next((meter.name for meter in read if meter.verdict == "inconclusive" and meter.decisive), None)
-    names = ", ".join(each.title for each in caches.full(worker) if each.kind == "lru_cache") if undecided else ""
-    if undecided is None or not names:
-        return read
-    index = next(index for index, info in enumerate(measured.meters) if info.name == undecided)
-    series = measured.samples[undecided]
-    grown = series[-1].value - series[0].value
-    lately = series[-1].value - min(each.value for each in series if 2 * each.iterations >= measured.iterations)
-    remains = grown - doubt.emptied(index)
-    # Of what came last more than half has gone with them; of what came before, some may be other caches, and warm-up.
-    if remains > max(min(lately / 2, (1 - _GONE_SHARE) * grown), _TRIFLE * grown):
-        return read
-    reason = {undecided: f"is held by {names}, and goes back when that is emptied"}
-    return [_explained(meter, "bounded", reason) for meter in read]
-
-
-def _explained(meter: Meter, verdict: Any, explained: Mapping[str, str]) -> Meter:
-    if meter.name not in explained:
-        return meter
-    return msgspec.structs.replace(meter, verdict=verdict, reason=explained[meter.name])
+def _apart(grown: Mapping[str, float], stayed: Mapping[str, Residue], reason: str, when: str) -> dict[str, Answer]:
+    """What stays is the leak where something does, and the rest explains the others."""
+    return {
+        name: Smaller(stayed[name], f"that much stays when {when}") if name in stayed else Acquitted(reason)
+        for name in grown
+    }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from leakcheck.agent.protocol import Failed
 from leakcheck.execution.job import Budget
-from leakcheck.execution.worker import Round
+from leakcheck.meters import BYTES, LEDGER, LIVE_OBJECTS, MeterSpec
 from leakcheck.records import Sample
-from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge, thresholds_for
+from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge
+from leakcheck.verdict.patience import evidence, may_be_hastened
+from leakcheck.verdict.process import Process
 from leakcheck.verdict.rounds import (
+    Ended,
     Progress,
-    evidence,
     exhausted,
     growth_since_first,
-    may_be_hastened,
     next_round,
     rounds_per_doubling,
     too_early,
@@ -22,37 +24,19 @@ from leakcheck.verdict.rounds import (
 )
 
 
-class Process(Protocol):
-    """What runs the step: a worker, or a scripted series in a test."""
-
-    def run(self, count: int, timeout: float = ..., watch: int = ..., whole: bool = ..., /) -> Round:
-        """Run `count` iterations, the last `watch` of them with a reading after each; settle and read.
-
-        Where `whole` is false, garbage is looked for among young objects only.
-        """
-
-
-class MeterInfo(NamedTuple):
-    """A meter as the worker names it."""
-
-    name: str
-    unit: str
-    decisive: bool
-
-
 class Measurement(NamedTuple):
     """All that the rounds of one scenario showed."""
 
-    meters: list[MeterInfo]
+    meters: list[MeterSpec]
     samples: dict[str, list[Sample]]
     judgements: dict[str, Judgement]
     iterations: int
     step_seconds: float
     seconds: float
     cycles_per_iteration: float
-    ended_by: str | None
+    ended_by: Ended | None
     """Why no more rounds were run, where it was not the judge who had enough."""
-    raised: dict[str, Any] | None
+    raised: Failed | None
     """The exception that ended the last round, if one did."""
 
     @property
@@ -61,52 +45,33 @@ class Measurement(NamedTuple):
         return [meter.name for meter in self.meters if meter.decisive and self.judgements[meter.name].verdict == "leak"]
 
 
-LEDGER = "heap.bytes"
-"""The meter that can be read after each call, so that its troughs are known."""
-
 Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
 """Is told after each round what is known: for the live view."""
 
 
-class Doubt(Protocol):
-    """What is asked of the process besides its meters before a leak is pronounced."""
+class Suspected(Protocol):
+    """What is asked of the process besides its meters before a leak is pronounced: see `caches.CacheSuspicion`."""
 
     def look(self, progress: Progress, /) -> None:
         """Something seems to grow: note what there is that could be holding it."""
 
-    def held(self, progress: Progress, /) -> bool:
+    def may_be_cached(self, progress: Progress, /) -> bool:
         """Whether something that could be holding what grows has become larger since then; true where unknown."""
 
     def needed(self, progress: Progress, /) -> int:
         """How many iterations would show whether it is a cache with a limit that fills; 0 for no more."""
 
 
-class NoDoubt:
-    """Knows nothing: what grows may be held by anything."""
-
-    def look(self, _: Progress) -> None:
-        """Notes nothing."""
-
-    def held(self, _: Progress) -> bool:
-        """As far as is known."""
-        return True
-
-    def needed(self, _: Progress) -> int:
-        """No cache is known."""
-        return 0
-
-
 def measure(
     process: Process,
-    meters: Sequence[MeterInfo],
+    meters: Sequence[MeterSpec],
     budget: Budget,
-    *,
+    suspected: Suspected,
     watch: Watch = lambda *_: None,
-    doubt: Doubt = NoDoubt(),  # noqa: B008
 ) -> Measurement:
     """Run rounds until every decisive meter is decided, or the budget is used up.
 
-    Once one meter leaks there is nothing left to wait for: the others are told as they stand.
+    Once one meter leaks there is nothing left to wait for: the others are reported as they stand.
     """
     run = _Run(process, meters, budget, watch)
     run.round(0)
@@ -123,15 +88,15 @@ def measure(
             return run.result(judgements)
         if leaks and run.held is None:
             # Where the patience for caches is used up anyhow, nobody need ask whether it was called for.
-            run.held = evidence(run.progress, budget).enough_for_leak or doubt.held(run.progress)
+            run.held = evidence(run.progress, budget).enough_for_leak or suspected.may_be_cached(run.progress)
             if run.held:
-                must_reach = doubt.needed(run.progress)
+                must_reach = suspected.needed(run.progress)
                 continue
         if decided or leaks:
             return run.result(judgements)
         if run.suspicious and not looked and may_be_hastened(run.progress):
             looked = True
-            doubt.look(run.progress)
+            suspected.look(run.progress)
         run.doubling()
 
 
@@ -154,10 +119,10 @@ def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
     return [*series[: len(series) % 2], *found]
 
 
-_UNKNOWN = 64
+_WARM_CALLS = 64
 """Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
 
-_DEAR = 40_000
+_MANY_OBJECTS = 40_000
 """Objects of which a whole collection costs milliseconds."""
 
 
@@ -167,7 +132,7 @@ class _Run:
     def __init__(
         self,
         process: Process,
-        meters: Sequence[MeterInfo],
+        meters: Sequence[MeterSpec],
         budget: Budget,
         watch: Watch,
     ) -> None:
@@ -187,8 +152,8 @@ class _Run:
         self.held: bool | None = None
         """Whether something that could be a cache gets larger; None as long as nobody has asked."""
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
-        self.raised: dict[str, Any] | None = None
-        self.ended_by: str | None = None
+        self.raised: Failed | None = None
+        self.ended_by: Ended | None = None
         self.progress = Progress(0, 0.0, 0.0, {})
 
     def round(self, count: int, *, whole: bool = True) -> None:
@@ -203,7 +168,7 @@ class _Run:
             lowest = done.lowest if meter.name == LEDGER and done.lowest is not None else value
             self.samples[meter.name].append(Sample(done.iterations, min(value, lowest)))
         self._watch_where_it_falls()
-        if done.iterations >= _UNKNOWN:
+        if done.iterations >= _WARM_CALLS:
             self._cycles_from = self._cycles_from or done.iterations
             self._cycles += done.cycles if done.iterations > self._cycles_from else 0
         self.raised = done.raised
@@ -219,7 +184,7 @@ class _Run:
         cycles = self._cycles
         for position in range(cuts):
             # A step that left no cycles in the last doubling leaves none now, or the end of this one shows some.
-            many = self.samples["py.objects"][-1].value > _DEAR if "py.objects" in self.samples else False
+            many = LIVE_OBJECTS in self.samples and self.samples[LIVE_OBJECTS][-1].value > _MANY_OBJECTS
             whole = position == cuts - 1 or self._left_cycles or not many
             self.round(next_round(start, position, self.progress, self._budget, cuts), whole=whole)
             self.ended_by = exhausted(self.progress, self._budget)
@@ -239,8 +204,8 @@ class _Run:
         self.suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
         return self._judgements
 
-    def _judge(self, meter: MeterInfo, known: Evidence) -> Judgement:
-        limits = thresholds_for(meter.name, meter.unit)
+    def _judge(self, meter: MeterSpec, known: Evidence) -> Judgement:
+        limits = meter.thresholds
         series = self.samples[meter.name]
         if meter.name == LEDGER and self._watched_from is not None:
             watched, began = _whole_rounds(series[self._watched_from :]), after_first_call(series)
@@ -258,7 +223,7 @@ class _Run:
         series = self.samples.get(LEDGER, [])
         if self._watched_from is not None or len(series) < 2 or series[-1].iterations < 16:
             return
-        if series[-2].value - series[-1].value > thresholds_for(LEDGER, "B").floor:
+        if series[-2].value - series[-1].value > BYTES.floor:
             self._watched_from = len(series)
 
     def result(self, judgements: dict[str, Judgement]) -> Measurement:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from leakcheck.execution.worker import Worker
+from leakcheck.verdict.process import Process
 
 _STRETCHES = 3
-_ALIKE = 2.0
+"""Levels that are compared: two gains."""
+_MOST_APART = 2.0
 """How many times as much as in the other stretch may stay in one: what stays for good stays at a rate."""
 
 
@@ -34,7 +35,7 @@ class Residue(NamedTuple):
 
 
 def residues(
-    worker: Worker, count: int, leave: Callable[[], Left | None], trifles: Mapping[int, float]
+    process: Process, count: int, leave: Callable[[], Left | None], trifles: Mapping[int, float]
 ) -> dict[int, Residue]:
     """What stays of `count` iterations, by the index of the meter; empty where the step raised.
 
@@ -42,13 +43,13 @@ def residues(
     """
     levels = []
     for _ in range(_STRETCHES):
-        if worker.run(count).raised is not None or (left := leave()) is None:
+        if process.run(count).raised is not None or (left := leave()) is None:
             return {}
         levels.append(left)
     found = {}
     for index, trifle in trifles.items():
         stayed = [after.values[index] - before.values[index] for before, after in pairwise(levels)]
-        if min(stayed) > trifle and max(stayed) <= _ALIKE * min(stayed):
+        if min(stayed) > trifle and max(stayed) <= _MOST_APART * min(stayed):
             rates = [more / (count + left.calls) for more, left in zip(stayed, levels[1:], strict=True)]
             found[index] = Residue(sum(rates) / len(rates), min(rates), max(rates))
     return found

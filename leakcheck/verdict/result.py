@@ -1,39 +1,22 @@
-"""From the measurement of one scenario to its result: which meter decides, the sentence, what was expected."""
+"""From a verdict on each meter to the result of a scenario: which meter decides, the sentence, what was expected."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
 from typing import Any
 
+from leakcheck import units
 from leakcheck.execution.job import Job
+from leakcheck.meters import CYCLES, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
-from leakcheck.verdict.judge import PROPORTIONAL, Judgement, thresholds_for
-from leakcheck.verdict.measure import Measurement, MeterInfo
+from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.reach import Reached
 
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
 _MOST_SAMPLES = 400
+"""Samples of a meter that are stored: more cannot be seen in a chart."""
 
 _ORDER: tuple[Verdict, ...] = ("leak", "inconclusive", "bounded", "clean")
 """The verdict of a scenario is the first of these that a decisive meter has."""
-
-
-def ran_into_a_limit(raised: Mapping[str, Any]) -> bool:
-    """Whether an exception says that the process, or the system, has no more of something."""
-    return (
-        raised.get("errno") in _EXHAUSTED
-        or raised["type"] == "MemoryError"
-        or "can't start new thread" in raised["message"]
-    )
-
-
-def number(value: float, unit: str) -> str:
-    """A growth for a sentence: `64.0 B`, `1.25 fds`, `0.0100 objects`."""
-    for size, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if unit == "B" and abs(value) >= 10 * size:
-            return f"{value / size:,.1f} {name}"
-    digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 0.1 else 4
-    return f"{value:,.{digits}f} {unit}".strip()
 
 
 def describe(job: Job, **changes: Any) -> ScenarioResult:
@@ -62,75 +45,74 @@ def failed(job: Job, failure: Failure, **changes: Any) -> ScenarioResult:
     )
 
 
-def meters(measured: Measurement, budget: Mapping[str, float]) -> list[Meter]:
-    """What each meter read and what was made of it."""
-    result = []
-    for info in measured.meters:
-        judgement = measured.judgements[info.name]
-        verdict: Verdict = judgement.verdict or "inconclusive"
-        reason = judgement.reason
-        if judgement.limit is not None:
-            reason = f"{reason} ({number(judgement.limit, info.unit)})"
-        allowed = budget.get(info.name)
-        if allowed is not None:
-            verdict, reason = _against_budget(judgement, verdict, allowed, info)
-        elif not info.decisive and verdict in ("leak", "inconclusive"):
-            reason += "; evidence only"
-        result.append(
-            Meter(
-                name=info.name,
-                unit=info.unit,
-                verdict=verdict,
-                growth=judgement.growth,
-                low=judgement.low,
-                high=judgement.high,
-                detectable=judgement.detectable,
-                model=judgement.shape,
-                reason=reason,
-                decisive=info.decisive,
-                samples=_thinned(measured.samples[info.name]),
-            )
-        )
-    return result
-
-
-def _against_budget(judgement: Judgement, verdict: Verdict, allowed: float, info: MeterInfo) -> tuple[Verdict, str]:
-    """A budget is growth per iteration that is accepted: within its confidence interval, a leak is none."""
-    limit = f"{number(allowed, info.unit)} per iteration"
-    if verdict == "leak" and judgement.low <= allowed:
-        return "clean", f"grows within its budget of {limit}"
-    if verdict == "leak":
-        return verdict, f"grows beyond its budget of {limit}"
-    return verdict, judgement.reason
-
-
-def _thinned(samples: list[Sample]) -> list[Sample]:
-    step = max(1, len(samples) // _MOST_SAMPLES + 1) if len(samples) > _MOST_SAMPLES else 1
-    return samples if step == 1 else [*samples[:-1:step], samples[-1]]
-
-
-def judged(job: Job, measured: Measurement, read: list[Meter], **changes: Any) -> ScenarioResult:
-    """The result of a measured scenario, from its meters as judged (and as changed by what was asked since)."""
-    decisive = [meter for meter in read if meter.decisive]
-    found = {meter.verdict for meter in decisive}
-    verdict: Verdict = next((each for each in _ORDER if each in found), "inconclusive")
+def judged(job: Job, reached: Reached, **changes: Any) -> ScenarioResult:
+    """The result of a measured scenario."""
+    decisive = [spec for spec in reached.measured.meters if spec.decisive]
+    verdicts = {spec.name: reached.judgements[spec.name].verdict or "inconclusive" for spec in decisive}
+    verdict: Verdict = next((each for each in _ORDER if each in verdicts.values()), "inconclusive")
     return describe(
         job,
         **{
             "verdict": verdict,
             "ok": as_expected(verdict, job.scenario.expect),
-            "reason": _reason(verdict, decisive, measured, job),
-            "iterations": measured.iterations,
-            "duration_s": measured.seconds,
+            "reason": _reason(verdict, reached, job),
+            "iterations": reached.measured.iterations,
+            "duration_s": reached.measured.seconds,
             "detectable": {
-                meter.name: meter.detectable
-                for meter in decisive
-                if meter.detectable is not None and meter.verdict in ("clean", "bounded")
+                spec.name: detectable
+                for spec in decisive
+                if (detectable := reached.judgements[spec.name].detectable) is not None
+                and verdicts[spec.name] in ("clean", "bounded")
             },
-            "meters": read,
+            "meters": meters(reached),
             **changes,
         },
     )
+
+
+def meters(reached: Reached) -> list[Meter]:
+    """What each meter read and what was made of it."""
+    measured = reached.measured
+    found = [_meter(spec, reached.judgements[spec.name], measured.samples[spec.name]) for spec in measured.meters]
+    return [*found, _cycles(measured.cycles_per_iteration)] if measured.cycles_per_iteration else found
+
+
+def _meter(spec: MeterSpec, judgement: Judgement, samples: list[Sample]) -> Meter:
+    verdict: Verdict = judgement.verdict or "inconclusive"
+    evidence_only = not spec.decisive and verdict in ("leak", "inconclusive")
+    return Meter(
+        name=spec.name,
+        unit=spec.unit,
+        verdict=verdict,
+        growth=judgement.growth,
+        low=judgement.low,
+        high=judgement.high,
+        detectable=judgement.detectable,
+        model=judgement.shape,
+        reason=f"{_said(judgement, spec)}; evidence only" if evidence_only else _said(judgement, spec),
+        decisive=spec.decisive,
+        samples=_thinned(samples),
+    )
+
+
+def _said(judgement: Judgement, spec: MeterSpec) -> str:
+    """The reason, with the growth at which it stopped."""
+    if judgement.limit is None:
+        return judgement.reason
+    return f"{judgement.reason} ({units.quantity(judgement.limit, spec.unit)})"
+
+
+def _cycles(rate: float) -> Meter:
+    reason = "cyclic garbage made per iteration: advice, never a leak"
+    return Meter(
+        name=CYCLES, unit="objects", verdict="clean", growth=rate, low=rate, high=rate, decisive=False, model="linear",
+        reason=reason,
+    )  # fmt: skip
+
+
+def _thinned(samples: list[Sample]) -> list[Sample]:
+    step = max(1, len(samples) // _MOST_SAMPLES + 1) if len(samples) > _MOST_SAMPLES else 1
+    return samples if step == 1 else [*samples[:-1:step], samples[-1]]
 
 
 def as_expected(verdict: Verdict, expect: str) -> bool:
@@ -140,41 +122,41 @@ def as_expected(verdict: Verdict, expect: str) -> bool:
     return verdict not in ("leak", "error")
 
 
-def _reason(verdict: Verdict, decisive: list[Meter], measured: Measurement, job: Job) -> str:
+def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
+    decisive = [(spec, reached.judgements[spec.name]) for spec in reached.measured.meters if spec.decisive]
+    of_it = [(spec, judgement) for spec, judgement in decisive if (judgement.verdict or "inconclusive") == verdict]
     if verdict == "leak":
-        leaking = [meter for meter in decisive if meter.verdict == "leak"]
         # What the system counts tells more than bytes, and bytes more than the collector's number of objects.
-        worst = max(leaking, key=lambda meter: (meter.unit not in ("B", "objects"), meter.unit == "B", meter.growth))
-        sentence = (
-            f"{worst.name} grows by {number(worst.growth, worst.unit)} per iteration "
-            f"({number(worst.low, worst.unit)} to {number(worst.high, worst.unit)})"
+        spec, worst = max(
+            of_it, key=lambda each: (each[0].unit not in ("B", "objects"), each[0].unit == "B", each[1].growth)
         )
-        return sentence if worst.reason == PROPORTIONAL else f"{sentence}; {worst.reason}"
+        growth, low, high = (units.quantity(value, spec.unit) for value in (worst.growth, worst.low, worst.high))
+        sentence = f"{spec.name} grows by {growth} per iteration ({low} to {high})"
+        return sentence if worst.rule == "line" else f"{sentence}; {worst.reason}"
+    if not of_it:
+        return "no meter of memory works here"
+    spec, first = of_it[0]
     if verdict == "inconclusive":
-        undecided = next((meter for meter in decisive if meter.verdict == "inconclusive"), None)
-        if undecided is None:
-            return "no meter of memory works here"
-        return f"{undecided.name}: {undecided.reason}; {_what_would_decide(measured, job)}"
+        return f"{spec.name}: {_said(first, spec)}; {_what_would_decide(reached.measured, job)}"
     if verdict == "bounded":
-        bounded = next(meter for meter in decisive if meter.verdict == "bounded")
-        return f"{bounded.name} {bounded.reason}"
-    ledger = decisive[0]
+        return f"{spec.name} {_said(first, spec)}"
+    spec, ledger = decisive[0]
     if ledger.detectable is None:
         return ledger.reason
-    limits = thresholds_for(ledger.name, ledger.unit)
-    calls = max(1, round(limits.quantum / ledger.detectable)) if ledger.detectable else 1
-    sentence = f"does not grow; {number(ledger.detectable, ledger.unit)} per iteration would have shown"
-    return sentence + (f" (one small object in {calls:,} calls)" if ledger.unit == "B" and calls > 1 else "")
+    calls = max(1, round(spec.thresholds.quantum / ledger.detectable)) if ledger.detectable else 1
+    sentence = f"does not grow; {units.quantity(ledger.detectable, spec.unit)} per iteration would have shown"
+    return sentence + (f" (one small object in {calls:,} calls)" if spec.unit == "B" and calls > 1 else "")
 
 
 def _what_would_decide(measured: Measurement, job: Job) -> str:
     """The way out of `inconclusive`: two more doublings show whether growth goes on."""
     needed = 4 * max(measured.iterations, 12)
     seconds = measured.seconds / max(measured.iterations, 1) * needed
-    if measured.ended_by and "max-iterations" in measured.ended_by:
+    ended = measured.ended_by
+    if ended is not None and ended.option == "max-iterations":
         return f"needs about {needed:,} iterations: raise {_option(job, 'max-iterations')}"
-    if measured.ended_by and "max-growth" in measured.ended_by:
-        return f"{measured.ended_by}: raise {_option(job, 'max-growth')}"
+    if ended is not None and ended.option == "max-growth":
+        return f"{ended.reason}: raise {_option(job, 'max-growth')}"
     budget = max(1.0, seconds, 2 * job.budget.time_s)
     return f"needs about {needed:,} iterations: raise {_option(job, 'time-budget')} to {budget:,.0f} s"
 

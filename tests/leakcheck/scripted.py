@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
+from leakcheck import meters
 from leakcheck.execution.job import Budget
 from leakcheck.execution.worker import Round
+from leakcheck.meters import LEDGER
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Doubt, Measurement, MeterInfo, NoDoubt, measure
+from leakcheck.verdict.measure import Measurement, Suspected, measure
+from leakcheck.verdict.process import Answer
+from leakcheck.verdict.rounds import Progress
 
 Formula = Callable[[int], float]
 """Bytes in use after so many iterations."""
@@ -25,6 +30,9 @@ class ScriptedProcess:
         self._jitter = jitter
         self._iterations = 0
 
+    def ask(self, question: NamedTuple, answer: type[Answer]) -> Answer:
+        raise AssertionError(f"nobody should ask {question}")
+
     def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
         watched = range(self._iterations + count - watch, self._iterations + count)
         lowest = min((1_000_000 + self._formula(n + 1) for n in watched), default=None)
@@ -36,6 +44,19 @@ class ScriptedProcess:
         return Round(self._iterations, seconds, seconds + 0.0012, 0, [value], None, lowest)
 
 
+class Unsuspecting:
+    """Knows nothing: what grows may be held by anything."""
+
+    def look(self, progress: Progress) -> None:
+        pass
+
+    def may_be_cached(self, progress: Progress) -> bool:
+        return True
+
+    def needed(self, progress: Progress) -> int:
+        return 0
+
+
 def judged(
     formula: Formula,
     *,
@@ -43,10 +64,10 @@ def judged(
     budget: Budget = Budget(),  # noqa: B008
     jitter: bool = True,
     seed: int = 1,
-    doubt: Doubt = NoDoubt(),  # noqa: B008
+    suspected: Suspected | None = None,
 ) -> tuple[Judgement, Measurement]:
     process = ScriptedProcess(formula, seconds_per_step=seconds_per_step, jitter=jitter, seed=seed)
-    measured = measure(process, [MeterInfo("heap.bytes", "B", True)], budget, doubt=doubt)
+    measured = measure(process, [meters.of(LEDGER, "B")], budget, suspected or Unsuspecting())
     return measured.judgements["heap.bytes"], measured
 
 

@@ -9,14 +9,29 @@ import textwrap
 from array import array
 
 import pytest
+from scripted import Unsuspecting
 
-from leakcheck.agent import probes
+from leakcheck import meters
+from leakcheck.agent.protocol import (
+    ClockRead,
+    Collect,
+    Collected,
+    Held,
+    HeldByOld,
+    HolderSizes,
+    LimitedContainers,
+    LimitedContainersFound,
+    NewAreHeld,
+    ReadsClock,
+    Stayed,
+    WhatStays,
+)
 from leakcheck.agent.step import _watched
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
-from leakcheck.verdict.caches import CacheDoubt
-from leakcheck.verdict.judge import BYTES
-from leakcheck.verdict.measure import MeterInfo, measure
+from leakcheck.meters import BYTES
+from leakcheck.verdict.caches import CacheSuspicion
+from leakcheck.verdict.measure import measure
 
 EXACT = (
     "heap.bytes",
@@ -45,7 +60,8 @@ def job(tmp_path):
 def measured(job: Job, time_s: float = 10.0):
     with Worker(job) as worker:
         opened = worker.open()
-        result = measure(worker, [MeterInfo(*meter) for meter in opened["meters"]], Budget(time_s=time_s))
+        specs = [meters.of(name, unit) for name, unit in opened.meters]
+        result = measure(worker, specs, Budget(time_s=time_s), Unsuspecting())
         if result.raised is None:
             worker.close()
         return result
@@ -75,7 +91,7 @@ def test_an_async_no_op_does_not_move_with_the_calls(job):
             pass
     """
     with Worker(job(source)) as worker:
-        names = [name for name, *_ in worker.open()["meters"]]
+        names = [name for name, _ in worker.open().meters]
         worker.run(1021)
         first = dict(zip(names, worker.run(1021).values, strict=True))
         last = dict(zip(names, worker.run(50_021).values, strict=True))
@@ -89,22 +105,22 @@ def test_an_async_no_op_does_not_move_with_the_calls(job):
 def test_the_questions_of_a_measurement_leave_nothing_in_the_series(job, kind):
     """Each is asked in the middle of a no-op: the judge sees nothing of it."""
     questions = [
-        ("holders", {"calls": 0}),
-        ("holders", {"calls": 256}),
-        ("bounded_caches", {"in_sight": True}),
-        ("bounded_caches", {}),
-        ("collection", {}),
+        (HolderSizes(), Held),
+        (NewAreHeld(256), HeldByOld),
+        (LimitedContainers(in_sight=True), LimitedContainersFound),
+        (LimitedContainers(in_sight=False), LimitedContainersFound),
+        (Collect(), Collected),
     ]
     with Worker(job(NO_OP.replace("def", kind))) as worker:
-        names = [name for name, *_ in worker.open()["meters"]]
+        names = [name for name, _ in worker.open().meters]
         worker.run(1021)
         before = dict(zip(names, worker.run(509).values, strict=True))
-        for probe, arguments in questions:
-            worker.probe(f"leakcheck.agent.probes.{probe}", arguments)
+        for question, answer in questions:
+            worker.ask(question, answer)
             after = dict(zip(names, worker.run(509).values, strict=True))
             moved = {name: after[name] - before[name] for name in EXACT}
-            assert abs(moved.pop("heap.bytes")) <= BYTES.floor, probe  # the holes that the answer leaves: no growth
-            assert set(moved.values()) == {0}, (probe, moved)
+            assert abs(moved.pop("heap.bytes")) <= BYTES.floor, question  # the holes that the answer leaves: no growth
+            assert set(moved.values()) == {0}, (question, moved)
             before = after
 
 
@@ -122,10 +138,13 @@ def test_a_measuring_process_loads_nothing_of_ours_once_it_has_begun(job):
     with Worker(job(source)) as worker:
         worker.open()
         worker.run(16)
-        for probe in probes.ASKED_WHILE_MEASURING:
-            arguments = {"calls": 16, "count": 16, "pause": 0.001}
-            worker.probe(probe, arguments)
-            assert worker.run(1).raised is None, probe
+        for question, answer in (
+            (NewAreHeld(16), HeldByOld),
+            (ReadsClock(), ClockRead),
+            (WhatStays(16, 0.001), Stayed),
+        ):
+            worker.ask(question, answer)
+            assert worker.run(1).raised is None, question
 
 
 def test_what_the_scenario_imports_leaves_no_compiled_file_behind(job, tmp_path):
@@ -376,8 +395,8 @@ def test_a_cache_that_is_full_when_the_verdict_is_due_is_given_one_more_doubling
             cached(next(numbers))
     """
     with Worker(job(source)) as worker:
-        meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
-        result = measure(worker, meters, Budget(), doubt=CacheDoubt(worker))
+        specs = [meters.of(name, unit) for name, unit in worker.open().meters]
+        result = measure(worker, specs, Budget(), CacheSuspicion(worker))
     assert result.judgements["heap.bytes"].verdict == "bounded"
 
 
@@ -475,7 +494,7 @@ def test_parameters_context_and_tear_down_reach_the_scenario(job, tmp_path):
             open({str(tmp_path / "torn_down")!r}, "w").write(str(size))
     """
     with Worker(job(source, "case[2]")) as worker:
-        assert [each["name"] for each in worker.list_scenarios()] == ["case[1]", "case[2]"]
+        assert [each.name for each in worker.list_scenarios()] == ["case[1]", "case[2]"]
         worker.open()
         worker.run(3)
         worker.close()
@@ -493,7 +512,7 @@ def test_the_measured_process_loads_little_of_ours(job):
             yield lambda: None
     """
     with Worker(job(source)) as worker:
-        names = [name for name, *_ in worker.open()["meters"]]
+        names = [name for name, _ in worker.open().meters]
         values = dict(zip(names, worker.run(1).values, strict=True))
     assert values["heavy"] == 0
     assert values["ours"] <= 30
@@ -583,9 +602,9 @@ def test_an_exception_in_the_step_is_told_with_the_users_frames_only(job):
             inner()
     """
     result = measured(job(source))
-    assert result.raised["type"] == "ValueError"
-    assert "in inner" in result.raised["traceback"]
-    assert "leakcheck/agent" not in result.raised["traceback"]
+    assert result.raised.type == "ValueError"
+    assert "in inner" in result.raised.traceback
+    assert "leakcheck/agent" not in result.raised.traceback
 
 
 def test_a_step_that_should_raise_and_returns_is_an_error(job):
@@ -594,7 +613,7 @@ def test_a_step_that_should_raise_and_returns_is_an_error(job):
         def case():
             pass
     """
-    assert measured(job(source)).raised["type"] == "DidNotRaiseError"
+    assert measured(job(source)).raised.type == "DidNotRaiseError"
 
 
 def test_output_of_the_child_is_kept_to_its_end_and_never_blocks_it(job):
@@ -653,7 +672,7 @@ def test_with_pymalloc_blocks_are_counted(job):
 def objects_after(measured_job: Job, *counts: int) -> list[float]:
     """What py.objects reads after each round of so many iterations."""
     with Worker(measured_job) as worker:
-        at = [name for name, *_ in worker.open()["meters"]].index("py.objects")
+        at = [name for name, _ in worker.open().meters].index("py.objects")
         return [worker.run(count).values[at] for count in counts]
 
 

@@ -13,10 +13,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.channel import Channel
-from leakcheck.agent.hosts.host import Host, Measured, of_call
+from leakcheck.agent.hosts.host import Host
+from leakcheck.agent.loading import of_call
+from leakcheck.agent.protocol import MeasuredBefore, Open, PytestRequest
 from leakcheck.agent.scenario import Options, Scenario
 
 if TYPE_CHECKING:
@@ -49,20 +52,19 @@ class TestDidNotPassError(Exception):
     __test__ = False
 
 
-def hold(channel: Channel, message: dict[str, Any], request_text: str) -> None:
+def hold(channel: Channel, opening: Open, request_text: str) -> None:
     """Run pytest for the one test of the request, and hold the conversation where the test is."""
-    request = json.loads(request_text)
-    os.environ.update(request["environment"])
-    sys.argv[:] = ["pytest", *request["arguments"]]
-    sys.path[:] = request["sys_path"]
+    request = PytestRequest(*json.loads(request_text))
+    os.environ.update(request.environment)
+    sys.argv[:] = ["pytest", *request.arguments]
+    sys.path[:] = request.sys_path
     from _pytest.config import _prepareconfig
 
-    import leakcheck.pytest_plugin as plugin
-
-    runner = _Runner(Host(channel, message, request["before"]), request)
+    plugin = import_module(request.plugin)
+    runner = _Runner(Host(channel, opening, request.before), request)
     config = _prepareconfig(
         # The plugin is given as a module: it need not be installed here, and must not be registered twice.
-        ["-p", "no:leakcheck", *request["arguments"], "--capture=no", *request["more_arguments"]],
+        ["-p", "no:leakcheck", *request.arguments, "--capture=no", *request.more_arguments],
         [plugin, runner],
     )
     try:
@@ -71,7 +73,7 @@ def hold(channel: Channel, message: dict[str, Any], request_text: str) -> None:
         for name, value in _SILENT.items():
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
-        config.args = [request["path"]]
+        config.args = [request.path]
         config.stash[plugin.HOST] = runner
         runner.config = config
         config.hook.pytest_cmdline_main(config=config)
@@ -80,19 +82,19 @@ def hold(channel: Channel, message: dict[str, Any], request_text: str) -> None:
     if runner.error is not None:
         raise runner.error
     if not runner.host.held:
-        raise TestNotReachedError(runner.why_not or f"pytest did not come to {request['nodeid']}")
+        raise TestNotReachedError(runner.why_not or f"pytest did not come to {request.nodeid}")
 
 
 class _Runner:
     """The plugin that takes the place of pytest's main loop."""
 
-    def __init__(self, host: Host, request: dict[str, Any]) -> None:
+    def __init__(self, host: Host, request: PytestRequest) -> None:
         self.host = host
         self.error: BaseException | None = None
         self.why_not = ""
         self.config: Any = None
-        self._nodeid = request["nodeid"]
-        self._explicit = request["explicit"]
+        self._nodeid = request.nodeid
+        self._explicit = request.explicit
         self._raised: BaseException | None = None
         self._outcome = ""
 
@@ -160,7 +162,7 @@ class _Runner:
 
     def call(
         self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any
-    ) -> Measured:
+    ) -> MeasuredBefore:
         """A call of the fixture: the conversation, if this is the call that is wanted."""
         if self.host.wants():
             self.host.hold(of_call(function, arguments, raises, _forget_output(item)))
@@ -168,7 +170,7 @@ class _Runner:
 
     async def call_in_loop(
         self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any
-    ) -> Measured:
+    ) -> MeasuredBefore:
         """The same inside an async test."""
         if self.host.wants():
             await self.host.hold_in_loop(of_call(function, arguments, raises, _forget_output(item)))

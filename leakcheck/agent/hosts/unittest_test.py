@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from leakcheck.agent.channel import Channel
-from leakcheck.agent.hosts.host import Answers, Host, of_call
-from leakcheck.agent.loading import import_file
+from leakcheck.agent.hosts.host import Answers, Host
+from leakcheck.agent.loading import import_file, of_call
+from leakcheck.agent.protocol import Open, UnittestRequest
 
 
 class TestNotReachedError(Exception):
@@ -27,18 +28,18 @@ class TestDidNotPassError(Exception):
     __test__ = False
 
 
-def hold(channel: Channel, message: dict[str, Any], request_text: str) -> None:
+def hold(channel: Channel, opening: Open, request_text: str) -> None:
     """Run the test of the request as unittest does, and hold the conversation where it calls, or in its place."""
-    request = json.loads(request_text)
-    sys.path[:] = request["sys_path"]
-    is_script = request["module"] == "__main__"
-    found: Any = import_file(request["file"]) if is_script else importlib.import_module(request["module"])
-    for part in request["class"].split("."):
+    request = UnittestRequest(*json.loads(request_text))
+    sys.path[:] = request.sys_path
+    is_script = request.module == "__main__"
+    found: Any = import_file(request.file) if is_script else importlib.import_module(request.module)
+    for part in request.class_name.split("."):
         found = getattr(found, part)
-    test = found(request["method"])
-    host = test.leakcheck_host = Host(channel, message, request["before"])
+    test = found(request.method)
+    host = test.leakcheck_host = Host(channel, opening, request.before)
     error: list[BaseException] = []
-    if request["whole"]:
+    if request.whole:
         step = _repetition(weakref.ref(found), request)
 
         def run(_result: unittest.TestResult) -> None:
@@ -75,15 +76,15 @@ class _Result(unittest.TestResult):
         super().addSubTest(test, subtest, err)
 
 
-def _repetition(case: weakref.ref[Any], request: dict[str, Any]) -> Callable[[], None]:
+def _repetition(case: weakref.ref[Any], request: UnittestRequest) -> Callable[[], None]:
     """Each repetition has an instance and a result of its own, as in a run of unittest, and nothing is kept of either.
 
     The class is not held here: what hangs on it shall be told by its name in the module.
     """
 
     def step() -> None:
-        test, result = case()(request["method"]), _Result()  # type: ignore[misc]
-        test.leakcheck_host = Answers(request["before"])
+        test, result = case()(request.method), _Result()  # type: ignore[misc]
+        test.leakcheck_host = Answers(request.before)
         test.run(result)
         if result.raised is not None:
             raise result.raised

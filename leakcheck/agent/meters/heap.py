@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-from leakcheck.agent.meters import Meter, Unavailable
+from leakcheck.agent.meters import Place, Read, Unavailable, reader
 
 _MALLINFO2 = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
@@ -56,14 +56,15 @@ def trim() -> Callable[[], object]:
     return lambda: malloc_trim(0)
 
 
-def heap_bytes() -> Meter:
+@reader("heap.bytes")
+def heap_bytes(_: Place) -> Read:
     """Bytes in use in malloc: with `PYTHONMALLOC=malloc` all of Python's objects and all native memory."""
-    in_use, _ = malloc_ledger()
-    return Meter("heap.bytes", "B", in_use)
+    return malloc_ledger()[0]
 
 
-def python_blocks() -> Meter:
+@reader("py.blocks")
+def python_blocks(_: Place) -> Read:
     """Blocks in use in Python's own allocator."""
     if sys.getallocatedblocks() == 0:
         raise Unavailable("Python uses malloc here, and heap.bytes counts all of it; --allocator pymalloc has blocks")
-    return Meter("py.blocks", "blocks", sys.getallocatedblocks)
+    return sys.getallocatedblocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from leakcheck.agent.meters import Meter, Unavailable
+from leakcheck.agent.meters import Place, Read, Unavailable, reader
 from leakcheck.agent.meters.heap import malloc_ledger
 
 
@@ -19,38 +19,43 @@ def _statm() -> Callable[[int], float]:
     return lambda field: int(os.pread(descriptor, 128, 0).split()[field]) * page
 
 
-def mapped_bytes() -> Meter:
+@reader("mapped.bytes")
+def mapped_bytes(_: Place) -> Read:
     """Bytes mapped into the process, without those that malloc has (its free memory comes and goes)."""
     field = _statm()
-    _, from_system = malloc_ledger()
-    return Meter("mapped.bytes", "B", lambda: field(0) - from_system())
+    from_system = malloc_ledger()[1]
+    return lambda: field(0) - from_system()
 
 
-def anonymous_bytes() -> Meter:
+@reader("anon.bytes")
+def anonymous_bytes(_: Place) -> Read:
     """Private resident memory beyond what malloc has: what a library's own allocator touches inside its reservation.
 
     Malloc's memory need not be resident, so the difference can be negative and it moves by whole pages: growth counts
     only where it is large, but then it does, for nothing else shows it.
     """
     field = _statm()
-    _, from_system = malloc_ledger()
-    return Meter("anon.bytes", "B", lambda: field(1) - field(2) - from_system())
+    from_system = malloc_ledger()[1]
+    return lambda: field(1) - field(2) - from_system()
 
 
-def resident_bytes() -> Meter:
+@reader("rss")
+def resident_bytes(_: Place) -> Read:
     """Resident set size, what the operator sees: fragmentation and untouched memory make it secondary evidence."""
     field = _statm()
-    return Meter("rss", "B", lambda: field(1), decisive=False)
+    return lambda: field(1)
 
 
-def peak_bytes() -> Meter:
+@reader("peak")
+def peak_bytes(_: Place) -> Read:
     """Highest resident set size so far."""
     import resource
 
-    return Meter("peak", "B", lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, decisive=False)
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def shared_memory() -> Meter:
+@reader("shm")
+def shared_memory(_: Place) -> Read:
     """Resident shared memory: touched pages of shared anonymous mappings, of memory files, of /dev/shm.
 
     `RssShmem` of /proc/self/status, proc(5): it is in no other meter, for the resident size counts it as shared.
@@ -70,10 +75,11 @@ def shared_memory() -> Meter:
         read()
     except ValueError:
         raise Unavailable("the kernel does not tell RssShmem") from None
-    return Meter("shm", "B", read)
+    return read
 
 
-def mapping_count() -> Meter:
+@reader("mappings")
+def mapping_count(_: Place) -> Read:
     """Mappings, of which the system allows a process so many (vm.max_map_count): at the limit malloc fails too.
 
     They are counted where the size of all of them has changed; listing them takes 5 us each.
@@ -96,4 +102,4 @@ def mapping_count() -> Meter:
                 position += part
         return counted
 
-    return Meter("mappings", "mappings", read, decisive=False)
+    return read

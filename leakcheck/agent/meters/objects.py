@@ -6,7 +6,7 @@ import functools
 import gc
 from collections.abc import Callable
 
-from leakcheck.agent.meters import Meter
+from leakcheck.agent.meters import Place, Read, reader
 
 _freeze = getattr(gc, "freeze", lambda: None)
 _unfreeze = getattr(gc, "unfreeze", lambda: None)
@@ -89,14 +89,16 @@ def _frozen_objects() -> int:
     return gc.get_freeze_count() if hasattr(gc, "get_freeze_count") else 0
 
 
-def live_objects() -> Meter:
+@reader("py.objects")
+def live_objects(_: Place) -> Read:
     """Objects that the collector tracks, those put aside with `gc.freeze` among them.
 
     The list is freed before the next reading; heap.bytes is read before it.
     """
-    return Meter("py.objects", "objects", lambda: len(gc.get_objects()) + _frozen_objects())
+    return lambda: len(gc.get_objects()) + _frozen_objects()
 
 
-def uncollectable() -> Meter:
+@reader("uncollectable")
+def uncollectable(_: Place) -> Read:
     """Objects that the collector found unreachable and could not free."""
-    return Meter("uncollectable", "objects", lambda: len(gc.garbage))
+    return lambda: len(gc.garbage)

@@ -4,51 +4,38 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from leakcheck.agent.meters import Meter, Unavailable, disk, heap, mapped, objects, system
+from leakcheck.agent.meters import READERS, Place, Read, Unavailable, heap, mapped, objects, system
+from leakcheck.agent.protocol import READING
 from leakcheck.agent.scenario import Context
 
-HEADER = ("iterations", "seconds", "spent", "cycles", "lowest")
+_OURS = (heap, mapped, objects, system)
+"""The modules whose readers are registered by being imported."""
+
+
+def _unread(_: Place) -> Read:
+    raise Unavailable("nothing here reads it")
 
 
 class Readings:
-    """The meters of one process in the order of reading.
+    """The meters of one process in the order of reading, which is that of `names`; the scenario's own come last."""
 
-    The exact ledgers come first, so that no other meter's temporary objects are on them.
-    """
-
-    def __init__(self, context: Context, directories: list[str], in_loop: bool) -> None:
-        self.meters: list[Meter] = []
+    def __init__(self, names: Sequence[str], context: Context, place: Place) -> None:
+        self.readers: dict[str, Read] = {}
+        self.units: dict[str, str] = {}
+        """Of the scenario's own; the others are in the tool's catalogue."""
         self.unavailable: dict[str, str] = {}
-        makers: list[tuple[str, Callable[[], Meter]]] = [
-            ("heap.bytes", heap.heap_bytes),
-            ("py.blocks", heap.python_blocks),
-            ("mapped.bytes", mapped.mapped_bytes),
-            ("anon.bytes", mapped.anonymous_bytes),
-            ("shm", mapped.shared_memory),
-            ("mappings", mapped.mapping_count),
-            ("rss", mapped.resident_bytes),
-            ("peak", mapped.peak_bytes),
-            ("py.objects", objects.live_objects),
-            ("uncollectable", objects.uncollectable),
-            ("fds", system.descriptors),
-            ("threads", system.system_threads),
-            ("py.threads", system.python_threads),
-            ("children", system.children),
-            ("disk.files", lambda: disk.disk_files(directories)),
-            ("disk.bytes", lambda: disk.disk_bytes(directories)),
-        ]
-        if in_loop:
-            makers.append(("tasks", _tasks))
-        for name, make in makers:
+        for name in names:
             try:
-                self.meters.append(make())
+                self.readers[name] = READERS.get(name, _unread)(place)
             except Unavailable as reason:
                 self.unavailable[name] = str(reason)
-        self.meters += [Meter(name, unit, read) for name, unit, read in context.meters]
-        self.numbers = array("d", bytes(8 * (len(HEADER) + len(self.meters))))
-        """What is reported: the numbers of `HEADER`, then one value a meter in the order of `meters`."""
+        for name, unit, read in context.meters:
+            self.readers[name], self.units[name] = read, unit
+        self._reads = tuple(self.readers.values())
+        self.numbers = array("d", bytes(8 * (len(READING) + len(self._reads))))
+        """What is reported: the numbers of `READING`, then one value a meter in the order of `readers`."""
         self.iterations = 0
         self.seconds = 0.0
         self.spent = 0.0
@@ -58,17 +45,15 @@ class Readings:
     def read(self) -> None:
         """Read every meter into `numbers`."""
         numbers = self.numbers
-        for index, meter in enumerate(self.meters, len(HEADER)):
-            numbers[index] = meter.read()
+        for index, read in enumerate(self._reads, len(READING)):
+            numbers[index] = read()
         numbers[0], numbers[1], numbers[2] = self.iterations, self.seconds, self.spent
         numbers[3], numbers[4] = self.cycles, self.lowest
 
-    def ledger(self) -> Callable[[], float]:
+    def reader(self, name: str) -> Read | None:
+        """What reads one meter; None where it cannot be read."""
+        return self.readers.get(name)
+
+    def ledger(self) -> Read:
         """What reads the bytes in use, in microseconds; a constant where that is not to be had."""
-        return next((meter.read for meter in self.meters if meter.name == "heap.bytes"), lambda: math.nan)
-
-
-def _tasks() -> Meter:
-    import asyncio
-
-    return Meter("tasks", "tasks", lambda: len(asyncio.all_tasks()))
+        return self.readers.get("heap.bytes", lambda: math.nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import tracemalloc
 import types
@@ -11,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from leakcheck.agent import origin
+from leakcheck.agent.inquiry import Site, Trace
+from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of
 from leakcheck.agent.probes.walk import LEAVES, full_name
 from leakcheck.agent.step import Driver
@@ -24,8 +24,12 @@ _PREFIX = 32
 _MOST_NEW = 800
 """New objects that are looked at one by one; a container's share is extrapolated from them."""
 _MOST_SITES = 40
-
-Trace = tuple[tuple[str, int], ...]
+"""Birthplaces of one container that are reported."""
+_MOST_SURVIVING = 60
+"""Places of all survivors that are reported."""
+_MOST_TYPES = 8
+_MOST_HEADS = 8
+"""Birthplaces of the elements themselves that are reported."""
 
 
 def _object_trace() -> Callable[[Any], Trace | None]:
@@ -52,7 +56,6 @@ def _object_trace() -> Callable[[Any], Trace | None]:
 
 _traced = _object_trace()
 _STEP = Driver.run.__code__.co_filename
-_WORKER = os.path.dirname(_STEP) + os.sep
 
 
 def birth(value: Any) -> Trace | None:
@@ -67,10 +70,10 @@ def birth(value: Any) -> Trace | None:
 def user_part(trace: Trace) -> Trace | None:
     """The part of a trace inside the toolkit's call of the step; None where the step is not in it."""
     for index, (file, _line) in enumerate(trace):
-        if origin.own(file):
-            within = file == _STEP or (index and file.startswith(_WORKER))
-            return origin.inside(tuple(trace)[:index]) if within else None
-    return origin.inside(tuple(trace))
+        if HERE.own(file):
+            within = file == _STEP or (index and HERE.calls_the_step(file))
+            return HERE.inside(tuple(trace)[:index]) if within else None
+    return HERE.inside(tuple(trace))
 
 
 def surviving() -> dict[Trace, list[int]]:
@@ -88,17 +91,15 @@ def surviving() -> dict[Trace, list[int]]:
     return found
 
 
-def scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count: int) -> list[list[Any]]:
-    """Places whose survivors grow with the iterations: `[trace, blocks per iteration, bytes per iteration]`."""
-    found: list[tuple[float, list[Any]]] = []
+def scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count: int) -> list[Site]:
+    """Places whose survivors grow with the iterations: blocks and bytes per iteration, those with most bytes first."""
+    found: list[Site] = []
     for trace, (blocks, size) in late.items():
         blocks_before, size_before = early.get(trace, (0, 0))
         more = blocks - blocks_before
         if blocks_before >= 1 and more >= 2 and 0.5 * blocks_before <= more <= 2.5 * blocks_before + 3:
-            rate = (size - size_before) / count
-            found.append((rate, [list(map(list, trace)), more / count, rate]))
-    found.sort(key=lambda pair: -pair[0])
-    return [site for _, site in found[:60]]
+            found.append(Site(trace, more / count, (size - size_before) / count))
+    return sorted(found, key=lambda site: -site.bytes)[:_MOST_SURVIVING]
 
 
 class Kept:
@@ -130,17 +131,15 @@ class Kept:
                 break
         self.scale = gained / used if used else 0.0
 
-    def report(self, stretch: int) -> dict[str, Any]:
-        """Numbers per iteration."""
+    def types_per_iteration(self, stretch: int) -> dict[str, float]:
+        """Objects of the most frequent types."""
+        return {name: count * self.scale / stretch for name, count in self.types.most_common(_MOST_TYPES)}
+
+    def sites_per_iteration(self, stretch: int) -> list[Site]:
+        """Where they were born, those with most bytes first."""
         rate = self.scale / stretch
         top = sorted(self.sites.items(), key=lambda item: -item[1][1])[:_MOST_SITES]
-        return {
-            "bytes": self.bytes * rate,
-            "objects": self.objects * rate,
-            "types": {name: count * rate for name, count in self.types.most_common(8)},
-            "sites": [[list(map(list, trace)), count * rate, size * rate] for trace, (count, size) in top],
-            "opaque": self.opaque,
-        }
+        return [Site(trace, count * rate, size * rate) for trace, (count, size) in top]
 
     def main_owner(self) -> str:
         """The container that holds most of the same objects, if those are at least as many as this one's own."""
@@ -161,7 +160,7 @@ class Kept:
                 if claimed[identity] != self.name:
                     self.shared[claimed[identity]] += 1
                 continue
-            if kind is types.FrameType and origin.own(value.f_code.co_filename):
+            if kind is types.FrameType and HERE.own(value.f_code.co_filename):
                 continue
             trace = birth(value)
             if trace is None:
@@ -183,8 +182,8 @@ class Kept:
         site[1] += size
 
 
-def heads(values: list[Any]) -> list[list[Any]]:
-    """Where the elements themselves are born: `[trace, how many of them, their bytes]`."""
+def heads(values: list[Any]) -> list[Site]:
+    """Where the elements themselves are born: how many of them, their bytes."""
     found: dict[Trace, list[int]] = {}
     for value in values:
         trace = birth(value)
@@ -192,5 +191,5 @@ def heads(values: list[Any]) -> list[list[Any]]:
             site = found.setdefault(trace, [0, 0])
             site[0] += 1
             site[1] += size_of(value)
-    most = sorted(found.items(), key=lambda item: -item[1][0])[:8]
-    return [[list(map(list, trace)), count, size] for trace, (count, size) in most]
+    most = sorted(found.items(), key=lambda item: -item[1][0])[:_MOST_HEADS]
+    return [Site(trace, count, size) for trace, (count, size) in most]

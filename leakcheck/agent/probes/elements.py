@@ -1,4 +1,4 @@
-"""Short descriptions of values for which no code of the user's runs."""
+"""What is added to a container: its name, a short description, and what it weighs. No code of the user's runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from leakcheck.agent.probes.walk import full_name, type_name
+from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, chunk, size_of
+from leakcheck.agent.probes.walk import derives, elements_of, full_name, namespace_of, reference_count, type_name
 
 _LONG = 60
+"""Characters of a text that are shown."""
 _SHOWN = 4
+"""Elements of a sequence that are shown."""
+_MOST_ELEMENTS = 20_000
+"""Additions to one container that are looked at."""
+_MOST_MEMBERS = 1000
+"""Containers of a kind whose slots are weighed."""
 _NUMBERS = frozenset(map(id, (int, float, bool, type(None), complex)))
 _TEXTS = frozenset(map(id, (str, bytes, bytearray)))
 _SEQUENCES = frozenset(map(id, (tuple, list, set, frozenset)))
@@ -79,3 +86,38 @@ def _dict(value: dict[Any, Any], depth: int) -> str:
     items = list(dict.items(value))[:_SHOWN]
     inner = ", ".join(f"{safe_repr(key, 0)}: {safe_repr(item, depth - 1)}" for key, item in items)
     return f"{{{inner}{', …' if len(value) > _SHOWN else ''}}}"
+
+
+def mean_weight(entries: list[tuple[Any, ...]]) -> float:
+    """What an addition weighs, with the plain values that it refers to."""
+    parts = {id(part): part for entry in entries for part in entry if part is not None}
+    parts |= {id(each): each for each in gc.get_referents(*parts.values()) if id(type(each)) in LEAF_WEIGHTS}
+    return sum(chunk(size_of(part), type(part)) for part in parts.values()) / max(1, len(entries))
+
+
+def slot_bytes(members: list[Any]) -> float:
+    """What one more element takes in the container itself."""
+    members = members[:_MOST_MEMBERS]
+    sizes = sum(chunk(size_of(member), type(member)) for member in members)
+    return sizes / max(1, sum(map(reference_count, members)))
+
+
+def entries_of(member: Any) -> list[tuple[Any, ...]]:
+    """What was added to a container, one tuple an addition: keys stand with their values."""
+    table = table_of(member)
+    if table is not None:
+        return list(dict.items(table))[-_MOST_ELEMENTS:]
+    return [(value,) for value in elements_of(member)[_MOST_ELEMENTS::-1]]
+
+
+def table_of(member: Any) -> Any:
+    """The dictionary in which a container keeps what it holds: itself, or that of its attributes."""
+    if derives(type(member), dict):
+        return member
+    return namespace_of(member) if is_namespace(member) else None
+
+
+def is_namespace(member: Any) -> bool:
+    """Whether most of what an object refers to are its attributes."""
+    names = None if derives(type(member), dict) else namespace_of(member)
+    return names is not None and 2 * len(names) > reference_count(member)

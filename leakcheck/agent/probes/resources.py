@@ -11,23 +11,28 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent import origin
-from leakcheck.agent.meters.disk import named_memory
-from leakcheck.agent.meters.system import child_pids
-from leakcheck.agent.probes.watch import Addition, Ledger, Place, Watch, lasting
+from leakcheck.agent.inquiry import Source, Stack, Thing, WatchedResource, WatchedResources, WatchResources
+from leakcheck.agent.meters.system import child_pids, named_memory
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.watch import Addition, Ledger, Watch, lasting
+
+if TYPE_CHECKING:
+    from leakcheck.agent.session import Conversation
 
 _MOST_DESCRIBED = 5
+"""Things of one line that are described."""
 _MOST_STACKS = 6
+"""Lines of one meter that are reported."""
 
 
-async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: `warm`, and `kinds`: a number of iterations for each meter. Answers what stayed, by meter."""
+async def answer(conversation: Conversation, question: WatchResources) -> WatchedResources:
+    """What stayed, by meter."""
     driver, settler = conversation.driver, conversation.settler
-    await driver.run(arguments["warm"])
-    found: dict[str, Any] = {}
-    for kind, iterations in arguments["kinds"].items():
+    await driver.run(question.warm)
+    found: dict[str, WatchedResource] = {}
+    for kind, iterations in question.kinds.items():
         await settler.settle()
         reader = _reader(conversation, kind)
         if reader is None:
@@ -35,27 +40,25 @@ async def probe(conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         before = reader()
         sizes = _sizes(conversation, kind)
         if isinstance(before, frozenset):
-            with Watch(reader, origin.standard, origin.own) as watch:
+            with Watch(reader) as watch:
                 await driver.run(iterations)
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
-            entry = {"count": len(after - before) / iterations, "stacks": _grouped(kept, kind, iterations)}
+            found[kind] = WatchedResource(_grouped(kept, kind, iterations), [])
         else:
-            with Ledger(reader, origin.standard, origin.own) as ledger:
+            with Ledger(reader) as ledger:
                 await driver.run(3)
                 ledger.clear()
                 await driver.run(iterations)
                 sums = ledger.sums()
-            entry = {"stacks": _net(sums, iterations)}
-            entry["grown"] = _grown(sizes, _sizes(conversation, kind))
-        found[kind] = entry
-    return {"kinds": found, "iterations": driver.iterations}
+            found[kind] = WatchedResource(_net(sums, iterations), _grown(sizes, _sizes(conversation, kind)))
+    return WatchedResources(found)
 
 
-def _reader(conversation: Any, kind: str) -> Callable[[], Any] | None:
+def _reader(conversation: Conversation, kind: str) -> Callable[[], Any] | None:
     """A set of what is there where things can be told apart, else the meter's own number."""
-    directories = conversation.options["directories"]
+    directories = conversation.directories
     sets: dict[str, Callable[[], frozenset[Any]]] = {
         "fds": _descriptors,
         "threads": lambda: frozenset(os.listdir("/proc/self/task")),
@@ -66,7 +69,7 @@ def _reader(conversation: Any, kind: str) -> Callable[[], Any] | None:
     }
     if kind in sets:
         return sets[kind]
-    return next((meter.read for meter in conversation.readings.meters if meter.name == kind), None)
+    return conversation.readings.reader(kind)
 
 
 def _descriptors() -> frozenset[int]:
@@ -106,56 +109,48 @@ def _kept_things(additions: list[Addition], before: frozenset[Hashable], after: 
     return kept + [Addition(thing, 1, ()) for thing in there - seen]
 
 
-def _grouped(kept: list[Addition], kind: str, iterations: int) -> list[dict[str, Any]]:
+def _grouped(kept: list[Addition], kind: str, iterations: int) -> list[Source]:
     groups: dict[Any, list[Addition]] = {}
     for each in kept:
         groups.setdefault(each.stack, []).append(each)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))[:_MOST_STACKS]
     describe = _describer(kind)
     return [
-        {
-            "stack": list(map(list, stack)),
-            "count": len(members) / iterations,
-            "things": [describe(each.thing) for each in members[-_MOST_DESCRIBED:]],
-        }
+        Source(stack, len(members) / iterations, [describe(each.thing) for each in members[-_MOST_DESCRIBED:]])
         for stack, members in ordered
     ]
 
 
-def _net(sums: list[tuple[tuple[Place, ...], float]], iterations: int) -> list[dict[str, Any]]:
+def _net(sums: list[tuple[Stack, float]], iterations: int) -> list[Source]:
     """Numbers: what each line brought, less what it took; lines that the user's code leads to come first.
 
     A test runner takes on one line what it gives back on another, and more of it than a leak brings.
     """
-    ordered = sorted(sums, key=lambda each: not any(origin.rank(place[0]) == 0 for place in each[0]))
-    return [
-        {"stack": list(map(list, stack)), "count": amount / iterations, "things": []}
-        for stack, amount in ordered[:_MOST_STACKS]
-        if amount > 0
-    ]
+    ordered = sorted(sums, key=lambda each: not any(HERE.rank(place[0]) == 0 for place in each[0]))
+    return [Source(stack, amount / iterations, []) for stack, amount in ordered[:_MOST_STACKS] if amount > 0]
 
 
-def _describer(kind: str) -> Callable[[Any], dict[str, str]]:
+def _describer(kind: str) -> Callable[[Any], Thing]:
     if kind == "tasks":
         return _describe_task()
-    describers: dict[str, Callable[[Any], dict[str, str]]] = {
+    describers: dict[str, Callable[[Any], Thing]] = {
         "fds": _describe_descriptor,
         "threads": _describe_thread,
         "py.threads": _describe_python_thread,
         "children": _describe_child,
     }
-    return describers.get(kind, lambda thing: {"kind": "", "text": str(thing)})
+    return describers.get(kind, lambda thing: Thing("", str(thing)))
 
 
-def _describe_descriptor(number: int) -> dict[str, str]:
+def _describe_descriptor(number: int) -> Thing:
     try:
         target = os.readlink(f"/proc/self/fd/{number}")
     except OSError:
-        return {"kind": "descriptor", "text": f"descriptor {number}"}
+        return Thing("descriptor", f"descriptor {number}")
     kind = target.partition(":")[0] if ":[" in target else "anonymous" if target.startswith("anon_inode") else "file"
     if kind == "socket":
         target = _socket_of(target.partition("[")[2].rstrip("]")) or target
-    return {"kind": kind, "text": target}
+    return Thing(kind, target)
 
 
 def _socket_of(inode: str) -> str:
@@ -186,7 +181,7 @@ def _address(text: str) -> str:
     return f"{host}:{int(port, 16)}"
 
 
-def _describe_thread(tid: str) -> dict[str, str]:
+def _describe_thread(tid: str) -> Thing:
     for thread in threading.enumerate():
         if str(thread.native_id) == tid:
             return _named_thread(thread)
@@ -195,65 +190,65 @@ def _describe_thread(tid: str) -> dict[str, str]:
             name = file.read().strip()
     except OSError:
         name = ""
-    return {"kind": "of native code", "text": f"thread {tid} {name}".strip()}
+    return Thing("of native code", f"thread {tid} {name}".strip())
 
 
-def _describe_python_thread(ident: int) -> dict[str, str]:
+def _describe_python_thread(ident: int) -> Thing:
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    return _named_thread(thread) if thread is not None else {"kind": "", "text": f"thread {ident}"}
+    return _named_thread(thread) if thread is not None else Thing("", f"thread {ident}")
 
 
-def _named_thread(thread: threading.Thread) -> dict[str, str]:
+def _named_thread(thread: threading.Thread) -> Thing:
     target = getattr(thread, "_target", None)
     name = getattr(target, "__qualname__", "") or type(thread).__qualname__
     frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and origin.standard(frame.f_code.co_filename) and frame.f_back is not None:
+    while frame is not None and HERE.standard(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
     where = (
         "" if frame is None else f", now in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
     )
-    return {"kind": f"running {name}", "text": f"{thread.name}: {name}{where}"}
+    return Thing(f"running {name}", f"{thread.name}: {name}{where}")
 
 
-def _describe_child(pid: int) -> dict[str, str]:
+def _describe_child(pid: int) -> Thing:
     try:
         with open(f"/proc/{pid}/stat") as file:
             after = file.read().rpartition(")")
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
-        return {"kind": "child", "text": f"process {pid}"}
+        return Thing("child", f"process {pid}")
     state = after[2].split()[0]
     name = command or after[0].partition("(")[2]
     kind = "zombie, ended but not waited for" if state == "Z" else "running"
-    return {"kind": kind, "text": f"{name} ({kind})"}
+    return Thing(kind, f"{name} ({kind})")
 
 
-def _describe_task() -> Callable[[int], dict[str, str]]:
+def _describe_task() -> Callable[[int], Thing]:
     import asyncio
 
     tasks = {id(task): task for task in asyncio.all_tasks()}
 
-    def describe(identity: int) -> dict[str, str]:
+    def describe(identity: int) -> Thing:
         task = tasks.get(identity)
         coroutine = task.get_coro() if task is not None else None
         code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
         if task is None or code is None:
-            return {"kind": "task", "text": "a task"}
+            return Thing("task", "a task")
         where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
-        return {"kind": code.co_qualname, "text": f"{task.get_name()}: {code.co_qualname} ({where})"}
+        return Thing(code.co_qualname, f"{task.get_name()}: {code.co_qualname} ({where})")
 
     return describe
 
 
-def _sizes(conversation: Any, kind: str) -> dict[str, int]:
+def _sizes(conversation: Conversation, kind: str) -> dict[str, int]:
     """The parts of a number of bytes that have names."""
     if kind == "mapped.bytes":
         return _mappings()
     if kind != "disk.bytes":
         return {}
     sizes = {}
-    for path in _files(conversation.options["directories"]):
+    for path in _files(conversation.directories):
         with contextlib.suppress(OSError):
             sizes[path] = os.stat(path).st_size
     return sizes

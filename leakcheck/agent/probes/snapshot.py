@@ -1,4 +1,4 @@
-"""One picture of the whole object graph: numbers by path, and what no path leads to though it is alive."""
+"""A snapshot of the whole object graph: numbers by path, and what no path leads to though it is alive."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import gc
 import sys
 import types
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent import origin
-from leakcheck.agent.probes.growing import Point
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.growing import Path, Point
+from leakcheck.agent.probes.sizes import LIGHT
 from leakcheck.agent.probes.walk import Node, Root, Walk, full_name, roots
-from leakcheck.agent.probes.weights import LIGHT
 
+if TYPE_CHECKING:
+    from leakcheck.agent.inquiry import Picture
+    from leakcheck.agent.session import Conversation
+
+_DRAWN_DEPTH, _DRAWN_BREADTH = 6, 8
+"""References in a row, and referrers of one object, that a drawing has: more cannot be read."""
 BY_NATIVE = " held by native code>"
 NATIVE = "<{}" + BY_NATIVE
 
 
-class Picture:
+class Snapshot:
     """What is kept of one walk."""
 
     def __init__(self, walk: Walk, iterations: int, held: list[Any]) -> None:
@@ -44,7 +50,7 @@ class Picture:
         return {key for key, node in self.nodes.items() if node.fold}
 
 
-def take(conversation: Any) -> Picture:
+def take(conversation: Conversation) -> Snapshot:
     """Walk the graph with the collector switched off: what a walk makes would set it going over and over."""
     enabled = gc.isenabled()
     gc.disable()
@@ -55,9 +61,9 @@ def take(conversation: Any) -> Picture:
             gc.enable()
 
 
-def _take(conversation: Any) -> Picture:
+def _take(conversation: Conversation) -> Snapshot:
     alive = gc.get_objects()
-    walk = Walk(origin.own)
+    walk = Walk(HERE.own)
     walk.hide([conversation, alive])
     walk.run(all_roots(conversation))
     own = Walk(lambda _file: False)
@@ -67,7 +73,7 @@ def _take(conversation: Any) -> Picture:
     alive.clear()
     held = held_from_outside(unreached)
     walk.run(native_roots(held))
-    return Picture(walk, conversation.driver.iterations, held)
+    return Snapshot(walk, conversation.driver.iterations, held)
 
 
 def outside_of(seen: set[int], objects: list[Any]) -> list[Any]:
@@ -81,7 +87,7 @@ def native_roots(held: list[Any]) -> list[Root]:
     return [Root(NATIVE.format(full_name(type(each))), full_name(type(each)), each) for each in held]
 
 
-def all_roots(conversation: Any) -> list[Root]:
+def all_roots(conversation: Conversation) -> list[Root]:
     """Everything of the user's from which objects are kept alive."""
     driver = conversation.driver
     name = driver.scenario.name
@@ -89,10 +95,10 @@ def all_roots(conversation: Any) -> list[Root]:
         Root(f"<scenario {name}>", "generator", driver._generator),
         Root(f"<step of {name}>", "function", driver._step),
     ]
-    return roots(origin.own, origin.rank, [root for root in scenario if root.value is not None])
+    return roots(HERE.own, HERE.rank, [root for root in scenario if root.value is not None])
 
 
-def _own_roots(conversation: Any) -> list[Root]:
+def _own_roots(conversation: Conversation) -> list[Root]:
     """What the toolkit itself keeps: entered after the user's, to know it from what nobody reaches."""
     found = [Root("conversation", "own", conversation)]
     for name, module in list(sys.modules.items()):
@@ -133,6 +139,40 @@ def group_name(value: Any) -> str:
     return full_name(kind)
 
 
-def path_of(node: Node) -> list[list[str]]:
-    """`[label, type]` of each step from the root; a folded stretch ends with `…`."""
-    return [[each.label + ("…" if each.fold else ""), each.type] for each in reversed(list(node.above()))]
+def path_of(node: Node) -> Path:
+    """`(label, type)` of each step from the root; a folded stretch ends with `…`."""
+    return [(each.label + ("…" if each.fold else ""), each.type) for each in reversed(list(node.above()))]
+
+
+def draw(value: Any, picture: Picture) -> str:
+    """Write the back-references of `value` as a graphviz file, by objgraph; returns why not, or nothing.
+
+    It is plain Python, and works in any interpreter.
+    """
+    sys.path.append(picture.folder)
+    try:
+        import objgraph
+    except ImportError:
+        return "objgraph is not installed: python -m pip install objgraph"
+    finally:
+        sys.path.remove(picture.folder)
+    objgraph.show_backrefs(
+        [value],
+        max_depth=_DRAWN_DEPTH,
+        too_many=_DRAWN_BREADTH,
+        filter=_is_theirs,
+        shortnames=False,
+        filename=picture.file,
+        refcounts=True,
+    )
+    return ""
+
+
+def _is_theirs(value: Any) -> bool:
+    """Whether an object is no part of the toolkit."""
+    kind = type(value)
+    if kind is types.FrameType:
+        return not HERE.own(value.f_code.co_filename)
+    if kind is types.ModuleType:
+        return not HERE.own(getattr(value, "__file__", None) or "")
+    return not kind.__module__.startswith("leakcheck") and kind is not types.CoroutineType

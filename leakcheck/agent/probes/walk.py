@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
-from leakcheck.agent.probes.sizes import lineage
-from leakcheck.agent.probes.weights import LEAF_WEIGHTS, LIGHT, Weigh, weigher
+from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT, Weigh, lineage, weigher
 
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""

@@ -13,14 +13,15 @@ from array import array
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Self
 
-from leakcheck.agent import origin
+from leakcheck.agent.inquiry import Place, Stack
+from leakcheck.agent.origin import HERE
 
 MAX_DEPTH = 40
+"""Frames of a stack."""
 _MOST_LINES = 20_000
+"""Lines that have a sum of their own; they take 160 KB."""
 _MOST_ADDITIONS = 100_000
-
-Place = tuple[str, int, str]
-"""File, line, qualified function name."""
+"""Additions that are kept; a stretch has some thousands."""
 
 
 class Addition(NamedTuple):
@@ -28,16 +29,14 @@ class Addition(NamedTuple):
 
     thing: Hashable
     amount: float
-    stack: tuple[Place, ...]
+    stack: Stack
 
 
 class Watch:
     """A trace function around a *reader*: it returns what is there now, as a number or as a set of things."""
 
-    def __init__(self, read: Callable[[], Any], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
+    def __init__(self, read: Callable[[], Any]) -> None:
         self._read = read
-        self._opaque = opaque
-        self._own = own
         self._now = read()
         self._frame: types.FrameType | None = None
         self._line = 0
@@ -60,10 +59,10 @@ class Watch:
 
     def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:
         file = frame.f_code.co_filename
-        if self._own(file):
+        if HERE.own(file):
             return None
         self._check()
-        if self._opaque(file):
+        if HERE.standard(file):
             return None
         self._reached(frame, frame.f_lineno or 0)
         return self._inside
@@ -73,7 +72,7 @@ class Watch:
         reached: types.FrameType | None = frame
         if event == "return":
             reached = frame.f_back
-            while reached is not None and self._opaque(reached.f_code.co_filename):
+            while reached is not None and HERE.standard(reached.f_code.co_filename):
                 reached = reached.f_back  # what the library does next is put down to the line that called it
         self._reached(reached, (reached.f_lineno or 0) if reached is not None else 0)
         return self._inside
@@ -94,16 +93,16 @@ class Watch:
         self.additions += [Addition(thing, 1, stack) for thing in came]
         self.additions += [Addition(thing, -1, ()) for thing in before - now]
 
-    def _stack(self, frame: types.FrameType | None, line: int) -> tuple[Place, ...]:
+    def _stack(self, frame: types.FrameType | None, line: int) -> Stack:
         stack: list[Place] = []
         while frame is not None and len(stack) < MAX_DEPTH:
             code = frame.f_code
-            if self._own(code.co_filename):
+            if HERE.own(code.co_filename):
                 break
             stack.append((code.co_filename, line, code.co_qualname))
             frame = frame.f_back
             line = (frame.f_lineno or 0) if frame is not None else 0
-        return origin.inside(tuple(stack))
+        return HERE.inside(tuple(stack))
 
 
 class Ledger(Watch):
@@ -113,11 +112,11 @@ class Ledger(Watch):
     ledger can be watched too.
     """
 
-    def __init__(self, read: Callable[[], float], opaque: Callable[[str], bool], own: Callable[[str], bool]) -> None:
-        super().__init__(read, opaque, own)
+    def __init__(self, read: Callable[[], float]) -> None:
+        super().__init__(read)
         self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
         self._indices: dict[Any, int] = {}
-        self._stacks: list[tuple[Place, ...]] = []
+        self._stacks: list[Stack] = []
         self._sums = array("d", bytes(8 * _MOST_LINES))
 
     def clear(self) -> None:
@@ -126,7 +125,7 @@ class Ledger(Watch):
             self._sums[index] = 0.0
         self._now = self._read()
 
-    def sums(self) -> list[tuple[tuple[Place, ...], float]]:
+    def sums(self) -> list[tuple[Stack, float]]:
         """What each line added, most first."""
         return sorted(zip(self._stacks, self._sums, strict=False), key=lambda pair: -pair[1])
 

@@ -9,7 +9,7 @@ import pytest
 
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
-from leakcheck.verdict.judge import BYTES
+from leakcheck.meters import BYTES
 
 THRESHOLD = """
     import gc
@@ -51,7 +51,7 @@ def opened(tmp_path):
         file.write_text("from leakcheck import scenario\n" + textwrap.dedent(source))
         info = ScenarioInfo(id="case", target=str(file), name="case")
         workers.append(worker := Worker(Job(scenario=info, cwd=tmp_path, gc=gc)))
-        names = [name for name, *_ in worker.open()["meters"]]
+        names = [name for name, _ in worker.open().meters]
 
         def run(count: int, whole: bool):
             done = worker.run(count, whole=whole)

@@ -25,7 +25,7 @@ def diagnosed(
     """Measure how a scenario grows, then ask why."""
     job = Job(scenario=ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name))
     with Worker(job) as worker:
-        meters = [meter[0] for meter in worker.open()["meters"]]
+        meters = [name for name, _ in worker.open().meters]
         worker.run(20)
         before, after = worker.run(30), worker.run(100)
     growth = {

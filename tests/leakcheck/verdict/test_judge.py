@@ -8,10 +8,13 @@ import pytest
 import scripted
 from scripted import judged
 
+from leakcheck import meters
 from leakcheck.execution.job import Budget
+from leakcheck.meters import BYTES
 from leakcheck.records import Sample
-from leakcheck.verdict.judge import BYTES, Evidence, judge, right_minimum, theil_sen
-from leakcheck.verdict.measure import MeterInfo, NoDoubt, _whole_rounds, measure
+from leakcheck.series import right_minimum, theil_sen
+from leakcheck.verdict.judge import Evidence, judge
+from leakcheck.verdict.measure import _whole_rounds, measure
 
 QUICK = 1e-6
 """Seconds of a cheap step."""
@@ -235,7 +238,7 @@ def test_what_has_no_end_is_not_called_bounded():
 def test_a_line_below_the_floor_is_waited_for_until_it_has_passed_it():
     """200 bytes a call touch 3.2 MiB in the doubling that ends at 32,768: less than malloc's own memory may move by."""
     process = scripted.ScriptedProcess(scripted.steady(200), seconds_per_step=1e-5, jitter=False, seed=1)
-    measured = measure(process, [MeterInfo("anon.bytes", "B", True)], Budget())
+    measured = measure(process, [meters.of("anon.bytes", "B")], Budget(), scripted.Unsuspecting())
     assert measured.judgements["anon.bytes"].verdict == "leak"
 
 
@@ -264,15 +267,15 @@ def test_too_few_samples_are_not_judged():
     assert judge(early, BYTES, Evidence(final=True)).verdict == "inconclusive"
 
 
-class NothingHoldsIt(NoDoubt):
-    def held(self, _):
+class NothingHoldsIt(scripted.Unsuspecting):
+    def may_be_cached(self, _):
         return False
 
 
 @pytest.mark.parametrize(("seconds_per_step", "iterations"), [(1e-7, 32_768), (2e-5, 32_768), (1.2e-4, 16_384)])
 def test_a_line_that_nothing_holds_is_believed_sooner(seconds_per_step, iterations):
     judgement, measured = scripted.judged(
-        scripted.steady(64), seconds_per_step=seconds_per_step, doubt=NothingHoldsIt()
+        scripted.steady(64), seconds_per_step=seconds_per_step, suspected=NothingHoldsIt()
     )
     assert judgement.verdict == "leak"
     assert measured.iterations == iterations
@@ -282,14 +285,14 @@ def test_a_line_that_nothing_holds_is_believed_sooner(seconds_per_step, iteratio
 @pytest.mark.parametrize("capacity", [*range(2_000, 28_001, 2_000)])
 def test_a_pool_of_native_code_is_seen_to_stop(capacity, seconds_per_step):
     formula = scripted.fills(capacity, 64)
-    judgement, _ = scripted.judged(formula, seconds_per_step=seconds_per_step, doubt=NothingHoldsIt())
+    judgement, _ = scripted.judged(formula, seconds_per_step=seconds_per_step, suspected=NothingHoldsIt())
     assert judgement.verdict == "bounded"
 
 
 @pytest.mark.parametrize("capacity", [2_000, 6_000, 10_000, 14_000])
 def test_a_smaller_one_also_where_calls_are_slow(capacity):
     formula = scripted.fills(capacity, 64)
-    judgement, _ = scripted.judged(formula, seconds_per_step=1.2e-4, doubt=NothingHoldsIt())
+    judgement, _ = scripted.judged(formula, seconds_per_step=1.2e-4, suspected=NothingHoldsIt())
     assert judgement.verdict == "bounded"
 
 
@@ -297,5 +300,5 @@ def test_a_smaller_one_also_where_calls_are_slow(capacity):
 @pytest.mark.parametrize("size", [1_000, 3_000, 10_000, 30_000, 100_000])
 def test_what_bends_or_falls_is_waited_for_also_where_nothing_is_seen_to_hold_it(what, size):
     formula = scripted.saturates(size, 64) if what == "drawn at random" else scripted.sawtooth(size // 4, 64)
-    judgement, _ = scripted.judged(formula, doubt=NothingHoldsIt())
+    judgement, _ = scripted.judged(formula, suspected=NothingHoldsIt())
     assert judgement.verdict in ("clean", "bounded")

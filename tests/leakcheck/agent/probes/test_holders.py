@@ -7,12 +7,13 @@ from types import ModuleType
 
 import pytest
 
+from leakcheck import meters
 from leakcheck.agent.probes.by_type import ByType
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
-from leakcheck.verdict.caches import CacheDoubt
-from leakcheck.verdict.measure import Measurement, MeterInfo, measure
-from leakcheck.verdict.rounds import LOST
+from leakcheck.verdict.caches import CacheSuspicion
+from leakcheck.verdict.measure import Measurement, measure
+from leakcheck.verdict.patience import LOST
 
 SOON = LOST.pairs[0][0]
 """Calls after which a line is believed that nothing holds."""
@@ -127,8 +128,8 @@ def measured(tmp_path):
         file.write_text(head + textwrap.dedent(source) + f"\n@scenario\ndef case():\n{textwrap.indent(step, '    ')}\n")
         info = ScenarioInfo(id="case", target=str(file), name="case")
         with Worker(Job(scenario=info, cwd=tmp_path, gc=gc)) as worker:
-            meters = [MeterInfo(*meter) for meter in worker.open()["meters"]]
-            result = measure(worker, meters, Budget(), doubt=CacheDoubt(worker))
+            specs = [meters.of(name, unit) for name, unit in worker.open().meters]
+            result = measure(worker, specs, Budget(), CacheSuspicion(worker))
         assert result.raised is None
         return result
 

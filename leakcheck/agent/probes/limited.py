@@ -1,4 +1,4 @@
-"""Inside the measured process: which containers with a limit there are, how full, and what if they were empty.
+"""Which containers with a limit there are, how full they are, and what if they were empty.
 
 Asked when growth looks like a leak: a cache that is not full yet grows in a straight line too.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import functools
 import gc
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.meters.objects import bring_back
 from leakcheck.agent.probes.by_type import ByType
+from leakcheck.agent.protocol import Emptied, EmptyCaches, LimitedContainer, LimitedContainers, LimitedContainersFound
+
+if TYPE_CHECKING:
+    from leakcheck.agent.session import Conversation
 
 _LRU = type(functools.lru_cache(lambda: None))
-_MANY = 50_000
+_WORTH_FREEZING = 50_000
 """Objects that are worth putting aside again, for they would cost each later round a twentieth of a second."""
 
 
@@ -23,7 +27,7 @@ def _tracked() -> list[Any]:
     frozen = gc.get_freeze_count()
     bring_back()
     found = gc.get_objects()
-    if 2 * frozen > len(found) > _MANY:  # a test runner's
+    if 2 * frozen > len(found) > _WORTH_FREEZING:  # a test runner's
         gc.collect()
         gc.freeze()
     return found
@@ -42,24 +46,25 @@ def limits() -> dict[int, int]:
     return found
 
 
-async def probe(_conversation: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Lists the containers with limits; with `clear` the caches among them are emptied instead.
-
-    With `in_sight` those are left out that are not in the collector's sight.
-    """
-    limited = list(ByType(gc.get_objects() if arguments.get("in_sight") else _tracked()).of(deque, _LRU))
-    # User code is not run: `cache_info` is the C function's own.
+async def answer(
+    _conversation: Conversation, question: LimitedContainers | EmptyCaches
+) -> LimitedContainersFound | Emptied:
+    """No code of the user's runs: `cache_info` is the C function's own."""
+    in_sight = isinstance(question, LimitedContainers) and question.in_sight
+    limited = list(ByType(gc.get_objects() if in_sight else _tracked()).of(deque, _LRU))
     caches = [each for each in limited if type(each) is _LRU and _LRU.cache_info(each).maxsize]
-    if arguments.get("clear"):
+    if isinstance(question, EmptyCaches):
         for cache in caches:
             _LRU.cache_clear(cache)
-        return {}
-    answer = []
+        return Emptied(len(caches))
+    found = []
     for cache in caches:
         info = _LRU.cache_info(cache)
         name = f"{cache.__dict__.get('__module__', '?')}.{cache.__dict__.get('__qualname__', '?')}"
-        answer.append(["lru_cache", name, id(cache), info.currsize, info.maxsize])
-    answer += [
-        ["deque", "", id(queue), len(queue), queue.maxlen] for queue in limited if type(queue) is deque and queue.maxlen
+        found.append(LimitedContainer("lru_cache", name, id(cache), info.currsize, info.maxsize or 0))
+    found += [
+        LimitedContainer("deque", "", id(queue), len(queue), queue.maxlen)
+        for queue in limited
+        if type(queue) is deque and queue.maxlen
     ]
-    return {"containers": answer}
+    return LimitedContainersFound(found)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from leakcheck.agent.probes.containers import _examine
+from leakcheck.agent.inquiry import GrowingContainer
+from leakcheck.agent.probes import gained as probe
 from leakcheck.agent.probes.growing import Growing
 
 
-def gained(more: int) -> dict[str, Any] | None:
+def gained(more: int) -> GrowingContainer | None:
     """A node that grew by 20 in 1000 iterations, and by `more` in the next 1000."""
     kept: list[list[int]] = [[number] for number in range(100 + more)]
-    path = [["app", "module"], [".kept", "list"]]
-    return _examine(Growing(node=1, per_iteration=0.02, shape="wider"), [kept], path, 100, 1000, {})
+    path = [("app", "module"), (".kept", "list")]
+    return probe.gained(Growing(node=1, per_iteration=0.02, shape="wider"), [kept], path, 100, 1000, {})
 
 
 def test_a_leak_keeps_about_its_rate() -> None:
     for more in (12, 20, 60):
         found = gained(more)
         assert found is not None
-        assert found["count"] == more / 1000
+        assert found.per_iteration == more / 1000
 
 
 def test_what_gains_far_less_or_more_is_another_thing() -> None:

@@ -1,0 +1,185 @@
+"""The second part of the protocol: what the diagnosis asks of a measured process, and the answers.
+
+Apart from the first part, so that a process that is only measured does not carry it. The same rules hold.
+"""
+
+from typing import Literal, NamedTuple
+
+Place = tuple[str, int, str]
+"""File, line, qualified name of a function."""
+Stack = tuple[Place, ...]
+"""The innermost place first."""
+Trace = tuple[tuple[str, int], ...]
+"""Lines `(file, line)`, the innermost first."""
+
+
+class Site(NamedTuple):
+    """Where new objects are born."""
+
+    trace: Trace
+    blocks: float
+    bytes: float
+
+
+class Adder(NamedTuple):
+    """A line that adds to what is watched."""
+
+    stack: Stack
+    per_iteration: float
+
+
+class Picture(NamedTuple):
+    """Where the back-references of one of the newest objects are to be drawn."""
+
+    file: str
+    folder: str
+    """Where objgraph may be imported from as a last resort."""
+
+
+class FindContainers(NamedTuple):
+    """Asks which containers grow, what is in them, where that was born, and which line adds it."""
+
+    warm: int
+    """Iterations before the first look."""
+    iterations: int
+    """Between two looks."""
+    traced: int
+    """At least so many under `tracemalloc`."""
+    watch: int
+    """At most so many under the trace function."""
+    bytes: float
+    """By which the heap grows with each iteration."""
+    pause: float
+    """Seconds after which has gone what the step keeps for a time only."""
+    picture: Picture | None
+
+
+class GrowingContainer(NamedTuple):
+    """A node of the object graph that grows; numbers are per iteration."""
+
+    bytes: float
+    objects: float
+    types: dict[str, float]
+    sites: list[Site]
+    """Where what it gained was born."""
+    opaque: bool
+    """Whether foreign C types are among what it gained, which may hold what the collector knows nothing of."""
+    path: list[tuple[str, str]]
+    """`(label, type)` of each step from the root."""
+    shape: Literal["wider", "deeper", "heavier"]
+    many: str
+    """What its elements are called: `[*]`, or `.*` in a namespace."""
+    per_iteration: float
+    """Additions, or bytes where it gets heavier."""
+    shared_with: str
+    """The container that holds the same objects, by its path; empty where none does."""
+    elements: dict[str, float]
+    heads: list[Site]
+    """Where its elements themselves were born; not per iteration."""
+    examples: list[str]
+    adders: list[Adder]
+    other_threads: bool
+    """Whether there are threads that cannot be watched."""
+    limit: int = 0
+    """How many elements it may have; 0 for any number."""
+
+
+class PinnedGroup(NamedTuple):
+    """Objects that only native code holds; numbers are per iteration."""
+
+    bytes: float
+    objects: float
+    types: dict[str, float]
+    sites: list[Site]
+    opaque: bool
+    type: str
+    per_iteration: float
+    heads: list[Site]
+    examples: list[str]
+
+
+class FoundContainers(NamedTuple):
+    """Answers `FindContainers`."""
+
+    containers: list[GrowingContainer]
+    pinned: list[PinnedGroup]
+    sites: list[Site]
+    """Where blocks were allocated whose number grows."""
+    frozen: float
+    """Objects that `gc.freeze` puts out of the collector's reach, per iteration."""
+    freezing: list[Adder]
+    at_exit: float
+    """Functions that are registered with `atexit`, per iteration."""
+    registering: list[Adder]
+    iterations: int
+    phases: dict[str, float]
+    """Processor seconds by phase."""
+    no_picture: str = ""
+    """Why the back-references could not be drawn."""
+
+
+class WatchResources(NamedTuple):
+    """Asks which things stay, and after which line each came."""
+
+    warm: int
+    kinds: dict[str, int]
+    """Iterations to be watched, by meter."""
+
+
+class Thing(NamedTuple):
+    """One descriptor, thread, task, child or file."""
+
+    kind: str
+    text: str
+
+
+class Source(NamedTuple):
+    """What came after one line and stayed."""
+
+    stack: Stack
+    per_iteration: float
+    things: list[Thing]
+
+
+class WatchedResource(NamedTuple):
+    """What stayed of one meter's things."""
+
+    stacks: list[Source]
+    grown: list[str]
+    """Mappings or files that became larger, by name."""
+
+
+class WatchedResources(NamedTuple):
+    """Answers `WatchResources`."""
+
+    kinds: dict[str, WatchedResource]
+
+
+class TrackSurvivors(NamedTuple):
+    """Asks for two runs under memray's tracker, each into a file."""
+
+    warm: int
+    iterations: int
+    pause: float
+    prefix: str
+    """Of the files' paths."""
+    memray: str
+    """A folder to import memray from as a last resort."""
+    cache_tag: str | None
+    """Of the interpreter that this memray is for."""
+
+
+class Capture(NamedTuple):
+    """One run under the tracker."""
+
+    path: str
+    iterations: int
+    seconds: float
+
+
+class Tracked(NamedTuple):
+    """Answers `TrackSurvivors`."""
+
+    captures: list[Capture]
+    missing: str = ""
+    """Why there is no memray for this interpreter."""

@@ -1,0 +1,296 @@
+"""The typed messages between the tool and the measured process, and their version.
+
+A message is one line of JSON: a request is `[name, field, ...]`, an answer `[field, ...]`, or `{"failure": ...}` where
+the measured process raised. Records travel as arrays of their fields, in the order of definition. The first request is
+`Hello`; whatever comes after it has exactly one answer.
+
+The measured process imports this module: it uses the standard library only, and of that the cheap parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+VERSION = 2
+"""Goes up with every change of a record here."""
+
+GcMode = Literal["collect", "auto", "off", "freeze"]
+
+
+class Hello(NamedTuple):
+    """The first message: which protocol the tool speaks. It has an answer only where the versions differ."""
+
+    version: int
+
+
+class Failed(NamedTuple):
+    """An exception of the user's code, or of ours."""
+
+    type: str
+    message: str
+    traceback: str
+    errno: int | None
+    during: str
+
+
+class Roots(NamedTuple):
+    """Where code lives in the measured interpreter: folders, each with a separator at its end."""
+
+    own: tuple[str, ...]
+    """The tool's part in the measured process, and trackers that it uses."""
+    packages: tuple[str, ...]
+    """Installed packages; the rest of the tool is one of them, wherever it lies."""
+    library: tuple[str, ...]
+    """The standard library."""
+
+
+class List(NamedTuple):
+    """Import a target and list the scenarios in it."""
+
+    target: str
+
+
+class Described(NamedTuple):
+    """One scenario of a target."""
+
+    name: str
+    doc: str
+    line: int
+    file: str
+    marked: bool
+    """Whether it carries `@scenario`, and is not the `main` of a script or a function that was named."""
+    tags: list[str]
+    expect: Literal["clean", "leak"]
+    budget: dict[str, float]
+    time_budget: float | None
+    max_iterations: int | None
+    max_growth: int | str | None
+    tools: list[str] | None
+    native: bool
+
+
+class Listed(NamedTuple):
+    """Answers `List`, in the order of definition."""
+
+    scenarios: list[Described]
+
+
+class Open(NamedTuple):
+    """Import the target, run the scenario's set-up, make the meters."""
+
+    target: str
+    name: str
+    directory: str
+    """The scenario's own, `ctx.tmp_path`."""
+    directories: list[str]
+    """Whose files are counted."""
+    gc: GcMode
+    meters: list[str]
+    """To be read, in this order."""
+
+
+class Opened(NamedTuple):
+    """Answers `Open`."""
+
+    meters: list[tuple[str, str]]
+    """Name and unit of what is read, in the order of the values of `Sampled`; of the tool's own, the
+    catalogue knows the unit."""
+    unavailable: dict[str, str]
+    """Meters that cannot work here, with the reason."""
+    python: str
+    descriptor_limit: int | None
+    roots: Roots
+
+
+class Run(NamedTuple):
+    """Run the step, settle, read. Numbers have 18 digits: messages of one length leave one size of hole in the heap."""
+
+    iterations: str
+    watch: str
+    """How many of the last iterations have a reading of the heap after each."""
+    whole: bool
+    """Whether garbage is looked for among all objects, and not among young ones only."""
+
+    @classmethod
+    def of(cls, iterations: int, watch: int, whole: bool) -> "Run":
+        """Of plain numbers."""
+        return cls(f"{iterations:018}", f"{watch:018}", whole)
+
+
+READING = ("iterations", "seconds", "spent", "cycles", "lowest")
+"""The numbers of a reading before those of the meters."""
+
+
+class Sampled(NamedTuple):
+    """Answers `Run`."""
+
+    numbers: str
+    """`READING`, then a value a meter: doubles in the machine's order, in hexadecimal digits. Always of one length."""
+    raised: Failed | None
+    """The exception that ended the round, if one did."""
+
+
+class Close(NamedTuple):
+    """Run the scenario's tear-down."""
+
+
+class Closed(NamedTuple):
+    """Answers `Close`."""
+
+
+class LimitedContainers(NamedTuple):
+    """Asks which containers with a limit there are, and how full."""
+
+    in_sight: bool
+    """Leave out those that were put aside before the user's code."""
+
+
+class LimitedContainer(NamedTuple):
+    """A container with a limit."""
+
+    kind: Literal["lru_cache", "deque"]
+    name: str
+    """`module.function` of an `lru_cache`."""
+    identity: int
+    size: int
+    limit: int
+
+
+class LimitedContainersFound(NamedTuple):
+    """Answers `LimitedContainers`."""
+
+    containers: list[LimitedContainer]
+
+
+class EmptyCaches(NamedTuple):
+    """Empty all `lru_cache`s with a limit."""
+
+
+class Emptied(NamedTuple):
+    """Answers `EmptyCaches`."""
+
+    caches: int
+
+
+class Collect(NamedTuple):
+    """Run the collector once, whatever the run's mode."""
+
+
+class Collected(NamedTuple):
+    """Answers `Collect`."""
+
+    found: int
+    """Unreachable objects."""
+
+
+class ReadsClock(NamedTuple):
+    """Asks whether the user's code reads a clock when the step runs, which it does a few times."""
+
+
+class ClockRead(NamedTuple):
+    """Answers `ReadsClock`."""
+
+    reads: bool
+
+
+class HolderSizes(NamedTuple):
+    """Asks how much is in what could be a cache, a buffer or a pool."""
+
+
+class Held(NamedTuple):
+    """Answers `HolderSizes`."""
+
+    complete: bool
+    """False where not all can be seen, since the program has put objects aside itself, or the collector is not ours to
+    run. Then the rest says nothing."""
+    things: int
+    """How many things something refers to."""
+    sizes: list[tuple[int, int]]
+    """Identity and size of each container and buffer."""
+    text: int
+    """Length of all long texts."""
+
+
+class NewAreHeld(NamedTuple):
+    """Asks whether anything old refers to what the step leaves, which is run `calls` times."""
+
+    calls: int
+
+
+class HeldByOld(NamedTuple):
+    """Answers `NewAreHeld`; None where what is new is nothing that the collector knows, or not all can be seen."""
+
+    held: bool | None
+
+
+class WhatStays(NamedTuple):
+    """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches."""
+
+    iterations: int
+    pause: float
+
+
+class Stayed(NamedTuple):
+    """Answers `WhatStays`."""
+
+    bytes: list[float]
+    """Per iteration, a number a stretch; zeros where no container is larger by the same number after each."""
+
+
+PROBES: Mapping[str, str] = {
+    question: f"leakcheck.agent.probes.{module}"
+    for module, questions in {
+        "limited": ("LimitedContainers", "EmptyCaches"),
+        "holders": ("HolderSizes", "NewAreHeld", "Collect"),
+        "expiring": ("ReadsClock", "WhatStays"),
+        "containers": ("FindContainers",),
+        "resources": ("WatchResources",),
+        "memray": ("TrackSurvivors",),
+    }.items()
+    for question in questions
+}
+"""What can be asked of an opened scenario besides `Run` and `Close`: the name of the question's record, and the module
+that has it and answers it by `async def answer(conversation, question)`."""
+
+ASKED_WHILE_MEASURING = tuple(f"leakcheck.agent.probes.{module}" for module in ("limited", "holders", "expiring"))
+"""Every process loads these before the user's code: loaded at the first question, they would be a step in the series
+that is being judged."""
+
+
+class MeasuredBefore(NamedTuple):
+    """What a call that was measured before returns when its test is run again: the same as it did then."""
+
+    verdict: str
+    ok: bool
+    reason: str
+    iterations: int
+    growth: dict[str, float]
+    findings: tuple[Any, ...] = ()
+
+
+class PytestRequest(NamedTuple):
+    """The target of a measured pytest test: everything that finds it again as pytest did for the user."""
+
+    nodeid: str
+    path: str
+    explicit: bool
+    """Whether a call inside the test is measured, and not the test."""
+    before: Sequence[MeasuredBefore]
+    arguments: list[str]
+    more_arguments: list[str]
+    environment: dict[str, str]
+    sys_path: list[str]
+    plugin: str
+    """The module of the plugin: it need not be installed in the measured interpreter."""
+
+
+class UnittestRequest(NamedTuple):
+    """The target of a measured test of a `LeakTestCase`."""
+
+    module: str
+    file: str
+    class_name: str
+    method: str
+    whole: bool
+    """Whether the test itself is measured, and not a call inside it."""
+    before: Sequence[MeasuredBefore]
+    sys_path: list[str]

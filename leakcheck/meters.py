@@ -1,0 +1,191 @@
+"""The catalogue of meters: all that the tool knows of each, a row a meter, in the order of reading.
+
+To add a meter, add a row here and, under the same name, its reader in `leakcheck/agent/meters/`. The judge, the
+ceilings, the diagnosis, the gate and the reports look a meter up here; no other file holds a set of meter names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+Family = Literal["heap", "pages", "objects", "system", "disk", "resident", "own"]
+"""`heap`: exact ledgers of the allocator. `pages`: memory beside it, in whole pages. `objects`: what the collector
+knows. `system`: things that the system or the interpreter counts. `disk`: files. `resident`: what an operator sees.
+`own`: meters of a scenario."""
+
+
+class Thresholds(NamedTuple):
+    """What is growth to a meter, in its unit."""
+
+    floor: float
+    """Change over a window that a flat series may show."""
+    quantum: float
+    """The smallest thing that can be lost."""
+    notable: float
+    """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
+
+
+BYTES = Thresholds(floor=96.0, quantum=48.0, notable=4096.0)
+"""Malloc rounds to 16 bytes, and a reading finds the heap in one of a few states that differ by some such chunks. An
+object of Python takes 32 to 64 bytes of malloc."""
+COUNTS = Thresholds(floor=2.0, quantum=1.0, notable=8.0)
+"""Descriptors, threads, tasks, children, files: exact, but one or two may be on their way in or out."""
+OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
+"""Objects of the collector: a few temporary ones differ from reading to reading."""
+BLOCKS = Thresholds(floor=4.0, quantum=1.0, notable=64.0)
+"""Blocks of Python's own allocator: exact, less what a reading itself makes."""
+PAGES = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
+"""Mappings come in pages, and thread stacks and allocator regions in larger pieces."""
+RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
+"""Touched pages beyond malloc's: malloc's own untouched memory moves this by megabytes."""
+FILES = Thresholds(floor=0.0, quantum=1.0, notable=4096.0)
+"""Bytes in files move only where the step writes."""
+
+
+class Ceiling(NamedTuple):
+    """How far a meter may grow before the measurement stops."""
+
+    of: Literal["max_growth", "resources", "things"]
+    """Multiples of the budget's `max_growth` or `resources`, or a number of things."""
+    times: float
+
+
+class Words(NamedTuple):
+    """How a leak of a resource is reported."""
+
+    one: str
+    came: str
+    never: str
+    shown: Literal["example", "type", ""] = ""
+    """What tells one from another: an example of it (a path), or its type (a class of threads)."""
+
+
+class MeterSpec(NamedTuple):
+    """One meter."""
+
+    name: str
+    unit: str
+    """`B` for bytes, else the plural of what is counted; empty where a scenario's own meter has none."""
+    family: Family
+    thresholds: Thresholds
+    decisive: bool = True
+    """Whether growth of this meter makes a leak, or is evidence only."""
+    ceiling: Ceiling | None = None
+    diagnosed_up_to: float = float("inf")
+    """How much of it one process of the diagnosis may take, in its unit: far below what the system refuses."""
+    words: Words | None = None
+    """Set for what the diagnosis watches line by line."""
+    better: str = ""
+    """The meter that counts the same things better, where both grow."""
+    caused_by: tuple[str, ...] = ()
+    """Meters whose growth explains this one's: a thread has a stack, which is a mapping."""
+    off_heap: bool = False
+    """Whether its growth takes no memory of the heap, so that nothing need be looked for there."""
+    piece: float = 1.0
+    """How much of it one likely thing takes, in its unit: tells how rare a growth is."""
+    headline: bool = False
+    """Whether its sensitivity is among the first that are reported."""
+    in_service: Literal["decisive", "evidence", ""] = ""
+    """What its growth is to the monitor of a living process; empty where that does not read it."""
+
+
+_OBJECT_BYTES = 64.0
+"""Bytes of the smallest object that is likely to be lost."""
+_PAGE_BYTES = 4096.0
+
+LEDGER = "heap.bytes"
+"""The meter that can be read after each call, so that its troughs are known."""
+BLOCKS_LEDGER = "py.blocks"
+LIVE_OBJECTS = "py.objects"
+CYCLES = "py.cycles"
+"""Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
+
+CATALOGUE = (
+    MeterSpec(
+        LEDGER, "B", "heap", BYTES, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES,
+        headline=True, in_service="decisive",
+    ),
+    MeterSpec(BLOCKS_LEDGER, "blocks", "heap", BLOCKS, headline=True, in_service="evidence"),
+    MeterSpec(
+        "mapped.bytes", "B", "pages", PAGES,
+        ceiling=Ceiling("max_growth", 16),  # address space costs nothing until it is touched: a stack alone is 8 MiB
+        diagnosed_up_to=1 << 30, words=Words("mapping", "mapped", "never unmapped"),
+        caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
+    ),
+    MeterSpec("anon.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
+    MeterSpec(
+        "shm", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
+        words=Words("shared memory", "taken", "never given back"),
+    ),
+    # Linux allows a process 65,530 mappings by default (vm.max_map_count): a quarter of that.
+    MeterSpec("mappings", "mappings", "system", COUNTS, decisive=False, ceiling=Ceiling("things", 16_000)),
+    MeterSpec("rss", "B", "resident", RESIDENT, decisive=False, in_service="decisive"),
+    MeterSpec("peak", "B", "resident", RESIDENT, decisive=False),
+    MeterSpec(LIVE_OBJECTS, "objects", "objects", OBJECTS, headline=True, in_service="evidence"),
+    MeterSpec("uncollectable", "objects", "objects", COUNTS, in_service="decisive"),
+    MeterSpec(
+        "fds", "fds", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=4096,
+        words=Words("file descriptor", "opened", "never closed", "example"), off_heap=True, headline=True,
+        in_service="decisive",
+    ),
+    MeterSpec(
+        "threads", "threads", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
+        words=Words("thread", "started", "never ends", "type"), off_heap=True, headline=True,
+        in_service="decisive",
+    ),
+    MeterSpec(
+        "py.threads", "threads", "system", COUNTS,
+        words=Words("thread", "started", "never ends", "type"), better="threads", off_heap=True,
+    ),
+    MeterSpec(
+        "children", "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
+        words=Words("child process", "started", "never waited for", "example"), off_heap=True,
+    ),
+    MeterSpec(
+        "disk.files", "files", "disk", COUNTS, words=Words("file", "written", "never removed", "example"),
+        off_heap=True,
+    ),
+    MeterSpec(
+        "disk.bytes", "B", "disk", FILES, ceiling=Ceiling("max_growth", 1),
+        words=Words("file", "written", "never removed"), better="disk.files", off_heap=True, piece=_OBJECT_BYTES,
+    ),
+    MeterSpec(
+        "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"),
+        in_service="decisive",
+    ),
+)  # fmt: skip
+"""Exact ledgers first, so that no other meter's temporary objects are on them."""
+
+
+def find(name: str) -> MeterSpec | None:
+    """The row of a meter; None for a scenario's own."""
+    return next((spec for spec in CATALOGUE if spec.name == name), None)
+
+
+def of(name: str, unit: str) -> MeterSpec:
+    """The row of a meter, one made for it where it is a scenario's own."""
+    return find(name) or MeterSpec(name, unit, "own", BYTES if unit == "B" else COUNTS)
+
+
+def of_family(*families: Family) -> list[str]:
+    """The names of the meters of some families, in the order of reading."""
+    return [spec.name for spec in CATALOGUE if spec.family in families]
+
+
+def is_beside_the_heap(name: str) -> bool:
+    """Whether a meter counts bytes that are not the heap's."""
+    spec = find(name)
+    return spec is not None and spec.unit == "B" and spec.family in ("pages", "disk")
+
+
+def watched(growing: Iterable[str]) -> list[str]:
+    """The growing meters that the diagnosis watches line by line: resources, each thing once, and scenarios' own."""
+    names = list(growing)
+    found = []
+    for name in names:
+        spec = of(name, "")
+        resource = spec.words is not None and spec.better not in names and not set(spec.caused_by) & set(names)
+        if resource or spec.family == "own":
+            found.append(name)
+    return found

@@ -1,0 +1,79 @@
+"""The one path to a verdict, for every scenario, test, call and control: measure, judge, challenge, budget."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from leakcheck import meters
+from leakcheck.agent.protocol import Failed, GcMode, Opened
+from leakcheck.execution.job import Budget
+from leakcheck.verdict import budget
+from leakcheck.verdict.caches import CacheSuspicion
+from leakcheck.verdict.challenges import Suspicion, challenge
+from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.measure import Measurement, Watch, measure
+from leakcheck.verdict.process import Process
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
+"""What the system answers when there is no more of something."""
+
+
+class Reached(NamedTuple):
+    """A verdict on each meter, and what led to it."""
+
+    measured: Measurement
+    judgements: dict[str, Judgement]
+    """The last word: after the challenges and the budget."""
+    advice: list[str]
+    pause_s: float
+    """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
+    failed: Failed | None
+    """The exception that ended the measurement, where the growth does not explain it."""
+
+    @property
+    def leaking(self) -> dict[str, float]:
+        """Growth per iteration of each decisive meter that leaks."""
+        return {
+            spec.name: self.judgements[spec.name].growth
+            for spec in self.measured.meters
+            if spec.decisive and self.judgements[spec.name].verdict == "leak"
+        }
+
+
+def reach(
+    process: Process,
+    opened: Opened,
+    allowed: Budget,
+    *,
+    gc: GcMode = "collect",
+    accepted: Mapping[str, float] | None = None,
+    watch: Watch = lambda *_: None,
+) -> Reached:
+    """Measure an opened scenario within `allowed`, and judge it; `accepted` is the growth of its budget, by meter."""
+    specs = [meters.of(name, unit) for name, unit in opened.meters]
+    suspected = CacheSuspicion(process)
+    measured = measure(process, specs, _within_limits(allowed, opened), suspected, watch)
+    judgements, advice, pause_s = dict(measured.judgements), list[str](), 0.0
+    raised = failed = measured.raised
+    if raised is None:
+        judgements, advice, pause_s = challenge(Suspicion(measured, judgements, gc, suspected), process)
+    elif _ran_into_a_limit(raised) and measured.leaking:
+        advice = [f"the step ended with {raised.type}: {raised.message}, which the growth explains"]
+        failed = None
+    judgements = budget.applied(judgements, specs, accepted or {})
+    return Reached(measured, judgements, advice, pause_s, failed)
+
+
+def _within_limits(allowed: Budget, opened: Opened) -> Budget:
+    """The budget, lowered to what the process may have: half of its descriptors, for readings need some too."""
+    limit = opened.descriptor_limit
+    return allowed if limit is None else msgspec.structs.replace(allowed, resources=min(allowed.resources, limit // 2))
+
+
+def _ran_into_a_limit(raised: Failed) -> bool:
+    """Whether an exception says that the process, or the system, has no more of something."""
+    return raised.errno in _EXHAUSTED or raised.type == "MemoryError" or "can't start new thread" in raised.message

@@ -1,0 +1,55 @@
+"""One spelling of a number, wherever it stands."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leakcheck import units
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "spelled"),
+    [
+        (0, "B", "0 B"),
+        (432, "B", "432 B"),
+        (0.15, "B", "0.15 B"),
+        (64.04, "B", "64 B"),
+        (1023, "B", "1,023 B"),
+        (1024, "B", "1.0 KiB"),
+        (8 * 2**20, "B", "8.0 MiB"),
+        (8_392_704, "B", "8.0 MiB"),
+        (-2048, "B", "-2.0 KiB"),
+        (1, "objects", "1 object"),
+        (1.0004, "objects", "1 object"),
+        (0.15, "blocks", "0.15 blocks"),
+        (2, "fds", "2 fds"),
+        (1, "processes", "1 process"),
+        (1234.5, "objects", "1,234 objects"),
+        (0.00012, "fds", "1.2e-04 fds"),
+        (1.5, "", "1.5"),
+        (math.inf, "B", "?"),
+    ],
+)
+def test_a_quantity_has_one_spelling(value, unit, spelled):
+    assert units.quantity(value, unit) == spelled
+
+
+@given(st.floats(0.01, 2**45))
+def test_no_size_is_spelled_in_a_thousand_of_a_smaller_unit(value):
+    number, _, unit = units.size(value).partition(" ")
+    assert float(number.replace(",", "")) < 1024 or unit == "TiB"
+
+
+@given(st.floats(-1e12, 1e12, allow_nan=False))
+def test_a_spelled_number_is_the_number_to_three_digits(value):
+    spelled = float(units.plain(value).replace(",", ""))
+    assert spelled == pytest.approx(value, rel=0.006, abs=5e-5)
+
+
+def test_the_smallest_growth_that_is_noticed_is_one_in_so_many():
+    assert units.noticed(0.001, "fds") == "1 in 1,000"
+    assert units.noticed(0.001, "B") == "0.001 B"

@@ -1,0 +1,177 @@
+"""Each challenge on a scripted process: when it acquits, when it finds less, and when it keeps silent."""
+
+from __future__ import annotations
+
+import pytest
+from scripted_process import Scripted, suspicion
+
+from leakcheck.agent.protocol import (
+    ClockRead,
+    Collect,
+    Collected,
+    Emptied,
+    EmptyCaches,
+    LimitedContainer,
+    LimitedContainers,
+    LimitedContainersFound,
+    ReadsClock,
+    Stayed,
+    WhatStays,
+)
+from leakcheck.meters import LEDGER
+from leakcheck.records import Sample
+from leakcheck.verdict import challenges
+from leakcheck.verdict.challenges import Acquitted, Ruling, Smaller, challenge
+from leakcheck.verdict.residue import Residue
+
+GROWN = 64.0 * 10_000
+"""Bytes by which the suspicion's meter has grown."""
+LRU = LimitedContainer("lru_cache", "app.parse", 1, 700, 1000)
+DEQUE = LimitedContainer("deque", "", 2, 700, 1000)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(challenges.time, "sleep", lambda _: None)
+
+
+class TestGarbage:
+    def test_growth_that_the_collector_takes_away_is_no_leak(self):
+        process = Scripted([GROWN, 0.1 * GROWN], {Collect: Collected(20_000)})
+        ruling = challenges.garbage(suspicion(process, gc="off"), process)
+        assert ruling is not None
+        assert isinstance(ruling.answers[LEDGER], Acquitted)
+        assert ruling.advice == ["2.00 objects of cyclic garbage per iteration"]
+
+    def test_growth_that_stays_after_a_collection_is_left_alone(self):
+        process = Scripted([GROWN, 0.9 * GROWN], {Collect: Collected(20_000)})
+        assert challenges.garbage(suspicion(process, gc="off"), process) is None
+
+    def test_where_each_reading_collects_nobody_is_asked(self):
+        process = Scripted([GROWN])
+        assert challenges.garbage(suspicion(process, gc="collect"), process) is None
+        assert process.asked == []
+
+
+class TestExpiry:
+    def test_a_step_that_reads_no_clock_is_not_waited_for(self):
+        process = Scripted([GROWN], {ReadsClock: ClockRead(False)})
+        assert challenges.expiry(suspicion(process), process) is None
+        assert process.iterations == 0
+
+    def test_what_goes_by_itself_and_leaves_nothing_is_no_leak(self):
+        levels = [GROWN, GROWN, 1000.0]  # all of it has gone after the first pause
+        process = Scripted(levels, {ReadsClock: ClockRead(True), WhatStays: Stayed([0.0, 0.0, 0.0])})
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert isinstance(ruling.answers[LEDGER], Acquitted)
+        assert ruling.pause_s > 0
+
+    def test_what_stays_of_equal_stretches_is_the_leak(self):
+        levels = [GROWN, GROWN, 1000.0]
+        process = Scripted(levels, {ReadsClock: ClockRead(True), WhatStays: Stayed([8.0, 9.0, 8.5])})
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER] == Smaller(
+            Residue(8.5, 8.0, 9.0), "that much stays when what is kept for a time has gone"
+        )
+
+    def test_what_nothing_goes_of_is_waited_for_and_left_alone(self):
+        process = Scripted([GROWN], {ReadsClock: ClockRead(True)})
+        assert challenges.expiry(suspicion(process), process) is None
+
+
+class TestFillingCaches:
+    def test_growth_that_goes_with_the_cache_is_no_leak(self):
+        process = Scripted([GROWN, 0.0], {EmptyCaches: Emptied(1)})
+        held = suspicion(process, filling=[LRU], full_at=20_000)
+        ruling = challenges.filling_caches(held, process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER] == Acquitted(
+            "fills lru_cache(maxsize=1,000) of app.parse, and goes back when that is emptied"
+        )
+
+    def test_what_stays_of_it_is_a_leak_beside_the_cache(self):
+        stretches = [GROWN, 0.0]
+        for level in (25_000.0, 50_000.0, 75_000.0):
+            stretches += [level + 100_000, level]
+        process = Scripted(stretches, {EmptyCaches: Emptied(1)})
+        ruling = challenges.filling_caches(suspicion(process, filling=[LRU], full_at=20_000), process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER] == Smaller(
+            Residue(10.0, 10.0, 10.0), "that much stays when caches have been emptied"
+        )
+
+    def test_a_queue_that_is_not_full_cannot_be_decided(self):
+        process = Scripted([GROWN, GROWN], {EmptyCaches: Emptied(0)})
+        ruling = challenges.filling_caches(suspicion(process, filling=[DEQUE], full_at=20_000), process)
+        assert ruling is not None
+        answer = ruling.answers[LEDGER]
+        assert isinstance(answer, Acquitted)
+        assert answer.verdict == "inconclusive"
+
+    def test_a_cache_that_has_had_its_time_explains_nothing(self):
+        process = Scripted([GROWN])
+        assert challenges.filling_caches(suspicion(process, filling=[LRU], full_at=5_000), process) is None
+
+
+FULL = {LimitedContainers: LimitedContainersFound([LRU._replace(size=1000)]), EmptyCaches: Emptied(1)}
+
+
+class TestFullCaches:
+    def test_undecided_growth_that_goes_with_a_full_cache_is_its(self):
+        process = Scripted([GROWN, 0.0], FULL)
+        ruling = challenges.full_caches(suspicion(process, "inconclusive"), process)
+        assert ruling is not None
+        assert isinstance(ruling.answers[LEDGER], Acquitted)
+
+    def test_growth_that_came_lately_and_stays_is_left_alone(self):
+        process = Scripted([GROWN, 0.9 * GROWN], FULL)
+        assert challenges.full_caches(suspicion(process, "inconclusive"), process) is None
+
+    def test_without_a_full_cache_nothing_is_emptied(self):
+        process = Scripted([GROWN], {LimitedContainers: LimitedContainersFound([LRU])})
+        assert challenges.full_caches(suspicion(process, "inconclusive"), process) is None
+        assert [type(question) for question in process.asked] == [LimitedContainers]
+
+
+class TestNamesOfCaches:
+    def test_a_bounded_growth_is_given_the_names_of_full_caches(self):
+        process = Scripted([0.0], {LimitedContainers: LimitedContainersFound([LRU._replace(size=1000)])})
+        ruling = challenges.names_of_caches(suspicion(process, "bounded"), process)
+        assert ruling == Ruling({}, ["lru_cache(maxsize=1,000) of app.parse is full"])
+
+    def test_a_leak_is_given_none(self):
+        process = Scripted([0.0])
+        assert challenges.names_of_caches(suspicion(process, "leak", filling=[LRU]), process) is None
+
+
+def test_each_challenge_sees_what_those_before_have_left():
+    process = Scripted([0.0])
+    seen = []
+
+    def acquits(held, _):
+        seen.append(held.leaking)
+        return Ruling({LEDGER: Acquitted("it was garbage")}, ["garbage"], pause_s=1.0)
+
+    def looks(held, _):
+        seen.append(held.leaking)
+
+    left = challenge(suspicion(process), process, [acquits, looks])
+    assert seen == [[LEDGER], []]
+    assert left.judgements[LEDGER].verdict == "bounded"
+    assert left.judgements[LEDGER].reason == "it was garbage"
+    assert left.advice == ["garbage"]
+    assert left.pause_s == 0.0  # nothing is left that a diagnosis would have to wait for
+
+
+def test_a_meter_that_no_challenge_names_stays_as_it_was():
+    process = Scripted([0.0])
+    held = suspicion(process)
+    assert challenge(held, process, [lambda *_: None]).judgements == held.judgements
+
+
+def test_a_growth_that_fell_in_its_last_reading_is_not_waited_for():
+    samples = [Sample(0, 100.0), Sample(10_000, 50.0)]
+    process = Scripted([50.0], {ReadsClock: ClockRead(True)})
+    assert challenges.expiry(suspicion(process, samples=samples), process) is None
