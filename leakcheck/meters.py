@@ -93,6 +93,7 @@ class MeterSpec(NamedTuple):
 _OBJECT_BYTES = 64.0
 """Bytes of the smallest object that is likely to be lost."""
 _PAGE_BYTES = 4096.0
+"""Bytes of a page, the least that can be mapped."""
 
 LEDGER = "heap.bytes"
 """The meter that can be read after each call, so that its troughs are known."""

@@ -6,6 +6,7 @@ is a folder that holds nothing but a link to this package; it is used only where
 
 import os
 import sys
+from importlib.util import find_spec
 from typing import NoReturn
 
 if sys.version_info < (3, 11):  # noqa: UP036 - whichever interpreter the user has named
@@ -17,9 +18,7 @@ def main() -> None:
     commands, replies, package_parent = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     del sys.path[0]  # this file's own folder: it must not shadow anything of the user's
     sys.argv[1:] = []
-    try:
-        import leakcheck  # noqa: F401
-    except ImportError:
+    if find_spec("leakcheck") is None:
         sys.path.append(package_parent)
     import faulthandler
 

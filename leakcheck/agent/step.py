@@ -18,9 +18,10 @@ from typing import Any
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.scenario import Context, Scenario
 
+# Flags of a code object; `inspect`, which names them, is dear to import.
 CO_COROUTINE = 0x80
-_CO_GENERATOR = 0x20
-_CO_ASYNC_GENERATOR = 0x200
+_CO_GENERATOR = 0x20  # of `inspect`
+_CO_ASYNC_GENERATOR = 0x200  # of `inspect`
 
 
 class StepRaisedError(Exception):

@@ -15,6 +15,7 @@ from leakcheck.agent.protocol import GcMode
 Allocator = Literal["malloc", "pymalloc"]
 
 MIB = 1 << 20
+"""Bytes."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,17 +7,14 @@ run as ever; what is measured is measured afterwards, in `leakcheck.pytest_plugi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from leakcheck.pytest_plugin.keys import HOST, MEASURING
+
 if TYPE_CHECKING:
     from leakcheck.pytest_plugin.call import LeakcheckCall
-    from leakcheck.pytest_plugin.measuring import Measuring
-
-HOST: pytest.StashKey[Any] = pytest.StashKey()
-"""Set in the measured process only: what holds the conversation there."""
-MEASURING: pytest.StashKey[Measuring] = pytest.StashKey()
 
 _MARKS = (
     "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None, tools=None): how `pytest --leakcheck` "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import pytest
 
-from leakcheck.pytest_plugin import HOST
+from leakcheck.pytest_plugin.keys import HOST
 
 if TYPE_CHECKING:
     from leakcheck.checking import CallOptions, Result

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-import leakcheck.pytest_plugin
 from leakcheck import validation
 from leakcheck.agent.protocol import PytestRequest
 from leakcheck.checking import CallOptions, Result, measured
@@ -159,7 +158,7 @@ def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before:
         more_arguments=_more_arguments(config),
         environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         sys_path=sys.path,
-        plugin=leakcheck.pytest_plugin.__name__,
+        plugin=__package__,
     )
     identifier = nodeid if before is None else f"{nodeid}::call {len(before) + 1}"
     scenario = ScenarioInfo(

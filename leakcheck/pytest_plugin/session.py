@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from leakcheck.pytest_plugin import MEASURING
+from leakcheck.pytest_plugin.keys import MEASURING
 from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, own_results, template
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.report.folder import write_run

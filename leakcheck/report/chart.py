@@ -13,7 +13,9 @@ from leakcheck.records import Meter, Sample
 from leakcheck.report.text import line
 
 _WIDTH, _HEIGHT = 640, 220
+"""Of a chart, in its own units: a third as high as wide, so that two fit on a screen."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 30
+"""Margins of the plot: room for labels such as `1,023.9 MiB` on the left, for iterations below."""
 _MINI_WIDTH, _MINI_HEIGHT = 240, 52  # twice the size it is shown in, so that whole numbers are fine enough
 _POINTS = 160
 """Readings drawn at most; more are thinned evenly, the first and the last always stay."""

@@ -36,6 +36,7 @@ _STYLES = {
 _REFRESH_HZ = 2
 """Redraws a second: the drawing runs on the machine that measures, so it must cost next to nothing."""
 _WIDTH = 100
+"""Columns where the output is no terminal."""
 
 
 def make_console(color: str = "auto") -> Console:

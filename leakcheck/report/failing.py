@@ -9,7 +9,9 @@ from leakcheck.report.text import block, line
 from leakcheck.results.problems import place
 
 _MOST_FINDINGS = 3
+"""Findings of one scenario that a failure shows."""
 _MOST_FRAMES = 6
+"""Frames of a finding that a failure shows."""
 
 
 def text(result: ScenarioResult) -> str:

@@ -10,6 +10,7 @@ from leakcheck.records import Finding, Frame
 from leakcheck.report import sentences
 
 _DEPTH = 40
+"""Frames of a stack that are drawn."""
 _SMALLEST = 0.4
 """Per cent of the width below which a box is left out: no one could see or hit it."""
 

@@ -22,7 +22,9 @@ from leakcheck.results.problems import place
 FINDINGS = 30
 """Findings of a scenario that the page shows; `results.json` has the others."""
 FRAMES = 40
+"""Frames of a stack that a page has."""
 METERS = 60
+"""Meters of a scenario that a page has."""
 
 
 def render(run: RunResult, past: Sequence[Entry] = ()) -> str:

@@ -14,6 +14,7 @@ from leakcheck.errors import LeakcheckError, UsageError
 from leakcheck.records import RunResult
 
 _TAIL = 1500
+"""Characters of a command's output that its error shows, the last."""
 
 
 class TrialError(LeakcheckError):

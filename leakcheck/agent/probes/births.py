@@ -19,6 +19,7 @@ from leakcheck.agent.step import Driver
 DEPTH = 25
 """Frames that are noted for each block: every one costs about as much as the allocation itself."""
 _MANAGED_DICT = 1 << 4
+"""`Py_TPFLAGS_MANAGED_DICT`: the dictionary of an instance lies before it."""
 _PREFIX = 32
 """Bytes before an instance with a managed dictionary: the collector's header, and two pointers."""
 _MOST_NEW = 800
@@ -28,6 +29,7 @@ _MOST_SITES = 40
 _MOST_SURVIVING = 60
 """Places of all survivors that are reported."""
 _MOST_TYPES = 8
+"""Types of what a container keeps that are reported."""
 _MOST_HEADS = 8
 """Birthplaces of the elements themselves that are reported."""
 

@@ -14,9 +14,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _GC_HEADER = 16
+"""Bytes of the collector's header, before each object that it tracks."""
 _NOT_TRACKED = frozenset(map(id, (str, bytes, int, float, complex, bytearray)))
 _HEAP_TYPE = 1 << 9
+"""`Py_TPFLAGS_HEAPTYPE`."""
 _IMMUTABLE = 1 << 8
+"""`Py_TPFLAGS_IMMUTABLETYPE`."""
 _TELLING = frozenset({"builtins", "collections", "functools", "itertools", "types", "weakref"})
 """Modules whose C types tell the collector all that they refer to."""
 _flags: Any = vars(type)["__flags__"].__get__
