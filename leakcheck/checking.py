@@ -51,7 +51,7 @@ class LeakFoundError(LeakcheckError, AssertionError):
 
 
 class Result:
-    """What came out: a view of the `ScenarioResult` in `record`. Printing it tells what a person must know."""
+    """What came out: a view of the `ScenarioResult` in `record`. Printing it shows what a person must know."""
 
     __slots__ = ("record",)
 
@@ -90,7 +90,7 @@ class Result:
 
     @property
     def summary(self) -> MeasuredBefore:
-        """What another process is told of it."""
+        """What another process needs of it."""
         from leakcheck.agent.protocol import MeasuredBefore
 
         return MeasuredBefore(self.verdict, self.ok, self.reason, self.iterations, self.growth)

@@ -32,10 +32,10 @@ class Figure(NamedTuple):
 
 _HELP = {
     "leakcheck.usage": "What the process holds",
-    "leakcheck.growth": "Growth, measured over the window that tells most",
+    "leakcheck.growth": "Growth, measured over the window that shows most",
     "leakcheck.limit": "What the meter may reach",
     "leakcheck.time_to_limit": "Time until the limit at this growth; only while something grows",
-    "leakcheck.episode": "1 while an alert was told and the growth goes on",
+    "leakcheck.episode": "1 while an alert is open: the growth that it reported goes on",
     "leakcheck.up": "1 while the process is watched",
 }
 

@@ -1,6 +1,6 @@
 """A clock that stands still while other processes have the processor: a busy neighbour must not change a verdict.
 
-Verdicts need some time, so that caches may fill; that time is the step's own. On Linux the kernel tells how long this
+Verdicts need some time, so that caches may fill; that time is the step's own. On Linux the kernel counts how long this
 thread was ready to run and was not let (`/proc/thread-self/schedstat`, second number, in nanoseconds).
 """
 

@@ -1,7 +1,7 @@
 """Whose code a file is: the tool's own, the interpreter's, an installed package's, or the user's.
 
 It is decided by where packages lie in the measured interpreter, never by what a folder is called: a user's project may
-be named `memray` or `leakcheck/agent`. The measured process finds the roots out, and tells them when it is opened.
+be named `memray` or `leakcheck/agent`. The measured process finds the roots out, and reports them when it is opened.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Origin:
         return stack
 
     def module_name(self, file: str) -> str:
-        """How an importer names a file, as far as its path tells: below a root with its folders, else its name."""
+        """How an importer names a file, as far as its path shows: below a root with its folders, else its name."""
         for root in (*self.roots.packages, *self.roots.library):
             if file.startswith(root):
                 return file[len(root) :]

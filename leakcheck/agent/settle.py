@@ -13,13 +13,13 @@ from leakcheck.agent.meters.objects import all_in_sight, collect_young
 from leakcheck.agent.protocol import GcMode
 from leakcheck.agent.scenario import Context
 
-_PATIENCE_S = 0.1
+_ENDING_S = 0.1
 """How long resources that have just become more may take to go: a thread needs some 0.1 ms to end after its join."""
-_IMPATIENCE_S = 0.01
+_ENDING_IN_VAIN_S = 0.01
 """The same once waiting has been in vain three times: then they stay, and each round would pay for it."""
-_NEVER = 2**31 - 1
+_MOST_COLLECTIONS_APART = 2**31 - 1
 """Collections of the middle generation after which the collector walks the old one: the most that it takes."""
-_MAX_COLLECTIONS = 4
+_COLLECTIONS_IN_A_ROW = 4
 """Finalizers can free more garbage; what four collections leave is not going."""
 
 
@@ -36,7 +36,7 @@ class Settler:
         self._lowest: list[int] | None = None
         self._in_vain = 0
         self._found = 0
-        self._threshold = _NEVER
+        self._threshold = _MOST_COLLECTIONS_APART
 
     async def settle(self, *, whole: bool = True) -> int:
         """Returns how many objects in cycles the collector found since the last time; 0 where it is not ours to run.
@@ -64,7 +64,7 @@ class Settler:
     def collect(self) -> None:
         """Free garbage, and what the interpreter keeps of freed objects to use again."""
         if self.collects:
-            for _ in range(_MAX_COLLECTIONS):
+            for _ in range(_COLLECTIONS_IN_A_ROW):
                 collected = gc.collect()
                 self._found += collected
                 if not collected:
@@ -73,11 +73,11 @@ class Settler:
     def _walk_old_objects(self, wanted: bool) -> None:
         """Whether the collector walks them by itself; what the scenario has set comes back."""
         young, middle, old = gc.get_threshold()
-        if wanted and old == _NEVER:
+        if wanted and old == _MOST_COLLECTIONS_APART:
             gc.set_threshold(young, middle, self._threshold)
-        elif not wanted and old != _NEVER:
+        elif not wanted and old != _MOST_COLLECTIONS_APART:
             self._threshold = old
-            gc.set_threshold(young, middle, _NEVER)
+            gc.set_threshold(young, middle, _MOST_COLLECTIONS_APART)
 
     async def _wait_for_resources(
         self, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -87,7 +87,7 @@ class Settler:
         counts = self._counts()
         if self._lowest is None:
             self._lowest = counts
-        deadline = now() + (_PATIENCE_S if self._in_vain < 3 else _IMPATIENCE_S)
+        deadline = now() + (_ENDING_S if self._in_vain < 3 else _ENDING_IN_VAIN_S)
         delay = 0.0005
         waited = False
         while any(now > low for now, low in zip(counts, self._lowest, strict=True)):

@@ -35,10 +35,10 @@ def command(python: str, allocator: str, color: str) -> int:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for check in checks:
         style, mark = {"ok": ("green", "✓"), "missing": ("yellow", "-"), "failed": ("bold red", "✗")}[check.state]
-        told = Text(line(check.found))
+        found = Text(line(check.found))
         if check.advice:
-            told.append(f"\n{line(check.advice)}", style="dim")
-        table.add_row(Text(mark, style=style), Text(check.name), told)
+            found.append(f"\n{line(check.advice)}", style="dim")
+        table.add_row(Text(mark, style=style), Text(check.name), found)
     console.print(table)
     failed = [check for check in checks if check.state == "failed"]
     console.print()

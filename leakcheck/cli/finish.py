@@ -66,12 +66,12 @@ def exit_code(run: RunResult, *, strict: bool) -> int:
     return main.EXIT_OK
 
 
-def _report_directory(wished: Path | None) -> Path:
+def _report_directory(folder: Path | None) -> Path:
     """The folder of this run's files, made now: that it cannot be written must be said before, not after the run."""
     try:
-        if wished is None:
+        if folder is None:
             return new_run_directory(Path("reports"))
-        wished.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--report {wished or 'reports'}: cannot be made: {error.strerror or error}") from error
-    return wished
+        raise UsageError(f"--report {folder or 'reports'}: cannot be made: {error.strerror or error}") from error
+    return folder

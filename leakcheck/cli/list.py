@@ -30,8 +30,8 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, pyt
     chosen = select(collected.scenarios, keyword, mark)
     for info in chosen:
         marks = [*info.tags, *(["expects a leak"] if info.expect == "leak" else [])]
-        told = f"  [{', '.join(marks)}]" if marks else ""
-        click.echo(f"{info.id}{told}{'  ' + info.doc if info.doc else ''}")
+        suffix = f"  [{', '.join(marks)}]" if marks else ""
+        click.echo(f"{info.id}{suffix}{'  ' + info.doc if info.doc else ''}")
     for broken in collected.broken:
         click.echo(f"{broken.id}: cannot be imported: {broken.failure.message}", err=True)
     if not chosen and not collected.broken:

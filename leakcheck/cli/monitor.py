@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--patience",
     type=click.FloatRange(0, min_open=True),
     metavar="S",
-    help="Seconds after which steady growth is told however small.  [default: two weeks; without a rhythm 600 "
+    help="Seconds after which steady growth is reported however small.  [default: two weeks; without a rhythm 600 "
     "intervals]",
 )
 @click.option(

@@ -25,10 +25,10 @@ def look(python: str) -> tuple[tuple[int, ...], str]:
     if inside.exists():
         return (), f"is a folder; name the interpreter in it, {inside}"
     try:
-        told = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         return (), f"cannot be started: {getattr(error, 'strerror', None) or error}"
-    name, *numbers = told.stdout.split() or [""]
+    name, *numbers = done.stdout.split() or [""]
     if name != "leakcheck":
         return (), "is no Python interpreter"
     version = tuple(map(int, numbers))

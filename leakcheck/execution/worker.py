@@ -42,7 +42,7 @@ _KEPT_OUTPUT = 64 * 1024
 _POLL_S = 0.05
 """How often it is looked whether the worker lives, while it says nothing."""
 _DEATH_S = 5.0
-"""How long a worker that was told to end may take before it is killed."""
+"""How long a worker may take to end before it is killed."""
 
 
 _FAILED = b'{"failed"'
@@ -71,7 +71,7 @@ class Round(NamedTuple):
     cycles: int
     """Objects in cyclic garbage that the collector found after the round."""
     values: list[float]
-    """One a meter, in the order that `Worker.open` told."""
+    """One a meter, in the order of `Opened.meters`."""
     raised: Failed | None = None
     """The exception that ended the round, if one did."""
     lowest: float | None = None

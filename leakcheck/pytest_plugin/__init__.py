@@ -88,7 +88,7 @@ def _refuse_what_needs_the_option(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test as ever; if it passes, measure it before its reports are told."""
+    """Run a test as ever; if it passes, measure it before its reports go out."""
     measuring = item.config.stash.get(MEASURING, None)
     if measuring is None or not measuring.wants(item):
         return None

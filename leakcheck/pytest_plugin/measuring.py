@@ -125,15 +125,15 @@ def cancel_timer(item: pytest.Item) -> None:
         hook(item=item)
 
 
-def attach(report: pytest.TestReport, told: list[ScenarioResult]) -> None:
+def attach(report: pytest.TestReport, results: list[ScenarioResult]) -> None:
     """Let a report carry results to the session."""
-    setattr(report, ATTRIBUTE, msgspec.json.encode(told).decode())
+    setattr(report, ATTRIBUTE, msgspec.json.encode(results).decode())
 
 
 def attached(report: pytest.TestReport) -> list[ScenarioResult]:
     """The results that a report carries; the test that made them may be gone by now."""
-    told = getattr(report, ATTRIBUTE, None)
-    return [] if told is None else msgspec.json.decode(told, type=list[ScenarioResult])
+    carried = getattr(report, ATTRIBUTE, None)
+    return [] if carried is None else msgspec.json.decode(carried, type=list[ScenarioResult])
 
 
 def template(config: pytest.Config) -> Job:

@@ -97,8 +97,8 @@ class Session:
 
     def _summary(self) -> Iterator[str]:
         counts = summarize(self._results)
-        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        yield f"{len(self._results)} measured: {told}" if self._results else self._nothing()
+        counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        yield f"{len(self._results)} measured: {counted}" if self._results else self._nothing()
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
         for reason, count in self._left_alone.items():

@@ -320,8 +320,8 @@ def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int =
         say(console, line(scenario.reason), 2)
     for finding in scenario.findings[: None if verbose else 5]:
         print_finding(finding, scenario, console)
-    if told := sentences.beyond_budget(scenario):
-        say(console, told, 2)
+    if excess := sentences.beyond_budget(scenario):
+        say(console, excess, 2)
     if scenario.failure is not None:
         _print_failure(scenario, console, verbose)
     for advice in scenario.advice if verbose else []:

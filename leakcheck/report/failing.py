@@ -23,8 +23,8 @@ def text(result: ScenarioResult) -> str:
         lines += _finding(finding, result)
     if len(result.findings) > _MOST_FINDINGS:
         lines.append(f"  and {len(result.findings) - _MOST_FINDINGS} more")
-    if told := sentences.beyond_budget(result):
-        lines.append(f"  {told}")
+    if excess := sentences.beyond_budget(result):
+        lines.append(f"  {excess}")
     elif not result.findings and result.verdict == "leak":
         lines += [
             f"  {meter.name} {units.rate(meter.growth, meter.unit)}"
@@ -53,9 +53,9 @@ def _finding(finding: Finding, result: ScenarioResult) -> list[str]:
     lines += [f"    from {sentences.location(frame)}: {line(frame.source, 160)}" for frame in outer]
     if finding.path:
         lines.append(f"  held by {line(''.join(node.name for node in finding.path))}")
-    told = [part for part in (sentences.rates(finding), sentences.share(finding, result)) if part]
-    if told:
-        lines.append(f"  {', '.join(told)}")
+    numbers = [part for part in (sentences.rates(finding), sentences.share(finding, result)) if part]
+    if numbers:
+        lines.append(f"  {', '.join(numbers)}")
     if finding.hint:
         lines.append(f"  {line(finding.hint)}")
     return lines

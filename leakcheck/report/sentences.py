@@ -83,8 +83,8 @@ def without_result(run: RunResult) -> dict[str, int]:
     for scenario in run.scenarios:
         for tool in scenario.tools:
             if tool.status in ("skipped", "error"):
-                told = f"{tool.name} {'skipped' if tool.status == 'skipped' else 'failed'}: {line(tool.reason, 300)}"
-                reasons[told] = reasons.get(told, 0) + 1
+                reason = f"{tool.name} {'skipped' if tool.status == 'skipped' else 'failed'}: {line(tool.reason, 300)}"
+                reasons[reason] = reasons.get(reason, 0) + 1
     return reasons
 
 
@@ -126,7 +126,7 @@ def share(finding: Finding, scenario: ScenarioResult) -> str:
 
 
 def decisive_meter(scenario: ScenarioResult) -> Meter | None:
-    """The meter that tells most of a scenario: one that decided its verdict and grows most, else the heap."""
+    """The meter that says most of a scenario: one that decided its verdict and grows most, else the heap."""
     if not scenario.meters:
         return None
     agreeing = [meter for meter in scenario.meters if meter.decisive and meter.verdict == scenario.verdict]

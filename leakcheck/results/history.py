@@ -13,7 +13,7 @@ from leakcheck.results import atomic
 FILE_NAME = "history.jsonl"
 KEEP = 30
 """Runs that a report draws."""
-_TAIL = 4 << 20
+_READ_BYTES = 4 << 20
 """Bytes at the end of a history file that are looked at: a line of a hundred scenarios has about 10 KB."""
 
 
@@ -71,11 +71,11 @@ def _of_file(path: Path) -> Iterable[Entry]:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL))
+            file.seek(max(0, size - _READ_BYTES))
             lines = file.read().splitlines()
     except OSError:
         return
-    for line in lines[1:] if size > _TAIL else lines:
+    for line in lines[1:] if size > _READ_BYTES else lines:
         try:
             yield msgspec.json.decode(line, type=Entry)
         except msgspec.MsgspecError:

@@ -48,7 +48,7 @@ def merge(runs: Sequence[RunResult]) -> RunResult:
 
 
 def origin(run: RunResult) -> str:
-    """What tells the platform of a run from others, in words: `CPython 3.12.1, Linux-6.1, x86_64`."""
+    """The platform of a run, in words: `CPython 3.12.1, Linux-6.1, x86_64`."""
     return ", ".join(str(run.environment[key]) for key in _ORIGIN_KEYS if run.environment.get(key))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong in a run, one record each, with its place and fingerprint: what machines and the gate are told."""
+"""What is wrong in a run, one record each, with its place and fingerprint: what machines and the gate read."""
 
 from __future__ import annotations
 

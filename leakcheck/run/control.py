@@ -80,7 +80,7 @@ class BackgroundControl:
         self.stop()
 
     def stop(self) -> None:
-        """End it; its result tells then that it was not finished. Idempotent."""
+        """End it; its result says then that it was not finished. Idempotent."""
         self._stopped = True
         if self._worker is not None and not self.result.done():
             self._worker.kill()

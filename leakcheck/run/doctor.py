@@ -65,9 +65,9 @@ def _interpreter(job: Job) -> list[Check]:
         libc = " ".join(platform.libc_ver())
         checks.append(Check("allocator", "ok", f"{job.allocator}, exact ledger {ledger} ({libc})"))
     others = {name: why for name, why in missing.items() if name not in meters.of_family("heap") and name != "tasks"}
-    told = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"
+    names = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"
     checks.append(
-        Check("meters", "missing" if others else "ok", told, "; ".join(f"{k}: {v}" for k, v in others.items()))
+        Check("meters", "missing" if others else "ok", names, "; ".join(f"{k}: {v}" for k, v in others.items()))
     )
     return checks
 
@@ -153,14 +153,14 @@ def _control(job: Job) -> Check:
         return Check(
             "control", "failed", control.reason, "run it again on a quieter machine, or without other LD_PRELOADs"
         )
-    told = ", ".join(f"{check.name}: {check.verdict}" for check in control.checks)
-    return Check("control", "ok", f"{told} ({control.duration_s:.1f} s)")
+    outcomes = ", ".join(f"{check.name}: {check.verdict}" for check in control.checks)
+    return Check("control", "ok", f"{outcomes} ({control.duration_s:.1f} s)")
 
 
 def _asked(python: str, code: str) -> str | None:
     """What one line of Python prints in that interpreter, None where it fails."""
     try:
-        told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() if told.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None

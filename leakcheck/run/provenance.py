@@ -37,20 +37,20 @@ def environment(job: Job) -> dict[str, Any]:
 
 
 def _libc() -> str | None:
-    """Name and version of the C library; the system tells glibc's, any other is read out of the interpreter's file."""
+    """Name and version of the C library; the system knows glibc's, any other is read out of the interpreter's file."""
     try:
-        told = os.confstr("CS_GNU_LIBC_VERSION")
+        glibc = os.confstr("CS_GNU_LIBC_VERSION")
     except (AttributeError, OSError, ValueError):  # not on this system, or not known to its C library
-        told = None
-    return told or " ".join(platform.libc_ver()).strip() or None
+        glibc = None
+    return glibc or " ".join(platform.libc_ver()).strip() or None
 
 
 def valgrind_version() -> str | None:
     """Version of the valgrind program on PATH, or None."""
     if shutil.which("valgrind") is None:
         return None
-    told = _output(["valgrind", "--version"])
-    return told.removeprefix("valgrind-") if told else None
+    version = _output(["valgrind", "--version"])
+    return version.removeprefix("valgrind-") if version else None
 
 
 def _version(package: str) -> str | None:
@@ -83,7 +83,7 @@ def _python_version(python: str) -> str | None:
 def _output(command: list[str]) -> str | None:
     """What a short command prints, or None where it cannot."""
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() or None if told.returncode == 0 else None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class View(Protocol):
-    """What the runner tells while it runs; called from one thread at a time."""
+    """What the runner reports while it runs; called from one thread at a time."""
 
     def start(self, scenario_id: str, tool: str) -> None:
         """A tool begins with a scenario."""

@@ -46,7 +46,7 @@ class Measurement(NamedTuple):
 
 
 Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
-"""Is told after each round what is known: for the live view."""
+"""Called after each round with what is known: for the live view."""
 
 
 class Suspected(Protocol):

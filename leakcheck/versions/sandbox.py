@@ -13,7 +13,7 @@ from leakcheck import results
 from leakcheck.errors import LeakcheckError, UsageError
 from leakcheck.records import RunResult
 
-_TAIL = 1500
+_SHOWN_CHARACTERS = 1500
 """Characters of a command's output that its error shows, the last."""
 
 
@@ -106,4 +106,4 @@ def _ended(
 
 def _last_words(ended: subprocess.CompletedProcess[str]) -> str:
     rows = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
-    return "\n".join(rows[-12:])[-_TAIL:]
+    return "\n".join(rows[-12:])[-_SHOWN_CHARACTERS:]

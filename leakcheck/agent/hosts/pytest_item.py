@@ -140,12 +140,12 @@ class _Runner:
             raise _told(self._raised, self._outcome)
 
     def _repeated(self, item: pytest.Item) -> Callable[..., Iterator[Callable[[], None]]]:
-        # Another test of the same parents comes next, or so pytest is told: else it would end the wider fixtures, or
+        # Another test of the same parents comes next, or so pytest believes: else it would end the wider fixtures, or
         # not even those of the test itself.
         twin = copy.copy(item)
         protocol = item.config.hook.pytest_runtest_protocol
         forget = _Forgetting(item)
-        fixtures: dict[str, Any] = {}  # by this name the diagnosis tells of what hangs on them
+        fixtures: dict[str, Any] = {}  # under this name the diagnosis reports what hangs on them
 
         def step() -> None:
             protocol(item=item, nextitem=twin)
@@ -246,7 +246,7 @@ class _Forgetting:
                 yield each._finalizers
 
     def _histories(self) -> Iterator[list[Any]]:
-        """Calls of hooks that plugins which come later are to be told: warnings, above all."""
+        """Calls of hooks that plugins which come later are to see: warnings, above all."""
         for hook in vars(self._item.config.hook).values():
             if getattr(hook, "_call_history", None) is not None:
                 yield hook._call_history

@@ -54,8 +54,10 @@ def hold(channel: Channel, opening: Open, request_text: str) -> None:
     if error:
         raise error[0]
     if not host.held:
-        told = [text for _, text in (*result.errors, *result.failures)] or [f"{reason}" for _, reason in result.skipped]
-        raise TestNotReachedError(told[0][-4000:] if told else f"{test.id()} did not come to the call again")
+        messages = [text for _, text in (*result.errors, *result.failures)] or [
+            f"{reason}" for _, reason in result.skipped
+        ]
+        raise TestNotReachedError(messages[0][-4000:] if messages else f"{test.id()} did not come to the call again")
 
 
 class _Result(unittest.TestResult):
@@ -79,7 +81,7 @@ class _Result(unittest.TestResult):
 def _repetition(case: weakref.ref[Any], request: UnittestRequest) -> Callable[[], None]:
     """Each repetition has an instance and a result of its own, as in a run of unittest, and nothing is kept of either.
 
-    The class is not held here: what hangs on it shall be told by its name in the module.
+    The class is not held here: what hangs on it shall be found by its name in the module.
     """
 
     def step() -> None:

@@ -20,7 +20,7 @@ DEPTH = 25
 """Frames that are noted for each block: every one costs about as much as the allocation itself."""
 _MANAGED_DICT = 1 << 4
 """`Py_TPFLAGS_MANAGED_DICT`: the dictionary of an instance lies before it."""
-_PREFIX = 32
+_BEFORE_INSTANCE_BYTES = 32
 """Bytes before an instance with a managed dictionary: the collector's header, and two pointers."""
 _MOST_NEW = 800
 """New objects that are looked at one by one; a container's share is extrapolated from them."""
@@ -50,7 +50,7 @@ def _object_trace() -> Callable[[Any], Trace | None]:
 
     def with_managed_dict(value: Any) -> Trace | None:
         if flags(type(value)) & _MANAGED_DICT:
-            return by_address(0, id(value) - _PREFIX)  # type: ignore[no-any-return]
+            return by_address(0, id(value) - _BEFORE_INSTANCE_BYTES)  # type: ignore[no-any-return]
         return plain(value)
 
     return with_managed_dict

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ByType:
-    """Objects, found by their very type; types are told by identity, for a metaclass may have another `==`."""
+    """Objects, found by their very type; types are compared by identity, for a metaclass may have another `==`."""
 
     def __init__(self, objects: list[Any]) -> None:
         self.objects = objects

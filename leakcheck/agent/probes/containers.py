@@ -42,7 +42,7 @@ _SLOWDOWN = 40
 """What `tracemalloc` may slow a step down by that does little but allocate."""
 _MOST_TRACED_S = 3.0
 """Seconds that a traced stretch may take. A step that does little but allocate is slowed down by far more than that."""
-_PILOT = 7
+_PILOT_CALLS = 7
 """Iterations that show how slow a step is under `tracemalloc`."""
 _LEAST_GROUP = 3
 """New objects of a kind that native code holds, from which on they may be a leak."""
@@ -203,16 +203,16 @@ class ContainerProbe:
 
     async def _affordable(self, count: int) -> int:
         """As many iterations of a traced stretch as there is time for; tried out where there may be too many."""
-        if count <= _PILOT or count * self.seconds * _SLOWDOWN <= _MOST_TRACED_S:
+        if count <= _PILOT_CALLS or count * self.seconds * _SLOWDOWN <= _MOST_TRACED_S:
             return count
         plain = self.seconds
         tracemalloc.start(births.DEPTH)
         try:
-            await self._run(_PILOT)
+            await self._run(_PILOT_CALLS)
         finally:
             tracemalloc.stop()
         slowed, self.seconds = self.seconds, plain
-        return min(count, max(_PILOT, int(_MOST_TRACED_S / max(slowed, 1e-6))))
+        return min(count, max(_PILOT_CALLS, int(_MOST_TRACED_S / max(slowed, 1e-6))))
 
     def _traced(self) -> int:
         """Iterations of one traced stretch.
@@ -249,7 +249,7 @@ class ContainerProbe:
                     limit = min((self.limits.get(id(member), 0) for member in members), default=0)
                     self.found.append((container._replace(limit=limit), read, members))
                     if self.sample is None and (entries := entries_of(members[-1])):
-                        self.sample = entries[-1][gained.telling(entries[-20:])]
+                        self.sample = entries[-1][gained.telling_part(entries[-20:])]
             newborn = gained.newborn(claimed) if self.pinned else {}
             for name, rate in self.pinned:
                 if self.sample is None and newborn.get(name):

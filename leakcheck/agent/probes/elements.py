@@ -10,9 +10,9 @@ from typing import Any
 from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, chunk, size_of
 from leakcheck.agent.probes.walk import derives, elements_of, full_name, namespace_of, reference_count, type_name
 
-_LONG = 60
+_SHOWN_CHARACTERS = 60
 """Characters of a text that are shown."""
-_SHOWN = 4
+_SHOWN_ELEMENTS = 4
 """Elements of a sequence that are shown."""
 _MOST_ELEMENTS = 20_000
 """Additions to one container that are looked at."""
@@ -55,10 +55,10 @@ def safe_repr(value: Any, depth: int = 1) -> str:
     if id(kind) in _NUMBERS:
         return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
     if id(kind) in _TEXTS:
-        text = repr(value[:_LONG])
-        if len(value) <= _LONG and len(text) <= 2 * _LONG:
+        text = repr(value[:_SHOWN_CHARACTERS])
+        if len(value) <= _SHOWN_CHARACTERS and len(text) <= 2 * _SHOWN_CHARACTERS:
             return text
-        return f"{text[:_LONG]}… ({len(value)} long)"
+        return f"{text[:_SHOWN_CHARACTERS]}… ({len(value)} long)"
     if id(kind) in _SEQUENCES:
         return _sequence(value, kind, depth)
     if kind is dict:
@@ -75,17 +75,17 @@ def _sequence(value: Any, kind: type, depth: int) -> str:
     if not depth:
         return f"{kind.__name__} of {len(value)}"
     # Not by iteration: a list that native code made and never filled has holes, over which that would crash.
-    inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN])
+    inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN_ELEMENTS])
     opening, closing = _BRACKETS.get(kind.__name__, ("{", "}"))
-    return f"{opening}{inner}{', …' if len(value) > _SHOWN else ''}{closing}"
+    return f"{opening}{inner}{', …' if len(value) > _SHOWN_ELEMENTS else ''}{closing}"
 
 
 def _dict(value: dict[Any, Any], depth: int) -> str:
     if not depth:
         return f"dict of {len(value)}"
-    items = list(dict.items(value))[:_SHOWN]
+    items = list(dict.items(value))[:_SHOWN_ELEMENTS]
     inner = ", ".join(f"{safe_repr(key, 0)}: {safe_repr(item, depth - 1)}" for key, item in items)
-    return f"{{{inner}{', …' if len(value) > _SHOWN else ''}}}"
+    return f"{{{inner}{', …' if len(value) > _SHOWN_ELEMENTS else ''}}}"
 
 
 def mean_weight(entries: list[tuple[Any, ...]]) -> float:

@@ -35,9 +35,9 @@ _RARE_CALLS = 100
 """Of so many calls at least one must leave something: what is there by chance differs by as much."""
 _UNEVEN_SHARE = 0.1
 """Part by which stretches may differ: what stays comes at a rate."""
-_NEWEST = 100
+_WEIGHED_ADDITIONS = 100
 """Additions that are weighed."""
-_REST = 64
+_LAST_CALLS_SHARE = 64
 """Part of the iterations whose things may be there still at the end."""
 
 
@@ -55,7 +55,7 @@ async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
     is done where `pause_s` is 0.
     """
     if pause_s:
-        for calls in (count, max(1, count // _REST)):
+        for calls in (count, max(1, count // _LAST_CALLS_SHARE)):
             time.sleep(pause_s)
             await driver.run(calls)
 
@@ -130,5 +130,5 @@ def _rates(points: list[Point], each: Growing, iterations: int) -> list[float]:
 def _weight(members: list[Any], shape: str) -> float:
     """What one addition takes."""
     if shape == "deeper" or not members:
-        return mean_weight([(member,) for member in members[-_NEWEST:]])
-    return mean_weight(entries_of(members[-1])[-_NEWEST:]) + slot_bytes(members)
+        return mean_weight([(member,) for member in members[-_WEIGHED_ADDITIONS:]])
+    return mean_weight(entries_of(members[-1])[-_WEIGHED_ADDITIONS:]) + slot_bytes(members)

@@ -63,7 +63,7 @@ def gained(
         return None
     newest = [entry for entry in _sampled(entries) if any(birth(part) is not None for part in entry)]
     latest = newest or entries[-20:]
-    part = telling(latest)
+    part = telling_part(latest)
     names = Counter(element_name(entry[part]) for entry in latest)
     kept = Kept(claimed, {id(part) for entry in entries for part in entry}, "".join(label for label, _ in path))
     kept.follow_all(list(reversed(newest)), more)
@@ -154,7 +154,7 @@ def newborn(claimed: dict[int, str]) -> dict[str, list[Any]]:
     return found
 
 
-def telling(entries: list[tuple[Any, ...]]) -> int:
+def telling_part(entries: list[tuple[Any, ...]]) -> int:
     """Which part of the additions says most: not one that they share; of a key and its value, rather an object."""
     parts = range(len(entries[0]))
     differ = [part for part in parts if len({id(entry[part]) for entry in entries}) > 1] or list(parts)
@@ -211,7 +211,7 @@ def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Cal
     else:
 
         def current() -> list[Any]:
-            return [value for told, values in references(owner) if told == label for value in values]
+            return [value for name_of_edge, values in references(owner) if name_of_edge == label for value in values]
 
     return lambda: sum(weigh(value) for value in current() if type(value) is kind)
 

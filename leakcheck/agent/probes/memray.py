@@ -17,9 +17,9 @@ from leakcheck.agent.probes.expiring import let_expire
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
 
-_PILOT = 7
+_PILOT_CALLS = 7
 """Iterations that show how slow a step is under the tracker."""
-_MOST_S = 4.0
+_CAPTURES_S = 4.0
 """Seconds that the captures may take. A step that does little but allocate is slowed down a hundredfold, and to read
 what was captured takes longer still."""
 
@@ -54,10 +54,10 @@ async def answer(conversation: Conversation, question: TrackSurvivors) -> Tracke
         return seconds
 
     count = question.iterations
-    if count > _PILOT:
-        slowed = await capture(_PILOT) / _PILOT
+    if count > _PILOT_CALLS:
+        slowed = await capture(_PILOT_CALLS) / _PILOT_CALLS
         os.unlink(captures.pop().path)
-        count = min(count, max(_PILOT + 1, int(_MOST_S / 3 / max(slowed, 1e-9))))
+        count = min(count, max(_PILOT_CALLS + 1, int(_CAPTURES_S / 3 / max(slowed, 1e-9))))
     await capture(count)
     await capture(2 * count)
     return Tracked(captures)

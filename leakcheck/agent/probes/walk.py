@@ -24,7 +24,7 @@ from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT, Weigh, lineage, we
 
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
-_PATIENCE = 3
+_READS_OF_A_CHANGING = 3
 """How often a container is read again that changes under the walk."""
 _NAMED_KEYS = 64
 """Dictionaries up to this size have a path for each key; larger ones are collections."""
@@ -219,7 +219,7 @@ class Walk:
         following: dict[int, tuple[Node, list[Any]]],
     ) -> None:
         """As `_add`, in passes that run at the speed of C; another thread may change a container meanwhile."""
-        for _ in range(_PATIENCE):
+        for _ in range(_READS_OF_A_CHANGING):
             try:
                 if LEAVES.issuperset(map(id, map(type, values()))):
                     return
