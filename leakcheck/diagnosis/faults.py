@@ -132,12 +132,11 @@ def _take_over(owner: Fault, fault: Fault, spare: float) -> float:
 
 def _absorbed(faults: list[Fault], belongs: Callable[[Fault, Fault], bool]) -> list[Fault]:
     """The faults, each that belongs to another (`belongs(fault, other)`) made part of this one."""
-    rest = []
+    rest = list(faults)
     for fault in faults:
-        owner = next((each for each in faults if belongs(fault, each)), None)
-        if owner is None:
-            rest.append(fault)
-        else:
+        owner = next((each for each in rest if each is not fault and belongs(fault, each)), None)
+        if owner is not None:
+            rest = [each for each in rest if each is not fault]
             owner.births += fault.births
             _take_over(owner, fault, fault.bytes)
     return rest

@@ -304,3 +304,12 @@ def test_what_is_mapped_is_not_counted_with_the_heap() -> None:
     mapping = Fault(kind="resource", count=0.0, bytes=8192.0, meter="mapped.bytes", lines={HUB[0]})
     faults = assemble(graph(container(".callbacks", HUB, 761)), [], [mapping], 761)
     assert [fault.meter for fault in faults] == ["mapped.bytes", "heap.bytes"]
+
+
+def test_what_native_code_holds_and_gets_heavier_is_no_part_of_itself() -> None:
+    text = container(".", HUB, 96, shape="heavier") | {"path": [["<bytearray held by native code>", "bytearray"]]}
+    (fault,) = assemble(graph(text), [], [], 96)
+    assert (fault.kind, fault.bytes) == ("container", 96)
+    inner = container(".", HUB, 32) | {"path": [["<list held by native code>", "list"]]}
+    (fault,) = assemble(graph(inner, text), [], [], 128)
+    assert (fault.shape, fault.bytes) == ("heavier", 128)
