@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from leakcheck.agent import origin
-
-Trace = tuple[tuple[str, int], ...]
-"""Python lines (file, line), the innermost first, without the toolkit's."""
-
-_INTERPRETER_FILE = re.compile(
-    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
-)
-_INTERPRETER_NAME = re.compile(
-    r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
-    r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
-    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone\w*|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
-    r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
-)
-
-
-_EVALUATION = ("_PyEval_", "PyEval_")
-
-
-class NativeFrame(NamedTuple):
-    """One frame of native code as the tool reported it."""
-
-    function: str
-    file: str
-    line: int
+from leakcheck.diagnosis.answers import Birth, Capture
+from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, Trace, is_interpreter
 
 
 class Site(NamedTuple):
@@ -52,15 +29,10 @@ class Site(NamedTuple):
     """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
 
 
-def is_interpreter(frame: NativeFrame) -> bool:
-    """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
-    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
-
-
-def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
+def read_sites(captures: Sequence[Capture]) -> list[Site]:
     """The sites that scale between the two captures, those with most bytes first."""
-    short, long = (_survivors(Path(capture["path"])) for capture in captures)
-    few, many = (capture["iterations"] for capture in captures)
+    short, long = (_survivors(Path(capture.path)) for capture in captures)
+    few, many = (capture.iterations for capture in captures)
     sites = []
     for key, (count, size, functions, thread, between) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
@@ -71,6 +43,11 @@ def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
         trace, native = key
         sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
     return sorted(sites, key=lambda site: -site.bytes)
+
+
+def sites_of_births(births: Iterable[Birth]) -> list[Site]:
+    """Sites as the object graph knows them, where there are no captures: malloc's overhead is a word for each block."""
+    return [Site(trace, (), (), count, size + 8 * count) for trace, count, size in births]
 
 
 def _scales(short: float, long: float, events: int) -> bool:
@@ -124,7 +101,7 @@ def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, 
     inner: list[NativeFrame] = []
     found = inner
     for frame in map(NativeFrame._make, frames):
-        if frame.function.startswith(_EVALUATION):
+        if frame.function.startswith(EVALUATION):
             if found:
                 break
             found = []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from leakcheck.agent import origin
-from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Place
+from leakcheck.diagnosis.answers import Adder, Arrival, KeptResource, Resources
+from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Resource
+from leakcheck.diagnosis.frames import outside_library
 
 
 class Words(NamedTuple):
-    """How a kind of resource is spoken of."""
+    """What a kind of resource is called, and what is done with it."""
 
     one: str
     came: str
@@ -31,9 +33,12 @@ WORDS = {
 _SAME_THING = {"py.threads": "threads", "disk.bytes": "disk.files"}
 """Meters that count what another counts better."""
 _CAUSES_OF_MAPPINGS = ("threads", "py.threads")
+"""A thread's stack is a mapping."""
+_LEAST_PART = 0.1
+"""Part of the things that stayed which a line must have brought to be named."""
 
 
-def kinds_of(meters: dict[str, float]) -> list[str]:
+def kinds_of(meters: Mapping[str, float]) -> list[str]:
     """The growing meters that are resources, each thing once; a thread's stack is no mapping of its own."""
     kinds = [name for name in meters if name in WORDS and _SAME_THING.get(name) not in meters]
     if any(name in meters for name in _CAUSES_OF_MAPPINGS):
@@ -41,45 +46,35 @@ def kinds_of(meters: dict[str, float]) -> list[str]:
     return kinds
 
 
-def custom_of(meters: dict[str, float]) -> list[str]:
+def custom_of(meters: Mapping[str, float]) -> list[str]:
     """Meters of the scenario's own that grow."""
     known = {"heap.bytes", "py.blocks", "py.objects", "anon.bytes", "rss", "peak", "uncollectable", *WORDS}
     return [name for name in meters if name not in known]
 
 
-def faults_of(found: dict[str, Any], meters: dict[str, float]) -> list[Fault]:
-    """One fault for each line that brought things which stayed."""
-    faults = []
-    for meter, entry in found.items():
-        stacks = [each for each in entry["stacks"] if each["count"] > 0]
-        total = sum(each["count"] for each in stacks)
-        named = [each for each in stacks if each["stack"]] or stacks
-        for each in named:
-            if each["count"] < 0.1 * total:
-                continue
-            stack = tuple((file, line, function) for file, line, function in each["stack"])
-            faults.append(_fault(meter, entry, each, stack, meters))
-    return faults
+def faults_of(resources: Resources, meters: Mapping[str, float]) -> Iterable[Fault]:
+    """One fault for each line that brought things which stayed, and not much fewer than others."""
+    for meter, kept in resources.kinds.items():
+        stacks = [each for each in kept.stacks if each.count > 0]
+        total = sum(each.count for each in stacks)
+        for each in [each for each in stacks if each.stack] or stacks:
+            if each.count >= _LEAST_PART * total:
+                yield _fault(meter, kept, each, meters.get(meter, 0.0))
 
 
-def _fault(
-    meter: str, entry: dict[str, Any], each: dict[str, Any], stack: tuple[Place, ...], meters: dict[str, float]
-) -> Fault:
-    kinds = [thing["kind"] for thing in each["things"]]
-    texts = list(dict.fromkeys(pattern(thing["text"]) for thing in each["things"]))
+def _fault(meter: str, kept: KeptResource, arrival: Arrival, growth: float) -> Fault:
+    kinds = [thing.kind for thing in arrival.things]
+    texts = tuple(dict.fromkeys(pattern(thing.text) for thing in arrival.things))
     in_bytes = meter.endswith(".bytes") or meter in BESIDE_THE_HEAP
-    fault = Fault(
-        kind="resource",
-        count=0.0 if in_bytes else each["count"],
-        bytes=each["count"] if meter in BESIDE_THE_HEAP else 0.0,
+    return Fault(
+        detail=Resource(meter, min(1.0, arrival.count / growth) if growth else None),
+        count=0.0 if in_bytes else arrival.count,
+        bytes=arrival.count if meter in BESIDE_THE_HEAP else 0.0,
         type=max(set(kinds), key=kinds.count) if kinds else "",
-        adders=[(stack, each["count"])] if stack else [],
-        examples=texts or list(map(pattern, entry.get("grown", []))),
-        meter=meter,
+        adders=(Adder(arrival.stack, arrival.count),) if arrival.stack else (),
+        examples=texts or tuple(map(pattern, kept.grown)),
+        lines=outside_library(place[:2] for place in arrival.stack),
     )
-    fault.share = min(1.0, each["count"] / meters[meter]) if meters.get(meter) else None
-    fault.lines = {(file, line) for file, line, _ in stack if not origin.standard(file)}
-    return fault
 
 
 def pattern(text: str) -> str:
