@@ -7,15 +7,15 @@ say otherwise. Nothing else in the diagnosis handles the answers as dictionaries
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from leakcheck.agent.probes import snapshot
 from leakcheck.diagnosis.frames import Stack, Trace
+from leakcheck.diagnosis.plan import Plan
 from leakcheck.errors import LeakcheckError
-from leakcheck.execution.worker import Worker
 from leakcheck.records import Record
 
 Shape = Literal["wider", "deeper", "heavier"]
@@ -184,8 +184,8 @@ class _Answer(Protocol):
 _A = TypeVar("_A", bound=_Answer)
 
 
-def ask(start_worker: Callable[[], Worker], answer: type[_A], arguments: Mapping[str, object], time_s: float) -> _A:
+def ask(plan: Plan, answer: type[_A], arguments: Mapping[str, object]) -> _A:
     """Open the scenario in a process of its own and ask the probe that gives such an answer."""
-    with start_worker() as worker:
-        worker.open(time_s)
-        return msgspec.convert(worker.probe(answer.probe, dict(arguments), time_s), answer)
+    with plan.start_worker(plan.job) as worker:
+        worker.open(plan.options.time_s)
+        return msgspec.convert(worker.probe(answer.probe, dict(arguments), plan.options.time_s), answer)

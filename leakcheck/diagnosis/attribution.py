@@ -35,6 +35,12 @@ _FULLY_EXPLAINED = 0.95
 list of the interpreter, and what is kept got from there."""
 _NEGLIGIBLE = 0.02
 """Part of the growth below which an allocation site is not reported beside other faults."""
+_MOSTLY_EXPLAINED = 0.8
+"""Part of the growth above which an allocation beside a fault of the same line is taken for a part of it."""
+_NO_ROOM = 1.1
+"""Part of the growth that the faults may account for together: the rest is what the measurement may get wrong."""
+_SMALL_BESIDE = 0.5
+"""Part of a fault's bytes below which an allocation of the same line is taken for a part of it."""
 _MOST_BLOCKS_PER_ELEMENT = 16
 """Blocks that an element may bring: a decoder has a table or two, a state and a window. Of more, a fraction that is
 left over says nothing."""
@@ -163,17 +169,16 @@ def no_more_than_grew(case: Case) -> Case:
 def allocations(case: Case) -> Case:
     """What nobody has claimed is a fault of its own, those with most bytes first, or a part of another.
 
-    It is a part where elements of a container hide it; and where one of `RELATIVES` finds another fault that it is
-    small beside, that leaves no room for it, or whose elements it comes with. A trifle is reported only by itself.
+    It is a part where elements of a container hide it; and where one of `RELATIVES` finds another fault, it is small
+    beside this, most of the growth is explained, or it comes with this one's elements. A trifle is reported only where
+    nothing else is.
     """
     for fault in _by_line(case.sites):
         holder = next((each for each in case.faults if _hides(each, fault)), None)
         if holder is None:
-            relative = next(filter(None, (find(case, fault) for find in RELATIVES)), None)
-            if relative is not None and (
-                fault.bytes <= 0.5 * relative.bytes or case.is_explained(0.8) or _of_elements(fault, relative)
-            ):
-                holder = relative
+            holder = next(filter(None, (find(case, fault) for find in RELATIVES)), None)
+            if holder is not None and not _is_part(case, fault, holder):
+                holder = None
         if holder is not None:
             case = case.replacing(holder, holder.merged(fault, max(0.0, min(fault.bytes, case.unexplained))))
         elif not case.faults or fault.bytes >= _NEGLIGIBLE * max(case.growth, case.explained):
@@ -199,7 +204,7 @@ def counted_twice(case: Case, allocation: Fault) -> Fault | None:
         is_foreign = isinstance(holder.detail, Container) and holder.count > 0 and not _is_users(allocation.lines)
         return is_foreign and _comes_with(allocation.count, holder.count)
 
-    if not case.explained + allocation.bytes > 1.1 * case.growth > 0:
+    if not case.explained + allocation.bytes > _NO_ROOM * case.growth > 0:
         return None
     return next(filter(counts_them, case.faults), None)
 
@@ -472,6 +477,11 @@ def _hides(holder: Fault, fault: Fault) -> bool:
         if not holder.detail.opaque or not _comes_with(max(counts), holder.count):
             return False
     return bool(_functions(holder.lines) & _functions(fault.lines))
+
+
+def _is_part(case: Case, fault: Fault, whole: Fault) -> bool:
+    small = fault.bytes <= _SMALL_BESIDE * whole.bytes
+    return small or case.is_explained(_MOSTLY_EXPLAINED) or _of_elements(fault, whole)
 
 
 def _of_elements(fault: Fault, holder: Fault) -> bool:

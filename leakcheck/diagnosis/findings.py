@@ -120,11 +120,8 @@ def path_text(path: Iterable[PathNode]) -> str:
 
 def _resource_title(facts: _Facts, detail: Resource) -> str:
     fault, words = facts.fault, WORDS.get(detail.meter, Words(detail.meter, "grown", "never taken back"))
-    what = words.one
-    if detail.meter in ("fds", "children", "disk.files") and fault.examples:
-        what += f" {fault.examples[0]}"
-    elif detail.meter in ("threads", "py.threads", "tasks") and fault.type:
-        what += f" {fault.type}"
+    name = {"example": next(iter(fault.examples), ""), "type": fault.type, "": ""}[words.named_by]
+    what = f"{words.one} {name}" if name else words.one
     if fault.count and fault.bytes:
         amount = quantity(fault.count, what, fault.bytes)
     else:

@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from leakcheck.diagnosis import answers
-from leakcheck.diagnosis.answers import Captures, Graph, ToolMissing
+from leakcheck.diagnosis.answers import Captures, Graph, Resources, ToolMissing, ask
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.drawing import draw, picture_arguments
 from leakcheck.diagnosis.faults import HEAP, Allocation, Case, Resource, Untracked
@@ -46,37 +44,18 @@ def diagnose(
     """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why."""
     plan = Plan.of(job, growth, options, start_worker)
     with tempfile.TemporaryDirectory(prefix="leakcheck-captures-", ignore_cleanup_errors=True) as folder:
-        captures, notes = Path(folder), []
+        temporary = Path(folder)
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, kinds_of(growth.meters) + custom_of(growth.meters))
-            seen = _look(plan, captures, pool)
-            notes += seen.notes
-            later = plan.later()
-            if later is not None and seen.distance(plan.heap)[0] > _MOST_DISTANCE:
-                again = _look(later, captures, pool)
-                notes += again.notes
-                if again.distance(plan.heap) < seen.distance(plan.heap):
-                    plan, seen = later, again
+            plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
-        case = Case(
-            growth=plan.heap,
-            graph=seen.graph,
-            sites=tuple(sites_of_births(seen.graph.sites if seen.graph else ()) if seen.sites is None else seen.sites),
-            resources=tuple(faults_of(resources, growth.meters)) if resources else (),
-            entry=_entry(job),
-            iterations=plan.count,
-        )
-        case = attribute(case, RULES)
-        if case.unexplained > _RESIDUAL_FOR_LEDGER * plan.heap and (
-            case.unexplained > LEDGER_NOISE_BYTES or not case.faults
-        ):
-            ledger, _ = _resources(plan, [HEAP])
-            stacks = ledger.kinds[HEAP].stacks if ledger and HEAP in ledger.kinds else ()
-            case = attribute(replace(case, ledger=stacks), LEDGER_RULES)
-        pictures, remarks = draw(plan, seen.graph, captures)
-        lost, valgrind_tool = _valgrind(plan, captures, _valgrind_is_of_use(plan, case, seen.sites))
-    losses, suppressed = lost or ([], 0)
-    case = attribute(replace(case, losses=tuple(losses)), LOSS_RULES)
+        found = tuple(faults_of(resources, growth.meters)) if resources else ()
+        case = Case(growth=plan.heap, graph=seen.graph, sites=seen.known_sites(), resources=found)
+        case = _with_ledger(plan, attribute(case, RULES))
+        pictures, remarks = draw(plan, seen.graph, temporary)
+        losses, valgrind_tool = _valgrind(plan, temporary, _valgrind_is_of_use(plan, case, seen.sites))
+    lost, suppressed = losses or ([], 0)
+    case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} loss records were suppressed"] if suppressed else [])
     return Diagnosis(
         findings=[
@@ -105,6 +84,10 @@ class _Seen(NamedTuple):
             return "survivors"
         return "graph" if self.sites is None else "graph, survivors"
 
+    def known_sites(self) -> tuple[Site, ...]:
+        """Memray's sites; without them the births that the object graph knows stand in."""
+        return tuple(sites_of_births(self.graph.sites if self.graph else ()) if self.sites is None else self.sites)
+
     def distance(self, heap: float) -> tuple[float, float]:
         """The factor by which the growth that they account for differs from the one that was measured.
 
@@ -121,6 +104,16 @@ class _Seen(NamedTuple):
 
 def _factor(amount: float, other: float) -> float:
     return max(amount / other, other / amount) if amount > 0 else float("inf")
+
+
+def _seen(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> tuple[Plan, _Seen, list[str]]:
+    """The look that fits the measurement better, with its plan, and the notes of all looks."""
+    seen, later = _look(plan, captures, pool), plan.later()
+    if later is None or seen.distance(plan.heap)[0] <= _MOST_DISTANCE:
+        return plan, seen, [*seen.notes]
+    again = _look(later, captures, pool)
+    notes = [*seen.notes, *again.notes]
+    return (later, again, notes) if again.distance(plan.heap) < seen.distance(plan.heap) else (plan, seen, notes)
 
 
 def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
@@ -140,12 +133,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         "pause": plan.growth.pause,
         "picture": picture_arguments(plan, temporary),
     }
-    absent = _absent(plan, "graph", "" if plan.keeps_memory else "no memory grows")
-    return _run(
-        "graph",
-        absent,
-        lambda: answers.ask(partial(plan.start_worker, plan.job), Graph, arguments, plan.options.time_s),
-    )
+    return _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: ask(plan, Graph, arguments))
 
 
 def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | None, ToolRun]:
@@ -162,7 +150,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             "memray": str(Path(memray.__file__).parent.parent),
             "cache_tag": sys.implementation.cache_tag,
         }
-        answer = answers.ask(partial(plan.start_worker, plan.job), Captures, arguments, plan.options.time_s)
+        answer = ask(plan, Captures, arguments)
         if answer.missing:
             raise ToolMissing(answer.missing)
         sites, command = read_sites(answer.captures), f"{Path(sys.executable).name} -m memray flamegraph --leaks"
@@ -172,33 +160,36 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             if plan.options.keep_captures is not None
         ]
 
-    return _run("memray", _absent(plan, "memray", "" if plan.keeps_memory else "no memory grows"), survivors)
+    return _run("memray", _absent(plan, "memray", _needs_memory(plan)), survivors)
 
 
-def _resources(plan: Plan, kinds: list[str]) -> tuple[answers.Resources | None, ToolRun]:
-    needed = kinds and "graph" in plan.options.tools
+def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]:
     arguments = {"warm": plan.warm, "kinds": {kind: plan.watched_for(kind) for kind in kinds}}
-    return _run(
-        "resources",
-        None if needed else ToolRun(name="resources", status="not needed"),
-        lambda: answers.ask(partial(plan.start_worker, plan.job), answers.Resources, arguments, plan.options.time_s),
-    )
+    absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
+    return _run("resources", absent, lambda: ask(plan, Resources, arguments))
 
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
-    count, options = plan.under_valgrind(), plan.options
-    return _run(
-        "valgrind",
-        _absent(plan, "valgrind", why_not),
-        lambda: run_valgrind(
-            plan.job,
-            (count, 2 * count),
-            options.suppressions,
-            directory,
-            options.valgrind_time_s,
-            plan.start_worker,
-        ),
-    )
+    def losses() -> tuple[list[Loss], int]:
+        options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
+        seconds, start = options.valgrind_time_s, plan.start_worker
+        return run_valgrind(plan.job, counts, options.suppressions, directory, seconds, start)
+
+    return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
+
+
+def _needs_memory(plan: Plan) -> str:
+    return "" if plan.keeps_memory else "no memory grows"
+
+
+def _with_ledger(plan: Plan, case: Case) -> Case:
+    """The case, with the heap's own ledger watched line by line where much is unexplained."""
+    trifle = bool(case.faults) and case.unexplained <= LEDGER_NOISE_BYTES
+    if trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap:
+        return case
+    watched, _ = _resources(plan, [HEAP])
+    ledger = watched.kinds[HEAP].stacks if watched and HEAP in watched.kinds else ()
+    return attribute(replace(case, ledger=ledger), LEDGER_RULES)
 
 
 def _absent(plan: Plan, name: ToolName, not_needed: str) -> ToolRun | None:
@@ -221,7 +212,7 @@ def _run(name: str, absent: ToolRun | None, means: Callable[[], _T]) -> tuple[_T
         reason = f"{failed.failure.type}: {failed.failure.message}"
         return None, ToolRun(name=name, status="error", reason=reason, duration_s=_since(began))
     except OSError as error:
-        return None, ToolRun(name=name, status="error", reason=f"its files cannot be read: {error}")
+        return None, ToolRun(name=name, status="error", reason=f"its capture cannot be read: {error}")
     return found, ToolRun(name=name, status="ok", duration_s=_since(began))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from leakcheck.diagnosis.answers import Adder, Arrival, KeptResource, Resources
 from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Resource
@@ -17,16 +17,18 @@ class Words(NamedTuple):
     one: str
     came: str
     never: str
+    named_by: Literal["example", "type", ""] = ""
+    """What a single one is named by, beside its kind."""
 
 
 WORDS = {
-    "fds": Words("file descriptor", "opened", "never closed"),
-    "threads": Words("thread", "started", "never ends"),
-    "py.threads": Words("thread", "started", "never ends"),
-    "tasks": Words("task", "created", "never finishes"),
-    "children": Words("child process", "started", "never waited for"),
+    "fds": Words("file descriptor", "opened", "never closed", "example"),
+    "threads": Words("thread", "started", "never ends", "type"),
+    "py.threads": Words("thread", "started", "never ends", "type"),
+    "tasks": Words("task", "created", "never finishes", "type"),
+    "children": Words("child process", "started", "never waited for", "example"),
     "mapped.bytes": Words("mapping", "mapped", "never unmapped"),
-    "disk.files": Words("file", "written", "never removed"),
+    "disk.files": Words("file", "written", "never removed", "example"),
     "disk.bytes": Words("file", "written", "never removed"),
     "shm": Words("shared memory", "taken", "never given back"),
 }
