@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
@@ -65,14 +66,14 @@ def faults_of(resources: Resources, meters: Mapping[str, float]) -> Iterable[Fau
 
 
 def _fault(meter: str, kept: KeptResource, arrival: Arrival, growth: float) -> Fault:
-    kinds = [thing.kind for thing in arrival.things]
+    kinds = Counter(thing.kind for thing in arrival.things)
     texts = tuple(dict.fromkeys(pattern(thing.text) for thing in arrival.things))
     in_bytes = meter.endswith(".bytes") or meter in BESIDE_THE_HEAP
     return Fault(
         detail=Resource(meter, min(1.0, arrival.count / growth) if growth else None),
         count=0.0 if in_bytes else arrival.count,
         bytes=arrival.count if meter in BESIDE_THE_HEAP else 0.0,
-        type=max(set(kinds), key=kinds.count) if kinds else "",
+        type=max(kinds, key=kinds.__getitem__, default=""),
         adders=(Adder(arrival.stack, arrival.count),) if arrival.stack else (),
         examples=texts or tuple(map(pattern, kept.grown)),
         lines=outside_library(place[:2] for place in arrival.stack),
