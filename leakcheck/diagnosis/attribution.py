@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
 
 from leakcheck.agent import origin
 from leakcheck.diagnosis.answers import Adder, GrowingContainer, PinnedObjects, RetainingPath
 from leakcheck.diagnosis.faults import Allocation, Case, Container, Fault, Frozen, Native, Pinned, Resource, Untracked
-from leakcheck.diagnosis.frames import UNKNOWN, Line, Trace, outside_library, qualified_name
-from leakcheck.diagnosis.memray import Site
+from leakcheck.diagnosis.frames import UNKNOWN, Line, Place, Trace, outside_library, qualified_name
+from leakcheck.diagnosis.memray import BLOCK_OVERHEAD_BYTES, Site
 from leakcheck.diagnosis.plan import EVENTS_PER_STRETCH
 from leakcheck.diagnosis.valgrind import Loss
 
@@ -307,7 +306,8 @@ def lost_blocks(case: Case) -> Case:
     explains is a fault of its own. Without a growth of the heap only what is lost for certain is reported.
     """
     for loss in case.losses:
-        new = Fault(detail=Native(), count=loss.blocks, bytes=loss.bytes + 8 * loss.blocks, losses=(loss,))
+        size = loss.bytes + BLOCK_OVERHEAD_BYTES * loss.blocks
+        new = Fault(detail=Native(), count=loss.blocks, bytes=size, losses=(loss,))
         if case.growth <= 0:
             case = case.adding([new] if loss.kind == "definitely lost" else [])
             continue
@@ -447,7 +447,7 @@ def _absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 def _by_line(sites: Iterable[Site]) -> list[Fault]:
     """One fault for each innermost line outside the standard library."""
-    groups: dict[Any, list[Site]] = {}
+    groups: dict[Line | Trace, list[Site]] = {}
     for site in sites:
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
         groups.setdefault(line, []).append(site)
@@ -553,5 +553,5 @@ def _functions(lines: Iterable[Line]) -> set[tuple[str, str]]:
     return {(file, qualified_name(file, line)) for file, line in lines}
 
 
-def _is_users(places: Iterable[tuple[Any, ...]]) -> bool:
+def _is_users(places: Iterable[Line | Place]) -> bool:
     return any(origin.rank(place[0]) == 0 for place in places)

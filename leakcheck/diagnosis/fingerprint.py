@@ -24,7 +24,7 @@ def of_path(path: Iterable[PathNode]) -> str:
 def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = ()) -> str:
     """Fingerprint of a place: by the native functions, and the user's frames (else the innermost) without lines.
 
-    The text of the innermost line tells two faults of one function apart.
+    Two faults of one function differ by the text of the innermost line.
     """
     frames = list(frames)
     native = [frame.function for frame in frames if frame.native][:3]

@@ -65,7 +65,7 @@ class NativeFrame(NamedTuple):
 
 
 def python_frame(file: str, line: int, function: str = "") -> Frame:
-    """A frame of Python code; `function` is used where the source cannot tell the qualified name."""
+    """A frame of Python code; `function` is used where the source does not show the qualified name."""
     text = linecache.getline(file, line).rstrip("\n")
     start = max(1, line - _CONTEXT_LINES)
     context = (
@@ -149,7 +149,7 @@ def outside_library(lines: Iterable[Line]) -> frozenset[Line]:
 
 
 def module_name(file: str) -> str:
-    """How an importer names a file, as far as its path tells: below site-packages with its folders, else its name."""
+    """How an importer names a file: below site-packages with its folders, else by its own name."""
     for marker in ("/site-packages/", "/dist-packages/"):
         if marker in file:
             return file.rpartition(marker)[2]

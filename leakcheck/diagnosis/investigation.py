@@ -34,7 +34,7 @@ _MOST_DISTANCE = 3.0
 _RESIDUAL_FOR_LEDGER = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 _RESIDUAL_FOR_VALGRIND = 0.5
-"""The same, before valgrind is asked of its own accord."""
+"""The same, before valgrind runs though nobody asked for it."""
 _T = TypeVar("_T")
 
 

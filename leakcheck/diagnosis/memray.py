@@ -10,6 +10,11 @@ from leakcheck.agent import origin
 from leakcheck.diagnosis.answers import Birth, Capture
 from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, Trace, is_interpreter
 
+BLOCK_OVERHEAD_BYTES = 8
+"""What malloc keeps beside each block."""
+_SMALLEST_BLOCK_BYTES = 32.0
+"""What malloc gives for the smallest request."""
+
 
 class Site(NamedTuple):
     """A place whose surviving allocations grow with the iterations."""
@@ -38,16 +43,16 @@ def read_sites(captures: Sequence[Capture]) -> list[Site]:
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
-        each = size / count + 8
-        padded = max(32.0, each + (-each) % 16 if each.is_integer() else each + 8)
+        each = size / count + BLOCK_OVERHEAD_BYTES
+        padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
         sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
     return sorted(sites, key=lambda site: -site.bytes)
 
 
 def sites_of_births(births: Iterable[Birth]) -> list[Site]:
-    """Sites as the object graph knows them, where there are no captures: malloc's overhead is a word for each block."""
-    return [Site(trace, (), (), count, size + 8 * count) for trace, count, size in births]
+    """Sites as the object graph knows them, where there are no captures: malloc's overhead is added."""
+    return [Site(trace, (), (), count, size + BLOCK_OVERHEAD_BYTES * count) for trace, count, size in births]
 
 
 def _scales(short: float, long: float, events: int) -> bool:

@@ -23,7 +23,7 @@ ToolName = Literal["graph", "memray", "valgrind"]
 EVENTS_PER_STRETCH = 12
 """Events of a rare leak that a stretch should have."""
 SMALLEST_LEAK_BYTES = 64
-"""The smallest thing that is likely to be leaked: it tells how rare a small growth is."""
+"""The smallest thing that is likely to be leaked: a growth that is smaller comes once in several iterations."""
 _WITHOUT_MEMORY = frozenset({"fds", "threads", "py.threads", "children", "mapped.bytes", "disk.files", "disk.bytes"})
 """Meters whose growth takes no memory of the heap: descriptors and the like have lines of their own."""
 _STRETCH_S = 0.06

@@ -1,3 +1,5 @@
+"""What stays beside the heap becomes faults, each with the line that brought it."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,7 @@ from leakcheck.diagnosis.resources import faults_of, pattern
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         ("tcp socket 127.0.0.1:36481 to 127.0.0.1:44176", "tcp socket 127.0.0.1:* to 127.0.0.1:*"),
         ("tcp socket 10.120.3.255:51000 to 10.0.0.5:5432", "tcp socket 10.120.3.255:* to 10.0.0.5:5432"),
@@ -17,8 +19,8 @@ from leakcheck.diagnosis.resources import faults_of, pattern
         ("Worker-7: run (/src/app/work.py:1250)", "Worker-7: run (/src/app/work.py:1250)"),
     ],
 )
-def test_a_description_is_the_same_for_all_things_of_a_kind(text: str, told: str) -> None:
-    assert pattern(text) == told
+def test_a_description_is_the_same_for_all_things_of_a_kind(text: str, shown: str) -> None:
+    assert pattern(text) == shown
 
 
 def resources(*arrivals: Arrival, meter: str = "fds") -> Resources:
