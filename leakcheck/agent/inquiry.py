@@ -13,8 +13,8 @@ Trace = tuple[tuple[str, int], ...]
 """Lines `(file, line)`, the innermost first."""
 
 
-class Site(NamedTuple):
-    """Where new objects are born."""
+class Birth(NamedTuple):
+    """A stack on which objects or blocks are allocated that stay."""
 
     trace: Trace
     blocks: float
@@ -25,7 +25,15 @@ class Adder(NamedTuple):
     """A line that adds to what is watched."""
 
     stack: Stack
-    per_iteration: float
+    rate: float
+    """Additions per iteration."""
+
+
+class Node(NamedTuple):
+    """One step of a retaining path: how it is reached from the one before, and what is there."""
+
+    label: str
+    type: str
 
 
 class Picture(NamedTuple):
@@ -60,12 +68,11 @@ class GrowingContainer(NamedTuple):
     bytes: float
     objects: float
     types: dict[str, float]
-    sites: list[Site]
+    sites: tuple[Birth, ...]
     """Where what it gained was born."""
     opaque: bool
     """Whether foreign C types are among what it gained, which may hold what the collector knows nothing of."""
-    path: list[tuple[str, str]]
-    """`(label, type)` of each step from the root."""
+    path: tuple[Node, ...]
     shape: Literal["wider", "deeper", "heavier"]
     many: str
     """What its elements are called: `[*]`, or `.*` in a namespace."""
@@ -74,43 +81,43 @@ class GrowingContainer(NamedTuple):
     shared_with: str
     """The container that holds the same objects, by its path; empty where none does."""
     elements: dict[str, float]
-    heads: list[Site]
+    heads: tuple[Birth, ...]
     """Where its elements themselves were born; not per iteration."""
-    examples: list[str]
-    adders: list[Adder]
+    examples: tuple[str, ...]
+    adders: tuple[Adder, ...]
     other_threads: bool
     """Whether there are threads that cannot be watched."""
     limit: int = 0
     """How many elements it may have; 0 for any number."""
 
 
-class PinnedGroup(NamedTuple):
+class PinnedObjects(NamedTuple):
     """Objects that only native code holds; numbers are per iteration."""
 
     bytes: float
     objects: float
     types: dict[str, float]
-    sites: list[Site]
+    sites: tuple[Birth, ...]
     opaque: bool
     type: str
     per_iteration: float
-    heads: list[Site]
-    examples: list[str]
+    heads: tuple[Birth, ...]
+    examples: tuple[str, ...]
 
 
-class FoundContainers(NamedTuple):
+class Graph(NamedTuple):
     """Answers `FindContainers`."""
 
-    containers: list[GrowingContainer]
-    pinned: list[PinnedGroup]
-    sites: list[Site]
+    containers: tuple[GrowingContainer, ...]
+    pinned: tuple[PinnedObjects, ...]
+    sites: tuple[Birth, ...]
     """Where blocks were allocated whose number grows."""
     frozen: float
     """Objects that `gc.freeze` puts out of the collector's reach, per iteration."""
-    freezing: list[Adder]
+    freezing: tuple[Adder, ...]
     at_exit: float
     """Functions that are registered with `atexit`, per iteration."""
-    registering: list[Adder]
+    registering: tuple[Adder, ...]
     iterations: int
     phases: dict[str, float]
     """Processor seconds by phase."""
@@ -133,26 +140,26 @@ class Thing(NamedTuple):
     text: str
 
 
-class Source(NamedTuple):
+class Arrival(NamedTuple):
     """What came after one line and stayed."""
 
     stack: Stack
     per_iteration: float
-    things: list[Thing]
+    things: tuple[Thing, ...] = ()
 
 
-class WatchedResource(NamedTuple):
+class KeptResource(NamedTuple):
     """What stayed of one meter's things."""
 
-    stacks: list[Source]
-    grown: list[str]
+    stacks: tuple[Arrival, ...]
+    grown: tuple[str, ...] = ()
     """Mappings or files that became larger, by name."""
 
 
-class WatchedResources(NamedTuple):
+class Resources(NamedTuple):
     """Answers `WatchResources`."""
 
-    kinds: dict[str, WatchedResource]
+    kinds: dict[str, KeptResource]
 
 
 class TrackSurvivors(NamedTuple):
@@ -177,9 +184,9 @@ class Capture(NamedTuple):
     seconds: float
 
 
-class Tracked(NamedTuple):
+class Captures(NamedTuple):
     """Answers `TrackSurvivors`."""
 
-    captures: list[Capture]
+    captures: tuple[Capture, ...] = ()
     missing: str = ""
     """Why there is no memray for this interpreter."""

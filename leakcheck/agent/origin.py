@@ -79,10 +79,3 @@ def _roots() -> Roots:
 
 HERE = Origin(_roots())
 """Of this process."""
-
-own, standard, installed, rank, inside = HERE.own, HERE.standard, HERE.installed, HERE.rank, HERE.inside
-
-
-def library_part(file: str) -> str:
-    """The path inside the standard library."""
-    return next((file[len(root) :] for root in HERE.roots.library if file.startswith(root)), "")

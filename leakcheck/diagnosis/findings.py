@@ -3,54 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple
 
-from leakcheck.agent import origin
+from leakcheck import meters
+from leakcheck.agent.inquiry import Trace
+from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis import fingerprint
-from leakcheck.diagnosis.faults import LEDGER_NOISE, Fault, Place, native_callers, native_frames
-from leakcheck.diagnosis.frames import native_frame, python_frame
-from leakcheck.diagnosis.memray import Trace
-from leakcheck.diagnosis.native_names import hands_on, short_name
-from leakcheck.diagnosis.resources import WORDS, Words
+from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES
+from leakcheck.diagnosis.faults import (
+    Allocation,
+    Container,
+    Fault,
+    Frozen,
+    Native,
+    Pinned,
+    Resource,
+    RetainingPath,
+    Untracked,
+)
+from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, python_frame, short_name
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.valgrind import Loss
+from leakcheck.meters import Words
 from leakcheck.records import Finding, FindingKind, Frame, PathNode
 
 _MOST_FRAMES = 24
+"""Frames of a stack in a finding."""
 _UNWATCHED = "native code, another thread or a callback of the event loop"
-_KINDS: dict[str, FindingKind] = {
-    "container": "container",
-    "pinned": "allocation",
-    "frozen": "allocation",
-    "native": "native",
-    "allocation": "allocation",
-    "resource": "resource",
-}
 
 
-def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
+class _Facts(NamedTuple):
+    """What the words for a fault are made of."""
+
+    fault: Fault
+    frames: list[Frame]
+    """The Python stack."""
+    stack: list[Frame]
+    """The Python stack with the native frames."""
+    path: list[PathNode]
+    origin: Origin
+    """Whose code is whose."""
+
+    @property
+    def places(self) -> str:
+        """The lines to name."""
+        return places_named(self.frames, self.origin)
+
+
+def finding_of(fault: Fault, heap_growth: float, source: str, origin: Origin = HERE) -> Finding:
     """The record of one fault."""
-    path = judge_path(fault.path, fault.type, fault.shape, fault.many) if fault.path else []
-    frames = _frames(fault)
+    frames = _frames(fault, origin)
     stack = [*_native(fault, frames), *_with_callers(fault, frames)]
-    share = fault.share
-    if share is None and fault.kind != "resource" and heap_growth > 0:
-        share = min(1.0, fault.bytes / heap_growth)
-    if fault.kind == "resource":
-        title = _resource_title(fault, frames, path)
-        mark = fingerprint.of_frames(fault.meter, stack, [] if stack else fault.examples[:1])
-    elif fault.kind == "container":
-        title, mark = _container_title(fault, frames, path), fingerprint.of_path(path)
-    elif fault.kind == "frozen":
-        title, mark = _frozen_title(fault, frames), fingerprint.of_frames("frozen", stack)
-    elif fault.kind == "native":
-        title, mark = _native_title(fault, frames, stack), fingerprint.of_frames("native", stack)
-    elif fault.kind == "pinned":
-        title = _pinned_title(fault, frames, stack)
-        mark = fingerprint.of_frames("pinned", stack, [fault.type])
-    else:
-        title, mark = _allocation_title(fault, frames, stack), fingerprint.of_frames("allocation", stack)
+    facts = _Facts(fault, frames, stack, _path(fault), origin)
+    kind: FindingKind = "allocation"
+    of_frames = partial(fingerprint.of_frames, origin=origin)
+    match fault.detail:
+        case Resource() as detail:
+            kind, title = "resource", _resource_title(facts, detail)
+            mark = of_frames(detail.meter, stack, [] if stack else fault.examples[:1])
+        case Container() as detail:
+            kind, title, mark = "container", _container_title(facts, detail), fingerprint.of_path(facts.path)
+        case Frozen():
+            title, mark = _frozen_title(facts), of_frames("frozen", stack)
+        case Native():
+            kind, title, mark = "native", _native_title(facts), of_frames("native", stack)
+        case Pinned() as detail:
+            title, mark = (
+                _pinned_title(facts, detail),
+                of_frames("pinned", stack, [fault.type]),
+            )
+        case Untracked():
+            title, mark = _untracked_title(facts), of_frames("allocation", stack)
+        case Allocation() as detail:
+            title, mark = _allocation_title(facts, detail), of_frames("allocation", stack)
+    share = fault.share(heap_growth)
     return Finding(
-        kind=_KINDS[fault.kind],
+        kind=kind,
         fingerprint=mark,
         title=title,
         bytes_per_iteration=round(fault.bytes, 2) or None,
@@ -58,7 +87,7 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
         meter=fault.meter,
         share=None if share is None else round(share, 4),
         stack=stack[:_MOST_FRAMES],
-        path=path,
+        path=facts.path,
         type=fault.type,
         examples=[*fault.examples, *_threads(fault), *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
         hint=_hint(fault, stack),
@@ -68,8 +97,12 @@ def finding_of(fault: Fault, heap_growth: float, source: str) -> Finding:
 
 def quantity(count: float, what: str, size: float) -> str:
     """`1.00 Listener (432 B)`."""
-    number = f"{count:.2f}" if count >= 0.095 else f"{count:.2g}"
-    return f"{number} {what} ({plain_bytes(size)})"
+    return f"{plain_count(count)} {what} ({plain_bytes(size)})"
+
+
+def plain_count(count: float) -> str:
+    """A number of things per iteration."""
+    return f"{count:.2f}" if count >= 0.095 else f"{count:.2g}"
 
 
 def plain_bytes(size: float) -> str:
@@ -88,7 +121,7 @@ def at(frame: Frame | None) -> str:
     return f"{where} in {frame.function}"
 
 
-def first_user_frame(frames: Iterable[Frame]) -> Frame | None:
+def first_user_frame(frames: Iterable[Frame], origin: Origin = HERE) -> Frame | None:
     """The line to name: the innermost of the user's own code, else of a package, else any Python line."""
     python = [frame for frame in frames if not frame.native]
     for most in (0, 1, 2):
@@ -108,48 +141,38 @@ def path_text(path: Iterable[PathNode]) -> str:
     return "".join(node.name for node in path)
 
 
-def _resource_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> str:
-    words = WORDS.get(fault.meter, Words(fault.meter, "grown", "never taken back"))
-    what = words.one
-    if fault.meter in ("fds", "children", "disk.files") and fault.examples:
-        what += f" {fault.examples[0]}"
-    elif fault.meter in ("threads", "py.threads", "tasks") and fault.type:
-        what += f" {fault.type}"
-    if fault.count:
-        amount = f"{fault.count:.2f} {what}" if fault.count >= 0.095 else f"{fault.count:.2g} {what}"
+def _resource_title(facts: _Facts, detail: Resource) -> str:
+    fault = facts.fault
+    words = meters.of(detail.meter, "").words or Words(detail.meter, "grown", "never taken back")
+    name = {"example": next(iter(fault.examples), ""), "type": fault.type, "": ""}[words.shown]
+    what = f"{words.one} {name}" if name else words.one
+    if fault.count and fault.bytes:
+        amount = quantity(fault.count, what, fault.bytes)
     else:
-        amount = f"{plain_bytes(fault.bytes)} of {what}"
-    amount += f" ({plain_bytes(fault.bytes)})" if fault.count and fault.bytes else ""
-    where = f"{words.came} at {places_named(frames)}" if frames else f"{words.came} by {_UNWATCHED}"
-    held = f", held by {path_text(path)}" if path else ""
+        amount = f"{plain_count(fault.count)} {what}" if fault.count else f"{plain_bytes(fault.bytes)} of {what}"
+    where = f"{words.came} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"
+    held = f", held by {path_text(facts.path)}" if facts.path else ""
     return f"leaks {amount} per iteration: {where}{held}, {words.never}"
 
 
-def _container_title(fault: Fault, frames: list[Frame], path: list[PathNode]) -> str:
-    named = places_named(frames)
+def _container_title(facts: _Facts, detail: Container) -> str:
+    fault, named, path = facts.fault, facts.places, path_text(facts.path)
     what = short_type(fault.type) or "reference"
-    if fault.shape == "deeper":
-        return (
-            f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: the chain or tree "
-            f"{path_text(path)} grows, by {named}, never cut"
-        )
-    if fault.shape == "heavier":
-        return (
-            f"leaks {plain_bytes(fault.bytes)} of {what} per iteration: {path_text(path)} gets ever larger, "
-            f"by {named}, never emptied"
-        )
-    also = "".join(f" and by {''.join(label for label, _ in other)}" for other in fault.also[:2])
-    end = f"which may have {fault.limit:,} elements and is not full yet" if fault.limit else "never removed"
-    return (
-        f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: added at {named}, "
-        f"held by {path_text(path)}{also}, {end}"
-    )
+    amount = quantity(fault.count, what, fault.bytes)
+    if detail.shape == "deeper":
+        return f"leaks {amount} per iteration: the chain or tree {path} grows, by {named}, never cut"
+    if detail.shape == "heavier":
+        amount = f"{plain_bytes(fault.bytes)} of {what}"
+        return f"leaks {amount} per iteration: {path} gets ever larger, by {named}, never emptied"
+    also = "".join(f" and by {other}" for other in detail.also[:2])
+    end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
+    return f"leaks {amount} per iteration: added at {named}, held by {path}{also}, {end}"
 
 
-def places_named(frames: list[Frame]) -> str:
+def places_named(frames: list[Frame], origin: Origin = HERE) -> str:
     """The line that does it, and the user's line that calls it where that is another."""
     inner = next((frame for frame in frames if origin.rank(frame.file) < 2), frames[0] if frames else None)
-    user = first_user_frame(frames)
+    user = first_user_frame(frames, origin)
     if user is None or inner is None:
         return at(user or inner)
     # A library under test is the user's code as well: what calls it is the innermost line of the scenario's own file.
@@ -158,47 +181,50 @@ def places_named(frames: list[Frame]) -> str:
     return at(inner) if caller is inner else f"{at(inner)}, called from {at(caller)}"
 
 
-def _native_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
-    loss = fault.losses[0]
-    below = f", below {at(frames[0])}" if frames else ""
-    what = "block" if 0.99 < fault.count < 1.01 else "blocks"
-    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: {loss.kind}, allocated{_by(stack)}{below}"
+def _native_title(facts: _Facts) -> str:
+    below = f", below {at(facts.frames[0])}" if facts.frames else ""
+    lost = facts.fault.losses[0].kind
+    return f"leaks {_blocks(facts.fault)} per iteration: {lost}, allocated{_by(facts.stack)}{below}"
 
 
-def _frozen_title(fault: Fault, frames: list[Frame]) -> str:
-    born = [at(python_frame(*site.trace[0])) for site in fault.sites if site.trace][:2]
+def _frozen_title(facts: _Facts) -> str:
+    born = [at(python_frame(*site.trace[0], origin=facts.origin)) for site in facts.fault.sites if site.trace][:2]
     return (
-        f"leaks {plain_bytes(fault.bytes)} per iteration: frozen at {places_named(frames)}, so that the collector "
-        f"never looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
+        f"leaks {plain_bytes(facts.fault.bytes)} per iteration: frozen at {facts.places}, so that the "
+        f"collector never looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
     )
 
 
-def _pinned_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
-    by = _by(stack)
-    if fault.at_exit:
-        return (
-            f"leaks {quantity(fault.count, short_type(fault.type), fault.bytes)} per iteration: registered at "
-            f"{places_named(frames)}, held by atexit until the process ends"
-        )
+def _pinned_title(facts: _Facts, detail: Pinned) -> str:
+    fault, named = facts.fault, facts.places
+    amount = quantity(fault.count, short_type(fault.type), fault.bytes)
+    if detail.at_exit:
+        return f"leaks {amount} per iteration: registered at {named}, held by atexit until the process ends"
     return (
-        f"leaks {quantity(fault.count, short_type(fault.type), fault.bytes)} per iteration: born at "
-        f"{places_named(frames)}{by}, held by native code (no Python object refers to it: a reference that is not "
-        "given back, or a type that the collector cannot look into)"
+        f"leaks {amount} per iteration: born at {named}{_by(facts.stack)}, held by native code (no Python object "
+        "refers to it: a reference that is not given back, or a type that the collector cannot look into)"
     )
 
 
-def _allocation_title(fault: Fault, frames: list[Frame], stack: list[Frame]) -> str:
-    if fault.untracked:
-        why = (
-            "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
-            if fault.bytes <= LEDGER_NOISE
-            else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
-        )
-        return f"leaks {plain_bytes(fault.bytes)} per iteration: after {places_named(frames)} the heap has grown; {why}"
-    what = "block" if 0.99 < fault.count < 1.01 else "blocks"
-    place = f" at {places_named(frames)}" if frames or not _by(stack) else ""
-    holder = "too rarely for what holds it to be seen" if fault.rare else "and nothing that Python knows of holds it"
-    return f"leaks {quantity(fault.count, what, fault.bytes)} per iteration: allocated{place}{_by(stack)}, {holder}"
+def _untracked_title(facts: _Facts) -> str:
+    size, named = facts.fault.bytes, facts.places
+    why = (
+        "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
+        if size <= LEDGER_NOISE_BYTES
+        else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
+    )
+    return f"leaks {plain_bytes(size)} per iteration: after {named} the heap has grown; {why}"
+
+
+def _allocation_title(facts: _Facts, detail: Allocation) -> str:
+    by = _by(facts.stack)
+    place = f" at {facts.places}" if facts.frames or not by else ""
+    holder = "too rarely for what holds it to be seen" if detail.rare else "and nothing that Python knows of holds it"
+    return f"leaks {_blocks(facts.fault)} per iteration: allocated{place}{by}, {holder}"
+
+
+def _blocks(fault: Fault) -> str:
+    return quantity(fault.count, "block" if 0.99 < fault.count < 1.01 else "blocks", fault.bytes)
 
 
 def _by(stack: list[Frame]) -> str:
@@ -211,24 +237,40 @@ def _by(stack: list[Frame]) -> str:
     return f" by native {short_name(first.function)}{where}"
 
 
+def _path(fault: Fault) -> list[PathNode]:
+    match fault.detail:
+        case Container(path, shape, many):
+            return judge_path(path.nodes, fault.type, shape, many)
+        case Resource(path=RetainingPath() as path):
+            return judge_path(path.nodes, fault.type, "wider")
+    return []
+
+
 def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
-    if fault.kind in ("container", "resource", "frozen"):
+    """The native frames inside the innermost Python line: valgrind's, where it knows more lines than memray."""
+    if isinstance(fault.detail, Container | Resource | Frozen):
         return []
     # Of what native code holds, the objects' own: their elements may be made elsewhere.
-    found = native_frames(fault, _trace_of(frames) if fault.kind == "pinned" else None)
-    known = [native_frame(frame.file, frame.line, frame.function) for frame in found]
+    trace = _trace_of(frames) if isinstance(fault.detail, Pinned) else None
+    sites = sorted(fault.sites, key=lambda site: -site.bytes)
+    known = next((site.native for site in sites if site.native and trace in (None, site.trace)), ())
     for loss in fault.losses[:1]:
-        if sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known) or not known:
+        if not known or sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known):
             return [
                 native_frame(frame.file or library, frame.line, _native_name(frame.function, library))
                 for frame, library in zip(loss.frames, loss.objects, strict=True)
             ]
-    return known
+    return [native_frame(frame.file, frame.line, frame.function) for frame in known]
 
 
 def _with_callers(fault: Fault, frames: list[Frame]) -> list[Frame]:
     """The Python stack of what native code holds, with the native code that called its innermost function."""
-    callers = native_callers(fault, _trace_of(frames)) if fault.kind == "pinned" else ()
+    if not isinstance(fault.detail, Pinned):
+        return frames
+    trace = _trace_of(frames)
+    callers = next(
+        (site.between for site in fault.sites if site.trace == trace and not site.native and site.between), ()
+    )
     return [*frames[:1], *(native_frame(each.file, each.line, each.function) for each in callers), *frames[1:]]
 
 
@@ -237,27 +279,21 @@ def _trace_of(frames: list[Frame]) -> Trace:
 
 
 def _native_name(function: str, library: str) -> str:
-    return f"an unknown function of {library.rpartition('/')[2]}" if function == "???" else function
+    return f"an unknown function of {library.rpartition('/')[2]}" if function == UNKNOWN else function
 
 
-def _frames(fault: Fault) -> list[Frame]:
+def _frames(fault: Fault, origin: Origin) -> list[Frame]:
     """The Python stack: of the line that adds, else of the place where most of it is born."""
     if fault.adders:
-        return [python_frame(*place) for place in _trimmed(fault.adders[0][0])]
+        return [python_frame(*place, origin) for place in fault.adders[0].stack[:_MOST_FRAMES]]
     traces: list[tuple[Trace, tuple[str, ...], float]] = (
-        [(trace, (), count) for trace, count, _ in fault.heads if trace]
-        or [(trace, (), size) for trace, _, size in fault.births if trace]
+        [(head.trace, (), head.blocks) for head in fault.heads if head.trace]
+        or [(birth.trace, (), birth.bytes) for birth in fault.births if birth.trace]
         or [(site.trace, site.functions, site.bytes) for site in fault.sites if site.trace]
     )
-    if not traces:
-        return []
-    trace, functions, _ = max(traces, key=lambda each: each[2])
+    trace, functions, _ = max(traces, key=lambda each: each[2], default=((), (), 0.0))
     names = functions or ("",) * len(trace)
-    return [python_frame(file, line, name) for (file, line), name in zip(trace, names, strict=False)]
-
-
-def _trimmed(stack: tuple[Place, ...]) -> tuple[Place, ...]:
-    return stack[:_MOST_FRAMES]
+    return [python_frame(file, line, name, origin) for (file, line), name in zip(trace, names, strict=False)]
 
 
 def _threads(fault: Fault) -> list[str]:
@@ -272,9 +308,9 @@ def _loss_text(loss: Loss) -> str:
 
 
 def _hint(fault: Fault, stack: list[Frame]) -> str:
-    blind = [frame for frame in stack if frame.native and not frame.line]
-    if fault.kind != "container" and blind and not any(frame.native and frame.line for frame in stack):
-        what = blind[0].file.rpartition("/")[2] if ".so" in blind[0].file else blind[0].function
+    unnamed = [frame for frame in stack if frame.native and not frame.line]
+    if not isinstance(fault.detail, Container) and unnamed and not any(frame.native and frame.line for frame in stack):
+        what = unnamed[0].file.rpartition("/")[2] if ".so" in unnamed[0].file else unnamed[0].function
         return (
             f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, "
             "to see file and line"

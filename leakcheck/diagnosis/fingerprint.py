@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from leakcheck.diagnosis.frames import module_name
+from leakcheck.agent.origin import HERE, Origin
 from leakcheck.records import Frame, PathNode
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -21,16 +21,16 @@ def of_path(path: Iterable[PathNode]) -> str:
     return _digest("container", [_plain(node.name) for node in suspects])
 
 
-def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = ()) -> str:
+def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = (), origin: Origin = HERE) -> str:
     """Fingerprint of a place: by the native functions, and the user's frames (else the innermost) without lines.
 
-    The text of the innermost line tells two faults of one function apart.
+    Two faults of one function differ by the text of the innermost line.
     """
     frames = list(frames)
     native = [frame.function for frame in frames if frame.native][:3]
     python = [frame for frame in frames if not frame.native]
     chosen = [frame for frame in python if frame.user] or python[:3]
-    names = [f"{module_name(frame.file)}:{frame.function}" for frame in _distinct(chosen)[:4]]
+    names = [f"{origin.module_name(frame.file)}:{frame.function}" for frame in _distinct(chosen)[:4]]
     statement = [" ".join(frame.source.split()) for frame in chosen[:1]]
     return _digest(kind, [*map(_plain, extra), *map(_plain, native), *names, *statement])
 

@@ -1,24 +1,74 @@
-"""Turns file and line into a `Frame`: the function by its qualified name, the text of the line, the lines around it."""
+"""From file and line, or from a native symbol, to a named `Frame`.
+
+A Python frame has the function's qualified name and the source around the line. A native one is named as its author
+wrote it; whether it belongs to the interpreter, or only passes a request on, decides which function is worth naming.
+"""
 
 from __future__ import annotations
 
 import ast
 import linecache
 import re
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
-from leakcheck.agent import origin
+from leakcheck.agent.origin import HERE, Origin
 from leakcheck.records import Frame
 
-_AROUND = 3
+Line = tuple[str, int]
+"""File and line of Python code."""
+EVALUATION = ("_PyEval_", "PyEval_")
+"""How the names of native functions begin that evaluate Python code."""
+UNKNOWN = "???"
+"""What valgrind calls a function without a symbol."""
+_CONTEXT_LINES = 3
+"""Source lines shown on either side of a frame's own."""
+
+_INTERPRETER_FILE = re.compile(
+    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
+)
+_INTERPRETER_NAME = re.compile(
+    r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
+    r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
+    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone\w*|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
+    r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
+)
+_ALLOCATOR = re.compile(
+    r"(?:^|_)(?:x?(?:(?:m|c|re)alloc|strn?dup)|free|new|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
+)
+_LIBRARY_FILE = re.compile(
+    r"/include/(?:c\+\+|[^/]+/c\+\+)/|/rustc/|/library/(?:alloc|core|std)/src/"
+    r"|^(?:\./|.*/glibc[^/]*/)(?:malloc|posix|stdio-common|libio|string|nss|inet|locale|stdlib|dirent|elf|iconv|nptl)/\w+\.[ch]$"
+    r"|^\.\./(?:sysdeps|nptl)/"
+)
+"""Of C++, of Rust, and of the C library as distributions build it, in its own folders."""
+_LIBRARY_NAME = re.compile(r"(?:^|[\s*&<])(?:std|__gnu_cxx|__cxxabiv1|alloc|core)::|^operator (?:new|delete)")
+_ARGUMENTS = re.compile(r"<[^<>]*>|\([^()]*\)(?: const| noexcept|&)*")
+_ANONYMOUS = "(anonymous namespace)"
+_CYTHON = re.compile(r"__pyx_(?:p[fw]|f|mdef|specialmethod|getprop|setprop|tp_\w+?)_(?=\d)")
+_RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
-def python_frame(file: str, line: int, function: str = "") -> Frame:
-    """A frame of Python code; `function` is used where the source cannot tell the qualified name."""
+class NativeFrame(NamedTuple):
+    """One frame of native code as the tool reported it."""
+
+    function: str
+    file: str
+    line: int
+
+
+def python_frame(file: str, line: int, function: str = "", origin: Origin = HERE) -> Frame:
+    """A frame of Python code; `function` is used where the source does not show the qualified name.
+
+    `origin` knows whose code it is in the interpreter that ran it.
+    """
     text = linecache.getline(file, line).rstrip("\n")
-    start = max(1, line - _AROUND)
+    start = max(1, line - _CONTEXT_LINES)
     context = (
-        [linecache.getline(file, number).rstrip("\n") for number in range(start, line + _AROUND + 1)] if text else []
+        [linecache.getline(file, number).rstrip("\n") for number in range(start, line + _CONTEXT_LINES + 1)]
+        if text
+        else []
     )
     while context and not context[-1]:
         context.pop()
@@ -33,21 +83,17 @@ def python_frame(file: str, line: int, function: str = "") -> Frame:
     )
 
 
-def _best_name(qualified: str, told: str) -> str:
-    """A tool may know the bare name only; the source may not tell on whose behalf a line with `def` runs."""
-    if told and qualified.rpartition(".")[2] != told.rpartition(".")[2]:
-        return told
-    return qualified if len(qualified) >= len(told) else told or "?"
+def _best_name(qualified: str, reported: str) -> str:
+    """A tool may know the bare name only; the source does not show on whose behalf a line with `def` runs."""
+    if reported and qualified.rpartition(".")[2] != reported.rpartition(".")[2]:
+        return reported
+    return qualified if len(qualified) >= len(reported) else reported or "?"
 
 
 def native_frame(file: str, line: int, function: str) -> Frame:
     """A frame of C, C++, Cython or Rust code."""
     text = linecache.getline(file, line).rstrip("\n") if file.startswith("/") and line else ""
     return Frame(file=file, line=max(0, line), function=readable(function), native=True, source=text.strip())
-
-
-_CYTHON = re.compile(r"__pyx_(?:p[fw]|f|mdef|specialmethod|getprop|setprop|tp_\w+?)_(?=\d)")
-_RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
 def readable(function: str) -> str:
@@ -67,13 +113,36 @@ def readable(function: str) -> str:
     return ".".join([*parts, rest.lstrip("0123456789")]).rstrip(".")
 
 
-def module_name(file: str) -> str:
-    """How an importer names a file, as far as its path tells: below site-packages with its folders, else its name."""
-    for marker in ("/site-packages/", "/dist-packages/"):
-        if marker in file:
-            return file.rpartition(marker)[2]
-    match = origin.library_part(file)
-    return match or file.rpartition("/")[2]
+def is_interpreter(frame: NativeFrame) -> bool:
+    """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
+    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
+
+
+def hands_on(function: str, file: str) -> bool:
+    """Whether a function only hands on what it is asked for, so that its caller is worth more.
+
+    An allocator, or the standard library of C++ or Rust: its containers are inlined or instantiated into the library
+    that uses them.
+    """
+    name = short_name(function)
+    return bool(_LIBRARY_FILE.search(file) or _LIBRARY_NAME.match(name) or _ALLOCATOR.search(name))
+
+
+def short_name(function: str) -> str:
+    """`std::vector::push_back` of `void std::vector<Point, std::allocator<Point> >::push_back(Point const&)`."""
+    if "operator" in function or function.startswith("<"):
+        return function  # the brackets may be those of its own name
+    name = function.replace(_ANONYMOUS, "{anonymous}")
+    while (shorter := _ARGUMENTS.sub("", name)) != name:
+        name = shorter
+    if name != function and "(" in function:
+        name = name.rpartition(" ")[2]  # what it returns
+    return name.replace("{anonymous}", _ANONYMOUS)
+
+
+def outside_library(lines: Iterable[Line], origin: Origin) -> frozenset[Line]:
+    """The lines without those of the standard library."""
+    return frozenset(line for line in lines if not origin.standard(line[0]))
 
 
 def qualified_name(file: str, line: int) -> str:

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from leakcheck.agent import origin
+from leakcheck.agent.inquiry import Birth, Capture, Trace
+from leakcheck.agent.origin import HERE, Origin
+from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter
 
-Trace = tuple[tuple[str, int], ...]
-"""Python lines (file, line), the innermost first, without the toolkit's."""
-
-_INTERPRETER_FILE = re.compile(
-    r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
-)
-_INTERPRETER_NAME = re.compile(
-    r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
-    r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
-    r"|gc_alloc|new_threadstate|thread_run|start_thread|clone\w*|__libc_start\w*|_start|main|pymain_\w+|run_mod\w*"
-    r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
-)
-
-
-_EVALUATION = ("_PyEval_", "PyEval_")
-
-
-class NativeFrame(NamedTuple):
-    """One frame of native code as the tool reported it."""
-
-    function: str
-    file: str
-    line: int
+BLOCK_OVERHEAD_BYTES = 8
+"""What malloc keeps beside each block."""
+_SMALLEST_BLOCK_BYTES = 32.0
+"""What malloc gives for the smallest request."""
 
 
 class Site(NamedTuple):
@@ -52,25 +34,25 @@ class Site(NamedTuple):
     """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
 
 
-def is_interpreter(frame: NativeFrame) -> bool:
-    """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
-    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
-
-
-def read_sites(captures: list[dict[str, Any]]) -> list[Site]:
+def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]:
     """The sites that scale between the two captures, those with most bytes first."""
-    short, long = (_survivors(Path(capture["path"])) for capture in captures)
-    few, many = (capture["iterations"] for capture in captures)
+    short, long = (_survivors(Path(capture.path), origin) for capture in captures)
+    few, many = (capture.iterations for capture in captures)
     sites = []
     for key, (count, size, functions, thread, between) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
-        each = size / count + 8
-        padded = max(32.0, each + (-each) % 16 if each.is_integer() else each + 8)
+        each = size / count + BLOCK_OVERHEAD_BYTES
+        padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
         sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
     return sorted(sites, key=lambda site: -site.bytes)
+
+
+def sites_of_births(births: Iterable[Birth]) -> list[Site]:
+    """Sites as the object graph knows them, where there are no captures: malloc's overhead is added."""
+    return [Site(trace, (), (), count, size + BLOCK_OVERHEAD_BYTES * count) for trace, count, size in births]
 
 
 def _scales(short: float, long: float, events: int) -> bool:
@@ -85,14 +67,14 @@ _Key = tuple[Trace, tuple[NativeFrame, ...]]
 _Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...]]
 
 
-def _survivors(capture: Path) -> dict[_Key, _Found]:
+def _survivors(capture: Path, origin: Origin) -> dict[_Key, _Found]:
     import memray
 
     found: dict[_Key, _Found] = {}
     with memray.FileReader(capture) as reader:
         for record in reader.get_leaked_allocation_records(merge_threads=False):
             python = record.stack_trace()
-            inside = _inside(python)
+            inside = _inside(python, origin)
             if inside is None:
                 continue
             trace = origin.inside(tuple((file, line) for _, file, line in inside))
@@ -107,12 +89,11 @@ def _survivors(capture: Path) -> dict[_Key, _Found]:
     return found
 
 
-def _inside(python: list[tuple[str, str, int]]) -> list[tuple[str, str, int]] | None:
+def _inside(python: list[tuple[str, str, int]], origin: Origin) -> list[tuple[str, str, int]] | None:
     """The part of a stack inside the toolkit's call of the step; None where the toolkit itself allocated."""
     for index, (_function, file, _line) in enumerate(python):
         if origin.own(file):
-            inside_step = "/agent/" in file
-            return python[:index] if index and inside_step else None
+            return python[:index] if index and origin.calls_the_step(file) else None
     return python
 
 
@@ -124,7 +105,7 @@ def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, 
     inner: list[NativeFrame] = []
     found = inner
     for frame in map(NativeFrame._make, frames):
-        if frame.function.startswith(_EVALUATION):
+        if frame.function.startswith(EVALUATION):
             if found:
                 break
             found = []

@@ -3,83 +3,42 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
-from leakcheck.agent import origin
-from leakcheck.diagnosis.faults import BESIDE_THE_HEAP, Fault, Place
+from leakcheck import meters
+from leakcheck.agent.inquiry import Adder, Arrival, KeptResource, Resources
+from leakcheck.agent.origin import HERE, Origin
+from leakcheck.diagnosis.faults import Fault, Resource
+from leakcheck.diagnosis.frames import outside_library
 
-
-class Words(NamedTuple):
-    """How a kind of resource is spoken of."""
-
-    one: str
-    came: str
-    never: str
-
-
-WORDS = {
-    "fds": Words("file descriptor", "opened", "never closed"),
-    "threads": Words("thread", "started", "never ends"),
-    "py.threads": Words("thread", "started", "never ends"),
-    "tasks": Words("task", "created", "never finishes"),
-    "children": Words("child process", "started", "never waited for"),
-    "mapped.bytes": Words("mapping", "mapped", "never unmapped"),
-    "disk.files": Words("file", "written", "never removed"),
-    "disk.bytes": Words("file", "written", "never removed"),
-    "shm": Words("shared memory", "taken", "never given back"),
-}
-_SAME_THING = {"py.threads": "threads", "disk.bytes": "disk.files"}
-"""Meters that count what another counts better."""
-_CAUSES_OF_MAPPINGS = ("threads", "py.threads")
+_LEAST_PART = 0.1
+"""Part of the things that stayed which a line must have brought to be named."""
 
 
-def kinds_of(meters: dict[str, float]) -> list[str]:
-    """The growing meters that are resources, each thing once; a thread's stack is no mapping of its own."""
-    kinds = [name for name in meters if name in WORDS and _SAME_THING.get(name) not in meters]
-    if any(name in meters for name in _CAUSES_OF_MAPPINGS):
-        kinds = [name for name in kinds if name != "mapped.bytes"]
-    return kinds
+def faults_of(resources: Resources, growing: Mapping[str, float], origin: Origin = HERE) -> Iterable[Fault]:
+    """One fault for each line that brought things which stayed, and not much fewer than others."""
+    for meter, kept in resources.kinds.items():
+        stacks = [each for each in kept.stacks if each.per_iteration > 0]
+        total = sum(each.per_iteration for each in stacks)
+        for each in [each for each in stacks if each.stack] or stacks:
+            if each.per_iteration >= _LEAST_PART * total:
+                yield _fault(meter, kept, each, growing.get(meter, 0.0), origin)
 
 
-def custom_of(meters: dict[str, float]) -> list[str]:
-    """Meters of the scenario's own that grow."""
-    known = {"heap.bytes", "py.blocks", "py.objects", "anon.bytes", "rss", "peak", "uncollectable", *WORDS}
-    return [name for name in meters if name not in known]
-
-
-def faults_of(found: dict[str, Any], meters: dict[str, float]) -> list[Fault]:
-    """One fault for each line that brought things which stayed."""
-    faults = []
-    for meter, entry in found.items():
-        stacks = [each for each in entry["stacks"] if each["count"] > 0]
-        total = sum(each["count"] for each in stacks)
-        named = [each for each in stacks if each["stack"]] or stacks
-        for each in named:
-            if each["count"] < 0.1 * total:
-                continue
-            stack = tuple((file, line, function) for file, line, function in each["stack"])
-            faults.append(_fault(meter, entry, each, stack, meters))
-    return faults
-
-
-def _fault(
-    meter: str, entry: dict[str, Any], each: dict[str, Any], stack: tuple[Place, ...], meters: dict[str, float]
-) -> Fault:
-    kinds = [thing["kind"] for thing in each["things"]]
-    texts = list(dict.fromkeys(pattern(thing["text"]) for thing in each["things"]))
-    in_bytes = meter.endswith(".bytes") or meter in BESIDE_THE_HEAP
-    fault = Fault(
-        kind="resource",
-        count=0.0 if in_bytes else each["count"],
-        bytes=each["count"] if meter in BESIDE_THE_HEAP else 0.0,
-        type=max(set(kinds), key=kinds.count) if kinds else "",
-        adders=[(stack, each["count"])] if stack else [],
-        examples=texts or list(map(pattern, entry.get("grown", []))),
-        meter=meter,
+def _fault(meter: str, kept: KeptResource, arrival: Arrival, growth: float, origin: Origin) -> Fault:
+    kinds = Counter(thing.kind for thing in arrival.things)
+    texts = tuple(dict.fromkeys(pattern(thing.text) for thing in arrival.things))
+    beside = meters.is_beside_the_heap(meter)
+    return Fault(
+        detail=Resource(meter, min(1.0, arrival.per_iteration / growth) if growth else None),
+        count=0.0 if meters.of(meter, "").unit == "B" else arrival.per_iteration,
+        bytes=arrival.per_iteration if beside else 0.0,
+        type=max(kinds, key=kinds.__getitem__, default=""),
+        adders=(Adder(arrival.stack, arrival.per_iteration),) if arrival.stack else (),
+        examples=texts or tuple(map(pattern, kept.grown)),
+        lines=outside_library((place[:2] for place in arrival.stack), origin),
     )
-    fault.share = min(1.0, each["count"] / meters[meter]) if meters.get(meter) else None
-    fault.lines = {(file, line) for file, line, _ in stack if not origin.standard(file)}
-    return fault
 
 
 def pattern(text: str) -> str:

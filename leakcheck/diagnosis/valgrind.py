@@ -7,25 +7,24 @@ Memory that Python still refers to at its end is no loss; other means see that.
 from __future__ import annotations
 
 import shutil
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from leakcheck.diagnosis.memray import NativeFrame, is_interpreter
+from leakcheck.diagnosis.frames import EVALUATION, UNKNOWN, NativeFrame, is_interpreter
+from leakcheck.diagnosis.plan import ToolMissing
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
-from leakcheck.records import ToolRun
 
 INSTALL_HINT = "valgrind is not installed: apt install valgrind, dnf install valgrind, or see https://valgrind.org"
-_KINDS = {
+LossKind = Literal["definitely lost", "indirectly lost", "possibly lost"]
+_KINDS: dict[str, LossKind] = {
     "Leak_DefinitelyLost": "definitely lost",
     "Leak_IndirectlyLost": "indirectly lost",
     "Leak_PossiblyLost": "possibly lost",
 }
-_EVALUATION = ("_PyEval_", "PyEval_")
 
 
 class Loss(NamedTuple):
@@ -35,15 +34,19 @@ class Loss(NamedTuple):
     """The innermost first, up to where Python code is evaluated, without the interpreter's own."""
     objects: tuple[str, ...]
     """The shared object of each frame."""
-    kind: str
+    kind: LossKind
     blocks: float
     bytes: float
+
+
+_Losses = dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], LossKind], tuple[int, int]]
+"""Blocks and bytes by frames, shared objects and kind."""
 
 
 class Report(NamedTuple):
     """What one run under valgrind lost, by stack without addresses, and how many records were suppressed."""
 
-    losses: dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], str], tuple[int, int]]
+    losses: _Losses
     suppressed: int
 
 
@@ -54,12 +57,11 @@ def run_valgrind(
     directory: Path,
     timeout: float,
     start_worker: Callable[..., Worker],
-) -> tuple[list[Loss], int, ToolRun]:
-    """The losses that scale, how many records were suppressed, and what to say of the run. Raises `WorkerFailed`."""
+) -> tuple[list[Loss], int]:
+    """The losses that scale, and how many records were suppressed. Raises `ToolMissing` and `WorkerFailed`."""
     program = shutil.which("valgrind")
     if program is None:
-        return [], 0, ToolRun(name="valgrind", status="skipped", reason=INSTALL_HINT)
-    began = time.monotonic()
+        raise ToolMissing(INSTALL_HINT)
 
     def one(count: int) -> Report:
         report = directory / f"valgrind-{count}.xml"
@@ -73,8 +75,7 @@ def run_valgrind(
 
     with ThreadPoolExecutor(2, thread_name_prefix="valgrind") as pool:
         short, long = pool.map(one, counts)
-    seconds = round(time.monotonic() - began, 3)
-    return scaling(short, long, counts), long.suppressed, ToolRun(name="valgrind", status="ok", duration_s=seconds)
+    return scaling(short, long, counts), long.suppressed
 
 
 def _options(report: Path, suppressions: Sequence[Path]) -> list[str]:
@@ -89,7 +90,7 @@ def _options(report: Path, suppressions: Sequence[Path]) -> list[str]:
 
 def read_report(path: Path) -> Report:
     """Read valgrind's XML. A file that was cut off (the child was killed) counts as far as it goes."""
-    losses: dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], str], tuple[int, int]] = {}
+    losses: _Losses = {}
     suppressed = 0
     try:
         for _, element in ET.iterparse(path):  # noqa: S314 - written by valgrind a moment ago, into our own folder
@@ -103,9 +104,7 @@ def read_report(path: Path) -> Report:
     return Report(losses, suppressed)
 
 
-def _add(
-    error: ET.Element, losses: dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], str], tuple[int, int]]
-) -> None:
+def _add(error: ET.Element, losses: _Losses) -> None:
     kind = _KINDS.get(error.findtext("kind", ""))
     stack = error.find("stack")
     if kind is None or stack is None:
@@ -121,17 +120,17 @@ def _frames(stack: ET.Element) -> tuple[tuple[NativeFrame, ...], tuple[str, ...]
     frames: list[NativeFrame] = []
     objects: list[str] = []
     for frame in stack.iter("frame"):
-        function = frame.findtext("fn", "???")
-        if function.startswith(_EVALUATION):
+        function = frame.findtext("fn", UNKNOWN)
+        if function.startswith(EVALUATION):
             break
         folder, name = frame.findtext("dir", ""), frame.findtext("file", "")
         native = NativeFrame(
             function, f"{folder}/{name}" if folder and name else name, int(frame.findtext("line", "0"))
         )
         shared_object = frame.findtext("obj", "")
-        if "/vgpreload_" in shared_object or (function != "???" and is_interpreter(native)):
+        if "/vgpreload_" in shared_object or (function != UNKNOWN and is_interpreter(native)):
             continue
-        if function == "???" and "/lib" not in shared_object and ".so" not in shared_object:
+        if function == UNKNOWN and "/lib" not in shared_object and ".so" not in shared_object:
             continue
         frames.append(native)
         objects.append(shared_object)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent import origin
+from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.elements import element_name, safe_repr
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.snapshot import path_of
@@ -153,7 +153,7 @@ _HERE = os.path.dirname(__file__) + os.sep
 
 
 def _own(file: str) -> bool:
-    return origin.own(file) or file.startswith(_HERE)
+    return HERE.own(file) or file.startswith(_HERE)
 
 
 class _Picture:
@@ -168,7 +168,7 @@ class _Picture:
         collects = gc.isenabled()
         gc.disable()  # what a walk makes would set the collector going, over and over, for long
         try:
-            walk.run(roots(_own, origin.rank, []))
+            walk.run(roots(_own, HERE.rank, []))
         except _EnoughError as enough:
             self.remark = str(enough)
         finally:

@@ -222,7 +222,7 @@ class Runner:
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
-        from leakcheck.diagnosis.records import DiagnosisOptions, GrowthFacts
+        from leakcheck.diagnosis.plan import DiagnosisOptions, GrowthFacts
 
         with self._viewing:
             self._view.start(job.scenario.id, "diagnosis")
@@ -234,6 +234,7 @@ class Runner:
                 warmup=_warmup(reached),
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
                 pause=reached.pause_s,
+                roots=reached.roots,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from leakcheck import meters
-from leakcheck.agent.protocol import Failed, GcMode, Opened
+from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
 from leakcheck.execution.job import Budget
 from leakcheck.verdict import budget
 from leakcheck.verdict.caches import CacheSuspicion
@@ -31,6 +31,8 @@ class Reached(NamedTuple):
     advice: list[str]
     pause_s: float
     """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
+    roots: Roots
+    """Where code lives in the measured interpreter."""
     failed: Failed | None
     """The exception that ended the measurement, where the growth does not explain it."""
 
@@ -65,7 +67,7 @@ def reach(
         advice = [f"the step ended with {raised.type}: {raised.message}, which the growth explains"]
         failed = None
     judgements = budget.applied(judgements, specs, accepted or {})
-    return Reached(measured, judgements, advice, pause_s, failed)
+    return Reached(measured, judgements, advice, pause_s, opened.roots, failed)
 
 
 def _within_limits(allowed: Budget, opened: Opened) -> Budget:

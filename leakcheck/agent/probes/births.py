@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from leakcheck.agent.inquiry import Site, Trace
+from leakcheck.agent.inquiry import Birth, Trace
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of
 from leakcheck.agent.probes.walk import LEAVES, full_name
@@ -93,15 +93,15 @@ def surviving() -> dict[Trace, list[int]]:
     return found
 
 
-def scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count: int) -> list[Site]:
+def scaling(early: dict[Trace, list[int]], late: dict[Trace, list[int]], count: int) -> tuple[Birth, ...]:
     """Places whose survivors grow with the iterations: blocks and bytes per iteration, those with most bytes first."""
-    found: list[Site] = []
+    found: list[Birth] = []
     for trace, (blocks, size) in late.items():
         blocks_before, size_before = early.get(trace, (0, 0))
         more = blocks - blocks_before
         if blocks_before >= 1 and more >= 2 and 0.5 * blocks_before <= more <= 2.5 * blocks_before + 3:
-            found.append(Site(trace, more / count, (size - size_before) / count))
-    return sorted(found, key=lambda site: -site.bytes)[:_MOST_SURVIVING]
+            found.append(Birth(trace, more / count, (size - size_before) / count))
+    return tuple(sorted(found, key=lambda site: -site.bytes)[:_MOST_SURVIVING])
 
 
 class Kept:
@@ -137,11 +137,11 @@ class Kept:
         """Objects of the most frequent types."""
         return {name: count * self.scale / stretch for name, count in self.types.most_common(_MOST_TYPES)}
 
-    def sites_per_iteration(self, stretch: int) -> list[Site]:
+    def sites_per_iteration(self, stretch: int) -> tuple[Birth, ...]:
         """Where they were born, those with most bytes first."""
         rate = self.scale / stretch
         top = sorted(self.sites.items(), key=lambda item: -item[1][1])[:_MOST_SITES]
-        return [Site(trace, count * rate, size * rate) for trace, (count, size) in top]
+        return tuple(Birth(trace, count * rate, size * rate) for trace, (count, size) in top)
 
     def main_owner(self) -> str:
         """The container that holds most of the same objects, if those are at least as many as this one's own."""
@@ -184,7 +184,7 @@ class Kept:
         site[1] += size
 
 
-def heads(values: list[Any]) -> list[Site]:
+def heads(values: list[Any]) -> tuple[Birth, ...]:
     """Where the elements themselves are born: how many of them, their bytes."""
     found: dict[Trace, list[int]] = {}
     for value in values:
@@ -194,4 +194,4 @@ def heads(values: list[Any]) -> list[Site]:
             site[0] += 1
             site[1] += size_of(value)
     most = sorted(found.items(), key=lambda item: -item[1][0])[:_MOST_HEADS]
-    return [Site(trace, count, size) for trace, (count, size) in most]
+    return tuple(Birth(trace, count, size) for trace, (count, size) in most)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.inquiry import Adder, FindContainers, FoundContainers, GrowingContainer, PinnedGroup, Site
+from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, PinnedObjects
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import births, gained, snapshot
 from leakcheck.agent.probes.births import birth
@@ -54,7 +54,7 @@ _WATCHED_ADDITIONS = 7
 """Additions that name the line."""
 
 
-async def answer(conversation: Conversation, question: FindContainers) -> FoundContainers:
+async def answer(conversation: Conversation, question: FindContainers) -> Graph:
     """Find growing containers."""
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
@@ -85,17 +85,17 @@ class ContainerProbe:
         self.clock = _Clock()
         self.found: list[tuple[GrowingContainer, Callable[[], int] | None, list[Any]]] = []
         """What grows, how to read it cheaply, and the objects themselves."""
-        self.groups: list[PinnedGroup] = []
-        self.sites: list[Site] = []
-        self.frozen, self.freezing = 0.0, list[Adder]()
-        self.at_exit, self.registering = 0.0, list[Adder]()
+        self.groups: list[PinnedObjects] = []
+        self.sites: tuple[Birth, ...] = ()
+        self.frozen, self.freezing = 0.0, tuple[Adder, ...]()
+        self.at_exit, self.registering = 0.0, tuple[Adder, ...]()
         self.no_picture = ""
 
-    def answer(self) -> FoundContainers:
+    def answer(self) -> Graph:
         """What was found."""
-        return FoundContainers(
-            containers=[container for container, _, _ in self.found],
-            pinned=self.groups,
+        return Graph(
+            containers=tuple(container for container, _, _ in self.found),
+            pinned=tuple(self.groups),
             sites=self.sites,
             frozen=self.frozen,
             freezing=self.freezing,
@@ -305,15 +305,15 @@ def _growing_groups(first: snapshot.Snapshot, second: snapshot.Snapshot) -> list
 
 def _steady(container: GrowingContainer) -> bool:
     """Whether a line was seen to add about as much as was gained; or none, where it adds by leaps."""
-    added = sum(each.per_iteration for each in container.adders)
+    added = sum(each.rate for each in container.adders)
     return not container.adders or added <= _MOST_ADDED * container.per_iteration
 
 
-async def _adders(driver: Driver, read: Callable[[], int] | None, iterations: int) -> list[Adder]:
+async def _adders(driver: Driver, read: Callable[[], int] | None, iterations: int) -> tuple[Adder, ...]:
     """The lines that add most to what is read."""
     if read is None:
-        return []
+        return ()
     with Ledger(read) as ledger:
         await driver.run(iterations)
         sums = ledger.sums()
-    return [Adder(stack, amount / iterations) for stack, amount in sums[:3] if stack and amount > 0]
+    return tuple(Adder(stack, amount / iterations) for stack, amount in sums[:3] if stack and amount > 0)

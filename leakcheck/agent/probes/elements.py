@@ -66,9 +66,9 @@ def safe_repr(value: Any, depth: int = 1) -> str:
     return element_name(value)
 
 
-def different(texts: Iterable[str]) -> list[str]:
+def different(texts: Iterable[str]) -> tuple[str, ...]:
     """Each text once, in the order of its first appearance."""
-    return list(dict.fromkeys(texts))
+    return tuple(dict.fromkeys(texts))
 
 
 def _sequence(value: Any, kind: type, depth: int) -> str:

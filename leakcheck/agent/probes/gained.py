@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from leakcheck.agent.inquiry import GrowingContainer, PinnedGroup, Site
+from leakcheck.agent.inquiry import Birth, GrowingContainer, Node, PinnedObjects
 from leakcheck.agent.probes import births, snapshot
 from leakcheck.agent.probes.births import Kept, birth
 from leakcheck.agent.probes.elements import (
@@ -85,7 +85,7 @@ def gained(
         elements={name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
         heads=births.heads([entry[part] for entry in newest]),
         examples=different(safe_repr(entry[part]) for entry in latest[-3:]),
-        adders=[],
+        adders=(),
         other_threads=_other_threads(),
     )
 
@@ -103,7 +103,7 @@ def gained_weight(each: Growing, members: list[Any], path: Path, before: int, st
         bytes=rate,
         objects=0.0,
         types={kind: 0.0},
-        sites=[Site(trace, 0.0, rate)] if trace else [],
+        sites=(Birth(trace, 0.0, rate),) if trace else (),
         opaque=False,
         path=path,
         shape=each.shape,
@@ -111,16 +111,16 @@ def gained_weight(each: Growing, members: list[Any], path: Path, before: int, st
         per_iteration=rate,
         shared_with="",
         elements={kind: rate},
-        heads=[],
-        examples=[safe_repr(members[-1])],
-        adders=[],
+        heads=(),
+        examples=(safe_repr(members[-1]),),
+        adders=(),
         other_threads=_other_threads(),
     )
 
 
 def gained_by_native_code(
     name: str, rate: float, members: list[Any], claimed: dict[int, str], stretch: int
-) -> PinnedGroup | None:
+) -> PinnedObjects | None:
     """What a group of objects that only native code holds has gained."""
     if len(members) / stretch < rate * _LEAST_SHARE:
         return None
@@ -128,7 +128,7 @@ def gained_by_native_code(
     kept.follow_all([(member,) for member in members], len(members))
     if not kept.objects:
         return None
-    return PinnedGroup(
+    return PinnedObjects(
         bytes=kept.bytes * kept.scale / stretch,
         objects=kept.objects * kept.scale / stretch,
         types=kept.types_per_iteration(stretch),
@@ -172,7 +172,7 @@ def with_names(path: Path, members: list[Any]) -> Path:
             owner = next((each for each in gc.get_referrers(owner) if full_name(type(each)) == path[-2][1]), None)
         for label, values in references(owner) if owner is not None else []:
             if label and any(value is members[-1] for value in values):
-                return [*path[:-1], (label, path[-1][1])]
+                return (*path[:-1], Node(label, path[-1].type))
     return path
 
 

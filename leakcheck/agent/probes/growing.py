@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from leakcheck.agent.inquiry import Node
+
 LEAST_EVENTS = 3
 """Additions below which a growth is no evidence: a table that was made late adds one or two."""
 _MARGIN = 3
@@ -120,8 +122,7 @@ def _explained_above(each: Growing, rates: Mapping[int, float], parents: Mapping
 _FEWEST_SIBLINGS = 3
 """So many that grow alike are reported as one: what grows below the keys of one mapping has one cause."""
 
-Path = list[tuple[str, str]]
-"""`(label, type)` of each step from a root."""
+Path = tuple[Node, ...]
 
 
 class Candidate(NamedTuple):
@@ -147,10 +148,15 @@ def together(found: list[Growing], paths: dict[int, Path]) -> list[Candidate]:
             candidates += [Candidate(each, (each.node,), paths[each.node]) for each in members]
             continue
         steps = zip(*(paths[each.node] for each in members), strict=True)
-        path = [("[*]" if len({label for label, _ in step}) > 1 else step[0][0], step[0][1]) for step in steps]
+        path = tuple(Node(_common_label(step), step[0].type) for step in steps)
         rate = sum(each.per_iteration for each in members)
         candidates.append(Candidate(first._replace(per_iteration=rate), tuple(each.node for each in members), path))
     return sorted(candidates, key=lambda each: (each.growing.shape == "heavier", -each.growing.per_iteration))
+
+
+def _common_label(step: Sequence[Node]) -> str:
+    """How one step is called in several paths: `[*]` where they differ."""
+    return step[0].label if len({each.label for each in step}) == 1 else "[*]"
 
 
 def _without_keys(path: Path) -> list[tuple[str, str]]:

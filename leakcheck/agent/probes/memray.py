@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from leakcheck.agent.inquiry import Capture, Tracked, TrackSurvivors
+from leakcheck.agent.inquiry import Capture, Captures, TrackSurvivors
 from leakcheck.agent.probes.expiring import let_expire
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ _CAPTURES_S = 4.0
 what was captured takes longer still."""
 
 
-async def answer(conversation: Conversation, question: TrackSurvivors) -> Tracked:
+async def answer(conversation: Conversation, question: TrackSurvivors) -> Captures:
     """Run under the tracker."""
     try:
         import memray
     except ImportError:
         if question.cache_tag != sys.implementation.cache_tag or not question.memray:
             install = f"{sys.executable} -m pip install memray"
-            return Tracked([], f"{sys.executable} has no memray; install it there: {install}")
+            return Captures((), f"{sys.executable} has no memray; install it there: {install}")
         sys.path.append(question.memray)
         try:
             import memray
         except ImportError as error:
-            return Tracked([], f"memray cannot be imported by {sys.executable}: {error}")
+            return Captures((), f"memray cannot be imported by {sys.executable}: {error}")
     driver, settler = conversation.driver, conversation.settler
     await driver.run(question.warm)
     await settler.settle()
@@ -60,4 +60,4 @@ async def answer(conversation: Conversation, question: TrackSurvivors) -> Tracke
         count = min(count, max(_PILOT_CALLS + 1, int(_CAPTURES_S / 3 / max(slowed, 1e-9))))
     await capture(count)
     await capture(2 * count)
-    return Tracked(captures)
+    return Captures(tuple(captures))

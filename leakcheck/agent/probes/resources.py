@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.inquiry import Source, Stack, Thing, WatchedResource, WatchedResources, WatchResources
+from leakcheck.agent.inquiry import Arrival, KeptResource, Resources, Stack, Thing, WatchResources
 from leakcheck.agent.meters.system import child_pids, named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.watch import Addition, Ledger, Watch, lasting
@@ -27,11 +27,11 @@ _MOST_STACKS = 6
 """Lines of one meter that are reported."""
 
 
-async def answer(conversation: Conversation, question: WatchResources) -> WatchedResources:
+async def answer(conversation: Conversation, question: WatchResources) -> Resources:
     """What stayed, by meter."""
     driver, settler = conversation.driver, conversation.settler
     await driver.run(question.warm)
-    found: dict[str, WatchedResource] = {}
+    found: dict[str, KeptResource] = {}
     for kind, iterations in question.kinds.items():
         await settler.settle()
         reader = _reader(conversation, kind)
@@ -45,15 +45,15 @@ async def answer(conversation: Conversation, question: WatchResources) -> Watche
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
-            found[kind] = WatchedResource(_grouped(kept, kind, iterations), [])
+            found[kind] = KeptResource(_grouped(kept, kind, iterations))
         else:
             with Ledger(reader) as ledger:
                 await driver.run(3)
                 ledger.clear()
                 await driver.run(iterations)
                 sums = ledger.sums()
-            found[kind] = WatchedResource(_net(sums, iterations), _grown(sizes, _sizes(conversation, kind)))
-    return WatchedResources(found)
+            found[kind] = KeptResource(_net(sums, iterations), _grown(sizes, _sizes(conversation, kind)))
+    return Resources(found)
 
 
 def _reader(conversation: Conversation, kind: str) -> Callable[[], Any] | None:
@@ -109,25 +109,25 @@ def _kept_things(additions: list[Addition], before: frozenset[Hashable], after: 
     return kept + [Addition(thing, 1, ()) for thing in there - seen]
 
 
-def _grouped(kept: list[Addition], kind: str, iterations: int) -> list[Source]:
+def _grouped(kept: list[Addition], kind: str, iterations: int) -> tuple[Arrival, ...]:
     groups: dict[Any, list[Addition]] = {}
     for each in kept:
         groups.setdefault(each.stack, []).append(each)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))[:_MOST_STACKS]
     describe = _describer(kind)
-    return [
-        Source(stack, len(members) / iterations, [describe(each.thing) for each in members[-_MOST_DESCRIBED:]])
+    return tuple(
+        Arrival(stack, len(members) / iterations, tuple(describe(each.thing) for each in members[-_MOST_DESCRIBED:]))
         for stack, members in ordered
-    ]
+    )
 
 
-def _net(sums: list[tuple[Stack, float]], iterations: int) -> list[Source]:
+def _net(sums: list[tuple[Stack, float]], iterations: int) -> tuple[Arrival, ...]:
     """Numbers: what each line brought, less what it took; lines that the user's code leads to come first.
 
     A test runner takes on one line what it gives back on another, and more of it than a leak brings.
     """
     ordered = sorted(sums, key=lambda each: not any(HERE.rank(place[0]) == 0 for place in each[0]))
-    return [Source(stack, amount / iterations, []) for stack, amount in ordered[:_MOST_STACKS] if amount > 0]
+    return tuple(Arrival(stack, amount / iterations) for stack, amount in ordered[:_MOST_STACKS] if amount > 0)
 
 
 def _describer(kind: str) -> Callable[[Any], Thing]:
@@ -266,6 +266,6 @@ def _mappings() -> dict[str, int]:
     return sizes
 
 
-def _grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
+def _grown(before: dict[str, int], after: dict[str, int]) -> tuple[str, ...]:
     grown = {name: size - before.get(name, 0) for name, size in after.items()}
-    return [name for name, more in sorted(grown.items(), key=lambda item: -item[1]) if more > 0][:3]
+    return tuple(name for name, more in sorted(grown.items(), key=lambda item: -item[1])[:3] if more > 0)

@@ -9,6 +9,7 @@ import types
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from leakcheck.agent.inquiry import Node as Step
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.growing import Path, Point
 from leakcheck.agent.probes.sizes import LIGHT
@@ -140,8 +141,8 @@ def group_name(value: Any) -> str:
 
 
 def path_of(node: Node) -> Path:
-    """`(label, type)` of each step from the root; a folded stretch ends with `…`."""
-    return [(each.label + ("…" if each.fold else ""), each.type) for each in reversed(list(node.above()))]
+    """The steps from the root; a folded stretch ends with `…`."""
+    return tuple(Step(each.label + ("…" if each.fold else ""), each.type) for each in reversed(list(node.above())))
 
 
 def draw(value: Any, picture: Picture) -> str:

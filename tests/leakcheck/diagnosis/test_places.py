@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from leakcheck.diagnosis.investigation import diagnose
-from leakcheck.diagnosis.records import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.records import Finding

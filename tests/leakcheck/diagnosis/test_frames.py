@@ -1,11 +1,17 @@
+"""From file and line, or from a native symbol, to a named frame."""
+
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 
-from leakcheck.diagnosis.faults import Fault
+from leakcheck.agent.inquiry import Birth
+from leakcheck.diagnosis.faults import Allocation, Fault, Pinned
 from leakcheck.diagnosis.findings import finding_of
-from leakcheck.diagnosis.memray import NativeFrame, Site
-from leakcheck.diagnosis.native_names import hands_on, short_name
+from leakcheck.diagnosis.frames import NativeFrame, hands_on, is_interpreter, python_frame, readable, short_name
+from leakcheck.diagnosis.memray import Site
 
 NODE = "std::__detail::_Hash_node<std::pair<std::string const, long>, true>"
 
@@ -45,7 +51,7 @@ def test_the_function_that_uses_a_standard_container_is_named_and_not_the_contai
         NativeFrame("lookup(_object*, _object*)", "/src/table.cpp", 40),
     )
     site = Site((), (), native, 1.0, 96.0)
-    title = finding_of(Fault(kind="allocation", count=1.0, bytes=96.0, sites=[site]), 96.0, "survivors").title
+    title = finding_of(Fault(detail=Allocation(), count=1.0, bytes=96.0, sites=(site,)), 96.0, "survivors").title
     assert title == (
         "leaks 1.00 block (96 B) per iteration: allocated by native Table::add (table.cpp:14), "
         "and nothing that Python knows of holds it"
@@ -55,11 +61,12 @@ def test_the_function_that_uses_a_standard_container_is_named_and_not_the_contai
 def test_native_code_that_called_the_function_where_an_object_is_born_stands_between_the_lines() -> None:
     inner, outer = ("/src/shapes.py", 8), ("/src/app.py", 3)
     area = (NativeFrame("area", "/src/_area.c", 4),)
-    sites = [
+    sites = (
         Site((inner, outer), ("size", "run"), (), 1.0, 96.0, between=area),
         Site((outer,), ("run",), (NativeFrame("area", "/src/_area.c", 12),), 2.0, 64.0),  # its elements
-    ]
-    fault = Fault(kind="pinned", count=1.0, bytes=160.0, type="list", heads=[((inner, outer), 1.0, 96.0)], sites=sites)
+    )
+    heads = (Birth((inner, outer), 1.0, 96.0),)
+    fault = Fault(detail=Pinned(), count=1.0, bytes=160.0, type="list", heads=heads, sites=sites)
     finding = finding_of(fault, 160.0, "graph")
     assert [(frame.file.rpartition("/")[2], frame.line) for frame in finding.stack] == [
         ("shapes.py", 8),
@@ -67,3 +74,42 @@ def test_native_code_that_called_the_function_where_an_object_is_born_stands_bet
         ("app.py", 3),
     ]
     assert "by native area (_area.c:4)" in finding.title
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        ("__pyx_pf_6pyproj_4_crs_4_CRS_10list_authority", "pyproj._crs._CRS.list_authority"),
+        ("__pyx_f_7fastmod_4core_push", "fastmod.core.push"),
+        ("serde::parse::h0123456789abcdef", "serde::parse"),
+        ("plain_c_function", "plain_c_function"),
+    ],
+)
+def test_generated_names_are_shown_as_their_author_wrote_them(function: str, shown: str) -> None:
+    assert readable(function) == shown
+
+
+@pytest.mark.parametrize(
+    ("frame", "interpreter"),
+    [
+        (NativeFrame("list_append", "Objects/listobject.c", 862), True),
+        (NativeFrame("PyBytes_FromStringAndSize", "", 0), True),
+        (NativeFrame("task_step_impl", "/build/Python-3.11.7/Modules/_asynciomodule.c", 9), True),
+        (NativeFrame("cursor_get_multi", "lmdb/cpython.c", 2271), False),
+        (NativeFrame("createStringObject", "src/reader.c", 97), False),
+    ],
+)
+def test_the_interpreters_own_frames_say_nothing(frame: NativeFrame, interpreter: bool) -> None:
+    assert is_interpreter(frame) is interpreter
+
+
+def test_a_frame_has_the_qualified_name_and_the_source_around_it(tmp_path: Path) -> None:
+    file = tmp_path / "hub.py"
+    file.write_text("class Hub:\n    def on(self, listener):\n        self.listeners.append(listener)\n\n\nHub()\n")
+    frame = python_frame(str(file), 3)
+    assert frame.function == "Hub.on"
+    assert frame.source == "self.listeners.append(listener)"
+    assert frame.context[0] == "class Hub:"
+    assert frame.user
+    assert not python_frame(os.__file__, 5).user
+    assert not python_frame(pytest.__file__, 5).user

@@ -1,0 +1,559 @@
+"""What several means found becomes faults: one for each cause, with its share, in order; each rule by itself first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, GrowingContainer, Node, PinnedObjects, Trace
+from leakcheck.agent.origin import Origin
+from leakcheck.agent.protocol import Roots
+from leakcheck.diagnosis import attribution
+from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RELATIVES, RULES, attribute
+from leakcheck.diagnosis.faults import (
+    Allocation,
+    Case,
+    Container,
+    Fault,
+    Native,
+    Pinned,
+    Resource,
+    RetainingPath,
+    Untracked,
+)
+from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.frames import NativeFrame
+from leakcheck.diagnosis.memray import Site
+from leakcheck.diagnosis.memray import sites_of_births as sites_of
+from leakcheck.diagnosis.valgrind import Loss
+
+HUB: Trace = (("/src/app/hub.py", 41), ("/src/app/main.py", 7))
+RUNNER: Trace = (("/venv/lib/python3.11/site-packages/runner/main.py", 5),)
+LOG: Trace = (("/src/app/log.py", 9), ("/src/app/main.py", 8))
+
+
+ORIGIN = Origin(
+    Roots(
+        ("/venv/lib/python3.11/site-packages/leakcheck/agent/",),
+        ("/venv/lib/python3.11/site-packages/", "/src/leakcheck/"),
+        ("/usr/lib/python3.11/",),
+    )
+)
+
+
+def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: Any) -> GrowingContainer:
+    born = (Birth(trace, count, size),)
+    found = GrowingContainer(
+        bytes=size,
+        objects=count,
+        types={"app.Listener": count},
+        sites=born,
+        opaque=False,
+        path=(Node("app", "module"), Node(path, "list")),
+        shape="wider",
+        many="[*]",
+        per_iteration=count,
+        shared_with="",
+        elements={"app.Listener": count},
+        heads=born,
+        examples=("app.Listener",),
+        adders=(Adder(tuple((file, line, "add") for file, line in trace), count),),
+        other_threads=False,
+    )
+    return found._replace(**more)
+
+
+def graph(*containers: GrowingContainer, **more: Any) -> Graph:
+    nothing = Graph(
+        containers=containers, pinned=(), sites=(), frozen=0.0, freezing=(), at_exit=0.0, registering=(),
+        iterations=0, phases={},
+    )  # fmt: skip
+    return nothing._replace(**more)
+
+
+def pinned(kind: str, trace: Trace, size: float, count: float = 1.0) -> PinnedObjects:
+    return PinnedObjects(
+        bytes=size, objects=count, types={}, sites=(Birth(trace, count, size),), opaque=False, type=kind,
+        per_iteration=count, heads=(), examples=(),
+    )  # fmt: skip
+
+
+def case_of(**parts: Any) -> Case:
+    return Case(origin=ORIGIN, **parts)
+
+
+def site(trace: Trace, size: float, blocks: float = 1.0, native: tuple[NativeFrame, ...] = ()) -> Site:
+    return Site(trace, (), native, blocks, size)
+
+
+def arrival(count: float, *stack: tuple[str, int, str]) -> Arrival:
+    return Arrival(stack=stack, per_iteration=count)
+
+
+def resource(meter: str, lines: Sequence[tuple[str, int]], count: float = 0.0, size: float = 0.0) -> Fault:
+    return Fault(detail=Resource(meter), count=count, bytes=size, lines=frozenset(lines))
+
+
+def assemble(
+    found: Graph | None, sites: Sequence[Site] | None, resources: Sequence[Fault], growth: float
+) -> tuple[Fault, ...]:
+    """The faults after all rules for the graph, the sites and resources."""
+    if sites is None:
+        sites = sites_of(found.sites) if found else []
+    return attribute(case_of(growth=growth, graph=found, sites=tuple(sites), resources=tuple(resources)), RULES).faults
+
+
+def with_ledger(faults: Sequence[Fault], ledger: Sequence[Arrival], growth: float) -> tuple[Fault, ...]:
+    return attribute(case_of(growth=growth, faults=tuple(faults), ledger=tuple(ledger)), LEDGER_RULES).faults
+
+
+def with_losses(faults: Sequence[Fault], losses: Sequence[Loss], growth: float) -> tuple[Fault, ...]:
+    return attribute(case_of(growth=growth, faults=tuple(faults), losses=tuple(losses)), LOSS_RULES).faults
+
+
+def kinds(faults: Sequence[Fault]) -> list[str]:
+    return [type(fault.detail).__name__.lower() for fault in faults]
+
+
+def path_of(fault: Fault) -> RetainingPath:
+    assert isinstance(fault.detail, Container | Resource)
+    assert fault.detail.path is not None
+    return fault.detail.path
+
+
+def ends(faults: Sequence[Fault]) -> list[str]:
+    """The last step of each container's path."""
+    return [path_of(fault).nodes[-1].label for fault in faults]
+
+
+NATIVE = (NativeFrame("make_key", "src/key.c", 12),)
+KEY_LOSS = Loss((NativeFrame("make_key", "/src/key.c", 12),), ("/lib/key.so",), "definitely lost", 1.0, 292.0)
+
+
+def held(label: str, size: float, *lines: tuple[str, int], count: float = 1.0, **more: Any) -> Fault:
+    """A container that is a fault already, on behalf of some lines."""
+    path = RetainingPath((Node("app", "module"), Node(label, "list")))
+    return Fault(detail=Container(path, **more), count=count, bytes=size, lines=frozenset(lines))
+
+
+@pytest.mark.parametrize("rule", [*RULES, *LEDGER_RULES, *LOSS_RULES, *RELATIVES])
+def test_each_rule_says_its_principle_and_has_a_test_of_its_name(rule: Any) -> None:
+    assert rule.__doc__
+    assert hasattr(sys.modules[__name__], f"test_{rule.__name__}")
+
+
+def test_growing_containers() -> None:
+    case = attribution.growing_containers(case_of(growth=400, graph=graph(container(".listeners", HUB, 400))))
+    (fault,) = case.faults
+    assert (fault.type, fault.count, fault.bytes, path_of(fault).name) == ("app.Listener", 1, 400, "app.listeners")
+    wrapped = container(".x", HUB, 80, elements={"tuple": 1.0}, types={"tuple": 1.0, "app.Job": 0.9})
+    (fault,) = attribution.growing_containers(case_of(growth=80, graph=graph(wrapped))).faults
+    assert fault.type == "app.Job", "a plain tuple says nothing, what it leads to does"
+
+
+def test_growing_containers_without_lines_that_cannot_be_those_that_add() -> None:
+    elsewhere = (Birth(LOG[:1], 1, 64),)
+    watched = container(".jobs", HUB, 400, heads=elsewhere, other_threads=True)
+    (fault,) = attribution.growing_containers(case_of(growth=400, graph=graph(watched))).faults
+    assert not fault.adders
+    (fault,) = attribution.growing_containers(
+        case_of(growth=400, graph=graph(watched._replace(other_threads=False)))
+    ).faults
+    assert fault.adders
+
+
+def test_shared_elements() -> None:
+    first = held(".listeners", 400, HUB[0])
+    second = held(".by_name", 60, HUB[0], shared_with="app.listeners")
+    (fault,) = attribution.shared_elements(case_of(growth=460, faults=(first, second))).faults
+    assert (ends([fault]), fault.bytes) == ([".listeners"], 460)
+    assert isinstance(fault.detail, Container)
+    assert fault.detail.also == ("app.by_name[*]",)
+    weak = replace(first, type="weakref.ReferenceType")
+    assert len(attribution.shared_elements(case_of(growth=460, faults=(weak, second))).faults) == 2
+
+
+def test_filling_caches() -> None:
+    cache, log = held(".cache", 400, limit=1000), held(".log", 60)
+    assert ends(attribution.filling_caches(case_of(growth=100, faults=(cache, log))).faults) == [".log"]
+    assert len(attribution.filling_caches(case_of(growth=460, faults=(cache, log))).faults) == 2
+
+
+def test_pinned_objects() -> None:
+    found = graph(pinned=(pinned("app.Key", HUB, 96),))
+    (fault,) = attribution.pinned_objects(case_of(growth=96, graph=found)).faults
+    assert (fault.detail, fault.type, fault.bytes) == (Pinned(at_exit=False), "app.Key", 96)
+
+
+def test_lines_that_lead_there() -> None:
+    library = ("/usr/lib/python3.11/threading.py", 900)
+    births = (Birth((library, HUB[0]), 1.0, 90.0), Birth((LOG[0],), 1.0, 5.0))
+    fault = Fault(detail=Pinned(), bytes=100, births=births, adders=(Adder(((*HUB[1], "main"),), 1.0),))
+    (fault,) = attribution.lines_that_lead_there(case_of(growth=100, faults=(fault,))).faults
+    assert fault.lines == set(HUB), "neither the library's line, nor one where little is born"
+
+
+BORN = Fault(detail=Pinned(), count=1.0, bytes=400, births=(Birth(HUB, 1.0, 400.0),))
+
+
+def test_sites_of_births() -> None:
+    case = attribution.sites_of_births(case_of(growth=900, faults=(BORN,), sites=(site(HUB, 432), site(HUB[:1], 9))))
+    assert (case.faults[0].sites, case.sites) == ((site(HUB, 432),), (site(HUB[:1], 9),))
+
+
+def test_sites_cut_short() -> None:
+    case = attribution.sites_cut_short(case_of(growth=900, faults=(BORN,), sites=(site(HUB[:1], 432), site(LOG, 9))))
+    assert (case.faults[0].sites, case.sites) == ((site(HUB[:1], 432),), (site(LOG, 9),))
+
+
+def test_sites_of_the_same_native_code() -> None:
+    known = replace(BORN, sites=(site(HUB, 400, 1, NATIVE),))
+    sites = (site((), 50, 1, NATIVE), site(LOG, 60, 1, NATIVE))
+    case = attribution.sites_of_the_same_native_code(case_of(growth=900, faults=(known,), sites=sites))
+    assert [len(case.faults[0].sites), case.sites] == [2, sites[1:]], "one with a Python line goes by this"
+
+
+def test_frozen_garbage() -> None:
+    found = graph(frozen=1.0, freezing=(Adder((("/src/app/main.py", 8, "step"),), 1.0),))
+    sites = (site(LOG, 112), site(HUB, 9, 1, NATIVE))
+    case = attribution.frozen_garbage(case_of(growth=121, graph=found, sites=sites))
+    assert (kinds(case.faults), case.faults[0].bytes, case.sites) == (["frozen"], 112, sites[1:])
+    assert not attribution.frozen_garbage(case_of(growth=121, graph=graph(), sites=sites)).faults
+
+
+def test_pinned_by_elements() -> None:
+    holder = held(".heads", 150, HUB[0], opaque=True)
+    inside = replace(BORN, lines=frozenset(HUB[:1]))
+    (fault,) = attribution.pinned_by_elements(case_of(growth=550, faults=(holder, inside))).faults
+    assert (fault.bytes, fault.births) == (550, BORN.births)
+    plain = held(".listeners", 150, HUB[0])
+    assert len(attribution.pinned_by_elements(case_of(growth=550, faults=(plain, inside))).faults) == 2
+
+
+def test_parts_of_a_heavier_object() -> None:
+    adders = (Adder(((*HUB[0], "add"),), 1.0),)
+    whole = replace(held(".text", 96, shape="heavier"), adders=adders)
+    by_native = Container(RetainingPath((Node("<list held by native code>", "list"),), "native code"))
+    part = Fault(detail=by_native, bytes=32, adders=adders)
+    (fault,) = attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(part, whole))).faults
+    assert (ends([fault]), fault.bytes) == ([".text"], 128)
+    other = replace(part, adders=(Adder(((*LOG[0], "add"),), 1.0),))
+    assert len(attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(other, whole))).faults) == 2
+
+
+def test_a_heavier_object_that_native_code_holds_is_no_part_of_itself() -> None:
+    adders = (Adder(((*HUB[0], "add"),), 1.0),)
+    path = RetainingPath((Node("<bytearray held by native code>", "bytearray"),), "native code")
+    text, more = (Fault(detail=Container(path, "heavier"), bytes=size, adders=adders) for size in (96, 32))
+    assert attribution.parts_of_a_heavier_object(case_of(growth=96, faults=(text,))).faults == (text,)
+    (fault,) = attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(text, more))).faults
+    assert fault.bytes == 128
+
+
+def test_blocks_beside_objects() -> None:
+    fault = replace(BORN, sites=(site(HUB, 432),))
+    for growth, size in ((900, 432), (410, 410), (300, 400)):
+        (seen,) = attribution.blocks_beside_objects(case_of(growth=growth, faults=(fault,))).faults
+        assert seen.bytes == size
+
+
+def test_no_more_than_grew() -> None:
+    case = case_of(growth=400, faults=(held(".a", 300), held(".b", 500)))
+    assert [fault.bytes for fault in attribution.no_more_than_grew(case).faults] == [150, 250]
+    assert [fault.bytes for fault in attribution.no_more_than_grew(replace(case, growth=900)).faults] == [300, 500]
+
+
+def test_allocations() -> None:
+    case = attribution.allocations(case_of(growth=400, faults=(held(".a", 100),), sites=(site(LOG, 300, 1, NATIVE),)))
+    assert (kinds(case.faults), case.sites) == (["container", "allocation"], ())
+
+
+ALLOCATION = Fault(detail=Allocation(), count=1.0, bytes=64, lines=frozenset(HUB))
+
+
+def test_of_the_same_line() -> None:
+    first, second = held(".a", 100, LOG[0]), held(".b", 100, HUB[0])
+    assert attribution.of_the_same_line(case_of(growth=300, faults=(first, second)), ALLOCATION) is second
+    assert attribution.of_the_same_line(case_of(growth=300, faults=(first,)), ALLOCATION) is None
+
+
+def test_counted_twice() -> None:
+    foreign = replace(ALLOCATION, lines=frozenset(RUNNER))
+    holder = held(".a", 100, LOG[0])
+    assert attribution.counted_twice(case_of(growth=104, faults=(holder,)), foreign) is holder
+    assert attribution.counted_twice(case_of(growth=164, faults=(holder,)), foreign) is None, "there is room for both"
+    assert attribution.counted_twice(case_of(growth=104, faults=(holder,)), ALLOCATION) is None, "the user's own line"
+
+
+def test_beside_all_that_grew() -> None:
+    holder = held(".a", 100, LOG[0])
+    assert attribution.beside_all_that_grew(case_of(growth=102, faults=(holder,)), ALLOCATION) is holder
+    assert attribution.beside_all_that_grew(case_of(growth=160, faults=(holder,)), ALLOCATION) is None
+    native = replace(ALLOCATION, sites=(site(HUB, 64, 1, NATIVE),))
+    assert attribution.beside_all_that_grew(case_of(growth=102, faults=(holder,)), native) is None
+
+
+def test_causes_alone() -> None:
+    weak = replace(held(".all", 100), type="weakref.ReferenceType", births=BORN.births)
+    placeless = held(".internal", 50)
+    assert attribution.causes_alone(case_of(growth=550, faults=(weak, placeless, BORN))).faults == (BORN,)
+    assert attribution.causes_alone(case_of(growth=150, faults=(weak, placeless))).faults == (
+        weak,
+        placeless,
+    )
+
+
+def test_resources_with_their_memory() -> None:
+    holder, thread = held(".threads", 400, HUB[0]), resource("threads", HUB, 1.0)
+    (fault,) = attribution.resources_with_their_memory(
+        case_of(growth=400, faults=(holder,), resources=(thread,))
+    ).faults
+    assert (kinds([fault]), fault.bytes, ends([fault])) == (["resource"], 400, [".threads"])
+    often = replace(holder, count=5.0)
+    case = attribution.resources_with_their_memory(case_of(growth=400, faults=(often,), resources=(thread,)))
+    assert len(case.faults) == 2, "five objects a thread are something else"
+
+
+def test_by_weight() -> None:
+    faults = (held(".cache", 900, HUB[0], limit=10), held(".a", 100, HUB[0]), held(".b", 200, RUNNER[0]))
+    case = attribution.by_weight(case_of(growth=1200, faults=(*faults, resource("fds", HUB))))
+    assert kinds(case.faults)[0] == "resource"
+    assert ends(case.faults[1:]) == [".a", ".b", ".cache"]
+
+
+def test_lines_of_the_ledger() -> None:
+    ledger = (arrival(200, ("/src/app/native.py", 3, "call")),)
+    case = attribution.lines_of_the_ledger(case_of(growth=300, faults=(held(".a", 100),), ledger=ledger))
+    assert [(type(fault.detail), fault.bytes) for fault in case.faults] == [(Container, 100), (Untracked, 200)]
+    known = held(".a", 100, ("/src/app/native.py", 3))
+    (fault,) = attribution.lines_of_the_ledger(case_of(growth=300, faults=(known,), ledger=ledger)).faults
+    assert fault.bytes == 200, "the bytes go to the fault that has the line"
+
+
+def test_no_trifles() -> None:
+    stray = replace(ALLOCATION, bytes=0.76)
+    assert kinds(attribution.no_trifles(case_of(growth=320, faults=(stray, held(".a", 319)))).faults) == ["container"]
+
+
+def test_lost_blocks() -> None:
+    known = replace(ALLOCATION, bytes=300, sites=(site(LOG, 300, 1, NATIVE),))
+    (fault,) = attribution.lost_blocks(case_of(growth=300, faults=(known,), losses=(KEY_LOSS,))).faults
+    assert fault.losses == (KEY_LOSS,)
+    (fault,) = attribution.lost_blocks(case_of(growth=300, losses=(KEY_LOSS,))).faults
+    assert (fault.detail, fault.bytes) == (Native(), 300)
+    possible = KEY_LOSS._replace(kind="possibly lost")
+    assert len(attribution.lost_blocks(case_of(growth=0, losses=(KEY_LOSS, possible))).faults) == 1
+
+
+def test_entry_of_native_losses() -> None:
+    native, entry = Fault(detail=Native(), count=1.0), (("/src/scenario.py", 3, "step"),)
+    case = attribution.entry_of_native_losses(case_of(growth=0, faults=(native, ALLOCATION), entry=entry))
+    assert [fault.adders for fault in case.faults] == [(Adder(entry, 1.0),), ()]
+
+
+def test_rare_allocations() -> None:
+    often, rare = ALLOCATION, replace(ALLOCATION, count=0.01)
+    case = attribution.rare_allocations(case_of(growth=100, faults=(often, rare), iterations=101))
+    assert [fault.detail for fault in case.faults] == [Allocation(rare=False), Allocation(rare=True)]
+
+
+def test_a_container_and_the_allocations_of_its_elements_are_one_fault() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 400)), [site(HUB, 432)], [], 432)
+    assert (kinds(faults), faults[0].bytes) == (["container"], 432)
+
+
+def test_two_containers_are_two_faults_the_larger_first() -> None:
+    found = graph(container(".listeners", HUB, 100), container(".lines", LOG, 300))
+    faults = assemble(found, [site(HUB, 100), site(LOG, 300)], [], 400)
+    assert ends(faults) == [".lines", ".listeners"]
+
+
+def test_what_a_second_container_alone_holds_is_counted_with_the_first() -> None:
+    record: Trace = (("/src/app/hub.py", 43), ("/src/app/main.py", 7))
+    second = container(".calls", record, 900, shared_with="app.listeners")
+    (fault,) = assemble(graph(container(".listeners", HUB, 400), second), [site(HUB, 400), site(record, 900)], [], 1300)
+    assert (kinds([fault]), fault.bytes) == (["container"], 1300)
+
+
+def test_a_set_of_weak_references_is_no_cause_where_there_is_another() -> None:
+    weak = container(".all", HUB, 100, elements={"weakref.ReferenceType": 1.0}, types={})
+    faults = assemble(graph(weak, container(".listeners", HUB, 90)), [], [], 190)
+    assert ends(faults) == [".listeners"]
+
+
+def test_an_allocation_that_nothing_holds_is_a_fault_of_its_own() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 100)), [site(HUB, 100), site(LOG, 300, 1, NATIVE)], [], 400)
+    assert kinds(faults) == ["allocation", "container"]
+
+
+def test_a_small_remainder_is_left_to_the_residual() -> None:
+    faults = assemble(graph(container(".listeners", HUB, 1000)), [site(HUB, 1000), site(LOG, 5)], [], 1000)
+    assert len(faults) == 1
+
+
+def test_without_memray_the_graphs_own_births_stand_in() -> None:
+    found = graph(sites=(Birth(LOG, 2.0, 100.0),))
+    faults = assemble(found, None, [], 116)
+    assert (kinds(faults), faults[0].bytes) == (["allocation"], 116)
+
+
+def test_without_the_graph_the_sites_are_all_there_is() -> None:
+    assert kinds(assemble(None, [site(HUB, 100)], [], 100)) == ["allocation"]
+
+
+def test_the_faults_never_explain_more_than_there_is() -> None:
+    found = graph(container(".listeners", HUB, 300), container(".lines", LOG, 300))
+    faults = assemble(found, [site(HUB, 400), site(LOG, 400)], [], 400)
+    assert sum(fault.bytes for fault in faults) == pytest.approx(400)
+
+
+VIEWS: Trace = (("/src/app/hub.py", 42), ("/src/app/main.py", 7))
+
+
+def test_memory_that_comes_with_elements_of_a_foreign_type_is_held_by_them() -> None:
+    views = container(".heads", HUB, 150, opaque=True, elements={"numpy.ndarray": 1.0})
+    memory = site(VIEWS, 16000, 1, (NativeFrame("default_calloc", "", 0),))
+    (fault,) = assemble(graph(views), [site(HUB, 150), memory], [], 16150)
+    assert (kinds([fault]), ends([fault]), fault.bytes) == (["container"], [".heads"], 16150)
+    of_seven_parts = site(VIEWS, 16000, 7, (NativeFrame("lzma_code", "", 0),))
+    (fault,) = assemble(graph(views), [site(HUB, 150), of_seven_parts], [], 16150)
+    assert (kinds([fault]), fault.bytes) == (["container"], 16150)
+    twice_in_seven = site(VIEWS, 16000, 2 / 7, (NativeFrame("default_calloc", "", 0),))
+    faults = assemble(graph(views), [site(HUB, 150), twice_in_seven], [], 16150)
+    assert kinds(faults) == ["allocation", "container"], "what does not come as often is another's"
+
+
+def test_memory_that_comes_with_elements_that_show_all_they_hold_is_a_fault_of_its_own() -> None:
+    memory = site(VIEWS, 16000, 1, (NativeFrame("make_key", "key.c", 3),))
+    faults = assemble(graph(container(".listeners", HUB, 150)), [site(HUB, 150), memory], [], 16150)
+    assert kinds(faults) == ["allocation", "container"]
+
+
+def test_weak_references_to_the_elements_of_a_container_are_no_fault() -> None:
+    references = pinned("weakref.ReferenceType", VIEWS, 90, 1.8)
+    (fault,) = assemble(graph(container(".classes", HUB, 900), pinned=(references,)), [], [], 990)
+    assert (ends([fault]), fault.bytes) == ([".classes"], 990)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(detail=Allocation(rare=True), count=1e-4, bytes=9.8), "too rarely for what holds it to be seen"),
+        (Fault(detail=Allocation(), count=1.0, bytes=64.0), "nothing that Python knows of holds it"),
+        (Fault(detail=Untracked(), bytes=4.0), "it comes too rarely, or from an allocator"),
+        (Fault(detail=Untracked(), bytes=400.0), "the allocator is one that no tracker sees"),
+    ],
+)
+def test_what_was_too_rare_to_be_seen_is_not_said_to_be_held_by_nobody(fault: Fault, words: str) -> None:
+    title = finding_of(fault, 1000.0, "survivors").title
+    assert words in title
+    assert ("nothing that Python" in title) == (words == "nothing that Python knows of holds it")
+
+
+def test_what_the_heaps_own_ledger_leaves_over_is_no_fault_of_its_own() -> None:
+    ledger = [
+        arrival(203.2, ("/src/app/native.py", 3, "call")),
+        arrival(18.0, ("/src/app/native.py", 1, "call")),  # what the watching gets wrong
+    ]
+    known = assemble(graph(container(".listeners", HUB, 202)), [], [], 405)
+    assert [fault.bytes for fault in with_ledger(known, ledger, 405.6)] == [pytest.approx(203.2), 202]
+
+
+def test_a_stack_ends_where_the_users_code_was_called_from_outside() -> None:
+    assert ORIGIN.inside((*HUB, *RUNNER)) == HUB
+    assert ORIGIN.inside((*RUNNER, *HUB, *RUNNER)) == (*RUNNER, *HUB)
+    assert ORIGIN.inside(RUNNER) == RUNNER
+
+
+def test_the_pytest_plugin_is_nobodys_own_code_where_it_is_installed_in_place() -> None:
+    plugin = (("/src/leakcheck/pytest_plugin/__init__.py", 95),)
+    assert ORIGIN.inside((*HUB, *RUNNER, *plugin, *RUNNER)) == HUB
+    assert ORIGIN.rank("/home/me/app/tests/leakcheck/test_plugin.py") == 0
+
+
+def test_of_lines_that_add_as_much_the_users_is_named() -> None:
+    adders = (Adder(((*RUNNER[0], "run"),), 1.0), Adder(((*HUB[0], "Hub.on"),), 1.0))
+    (fault,) = assemble(graph(container(".listeners", HUB, 300, adders=adders)), [], [], 300)
+    assert fault.adders[0].stack[0][2] == "Hub.on"
+
+
+def test_a_fault_to_which_no_line_of_the_users_leads_comes_after_those_that_have_one() -> None:
+    faults = assemble(graph(container(".cache", RUNNER, 200), container(".listeners", HUB, 100)), [], [], 300)
+    assert ends(faults) == [".listeners", ".cache"]
+    faults = assemble(graph(container(".cache", RUNNER, 900), container(".listeners", HUB, 100)), [], [], 1000)
+    assert ends(faults) == [".cache", ".listeners"], "not before what is much larger"
+
+
+def test_blocks_that_the_user_got_from_a_free_list_are_counted_once() -> None:
+    found = graph(container(".listeners", HUB, 89))
+    (fault,) = assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.98)], [], 104)
+    assert (ends([fault]), fault.bytes) == ([".listeners"], 104)
+    assert len(assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.98)], [], 152)) == 2, "there is room for both"
+    assert len(assemble(found, [site(HUB, 32), site(RUNNER, 63, 0.4)], [], 104)) == 2, "not as often"
+
+
+def test_the_heaps_ledger_believes_the_users_lines_first() -> None:
+    ledger = [
+        arrival(5000.0, (*RUNNER[0], "run")),  # what another line of the runner gives back
+        arrival(320.0, ("/src/app/native.py", 3, "call")),
+    ]
+    (fault,) = with_ledger([], ledger, 320)
+    assert (fault.bytes, fault.adders[0].stack[0][2]) == (320, "call")
+
+
+def test_a_loss_is_reported_in_its_place() -> None:
+    faults = with_losses(assemble(None, [site(LOG, 30)], [], 330), [KEY_LOSS], 330)
+    assert kinds(faults) == ["native", "allocation"]
+
+
+def test_a_container_with_a_limit_is_no_cause_where_others_explain_the_growth() -> None:
+    found = graph(container(".cache", HUB, 400, limit=1000), container(".log", LOG, 60))
+    assert ends(assemble(found, [], [], 100)) == [".log"]
+    assert ends(assemble(found, [], [], 460)) == [".log", ".cache"], "it comes last"
+    (only,) = assemble(graph(container(".cache", HUB, 400, limit=1000)), [], [], 400)
+    assert "may have 1,000 elements and is not full yet" in finding_of(only, 400.0, "graph").title
+
+
+def test_what_atexit_was_given_is_held_by_it() -> None:
+    method = pinned("method Scratch.clean", HUB, 376, 1.02)
+    line = Adder(((*HUB[0], "Scratch.__init__"),), 1.0)
+    (fault,) = assemble(graph(pinned=[method], at_exit=1.0, registering=(line,)), [], [], 376)
+    title = finding_of(fault, 376.0, "graph").title
+    assert title.endswith("registered at hub.py:41 in Scratch.__init__, held by atexit until the process ends")
+    (fault,) = assemble(graph(pinned=[method], at_exit=0.2, registering=(line,)), [], [], 376)
+    assert fault.detail == Pinned(at_exit=False), "it comes more often than anything was registered"
+
+
+def test_a_holder_of_the_users_is_named_before_the_librarys_own_list() -> None:
+    threads = resource("threads", HUB[:1], 1.0)
+    of_user = container(".executors", HUB, 300)
+    of_library = container(".x", HUB, 5000)._replace(path=(Node("threading._active", "dict"),))
+    faults = assemble(graph(of_library, of_user), [], [threads], 5300)
+    assert ends(faults[:1]) == [".executors"]
+
+
+def test_all_that_is_allocated_where_the_elements_are_made_is_theirs() -> None:
+    found = graph(container(".listeners", LOG, 423, adders=(Adder(((*HUB[0], "Hub.on"),), 1.0),)))
+    assert len(assemble(found, [site(HUB, 273, 2.0)], [], 650)) == 1
+    assert len(assemble(found, [site(HUB, 273, 2.5)], [], 650)) == 2, "not as many for each"
+    assert len(assemble(found, [site(HUB, 273, 2.0, NATIVE)], [], 650)) == 2, "native code may lose it"
+
+
+def test_where_all_is_explained_there_is_no_room_for_more() -> None:
+    other = (("/src/app/other.py", 3),)
+    assert len(assemble(graph(container(".listeners", HUB, 367)), [site(other, 64)], [], 370)) == 1
+    assert len(assemble(graph(container(".listeners", HUB, 300)), [site(other, 64)], [], 370)) == 2
+
+
+def test_what_is_mapped_is_not_counted_with_the_heap() -> None:
+    mapping = resource("mapped.bytes", HUB[:1], size=64.0)
+    faults = assemble(graph(container(".callbacks", HUB, 761)), [], [mapping], 761)
+    assert [(fault.meter, fault.bytes) for fault in faults] == [("heap.bytes", 761), ("mapped.bytes", 64)]
+    assert path_of(faults[1]) == path_of(faults[0]), "the same holds both"
+    mapping = resource("mapped.bytes", HUB[:1], size=8192.0)
+    faults = assemble(graph(container(".callbacks", HUB, 761)), [], [mapping], 761)
+    assert [fault.meter for fault in faults] == ["mapped.bytes", "heap.bytes"]
