@@ -22,7 +22,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import lmdb
 
-from elkyn._native import SLOTS, VALUE_BYTES, Block, Event, Queue, report_leaks
+from elkyn._native import SLOTS, VALUE_BYTES, TransactionScope, Event, Queue, report_leaks
 from elkyn.errors import ElkynError, EventTimeout, ForkedStoreError, StorageError, StoreClosedError, WouldDeadlock
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
@@ -318,7 +318,7 @@ class Store:
 
         An exception in the block undoes all of it. Other writers wait meanwhile, so do not wait for them inside.
         """
-        return Block(self._transaction())
+        return TransactionScope(self._transaction())
 
     def _transaction(self) -> "Generator[Transaction, None, None]":
         with self._mutex:
