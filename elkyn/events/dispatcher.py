@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 from elkyn._native import Queue
 from elkyn.errors import WouldDeadlock
@@ -14,11 +15,15 @@ from elkyn.events.event import Event
 from elkyn.events.gaps import Gaps
 from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Routes
-from elkyn.events.subscriptions import Core, Run
+from elkyn.events.subscriptions import Host, Stop, SubscriptionState, Watcher
 from elkyn.progress import Progress
 
-_BATCH = 256
-_LOOK_EVERY_S = 0.01
+EVENTS_PER_DELIVERY = 256
+"""After as many the thread looks after tasks and timers: a quarter of the ring, some 30 us of native delivery."""
+LOOK_EVERY_S = 0.01
+"""Seconds between two looks of `unsubscribe()` at the running handler: nobody is told of each step to the next one."""
+CLOSE_GRACE_S = 0.5
+"""Seconds that `close()` gives the thread to complete its subscriptions once draining is over."""
 
 HandlerErrorHook = Callable[[BaseException, str], object]
 
@@ -26,14 +31,14 @@ HandlerErrorHook = Callable[[BaseException, str], object]
 class Timer:
     """A call that the dispatcher will make, unless cancelled before."""
 
-    __slots__ = ("callback", "run")
+    __slots__ = ("callback", "state")
 
-    def __init__(self, callback: Callable[[], object], run: Run) -> None:
+    def __init__(self, callback: Callable[[], object], state: SubscriptionState) -> None:
         self.callback: Callable[[], object] | None = callback
-        self.run = run
+        self.state = state
 
 
-class Dispatcher:
+class Dispatcher(Host):
     """Takes events out of the ring on a thread of its own, which starts with the first subscription.
 
     It knows nothing of the store, so that a forgotten store can be collected.
@@ -70,7 +75,7 @@ class Dispatcher:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
         self._ticket = itertools.count()
-        self._runs: dict[Run, None] = {}
+        self._subscriptions: dict[SubscriptionState, None] = {}
         self._thread: threading.Thread | None = None
         self._ended = False
         self._stopping = False
@@ -89,22 +94,22 @@ class Dispatcher:
                     self._thread = None
                 raise
 
-    def admit(self, run: Run) -> None:
-        """Remember a run until it ends, so that close() can complete it."""
-        self._runs[run] = None
+    def admit(self, state: SubscriptionState) -> None:
+        """Remember a subscription until it ends, so that close() can complete it."""
+        self._subscriptions[state] = None
 
-    def forget(self, run: Run) -> None:
-        """Let go of a run that has ended: now, or soon on the thread where the caller uses the tables (is_mine)."""
-        self._runs.pop(run, None)
-        routed = [core for core in run.cores if not self.routes.remove(core)]
-        if routed or not self.gaps.forget(run):
-            self.post(lambda: self.forget(run))
+    def forget(self, state: SubscriptionState) -> None:
+        """Let go of one that has ended: now, or soon on the thread where the caller uses the tables (is_mine)."""
+        self._subscriptions.pop(state, None)
+        routed = [watcher for watcher in state.watchers if not self.routes.remove(watcher)]
+        if routed or not self.gaps.forget(state):
+            self.post(lambda: self.forget(state))
         else:
-            run.cores.clear()  # a core knows its run: else both would wait for the cyclic collector
+            state.watchers.clear()  # a watcher knows its state: else both would wait for the cyclic collector
 
-    def runs(self) -> list[Run]:
+    def subscriptions(self) -> list[SubscriptionState]:
         """Return who is subscribed."""
-        return list(self._runs)
+        return list(self._subscriptions)
 
     def on_thread(self) -> bool:
         """Whether the caller is the dispatcher's own thread."""
@@ -117,18 +122,21 @@ class Dispatcher:
         self._tasks.append(task)
         self.queue.wake()
 
-    def call_later(self, delay: float, callback: Callable[[], object], run: Run) -> Timer:
-        """Have `callback` called in `delay` seconds on the thread, as one of `run`'s calls. Call on the thread."""
-        timer = Timer(callback, run)
+    def call_later(self, delay: float, callback: Callable[[], object], state: SubscriptionState) -> Stop:
+        """Have `callback` called in `delay` seconds, as one of `state`'s calls; return what cancels it.
+
+        Call on the thread.
+        """
+        timer = Timer(callback, state)
         with self._timer_lock:
             heapq.heappush(self._timers, (time.monotonic() + delay, next(self._ticket), timer))
-        return timer
+        return partial(self._cancel, timer)
 
-    def cancel(self, timer: Timer) -> None:
+    def _cancel(self, timer: Timer) -> None:
         """Cancel a timer from any thread, and let go of what it would call."""
         timer.callback = None
         if is_mine(self._timer_lock):
-            self.post(lambda: self.cancel(timer))
+            self.post(lambda: self._cancel(timer))
             return
         with self._timer_lock:
             self._timers = [entry for entry in self._timers if entry[2] is not timer]
@@ -156,9 +164,9 @@ class Dispatcher:
             lambda: (self._done >= target and self._tasks_done >= tasks) or not self.alive(), timeout
         )
 
-    def wait_while_running(self, run: Run) -> None:
-        """Wait for a handler of `run` that is running on the thread; no wait on the thread itself."""
-        if self.on_thread() or not self._runs_now(run):
+    def wait_while_running(self, state: SubscriptionState) -> None:
+        """Wait for a handler of `state` that is running on the thread; no wait on the thread itself."""
+        if self.on_thread() or not self._runs_now(state):
             return
         waiter = object()
         try:
@@ -166,25 +174,30 @@ class Dispatcher:
             self.queue.wake()
             # Looked at every now and then: from one handler to the next of the same event nobody is notified, and that
             # one may be waiting for a lock that our caller holds.
-            self._progress.wait_for(lambda: not self._runs_now(run), look_every=_LOOK_EVERY_S)
+            self._progress.wait_for(lambda: not self._runs_now(state), look_every=LOOK_EVERY_S)
         finally:
             self._hurried.discard(waiter)
 
-    def _runs_now(self, run: Run) -> bool:
-        running: Core | Timer | None = self.queue.running
-        return running is not None and running.run is run
+    def _runs_now(self, state: SubscriptionState) -> bool:
+        running: Watcher | Timer | None = self.queue.running
+        return running is not None and running.state is state
 
-    def handler_failed(self, error: BaseException, run: Run) -> None:
+    @property
+    def seq(self) -> int:
+        """The number of the event being delivered, or of the last one."""
+        return self.queue.seq
+
+    def handler_failed(self, error: BaseException, state: SubscriptionState) -> None:
         """Count and report what a handler raised."""
         self.handler_errors += 1
         try:
-            self._on_handler_error(error, run.where)
+            self._on_handler_error(error, state.where)
         except BaseException:  # noqa: BLE001, S110 - a reporter that fails has nobody left to tell
             pass
 
     def inbox_dropped(self) -> None:
         """Count the event being delivered as dropped, once however many inboxes had no room for it."""
-        seq = self.queue.seq
+        seq = self.seq
         if self._dropped_seq != seq:
             self._dropped_seq = seq
             self.dropped += 1
@@ -193,7 +206,7 @@ class Dispatcher:
 
     def inbox_coalesced(self) -> None:
         """Count one event as replaced by the one being delivered, once however many inboxes do so."""
-        seq = self.queue.seq
+        seq = self.seq
         if seq not in (self._coalesced_seq, self._dropped_seq):
             self._coalesced_seq = seq
             self.coalesced += 1
@@ -209,7 +222,7 @@ class Dispatcher:
             self.queue.close()
             self.queue.discard()
         elif not self.on_thread():
-            thread.join(drain_timeout + 0.5)
+            thread.join(drain_timeout + CLOSE_GRACE_S)
 
     # --- the thread
 
@@ -231,7 +244,7 @@ class Dispatcher:
         while True:
             self._attend()
             # One by one while somebody looks after each.
-            events, gap = queue.deliver(1 if self._hurried else _BATCH, self._failed)
+            events, gap = queue.deliver(1 if self._hurried else EVENTS_PER_DELIVERY, self._failed)
             if events:
                 self._done = queue.seq + 1
                 self.progressed()
@@ -261,29 +274,29 @@ class Dispatcher:
         if self._timers:
             self._call_due()
 
-    def deliver_one(self, core: Core, event: Event) -> None:
+    def deliver_one(self, watcher: Watcher, event: Event) -> None:
         """Hand an event of a snapshot to one subscription, outside the ring's order. Call on the thread."""
         self.snapshots += 1
         self._dropped_seq = self._coalesced_seq = None  # its number may be one that a commit's event had before
-        self.queue.hand_on(event, (core,), self._failed)
+        self.queue.hand_on(event, (watcher,), self._failed)
         self.progressed()
 
-    def _failed(self, core: Core, error: BaseException, by_handler: bool) -> None:
+    def _failed(self, watcher: Watcher, error: BaseException, by_handler: bool) -> None:
         """Take note of what a program raised: a handler, or an operator's function, which ends its chain."""
-        if by_handler and core.direct:
-            self.handler_failed(error, core.run)
-        else:  # where not direct, a handler's own errors are caught closer to it
-            core.run.fail(error)
+        if by_handler and watcher.ends_in_handler:
+            self.handler_failed(error, watcher.state)
+        else:  # elsewhere a handler's own errors are caught closer to it
+            watcher.state.fail(error)
 
     def _settle_gap(self, gap: tuple[int, int]) -> None:
         """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
         reckoning = self.gaps.reckon(gap[1])
-        for event, cores in reckoning.kept:
-            self.queue.hand_on(event, cores, self._failed)
-        for core, lost in reckoning.losses:
-            self.queue.running = core
-            if core.active:
-                core.run.guarded(core.missed, lost)
+        for event, receivers in reckoning.kept:
+            self.queue.hand_on(event, receivers, self._failed)
+        for watcher, lost in reckoning.losses:
+            self.queue.running = watcher
+            if watcher.active:
+                watcher.state.guarded(watcher.missed, lost)
         self.queue.running = None
         self._done = gap[1] + 1
         self.progressed()
@@ -297,11 +310,11 @@ class Dispatcher:
                 timer = heapq.heappop(self._timers)[2]
             self.queue.running = timer
             callback = timer.callback
-            if callback is not None and not timer.run.done:
+            if callback is not None and not timer.state.done:
                 try:
                     callback()
                 except BaseException as error:  # noqa: BLE001 - an operator's function, as in _failed
-                    timer.run.fail(error)
+                    timer.state.fail(error)
             self.queue.running = None
             self.progressed()
 
@@ -312,13 +325,13 @@ class Dispatcher:
     def _finish(self) -> None:
         self.queue.close()
         self.dropped_at_close += self.queue.discard()
-        for run in self.runs():
-            for core in run.cores:
-                self.queue.running = core
-                if core.active:
-                    run.guarded(core.sink.complete)
-            if not run.done:
-                run.complete()
+        for state in self.subscriptions():
+            for watcher in state.watchers:
+                self.queue.running = watcher
+                if watcher.active:
+                    state.guarded(watcher.sink.complete)
+            if not state.done:
+                state.complete()
         self.queue.running = None
         self._done = self.queue.settled
         self.progressed()

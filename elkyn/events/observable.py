@@ -11,7 +11,7 @@ from elkyn.events import operators
 from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.operators import Connect
 from elkyn.events.streams import EventStream, Inbox, executor_inbox, loop_inbox
-from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Run, Subscription, caller
+from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Subscription, SubscriptionState, caller
 from elkyn.values import MISSING
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-POLICIES = ("gap", "error", "latest", "block")
 
 
 class Observable(Generic[T]):
@@ -144,22 +142,21 @@ class Observable(Generic[T]):
         options = _options(
             self._options, overflow=overflow, capacity=capacity, timeout=timeout, initial=initial, old=old
         )
-        run = self._run(options)
-
-        handlers = Handlers(run, on_next, on_error, on_complete)
+        state = self._new_state(options)
+        handlers = Handlers(state, on_next, on_error, on_complete)
         terminal: Handlers | Inbox = handlers
         if _is_async(on_next):
-            terminal = loop_inbox(run, options, asyncio.get_running_loop(), on_next, handlers)
+            terminal = loop_inbox(state, options, asyncio.get_running_loop(), on_next, handlers)
         elif executor is not None:
-            terminal = executor_inbox(run, options, executor, handlers)
-        self._start(run, terminal)
-        return Subscription(run)
+            terminal = executor_inbox(state, options, executor, handlers)
+        self._start(state, terminal)
+        return Subscription(state)
 
     def __aiter__(self) -> EventStream[T]:
         """Subscribe now and iterate over the items; an `Overflow` stands where items were lost."""
-        run = self._run(self._options)
-        stream: EventStream[T] = EventStream(run, self._options)
-        self._start(run, stream.inbox)
+        state = self._new_state(self._options)
+        stream: EventStream[T] = EventStream(state, self._options)
+        self._start(state, stream.inbox)
         return stream
 
     def to_reactivex(self) -> "reactivex.Observable[Any]":
@@ -176,20 +173,18 @@ class Observable(Generic[T]):
 
         return reactivex.create(subscribe)
 
-    # --- how a run begins
+    # --- how a subscription begins
 
-    def _run(self, options: Options) -> Run:
-        run = Run(self._dispatcher, caller(), options)
-        run.pattern = self._pattern
-        return run
+    def _new_state(self, options: Options) -> SubscriptionState:
+        return SubscriptionState(self._dispatcher, self._pattern, caller(), options)
 
-    def _start(self, run: Run, terminal: Handlers | Inbox) -> None:
-        run.terminal = terminal
-        self._dispatcher.admit(run)
+    def _start(self, state: SubscriptionState, terminal: Handlers | Inbox) -> None:
+        state.terminal = terminal
+        self._dispatcher.admit(state)
         try:
-            self._connect(run, terminal)
+            self._connect(state, terminal)
         except BaseException:
-            run.end()
+            state.end()
             raise
 
 
@@ -199,13 +194,7 @@ def _is_async(handler: Callable[..., Any]) -> TypeGuard[Callable[..., Awaitable[
 
 def _options(options: Options, **overrides: Any) -> Options:
     chosen = {name: value for name, value in overrides.items() if value is not None}
-    if not chosen:
-        return options
-    if chosen.get("overflow", "gap") not in POLICIES:
-        raise ValueError(f"overflow must be one of {', '.join(POLICIES)}, not {chosen['overflow']!r}")
-    if chosen.get("capacity", 1) < 1:
-        raise ValueError("capacity must be 1 or more")
-    return replace(options, **chosen)
+    return replace(options, **chosen) if chosen else options
 
 
 def _not_negative(name: str, count: int) -> int:
@@ -218,6 +207,3 @@ def _positive(name: str, seconds: float) -> float:
     if not seconds > 0:
         raise ValueError(f"{name}() needs a time above 0 seconds, not {seconds}")
     return seconds
-
-
-__all__ = ["Observable"]

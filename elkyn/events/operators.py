@@ -4,21 +4,16 @@ A function of the user that raises here ends the chain with that error. An `Over
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Observer, Run, Sink, ignore
+from elkyn.events.subscriptions import Observer, Sink, Stop, SubscriptionState, ignore
 from elkyn.values import MISSING, encode
 
-if TYPE_CHECKING:
-    from elkyn.events.dispatcher import Timer
+Connect: TypeAlias = Callable[[SubscriptionState, Observer], Stop]
 
-T = TypeVar("T")
-
-Stop = Callable[[], object]
-Connect = Callable[[Run, Observer], Stop]
-
-MOST_BUFFERED = 1024
+MAX_BUFFERED_ITEMS = 1024
+"""Where `buffer()` is given no count: as many items as the ring has slots, so that its memory is bounded."""
 
 
 class _Source:
@@ -41,44 +36,44 @@ class _Source:
 
 
 class _Alarm:
-    """The one timer of an operator, which dies with its run."""
+    """The one timer of an operator, which dies with its subscription."""
 
-    __slots__ = ("_ring", "_run", "_seconds", "_timer")
+    __slots__ = ("_cancel", "_ring", "_seconds", "_state")
 
-    def __init__(self, run: Run, seconds: float, ring: Callable[[], object]) -> None:
-        self._run = run
+    def __init__(self, state: SubscriptionState, seconds: float, ring: Callable[[], object]) -> None:
+        self._state = state
         self._seconds = seconds
         self._ring = ring
-        self._timer: Timer | None = None
-        run.at_end(self.cancel)
+        self._cancel: Stop | None = None
+        state.at_end(self.cancel)
 
     @property
     def is_set(self) -> bool:
         """Whether it is still to ring."""
-        return self._timer is not None
+        return self._cancel is not None
 
     def set(self) -> None:
         """Have it ring once, in its time from now, and not before."""
         self.cancel()
-        self._timer = self._run.dispatcher.call_later(self._seconds, self._due, self._run)
-        if self._run.done:  # ended by another thread, which may have cancelled before there was anything to cancel
+        self._cancel = self._state.dispatcher.call_later(self._seconds, self._due, self._state)
+        if self._state.done:  # ended by another thread, which may have cancelled before there was anything to cancel
             self.cancel()
 
     def cancel(self) -> None:
         """Have it not ring; from any thread."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            self._run.dispatcher.cancel(timer)
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
 
     def _due(self) -> None:
-        self._timer = None
+        self._cancel = None
         self._ring()
 
 
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         emit = below.next
 
         def on_next(item: Any) -> None:
@@ -88,7 +83,7 @@ def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
         sink = Sink(on_next, below.overflow, below.error, below.complete)
         if below.program is not None:
             sink.program = (True, predicate, *below.program)
-        return source(run, sink)
+        return source(state, sink)
 
     return connect
 
@@ -96,7 +91,7 @@ def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
     """Pass `function(item)`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         emit = below.next
 
         def on_next(item: Any) -> None:
@@ -105,7 +100,7 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
         sink = Sink(on_next, below.overflow, below.error, below.complete)
         if below.program is not None:
             sink.program = (False, function, *below.program)
-        return source(run, sink)
+        return source(state, sink)
 
     return connect
 
@@ -113,7 +108,7 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
 def taking(source: Connect, count: int) -> Connect:
     """Pass `count` items, then unsubscribe and complete."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         if count == 0:
             below.complete()
             return ignore
@@ -130,7 +125,7 @@ def taking(source: Connect, count: int) -> Connect:
                 below.next(item)
                 below.complete()
 
-        upstream.connected(source(run, Sink(on_next, below.overflow, below.error, below.complete)))
+        upstream.connected(source(state, Sink(on_next, below.overflow, below.error, below.complete)))
         return upstream.stop
 
     return connect
@@ -139,7 +134,7 @@ def taking(source: Connect, count: int) -> Connect:
 def taking_until(source: Connect, other: Connect) -> Connect:
     """Pass items until `other` says anything, then complete."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         upstream, signal = _Source(), _Source()
 
         def stop() -> None:
@@ -150,10 +145,10 @@ def taking_until(source: Connect, other: Connect) -> Connect:
             stop()
             below.complete()
 
-        with run.dispatcher.no_commits:  # both begin at one revision
+        with state.dispatcher.no_commits:  # both begin at one revision
             # The signal's completion says nothing about the source; its error ends both.
-            signal.connected(other(run, Sink(finish, ignore, below.error, ignore)))
-            upstream.connected(source(run, Sink(below.next, below.overflow, below.error, finish)))
+            signal.connected(other(state, Sink(finish, ignore, below.error, ignore)))
+            upstream.connected(source(state, Sink(below.next, below.overflow, below.error, finish)))
         return stop
 
     return connect
@@ -162,7 +157,7 @@ def taking_until(source: Connect, other: Connect) -> Connect:
 def skipping(source: Connect, count: int) -> Connect:
     """Pass all but the first `count` items."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         left = count
 
         def on_next(item: Any) -> None:
@@ -172,7 +167,7 @@ def skipping(source: Connect, count: int) -> Connect:
             else:
                 below.next(item)
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        return source(state, Sink(on_next, below.overflow, below.error, below.complete))
 
     return connect
 
@@ -181,7 +176,7 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
     """Pass an item unless its key equals that of the item before it. Remembers one key."""
     key_of = _identity if key is None else key
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         before: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -196,7 +191,7 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
             before = MISSING  # what was lost may have been another: the next item is news
             below.overflow(lost)
 
-        return source(run, Sink(on_next, overflow, below.error, below.complete))
+        return source(state, Sink(on_next, overflow, below.error, below.complete))
 
     return connect
 
@@ -209,7 +204,7 @@ def _identity(item: Any) -> Any:
 def debouncing(source: Connect, seconds: float) -> Connect:
     """Pass an item once nothing has followed it for `seconds`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         waiting: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -234,8 +229,8 @@ def debouncing(source: Connect, seconds: float) -> Connect:
             flush()
             below.complete()
 
-        alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = _Alarm(state, seconds, flush)
+        return source(state, Sink(on_next, overflow, below.error, complete))
 
     return connect
 
@@ -243,7 +238,7 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 def throttling(source: Connect, seconds: float) -> Connect:
     """Pass an item at once, then at most one every `seconds`: the latest that came meanwhile."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         waiting: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -269,17 +264,17 @@ def throttling(source: Connect, seconds: float) -> Connect:
             flush(below.next)
             below.complete()
 
-        alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = _Alarm(state, seconds, flush)
+        return source(state, Sink(on_next, overflow, below.error, complete))
 
     return connect
 
 
 def buffering(source: Connect, count: int | None, seconds: float | None) -> Connect:
     """Pass lists of `count` items, or of what came within `seconds`, whichever is full first."""
-    most = MOST_BUFFERED if count is None else count
+    most = MAX_BUFFERED_ITEMS if count is None else count
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         items: list[Any] = []
 
         def on_next(item: Any) -> None:
@@ -305,8 +300,8 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
             flush()
             below.complete()
 
-        alarm = None if seconds is None else _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = None if seconds is None else _Alarm(state, seconds, flush)
+        return source(state, Sink(on_next, overflow, below.error, complete))
 
     return connect
 
@@ -314,7 +309,7 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
 def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) -> Connect:
     """Pass the running result of `function(result, item)`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         result = seed
 
         def on_next(item: Any) -> None:
@@ -322,7 +317,7 @@ def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) ->
             result = item if result is MISSING else function(result, item)
             below.next(result)
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        return source(state, Sink(on_next, below.overflow, below.error, below.complete))
 
     return connect
 
@@ -330,7 +325,7 @@ def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) ->
 def merging(sources: tuple[Connect, ...]) -> Connect:
     """Pass the items of all sources as they come; complete when all have."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         left = len(sources)
         upstreams = [_Source() for _ in sources]
 
@@ -340,9 +335,9 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
             if left == 0:
                 below.complete()
 
-        with run.dispatcher.no_commits:  # all begin at one revision
+        with state.dispatcher.no_commits:  # all begin at one revision
             for upstream, source in zip(upstreams, sources, strict=True):
-                upstream.connected(source(run, Sink(below.next, below.overflow, below.error, complete)))
+                upstream.connected(source(state, Sink(below.next, below.overflow, below.error, complete)))
 
         def stop() -> None:
             for upstream in upstreams:

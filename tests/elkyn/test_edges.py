@@ -19,7 +19,7 @@ import pytest
 from stalling import Stall, eventually
 
 import elkyn
-from elkyn.store import _Syncer
+from elkyn.storage import Syncer
 
 
 def test_04_a_pattern_elsewhere_does_not_disturb_a_write_that_grows_the_map(tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ def test_11_after_an_exception_of_a_signal_handler_the_old_value_is_a_change_aga
     store.watch("/n").subscribe(lambda event: got.append(event.value))
     store.set("/n", 1)
     store.set("/n", 2)  # from here on the store knows what is there without looking
-    push = store._push
+    push = store._commits._push
 
     def push_and_raise(*event: Any) -> int:
         push(*event)
         raise _Interrupted
 
-    monkeypatch.setattr(store, "_push", push_and_raise)
+    monkeypatch.setattr(store._commits, "_push", push_and_raise)
     with pytest.raises(_Interrupted):
         store.set("/n", 3)
     monkeypatch.undo()
@@ -512,7 +512,7 @@ def test_16_a_merge_that_fails_while_it_is_made_leaves_no_source_behind(store: e
             failing.subscribe(print, lambda _: None)
     store.set("/n", "last")
     store.flush_events()
-    eventually(lambda: len(store._routes.cores()) == 1)
+    eventually(lambda: len(store._routes.watchers()) == 1)
 
 
 def test_14_items_of_an_object_inside_one_that_is_stored_whole_are_its_values(store: elkyn.Store) -> None:
@@ -601,9 +601,9 @@ def test_24_a_sync_that_fails_at_close_lets_go_of_the_directory(tmp_path: Path) 
             raise lmdb.DiskError("no space")
 
     store = elkyn.open(tmp_path / "data", durability="async")
-    assert store._syncer is not None
-    store._syncer.close()
-    store._syncer = Broken()  # type: ignore[assignment]
+    assert store._database.syncer is not None
+    store._database.syncer.close()
+    store._database.syncer = Broken()  # type: ignore[assignment]
     with pytest.raises(elkyn.StorageError, match="disk"):
         store.close()
     elkyn.open(tmp_path / "data").close()
@@ -659,7 +659,7 @@ def test_25_a_second_close_returns_when_the_first_is_done(tmp_path: Path) -> Non
 
     first = threading.Thread(target=store.close)
     first.start()
-    eventually(lambda: store._refusal is not None)
+    eventually(lambda: not store._database.is_open)
     close_and_open()
     first.join()
 
@@ -687,8 +687,8 @@ def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
             if len(tries) < 3:
                 raise lmdb.DiskError("no space")
 
-    monkeypatch.setattr("elkyn.store._SYNC_EVERY_S", 0.001)
-    syncer = _Syncer(Disk())  # type: ignore[arg-type]
+    monkeypatch.setattr("elkyn.storage.SYNC_EVERY_S", 0.001)
+    syncer = Syncer(Disk())  # type: ignore[arg-type]
     eventually(lambda: len(tries) == 3)
     syncer.close()
     assert len(tries) == 4

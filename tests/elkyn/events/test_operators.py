@@ -33,7 +33,7 @@ def passed(store: elkyn.Store, chain: Chain, values: list[Any]) -> list[Any]:
     store.flush_events()
     subscription.unsubscribe()
     assert store.live_subscriptions() == []
-    assert store._routes.cores() == []
+    assert store._routes.watchers() == []
     return said
 
 
@@ -242,7 +242,7 @@ def test_merge_of_two_watches_is_two_native_subscriptions_and_one_handle(store: 
     said: list[Any] = []
     merged = store.watch("/a").merge(store.watch("/b"))
     subscription = merged.map(value).subscribe(said.append)
-    assert len(store._routes.cores()) == 2
+    assert len(store._routes.watchers()) == 2
     store.set("/a", 1)
     store.set("/b", 2)
     store.flush_events()
@@ -301,7 +301,7 @@ def test_a_chain_of_filters_and_maps_does_what_each_says_in_their_order(store: e
         store.set("/n", n)
     store.flush_events()
     assert heard == expected
-    assert len(store._routes.cores()) == 1
+    assert len(store._routes.watchers()) == 1
 
 
 def test_an_item_that_a_timer_brings_to_a_full_inbox_is_counted_as_dropped(store: elkyn.Store) -> None:
