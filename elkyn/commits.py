@@ -6,7 +6,7 @@ commit order, event order and "one producer" the same thing.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeVar
 
 import lmdb
 
@@ -23,8 +23,7 @@ from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
 from elkyn.values import Leaves
 from elkyn.writes import Call
 
-Groups: TypeAlias = list[list[Pending] | None]
-"""The events of each call in a commit; None: it changed nothing, and has no revision of its own."""
+T = TypeVar("T")
 
 
 class Commits:
@@ -44,13 +43,13 @@ class Commits:
 
     def commit(self, call: Call) -> int:
         """Commit one call and return the revision. The call is done again once the map or the ring has room."""
-        return self._until_done(lambda: self._attempt([call]), self._database.grow)[0]
+        return self._until_done(self._attempt, (call,), self._database.grow)[0]
 
     def commit_transaction(self, tx: Transaction) -> None:
         """Commit the writes of a block. It cannot be run again, so it waits for room as it is, mutex and all."""
         before = self._emitter.rev
         try:
-            self._until_done(lambda: self._attempt_transaction(tx), tx.grow_and_replay)
+            self._until_done(self._attempt_transaction, tx, tx.grow_and_replay)
         finally:
             if self._emitter.rev > before:
                 tx.committed, tx.rev = True, self._emitter.rev
@@ -61,27 +60,26 @@ class Commits:
         Where they fail together they are committed one by one, so that each gets its own success or failure.
         """
         try:
-            return list(self._until_done(lambda: self._attempt(calls), self._database.grow))
+            return list(self._until_done(self._attempt, calls, self._database.grow))
         except ElkynError as error:
             if len(calls) == 1:
                 return [error]
         return [result for call in calls for result in self.commit_group([call])]
 
-    def _until_done(self, attempt: Callable[[], list[int]], grow: Callable[[], object]) -> list[int]:
-        """Repeat `attempt` for as long as a larger map, or waiting for its events to fit, helps."""
+    def _until_done(self, attempt: Callable[[T], list[int]], what: T, grow: Callable[[], object]) -> list[int]:
+        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
         deadline: float | None = None
         while True:
-            try:
-                with self._database.mutex:
-                    try:
-                        return attempt()
-                    except lmdb.MapFullError:
-                        grow()
-                        continue
-                    except lmdb.Error as error:
-                        raise storage_error(error, self._database.directory) from error
-            except NoRoomError as full:
-                events = full.events
+            with self._database.mutex:
+                try:
+                    return attempt(what)
+                except NoRoomError as full:
+                    events = full.events
+                except lmdb.MapFullError:
+                    grow()
+                    continue
+                except lmdb.Error as error:
+                    raise storage_error(error, self._database.directory) from error
             deadline = self._room.wait_for(events, deadline)
 
     # --- one commit
@@ -89,53 +87,49 @@ class Commits:
     def _attempt(self, calls: Sequence[Call]) -> list[int]:
         """Do `calls` in one commit and return their revisions. The mutex is held; where it raises, nothing is left."""
         rev = self._emitter.rev
-        groups: Groups = []
+        revs: list[int] = []
+        groups: list[list[Pending]] = []
         txn = self._database.begin_write()
         try:
             for call in calls:
-                watched = self._watched(call, txn)
-                changed = call.apply(self._tree, txn)
-                groups.append(None if not changed else watched.events(txn) if watched else [])
+                watched = None if self._routes.empty else Watched(self._tree, self._routes, txn, call)
+                if call.apply(self._tree, txn):
+                    rev += 1
+                    groups.append([] if watched is None else watched.events(txn))
+                revs.append(rev)
             self._commit(txn, groups)
         except BaseException:
             self._undo(txn)
             raise
-        return [rev := rev + (group is not None) for group in groups]
+        return revs
 
     def _attempt_transaction(self, tx: Transaction) -> list[int]:
         events: list[Pending] = []
         if not self._routes.empty:
             # The state before: what readers still see, since the mutex keeps other writers out.
             snapshot = self._database.begin()
-            watched = self._watched(tx.call, snapshot)
-            if watched:
-                events = watched.events(tx.txn)
+            events = Watched(self._tree, self._routes, snapshot, tx.call).events(tx.txn)
             snapshot.abort()
         self._commit(tx.txn, [events])
         return [self._emitter.rev]
 
-    def _watched(self, call: Call, before: LmdbTransaction) -> Watched | None:
-        if self._routes.empty:
-            return None
-        return Watched(self._tree, self._routes, before, [path for path, _, _ in call.writes], call.merged) or None
-
-    def _commit(self, txn: LmdbTransaction, groups: Groups) -> None:
-        """Commit `txn` and push its events, or leave it as it is and raise."""
-        made = [group for group in groups if group is not None]
-        if not made:
+    def _commit(self, txn: LmdbTransaction, groups: list[list[Pending]]) -> None:
+        """Commit `txn` and push the events of the calls that changed something, or leave `txn` as it is and raise."""
+        if not groups:
             self._database.abort(txn)
             return
-        self._room.require(made[0] if len(made) == 1 else [event for group in made for event in group])
-        if len(made) > 1:
-            self._database.raise_rev_base(txn, len(made) - 1)
+        more = len(groups) - 1
+        self._room.require([event for group in groups for event in group] if more else groups[0])
+        if more:
+            self._database.raise_rev_base(txn, more)
         before = self._emitter.rev
         try:
             txn.commit()
-            self._database.rev_base += len(made) - 1
-            for group in made:
+            self._database.rev_base += more
+            for group in groups:
                 self._emitter.emit(group)
         except BaseException:
-            for group in made[self._emitter.rev - before :]:
+            for group in groups[self._emitter.rev - before :]:
                 self._emit_if_committed(group)
             raise
 

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias, TypeVar
@@ -45,30 +44,22 @@ T = TypeVar("T")
 _log = logging.getLogger("elkyn")
 
 
-class State(Enum):
-    """What may be asked of a store now."""
+State = Literal["open", "in transaction", "closing", "closed", "forked"]
+"""What may be asked of a store now.
 
-    OPEN = "open"
-    IN_TRANSACTION = "in transaction"
-    """A block of the user's is writing: other writes of its thread would wait for themselves."""
-    CLOSING = "closing"
-    """Handlers that still run may read; nothing else is taken."""
-    CLOSED = "closed"
-    FORKED = "forked"
-    """In a child process: all of it is the parent's."""
-
-
-_OPEN = State.OPEN  # a name of the module is looked up faster than a member
+"in transaction": a block of the user's is writing, and other writes of its thread would wait for themselves. "closing":
+handlers that still run may read, and nothing else is taken. "forked": in a child process, all of it is the parent's.
+"""
 
 _CLOSED_ERROR = StoreClosedError, "the store is closed; open it again to go on"
 _ERRORS: dict[State, tuple[type[ElkynError], str]] = {
-    State.IN_TRANSACTION: (
+    "in transaction": (
         WouldDeadlock,
         "the store is in your own transaction: write through it (tx.set and so on), or leave the block",
     ),
-    State.CLOSING: _CLOSED_ERROR,
-    State.CLOSED: _CLOSED_ERROR,
-    State.FORKED: (
+    "closing": _CLOSED_ERROR,
+    "closed": _CLOSED_ERROR,
+    "forked": (
         ForkedStoreError,
         "the store was opened by the parent process; a forked child opens another directory itself",
     ),
@@ -101,7 +92,7 @@ class Database:
             raise
         # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
         self.mutex = threading.RLock()
-        self.state = State.OPEN
+        self.state: State = "open"
         # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
         self.begin: Callable[[], LmdbTransaction] = self.env.begin
         self.syncer = Syncer(self.env) if durability == "async" else None
@@ -110,7 +101,7 @@ class Database:
 
     def begin_write(self) -> LmdbTransaction:
         """Begin a write transaction. The mutex is held."""
-        if self.state is not _OPEN:
+        if self.state != "open":
             refuse(self.state)
         try:
             return self.env.begin(None, None, True)  # write=True: without the keyword it is a fifth faster
@@ -148,7 +139,7 @@ class Database:
             return self.env.begin()
 
     def _reads(self) -> Callable[[], LmdbTransaction]:
-        if self.state in (State.CLOSED, State.FORKED):  # by a finalizer, or in a child
+        if self.state == "closed" or self.state == "forked":  # by a finalizer, or in a child
             return partial(refuse, self.state)
         return self.env.begin
 
@@ -167,7 +158,7 @@ class Database:
     @property
     def is_open(self) -> bool:
         """Whether nobody has begun to close the store, and this is the process that opened it."""
-        return self.state in (State.OPEN, State.IN_TRANSACTION)
+        return self.state == "open" or self.state == "in transaction"
 
     def require_open(self) -> None:
         """Raise unless the store is open."""
@@ -176,10 +167,10 @@ class Database:
 
     def in_own_transaction(self) -> bool:
         """Whether the caller is inside a transaction that its own thread has begun."""
-        if self.state is not State.IN_TRANSACTION or not self.mutex.acquire(blocking=False):
+        if self.state != "in transaction" or not self.mutex.acquire(blocking=False):
             return False  # only the thread that holds the mutex can take it then
         try:
-            return self.state is State.IN_TRANSACTION
+            return self.state == "in transaction"
         finally:
             self.mutex.release()
 
@@ -233,7 +224,7 @@ class Database:
 
     def close(self) -> None:
         """Bring all to the disk, close the environment and give the directory free. The mutex is held."""
-        self.begin = partial(refuse, State.CLOSED)
+        self.begin = partial(refuse, "closed")
         try:
             if self.syncer is not None:
                 self.syncer.close()
@@ -242,7 +233,7 @@ class Database:
         finally:
             self.env.close()
             self._disown()
-            self.state = State.CLOSED
+            self.state = "closed"
 
     def refuse_if_forked(self) -> None:
         """Raise in any process but the one that opened the store."""
@@ -251,11 +242,11 @@ class Database:
 
     def forked(self) -> None:
         """In a forked child: refuse everything, and touch nothing that the parent goes on using."""
-        if self.state is State.FORKED:  # in a child's child: what was ours there is somebody else's here
+        if self.state == "forked":  # in a child's child: what was ours there is somebody else's here
             return
         self.mutex = threading.RLock()  # the old one may be held by a thread that does not exist here
-        self.state = State.FORKED
-        self.begin = partial(refuse, State.FORKED)
+        self.state = "forked"
+        self.begin = partial(refuse, "forked")
         os.close(self._owner)  # without unlocking what the parent owns
 
     def _disown(self) -> None:

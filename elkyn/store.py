@@ -37,7 +37,7 @@ from elkyn.events.subscriptions import (
 from elkyn.paths import child_path, key_of, pattern_segments
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
-from elkyn.storage import Database, Durability, State
+from elkyn.storage import Database, Durability
 from elkyn.transaction import Transaction
 from elkyn.tree import Tree
 from elkyn.values import MISSING, decode, flatten
@@ -230,7 +230,7 @@ class Store:
             inner: Transaction | None = None
             try:
                 inner = Transaction(database, self._tree, self._names)
-                database.state = State.IN_TRANSACTION
+                database.state = "in transaction"
                 yield inner
                 inner.close()
                 if inner.call.writes:
@@ -239,8 +239,8 @@ class Store:
                     inner.rev = self.rev
             finally:
                 if inner is not None:
-                    if database.state is State.IN_TRANSACTION:  # not in a child that was forked inside the block
-                        database.state = State.OPEN
+                    if database.state == "in transaction":  # not in a child that was forked inside the block
+                        database.state = "open"
                     try:
                         inner.abort()
                     finally:
@@ -290,7 +290,7 @@ class Store:
         routes, state = self._routes, watcher.state
         with self._database.mutex:
             self._database.require_open()
-            if self._database.state is State.IN_TRANSACTION:
+            if self._database.state == "in transaction":
                 raise WouldDeadlock("cannot subscribe inside one's own transaction; subscribe before or after it")
             self._dispatcher.start()
             state.watchers.append(watcher)
@@ -378,7 +378,7 @@ class Store:
         """
         database = self._database
         if not database.is_open:
-            if database.state is State.FORKED:
+            if database.state == "forked":
                 database.require_open()
             self._await_closer()
             return
@@ -414,13 +414,13 @@ class Store:
             if not self._database.is_open:
                 return False
             self._closer = threading.get_ident()
-            self._database.state = State.CLOSING
+            self._database.state = "closing"
             return True
 
     def _await_closer(self) -> None:
         """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
         if not self._dispatcher.on_thread() and self._closer != threading.get_ident():
-            self._closing.wait_for(lambda: self._database.state is State.CLOSED)
+            self._closing.wait_for(lambda: self._database.state == "closed")
 
 
 def _warn_of(state: SubscriptionState) -> None:

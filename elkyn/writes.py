@@ -1,6 +1,6 @@
 """What one write call does, checked and encoded before anything is touched."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from elkyn.paths import child_path, key_of
@@ -17,7 +17,7 @@ class Call:
     """The writes of one call, or of one transaction, in their order."""
 
     writes: list[Write]
-    merged: list[str] = field(default_factory=list)
+    merged: tuple[str, ...] = ()
     """Paths of `update()`s, which count as written too."""
 
     def apply(self, tree: Tree, txn: LmdbTransaction) -> bool:
@@ -53,5 +53,9 @@ def updating(path: str, values: dict[str, Any]) -> Call:
     key_of(path)
     if type(values) is not dict:
         raise TypeError(f"update() takes a dict of children, not {type(values).__name__}; set() stores a value")
-    children = [setting(child_path(path, name), value) for name, value in values.items()]
-    return Call([write for child in children for write in child.writes], [path])
+    writes: list[Write] = []
+    for name, value in values.items():
+        child = child_path(path, name)
+        key = key_of(child)
+        writes.append((child, key, flatten(key, value)))
+    return Call(writes, (path,))

@@ -1,6 +1,6 @@
 """What a commit changed, node by node, for those who watch: the step from writes to events."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from elkyn.paths import is_segment, key_of
 from elkyn.storage import LmdbTransaction
 from elkyn.tree import Tree
 from elkyn.values import MISSING, decode, encode
+from elkyn.writes import Call
 
 
 class Pending(NamedTuple):
@@ -55,15 +56,13 @@ class Watched:
     Made before the writes (or over a snapshot of the state before them), asked after them.
     """
 
-    def __init__(
-        self, tree: Tree, routes: Routes, before: LmdbTransaction, paths: Iterable[str], merged: Iterable[str] = ()
-    ) -> None:
-        """Read what was there before. `merged` are the paths of update()s, which count as written too."""
+    def __init__(self, tree: Tree, routes: Routes, before: LmdbTransaction, call: Call) -> None:
+        """Read what was there before."""
         self._tree = tree
         self._routes: dict[str, Route] = {}
         self._merged: dict[str, Receivers] = {}
         self._before: dict[str, bytes | None] = {}
-        for path in paths:
+        for path, _, _ in call.writes:
             route = routes.route(path)
             if route is not None:
                 self._routes[path] = route
@@ -71,7 +70,7 @@ class Watched:
                 for ancestor, receivers in route.above:
                     if any(watcher.old for watcher in receivers):
                         self._read_before(before, ancestor)
-        for path in merged:
+        for path in call.merged:
             route = routes.route(path)
             if route is not None and route.at:
                 self._merged[path] = route.at
@@ -80,9 +79,6 @@ class Watched:
     def _read_before(self, before: LmdbTransaction, path: str) -> None:
         if path not in self._before:
             self._before[path] = self._tree.raw(before, key_of(path))
-
-    def __bool__(self) -> bool:
-        return bool(self._routes or self._merged)
 
     def events(self, after: LmdbTransaction) -> list[Pending]:
         """Compare with the state after the writes and return the events, in the order of the writes."""
@@ -106,7 +102,7 @@ class Watched:
         for path, node in touched.items():
             if node.new is MISSING:
                 node.new = self._tree.raw(after, key_of(path))
-        return list(_marked_last(touched))
+        return list(_marked_last(touched)) if touched else []
 
 
 def _raw(value: Any) -> bytes | None:

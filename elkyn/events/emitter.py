@@ -22,6 +22,8 @@ class Emitter:
     def emit(self, events: Sequence[Pending]) -> None:
         """Count a commit and push its `events`; what a signal's handler raises is raised again when all are told."""
         self.rev = rev = self.rev + 1
+        if not events:
+            return
         first = self._queue.next_seq
         timestamp = 0
         interruption: BaseException | None = None
