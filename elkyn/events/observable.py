@@ -5,10 +5,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeGuard, TypeVar, overload
 
 from elkyn.events import operators
 from elkyn.events.dispatcher import Dispatcher
+from elkyn.events.event import Overflow
 from elkyn.events.operators import Connect
 from elkyn.events.streams import EventStream, Inbox, executor_inbox, loop_inbox
 from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Subscription, SubscriptionState, caller
@@ -96,7 +97,7 @@ class Observable(Generic[T]):
         """Pass the running result of `function(result, item)`; without `seed` the first item starts it."""
         return self._derive(operators.scanning(self._connect, function, seed))
 
-    def merge(self, *others: "Observable[Any]") -> "Observable[Any]":
+    def merge(self, *others: "Observable[U]") -> "Observable[T | U]":
         """Pass the items of this and the `others`, of the same store, as they come; complete when all have."""
         if any(other._dispatcher is not self._dispatcher for other in others):
             raise ValueError(
@@ -106,6 +107,34 @@ class Observable(Generic[T]):
 
     # --- ends
 
+    @overload
+    def subscribe(
+        self,
+        on_next: Callable[[T], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        on_complete: Callable[[], object] | None = None,
+        *,
+        overflow: Literal["error"],
+        capacity: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        initial: bool | None = None,
+        old: bool | None = None,
+    ) -> Subscription: ...
+    @overload
+    def subscribe(
+        self,
+        on_next: Callable[[T | Overflow], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        on_complete: Callable[[], object] | None = None,
+        *,
+        overflow: OverflowPolicy | None = None,
+        capacity: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        initial: bool | None = None,
+        old: bool | None = None,
+    ) -> Subscription: ...
     def subscribe(
         self,
         on_next: Callable[[Any], object],
@@ -121,6 +150,7 @@ class Observable(Generic[T]):
     ) -> Subscription:
         """Have `on_next` called with every item, and with an `Overflow` wherever items were lost.
 
+        So it takes both, as a type checker will say; with `overflow="error"` given here it is called with items alone.
         A plain function runs on the store's dispatcher thread, or on `executor`; an async one on the event loop that is
         running now. Calls for one subscription never overlap. What a handler raises is counted and reported, and
         reaches nobody else. At most one of `on_error` and `on_complete` is called, once, and nothing after it.
