@@ -17,7 +17,7 @@ import lmdb
 from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, TransactionScope, report_leaks
 from elkyn.commits import Commits
 from elkyn.errors import WouldDeadlock
-from elkyn.events.dispatcher import Dispatcher, HandlerErrorHook
+from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.emitter import Emitter
 from elkyn.events.event import LiveSubscription, QueueStats
 from elkyn.events.gaps import Gaps
@@ -29,11 +29,11 @@ from elkyn.events.subscriptions import (
     Observer,
     Options,
     OverflowPolicy,
-    Stop,
     SubscriptionState,
     Watcher,
     log_handler_error,
 )
+from elkyn.events.thread import EventThread, HandlerErrorHook, Stop
 from elkyn.paths import child_path, key_of, pattern_segments
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
@@ -90,11 +90,10 @@ class Store:
         self._routes = Routes()
         self._gaps = Gaps()
         self._queue = Queue(decode)
-        self._dispatcher = Dispatcher(
-            self._queue, self._routes, self._gaps, on_handler_error, database.refuse_if_forked, database.mutex
-        )
+        self._thread = EventThread(self._queue, on_handler_error, database.refuse_if_forked, database.mutex)
+        self._dispatcher = Dispatcher(self._queue, self._routes, self._gaps, self._thread)
         self._emitter = Emitter(self._queue, self._gaps, database.current_rev())
-        self._room = Room(self._queue, self._dispatcher)
+        self._room = Room(self._queue, self._thread)
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
         self._writer = Writer(self._commit_group)
         self._names = PushNames()
@@ -301,7 +300,7 @@ class Store:
                 watcher.stop()
             elif watcher.options.initial:
                 nodes = self._database.read(lambda txn: list(self._tree.matching(txn, watcher.place)))
-                self._dispatcher.post(Snapshot(self._dispatcher, watcher, nodes, self.rev))
+                self._thread.post(Snapshot(self._dispatcher, watcher, nodes, self.rev))
 
         def stop() -> None:
             routes.remove(watcher)
@@ -331,9 +330,9 @@ class Store:
 
     def _stats(self) -> QueueStats:
         ring = self._queue.stats()
-        dispatcher, gaps = self._dispatcher, self._gaps
-        coalesced = gaps.coalesced + dispatcher.coalesced
-        dropped = ring.dropped - gaps.parked + dispatcher.dropped + dispatcher.dropped_at_close
+        dispatcher, thread, gaps = self._dispatcher, self._thread, self._gaps
+        coalesced = gaps.coalesced + thread.coalesced
+        dropped = ring.dropped - gaps.parked + thread.dropped + dispatcher.dropped_at_close
         pending = max(0, ring.produced - ring.dropped - self._queue.handled - dispatcher.dropped_at_close)
         pending += gaps.waiting()
         produced = ring.produced + dispatcher.snapshots
@@ -346,7 +345,7 @@ class Store:
             coalesced=coalesced,
             omitted=ring.omitted + gaps.omitted,
             dropped_at_close=dispatcher.dropped_at_close,
-            handler_errors=dispatcher.handler_errors,
+            handler_errors=thread.handler_errors,
             overflow_episodes=ring.overflow_episodes,
             capacity=SLOTS,
             capacity_bytes=VALUE_BYTES,
@@ -387,7 +386,7 @@ class Store:
         if drain_timeout is None:
             drain_timeout = self._drain_timeout
         # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
-        self._room.give_up_in(0.0 if self._dispatcher.on_thread() else drain_timeout)
+        self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
         self._writer.close()
         if not self._begin_to_close():
             self._await_closer()
@@ -419,7 +418,7 @@ class Store:
 
     def _await_closer(self) -> None:
         """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
-        if not self._dispatcher.on_thread() and self._closer != threading.get_ident():
+        if not self._thread.is_current() and self._closer != threading.get_ident():
             self._closing.wait_for(lambda: self._database.state == "closed")
 
 
@@ -445,7 +444,7 @@ def _close_all() -> None:
             store.close(drain_timeout=EXIT_TIMEOUT_S)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
             pass
-        if store._dispatcher.alive():
+        if store._thread.alive():
             # A handler that does not return keeps its event and the queue: its doing, and no leak of ours.
             report_leaks(False)
     if any(thread.daemon for thread in threading.enumerate()):

@@ -206,7 +206,7 @@ class Observable(Generic[T]):
     # --- how a subscription begins
 
     def _new_state(self, options: Options) -> SubscriptionState:
-        return SubscriptionState(self._dispatcher, self._pattern, caller(), options)
+        return SubscriptionState(self._dispatcher.thread, self._pattern, caller(), options)
 
     def _start(self, state: SubscriptionState, terminal: Handlers | Inbox) -> None:
         state.terminal = terminal

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Observer, Sink, Stop, SubscriptionState, ignore
+from elkyn.events.subscriptions import Observer, Sink, SubscriptionState, ignore
+from elkyn.events.thread import Stop
 from elkyn.values import MISSING, encode
 
 Connect: TypeAlias = Callable[[SubscriptionState, Observer], Stop]
@@ -55,7 +56,7 @@ class _Alarm:
     def set(self) -> None:
         """Have it ring once, in its time from now, and not before."""
         self.cancel()
-        self._cancel = self._state.dispatcher.call_later(self._seconds, self._due, self._state)
+        self._cancel = self._state.thread.call_later(self._seconds, self._due, self._state)
         if self._state.done:  # ended by another thread, which may have cancelled before there was anything to cancel
             self.cancel()
 
@@ -67,7 +68,12 @@ class _Alarm:
 
     def _due(self) -> None:
         self._cancel = None
-        self._ring()
+        if self._state.done:
+            return
+        try:
+            self._ring()
+        except BaseException as error:  # noqa: BLE001 - a function of the user's ends the chain
+            self._state.fail(error)
 
 
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
@@ -145,7 +151,7 @@ def taking_until(source: Connect, other: Connect) -> Connect:
             stop()
             below.complete()
 
-        with state.dispatcher.no_commits:  # both begin at one revision
+        with state.thread.no_commits:  # both begin at one revision
             # The signal's completion says nothing about the source; its error ends both.
             signal.connected(other(state, Sink(finish, ignore, below.error, ignore)))
             upstream.connected(source(state, Sink(below.next, below.overflow, below.error, finish)))
@@ -335,7 +341,7 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
             if left == 0:
                 below.complete()
 
-        with state.dispatcher.no_commits:  # all begin at one revision
+        with state.thread.no_commits:  # all begin at one revision
             for upstream, source in zip(upstreams, sources, strict=True):
                 upstream.connected(source(state, Sink(below.next, below.overflow, below.error, complete)))
 

@@ -5,7 +5,7 @@ import time
 from elkyn._native import SLOTS, VALUE_BYTES, Queue
 from elkyn.errors import EventTimeout, WouldDeadlock
 from elkyn.events.changes import Pending
-from elkyn.events.dispatcher import Dispatcher
+from elkyn.events.thread import EventThread
 
 
 class NoRoomError(Exception):
@@ -18,21 +18,21 @@ class NoRoomError(Exception):
 class Room:
     """Looks for room in the ring and in inboxes, and waits for it."""
 
-    def __init__(self, queue: Queue, dispatcher: Dispatcher) -> None:
+    def __init__(self, queue: Queue, thread: EventThread) -> None:
         self._queue = queue
-        self._dispatcher = dispatcher
+        self._thread = thread
         self._give_up_at = float("inf")  # the time at which close() ends all waiting
 
     def give_up_in(self, seconds: float) -> None:
         """Have nobody wait for longer: close() begins."""
         self._give_up_at = time.monotonic() + seconds
-        self._dispatcher.progressed()
+        self._thread.progressed()
 
     def require(self, events: list[Pending]) -> None:
         """Raise `NoRoomError` where `events` do not fit. The mutex is held, so that room that is seen stays."""
         if not events or self._is_there_for(events) or time.monotonic() >= self._give_up_at:
             return
-        if self._dispatcher.on_thread():
+        if self._thread.is_current():
             raise WouldDeadlock(
                 "a write inside a handler would wait for room in a subscription with overflow='block', "
                 "which only this thread can make; nothing was written"
@@ -51,7 +51,7 @@ class Room:
         deadline = now + timeout if deadline is None else deadline
         give_up_at = self._give_up_at
         if (
-            not self._dispatcher.wait_until(
+            not self._thread.wait_until(
                 lambda: self._is_there_for(events) or self._give_up_at != give_up_at,  # close() has begun
                 max(0.0, min(deadline, give_up_at) - now),
             )

@@ -39,10 +39,9 @@ class Route:
     """Who may have to hear of a write at one path. Replaced, never changed, but for `leaf`."""
 
     at: Receivers  # patterns that name the path itself
-    deep: Receivers  # "**" patterns whose base is the path or above it
     above: tuple[tuple[str, Receivers], ...]  # ancestors, with those who watch them with children=True
     below: tuple[Node, ...]  # places of patterns that are longer than the path
-    receivers: Receivers  # at + deep: who gets the event of the path itself
+    receivers: Receivers  # who gets the event of the path itself: `at`, and "**" from the path or above it
     plain: bool  # nobody above or below, nobody to wait for, all or none want the old value: the fast path
     wants_old: bool
     leaf: Leaf | None = None  # where the path is one, for its next write; the store's
@@ -137,7 +136,6 @@ class Routes:
         receivers = (*at, *deep)
         return Route(
             at=at,
-            deep=tuple(deep),
             above=tuple(above),
             below=below,
             receivers=receivers,

@@ -84,25 +84,25 @@ class Inbox:
             self._wake()
 
     def _accept(self, item: Any) -> bool:
-        dispatcher = self._state.dispatcher
+        thread = self._state.thread
         key: object = None
         if self._policy == "latest":
             key = item.path if isinstance(item, Event) else None
             if key in self._items:
                 del self._items[key]  # and in again at the end, so that sequence numbers keep rising
-                dispatcher.inbox_coalesced()
+                thread.inbox_coalesced()
                 self._items[key] = item
                 return True
         elif self._policy == "error" and len(self._items) >= self._capacity:
-            dispatcher.inbox_dropped()
+            thread.inbox_dropped()
             error = SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew")
             self._end = End(error)
             # Not here, where our lock is held.
-            dispatcher.post(self._state.end)
+            thread.post(self._state.end)
             return True
         if len(self._items) >= self._capacity:
-            dispatcher.inbox_dropped()
-            seq = item.seq if isinstance(item, Event) else dispatcher.seq
+            thread.inbox_dropped()
+            seq = item.seq if isinstance(item, Event) else thread.queue.seq
             self._note_loss(Overflow(1, seq, seq))
             return True
         self._append(item, key)
@@ -159,7 +159,7 @@ class Inbox:
             else:
                 self._idle = True
                 return NOTHING
-        self._state.dispatcher.progressed()
+        self._state.thread.progressed()
         return item
 
     def rest(self) -> None:
@@ -170,7 +170,7 @@ class Inbox:
         """Drop what is waiting and take nothing more."""
         self.closed = True
         if is_mine(self._lock):
-            self._state.dispatcher.post(self.close)
+            self._state.thread.post(self.close)
             return
         with self._lock:
             self._items.clear()
@@ -298,7 +298,7 @@ def loop_inbox(
                     try:
                         await handler(item)
                     except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
-                        state.dispatcher.handler_failed(error, state)
+                        state.handler_failed(error)
         except BaseException:  # cancelled, as asyncio.run() does at its end
             inbox.rest()
             raise

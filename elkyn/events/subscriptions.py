@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,11 +17,11 @@ from typing import Any, Literal, Protocol, Self, get_args
 from elkyn._native import Receiver
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Overflow
+from elkyn.events.thread import EventThread
 from elkyn.paths import pattern_segments
 
 OverflowPolicy = Literal["gap", "error", "latest", "block"]
 Callback = Callable[..., object]
-Stop = Callable[[], object]
 Program = tuple[Any, ...]
 """A chain of filters and maps down to its handler, for native code to go through instead of a chain of closures: a flat
 row of (True, filter) and (False, map), then the handler."""
@@ -159,7 +158,7 @@ class Handlers:
         try:
             self.handler(item)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self._state.dispatcher.handler_failed(error, self._state)
+            self._state.handler_failed(error)
 
     def overflow(self, lost: Overflow) -> None:
         """Hand the loss to the handler, in its place among the items."""
@@ -181,7 +180,7 @@ class Handlers:
         elif self._on_error is not None:
             self._on_error(error)
         else:
-            self._state.dispatcher.handler_failed(error, self._state)
+            self._state.handler_failed(error)
 
 
 NOBODY = Sink(ignore, ignore, ignore, ignore)
@@ -197,42 +196,6 @@ class Buffer(Protocol):
         """Drop what waits, take nothing more, and wait for the handler that is running."""
 
 
-class Host(Protocol):
-    """What a subscription asks of the dispatcher that serves it."""
-
-    no_commits: AbstractContextManager[object]
-    """Held, no commit comes between."""
-    refuse_if_forked: Callable[[], None]
-
-    @property
-    def seq(self) -> int:
-        """The number of the event being delivered."""
-
-    def forget(self, state: "SubscriptionState") -> None:
-        """Let go of a subscription that has ended."""
-
-    def post(self, task: Callable[[], object]) -> None:
-        """Have `task` called on the dispatcher's thread."""
-
-    def call_later(self, delay: float, callback: Callable[[], object], state: "SubscriptionState") -> Stop:
-        """Have `callback` called in `delay` seconds as one of `state`'s calls; return what cancels it."""
-
-    def progressed(self) -> None:
-        """Wake those who wait for progress."""
-
-    def wait_while_running(self, state: "SubscriptionState") -> None:
-        """Wait for a handler of `state` that is running."""
-
-    def handler_failed(self, error: BaseException, state: "SubscriptionState") -> None:
-        """Count and report what a handler raised."""
-
-    def inbox_dropped(self) -> None:
-        """Count the event being delivered as dropped."""
-
-    def inbox_coalesced(self) -> None:
-        """Count one event as replaced by the one being delivered."""
-
-
 class SubscriptionState:
     """Everything that one call of subscribe() started."""
 
@@ -242,18 +205,18 @@ class SubscriptionState:
         "_on_end",
         "abandoned",
         "buffer",
-        "dispatcher",
         "done",
         "options",
         "pattern",
         "start_rev",
         "terminal",
+        "thread",
         "watchers",
         "where",
     )
 
-    def __init__(self, dispatcher: Host, pattern: str, where: str, options: Options) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, thread: EventThread, pattern: str, where: str, options: Options) -> None:
+        self.thread = thread
         self.pattern = pattern
         self.where = where
         self.options = options  # what subscribe() asked for, for all sources
@@ -286,7 +249,6 @@ class SubscriptionState:
         for cleanup in cleanups:
             cleanup()
         self.terminal = None
-        self.dispatcher.forget(self)
         return True
 
     def complete(self) -> None:
@@ -302,12 +264,16 @@ class SubscriptionState:
         if self.end() and terminal is not None:
             self.guarded(terminal.ended, error)
 
+    def handler_failed(self, error: BaseException) -> None:
+        """Count and report what a handler raised."""
+        self.thread.handler_failed(error, self.where)
+
     def guarded(self, callback: Callback, *args: object) -> None:
         """Call a handler; what it raises is counted and reported, and goes no further."""
         try:
             callback(*args)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self.dispatcher.handler_failed(error, self)
+            self.handler_failed(error)
 
 
 class Subscription:
@@ -343,9 +309,9 @@ class Subscription:
         on the event loop on which that handler runs): then it returns at once.
         """
         state = self._state
-        state.dispatcher.refuse_if_forked()
+        state.thread.refuse_if_forked()
         state.end()
-        state.dispatcher.wait_while_running(state)
+        state.thread.wait_while_running(state)
         if state.buffer is not None:
             state.buffer.close()
 

@@ -271,7 +271,7 @@ def test_23_an_iterator_may_be_collected_at_any_moment(store: elkyn.Store) -> No
         gc.set_threshold(*before)
     gc.collect()
     assert store.live_subscriptions() == []
-    eventually(lambda: store._routes.empty and not store._dispatcher._timers)
+    eventually(lambda: store._routes.empty and not store._thread._timers)
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "in the handler"])
@@ -298,7 +298,7 @@ def test_17_close_waits_for_a_blocking_subscription_no_longer_than_for_others(tm
         store.close()
     else:
         assert go_on.wait(10)
-        store._dispatcher._thread.join(10)  # type: ignore[union-attr]
+        store._thread._thread.join(10)  # type: ignore[union-attr]
     assert time.monotonic() - begun < 4
     go_on.set()
     assert [future.result(0) for future in futures] == list(range(1, 2502))
@@ -469,7 +469,7 @@ def test_16_no_timer_is_left_by_a_chain_that_is_unsubscribed_while_it_runs(store
         left.result(10)
     store.flush_events()
     gc.collect()
-    assert store._dispatcher._timers == []
+    assert store._thread._timers == []
     assert reference() is None
 
 

@@ -339,7 +339,7 @@ def test_handlers_that_close_the_store_leave_the_rest_uncalled(tmp_path: Path) -
     for n in range(1, 10):
         store.set("/n", n)
     go.set()
-    thread = store._dispatcher._thread
+    thread = store._thread._thread
     assert thread is not None
     thread.join(10)
     assert not thread.is_alive()
