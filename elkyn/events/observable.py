@@ -176,16 +176,16 @@ class Observable(Generic[T]):
         handlers = Handlers(state, on_next, on_error, on_complete)
         terminal: Handlers | Inbox = handlers
         if _is_async(on_next):
-            terminal = loop_inbox(state, options, asyncio.get_running_loop(), on_next, handlers)
+            terminal = loop_inbox(state, asyncio.get_running_loop(), on_next, handlers)
         elif executor is not None:
-            terminal = executor_inbox(state, options, executor, handlers)
+            terminal = executor_inbox(state, executor, handlers)
         self._start(state, terminal)
         return Subscription(state)
 
     def __aiter__(self) -> EventStream[T]:
         """Subscribe now and iterate over the items; an `Overflow` stands where items were lost."""
         state = self._new_state(self._options)
-        stream: EventStream[T] = EventStream(state, self._options)
+        stream: EventStream[T] = EventStream(state)
         self._start(state, stream.inbox)
         return stream
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Observer, Sink, SubscriptionState, ignore
+from elkyn.events.subscriptions import Callback, Observer, Program, Sink, SubscriptionState, ignore
 from elkyn.events.thread import Stop
 from elkyn.values import MISSING, encode
 
@@ -79,34 +79,34 @@ class _Alarm:
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
-    def connect(state: SubscriptionState, below: Observer) -> Stop:
-        emit = below.next
-
+    def filter_to(emit: Callback) -> Callback:
         def on_next(item: Any) -> None:
             if predicate(item):
                 emit(item)
 
-        sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if below.program is not None:
-            sink.program = (True, predicate, *below.program)
-        return source(state, sink)
+        return on_next
 
-    return connect
+    return _programmed(source, filter_to, (True, predicate))
 
 
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
     """Pass `function(item)`."""
 
-    def connect(state: SubscriptionState, below: Observer) -> Stop:
-        emit = below.next
-
+    def map_to(emit: Callback) -> Callback:
         def on_next(item: Any) -> None:
             emit(function(item))
 
-        sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if below.program is not None:
-            sink.program = (False, function, *below.program)
-        return source(state, sink)
+        return on_next
+
+    return _programmed(source, map_to, (False, function))
+
+
+def _programmed(source: Connect, pass_to: Callable[[Callback], Callback], step: Program) -> Connect:
+    """Pass items on in Python, or by native code as the `step` before a program."""
+
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
+        program = None if below.program is None else (*step, *below.program)
+        return source(state, Sink(pass_to(below.next), below.overflow, below.error, below.complete, program))
 
     return connect
 
@@ -207,6 +207,20 @@ def _identity(item: Any) -> Any:
     return (item.path, item.type, encode(item.value)) if isinstance(item, Event) else item
 
 
+def _flushing(on_next: Callback, flush: Callable[[], object], below: Observer) -> Sink:
+    """First what was held back: whoever reads anew at an overflow must not hear of older things afterwards."""
+
+    def overflow(lost: Overflow) -> None:
+        flush()
+        below.overflow(lost)
+
+    def complete() -> None:
+        flush()
+        below.complete()
+
+    return Sink(on_next, overflow, below.error, complete)
+
+
 def debouncing(source: Connect, seconds: float) -> Connect:
     """Pass an item once nothing has followed it for `seconds`."""
 
@@ -220,23 +234,13 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 
         def flush() -> None:
             nonlocal waiting
+            alarm.cancel()
             item, waiting = waiting, MISSING
             if item is not MISSING:
                 below.next(item)
 
-        def overflow(lost: Overflow) -> None:
-            # First what came before it: whoever reads anew at an overflow must not hear of older things afterwards.
-            alarm.cancel()
-            flush()
-            below.overflow(lost)
-
-        def complete() -> None:
-            alarm.cancel()
-            flush()
-            below.complete()
-
         alarm = _Alarm(state, seconds, flush)
-        return source(state, Sink(on_next, overflow, below.error, complete))
+        return source(state, _flushing(on_next, flush, below))
 
     return connect
 
@@ -298,16 +302,8 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
                 full, items = items, []
                 below.next(full)
 
-        def overflow(lost: Overflow) -> None:
-            flush()
-            below.overflow(lost)
-
-        def complete() -> None:
-            flush()
-            below.complete()
-
         alarm = None if seconds is None else _Alarm(state, seconds, flush)
-        return source(state, Sink(on_next, overflow, below.error, complete))
+        return source(state, _flushing(on_next, flush, below))
 
     return connect
 

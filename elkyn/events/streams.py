@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
 from elkyn.events.lock import Lock, is_mine
-from elkyn.events.subscriptions import Handlers, Options, Program, SubscriptionState
+from elkyn.events.subscriptions import Handlers, Program, SubscriptionState
 from elkyn.progress import Progress
 
 T = TypeVar("T")
@@ -44,17 +44,13 @@ class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(
-        self,
-        state: SubscriptionState,
-        options: Options,
-        wake: Callable[[], object],
-        gone: Callable[[], bool] = lambda: False,
+        self, state: SubscriptionState, wake: Callable[[], object], gone: Callable[[], bool] = lambda: False
     ) -> None:
         """`wake` rings for the consumer, or ends the subscription where it is `gone` for good."""
         self._state = state
         self._gone = gone
-        self._policy = options.overflow
-        self._capacity = options.capacity
+        self._policy = state.options.overflow
+        self._capacity = state.options.capacity
         self._wake = wake
         self._lock = Lock()
         # By path for "latest", else by number; in the order of the stream.
@@ -77,36 +73,29 @@ class Inbox:
         with self._lock:
             if self.closed or self._end is not None:
                 return
-            if not self._accept(item):
-                return
+            self._accept(item)
             idle, self._idle = self._idle, False
         if idle or self._gone():
             self._wake()
 
-    def _accept(self, item: Any) -> bool:
+    def _accept(self, item: Any) -> None:
         thread = self._state.thread
-        key: object = None
-        if self._policy == "latest":
-            key = item.path if isinstance(item, Event) else None
-            if key in self._items:
-                del self._items[key]  # and in again at the end, so that sequence numbers keep rising
-                thread.inbox_coalesced()
-                self._items[key] = item
-                return True
-        elif self._policy == "error" and len(self._items) >= self._capacity:
+        key = item.path if self._policy == "latest" and isinstance(item, Event) else None
+        if self._policy == "latest" and key in self._items:
+            del self._items[key]  # and in again at the end, so that sequence numbers keep rising
+            thread.inbox_coalesced()
+            self._items[key] = item
+        elif len(self._items) < self._capacity:
+            self._append(item, key)
+        elif self._policy == "error":
             thread.inbox_dropped()
             error = SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew")
             self._end = End(error)
-            # Not here, where our lock is held.
-            thread.post(self._state.end)
-            return True
-        if len(self._items) >= self._capacity:
+            thread.post(self._state.end)  # not here, where our lock is held
+        else:
             thread.inbox_dropped()
             seq = item.seq if isinstance(item, Event) else thread.queue.seq
             self._note_loss(Overflow(1, seq, seq))
-            return True
-        self._append(item, key)
-        return True
 
     def _append(self, item: Any, key: object = None) -> None:
         self._number += 1
@@ -208,10 +197,10 @@ class _Consumer:
         self._handlers = handlers
         self._alive = alive
 
-    def inbox(self, options: Options, wake: Callable[[], object]) -> Inbox:
+    def inbox(self, wake: Callable[[], object]) -> Inbox:
         """Make the inbox, for the subscription to end with."""
         alive = self._alive
-        self._inbox = Inbox(self.state, options, wake, *(() if alive is None else (lambda: not alive(),)))
+        self._inbox = Inbox(self.state, wake, *(() if alive is None else (lambda: not alive(),)))
         self.state.buffer = self
         return self._inbox
 
@@ -242,7 +231,7 @@ class _Consumer:
         self.turn.wait(self._alive)
 
 
-def executor_inbox(state: SubscriptionState, options: Options, executor: Executor, handlers: Handlers) -> Inbox:
+def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handlers) -> Inbox:
     """Return an inbox whose items reach the handler on `executor`, one at a time."""
     consumer = _Consumer(state, handlers)
 
@@ -263,13 +252,12 @@ def executor_inbox(state: SubscriptionState, options: Options, executor: Executo
                     return
                 handlers.next(item)
 
-    inbox = consumer.inbox(options, wake)
+    inbox = consumer.inbox(wake)
     return inbox
 
 
 def loop_inbox(
     state: SubscriptionState,
-    options: Options,
     loop: asyncio.AbstractEventLoop,
     handler: Callable[[Any], Awaitable[object]],
     handlers: Handlers,
@@ -303,7 +291,7 @@ def loop_inbox(
             inbox.rest()
             raise
 
-    inbox = consumer.inbox(options, wake)
+    inbox = consumer.inbox(wake)
     return inbox
 
 
@@ -314,7 +302,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
     and cancellation included, unsubscribes; `aclose()` does so at once.
     """
 
-    def __init__(self, state: SubscriptionState, options: Options) -> None:
+    def __init__(self, state: SubscriptionState) -> None:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         # No reference to self in what the subscription holds: dropping the iterator must end the subscription.
@@ -327,7 +315,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
             except RuntimeError:  # the loop is closed: nobody will ever ask again
                 state.end()
 
-        self.inbox = Inbox(state, options, wake)
+        self.inbox = Inbox(state, wake)
         state.buffer = self.inbox
         self._release = weakref.finalize(self, _release, state, self.inbox)
         self._release.atexit = False
