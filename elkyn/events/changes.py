@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from elkyn._native import MAX_PATH_BYTES, VALUE_BYTES
+from elkyn._native import MAX_PATH_BYTES, VALUE_BYTES, Event
 from elkyn.events.routes import Node, Receivers, Route, Routes
 from elkyn.events.subscriptions import Watcher
 from elkyn.paths import is_segment, key_of
@@ -41,6 +41,23 @@ class Pending(NamedTuple):
     @property
     def _value_size(self) -> int:
         return 0 if self.raw is None or self.value_omitted else len(self.raw)
+
+    def event(self, rev: int, seq: int, timestamp_ns: int) -> Event:
+        """Return it as an event outside the ring, with what the ring would have let travel."""
+        return Event(
+            decode,
+            deleted=self.raw is None,
+            path=self.path,
+            value=None if self.value_omitted else self.raw,
+            old=None if self.old_omitted else self.old,
+            rev=rev,
+            seq=seq,
+            last=self.last,
+            timestamp_ns=timestamp_ns,
+            size=0 if self.raw is None else len(self.raw),
+            omitted=self.value_omitted,
+            old_omitted=self.old_omitted,
+        )
 
 
 @dataclass(slots=True)

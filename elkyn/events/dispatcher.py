@@ -117,7 +117,7 @@ class Dispatcher:
         if by_handler and watcher.ends_in_handler:
             watcher.state.handler_failed(error)
         else:  # elsewhere a handler's own errors are caught closer to it
-            watcher.state.fail(error)
+            watcher.state.finish(error)
 
     def _settle_gap(self, gap: tuple[int, int]) -> None:
         """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
@@ -141,7 +141,7 @@ class Dispatcher:
                 if watcher.active:
                     state.guarded(watcher.sink.complete)
             if not state.done:
-                state.complete()
+                state.finish()
         self.queue.running = None
         self._done = self.queue.settled
         self.thread.progressed()

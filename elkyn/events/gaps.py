@@ -10,7 +10,6 @@ from elkyn.events.event import Overflow
 from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Receivers
 from elkyn.events.subscriptions import SubscriptionState, Watcher
-from elkyn.values import decode
 
 
 @dataclass(slots=True)
@@ -88,33 +87,18 @@ class Gaps:
         # What the new event replaces, for those who get it; for others the earlier one stays.
         after = [_without(kept, latest) for kept in before]
         replaced = [kept for kept, left in zip(before, after, strict=True) if not left.receivers]
-        raw = pending.raw
         size = pending.size
         if self._kept_count - len(replaced) >= SLOTS:
             return False
         if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
             return False
-        event = Event(
-            decode,
-            deleted=raw is None,
-            path=pending.path,
-            value=None if pending.value_omitted else raw,
-            old=None if pending.old_omitted else pending.old,
-            rev=rev,
-            seq=seq,
-            last=pending.last,
-            timestamp_ns=timestamp_ns,
-            size=0 if raw is None else len(raw),
-            omitted=pending.value_omitted,
-            old_omitted=pending.old_omitted,
-        )
         for kept in replaced:
             self._let_go(kept)
             self.coalesced += kept.only_latest
         only_latest = len(latest) == len(pending.receivers)
         self.parked += only_latest
         self._kept[pending.path] = [left for left in after if left.receivers]
-        self._kept[pending.path].append(_Kept(event, size, latest, only_latest))
+        self._kept[pending.path].append(_Kept(pending.event(rev, seq, timestamp_ns), size, latest, only_latest))
         self._kept_count += 1
         self._kept_bytes += size
         self._waiting += only_latest

@@ -73,7 +73,7 @@ class _Alarm:
         try:
             self._ring()
         except BaseException as error:  # noqa: BLE001 - a function of the user's ends the chain
-            self._state.fail(error)
+            self._state.finish(error)
 
 
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:

@@ -1,38 +1,25 @@
 """What was there when a subscription with `initial=True` began, delivered before its first live event."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from elkyn._native import VALUE_BYTES, Event
+from elkyn.events.changes import Pending
 from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.subscriptions import Watcher
-from elkyn.values import decode
 
 
 class Snapshot:
     """A task of the dispatcher's: the nodes that `watcher` begins with, as events."""
 
-    def __init__(self, dispatcher: Dispatcher, watcher: Watcher, nodes: Iterable[tuple[str, bytes]], rev: int) -> None:
+    def __init__(self, dispatcher: Dispatcher, watcher: Watcher, nodes: Sequence[tuple[str, bytes]], rev: int) -> None:
         """`nodes` are paths with their encoded values at the revision `rev`."""
         self._dispatcher = dispatcher
         self._watcher = watcher
-        found = list(nodes)
-        first = dispatcher.queue.settled - len(found)  # so that they are numbered just below the first live event
+        first = dispatcher.queue.settled - len(nodes)  # so that they are numbered just below the first live event
+        now = time.time_ns()
         self._events = [
-            Event(
-                decode,
-                deleted=False,
-                path=path,
-                value=None if len(raw) > VALUE_BYTES else raw,
-                old=None,
-                rev=rev,
-                seq=seq,
-                last=seq == first + len(found) - 1,
-                timestamp_ns=time.time_ns(),
-                size=len(raw),
-                omitted=len(raw) > VALUE_BYTES,
-            )
-            for seq, (path, raw) in enumerate(found, first)
+            Pending(path, raw, None, (watcher,), last=seq == first + len(nodes) - 1).event(rev, seq, now)
+            for seq, (path, raw) in enumerate(nodes, first)
         ]
 
     def __call__(self) -> None:

@@ -44,11 +44,11 @@ class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(
-        self, state: SubscriptionState, wake: Callable[[], object], gone: Callable[[], bool] = lambda: False
+        self, state: SubscriptionState, wake: Callable[[], object], alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """`wake` rings for the consumer, or ends the subscription where it is `gone` for good."""
+        """`wake` rings for the consumer, or ends the subscription where it is not `alive` any more."""
         self._state = state
-        self._gone = gone
+        self._alive = alive
         self._policy = state.options.overflow
         self._capacity = state.options.capacity
         self._wake = wake
@@ -75,7 +75,7 @@ class Inbox:
                 return
             self._accept(item)
             idle, self._idle = self._idle, False
-        if idle or self._gone():
+        if idle or not self._alive():
             self._wake()
 
     def _accept(self, item: Any) -> None:
@@ -122,11 +122,11 @@ class Inbox:
 
     def error(self, error: BaseException) -> None:
         """End the subscription with `error`."""
-        self._state.fail(error)
+        self._state.finish(error)
 
     def complete(self) -> None:
         """End the subscription."""
-        self._state.complete()
+        self._state.finish()
 
     def ended(self, error: BaseException | None) -> None:
         """Have the consumer told after the last item."""
@@ -165,42 +165,29 @@ class Inbox:
             self._items.clear()
 
 
-class _Turn:
-    """Whether a handler is running, for unsubscribe() to wait for it."""
+class _Consumer:
+    """What an executor and a loop have in common: an inbox, one handler at a time, and the end.
 
-    def __init__(self) -> None:
-        self._over = Progress()
-        self._thread: int | None = None
+    It is entered for a handler's turn, for which `close()` waits.
+    """
+
+    def __init__(self, state: SubscriptionState, handlers: Handlers, alive: Callable[[], bool] = lambda: True) -> None:
+        self.state = state
+        self._handlers = handlers
+        self._alive = alive
+        self._turn_over = Progress()
+        self._thread: int | None = None  # the one that a handler is running on
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
 
     def __exit__(self, *_: object) -> None:
         self._thread = None
-        self._over.tell()
-
-    def wait(self, alive: Callable[[], bool] | None = None) -> None:
-        """Wait for the handler to return, unless we are inside it (or on its loop)."""
-        over = (None, threading.get_ident())
-        if alive is None:
-            self._over.wait_for(lambda: self._thread in over)
-        else:
-            self._over.wait_for(lambda: self._thread in over or not alive(), look_every=LOOK_EVERY_S)
-
-
-class _Consumer:
-    """What an executor and a loop have in common: an inbox, one handler at a time, and the end."""
-
-    def __init__(self, state: SubscriptionState, handlers: Handlers, alive: Callable[[], bool] | None = None) -> None:
-        self.state = state
-        self.turn = _Turn()
-        self._handlers = handlers
-        self._alive = alive
+        self._turn_over.tell()
 
     def inbox(self, wake: Callable[[], object]) -> Inbox:
         """Make the inbox, for the subscription to end with."""
-        alive = self._alive
-        self._inbox = Inbox(self.state, wake, *(() if alive is None else (lambda: not alive(),)))
+        self._inbox = Inbox(self.state, wake, self._alive)
         self.state.buffer = self
         return self._inbox
 
@@ -226,9 +213,10 @@ class _Consumer:
         return len(self._inbox)
 
     def close(self) -> None:
-        """Drop what waits, and wait for the handler that is running."""
+        """Drop what waits, and wait for a running handler to return, unless we are inside it (or on its loop)."""
         self._inbox.close()
-        self.turn.wait(self._alive)
+        over = (None, threading.get_ident())
+        self._turn_over.wait_for(lambda: self._thread in over or not self._alive(), look_every=LOOK_EVERY_S)
 
 
 def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handlers) -> Inbox:
@@ -247,7 +235,7 @@ def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handl
 
     def drain() -> None:
         while (item := inbox.take()) is not NOTHING:
-            with consumer.turn:
+            with consumer:
                 if consumer.is_over(item):
                     return
                 handlers.next(item)
@@ -280,7 +268,7 @@ def loop_inbox(
     async def drain() -> None:
         try:
             while (item := inbox.take()) is not NOTHING:
-                with consumer.turn:
+                with consumer:
                     if consumer.is_over(item):
                         return
                     try:

@@ -111,7 +111,7 @@ class Watcher(Receiver):
     def missed(self, lost: Overflow) -> None:
         """The ring dropped events that were for this subscription."""
         if self.options.overflow == "error":
-            self.state.fail(
+            self.state.finish(
                 SubscriptionOverflow(f"the subscription to {self.pattern} lost {lost.lost} events; read anew")
             )
         else:
@@ -166,11 +166,11 @@ class Handlers:
 
     def error(self, error: BaseException) -> None:
         """End the subscription with `error`."""
-        self._state.fail(error)
+        self._state.finish(error)
 
     def complete(self) -> None:
         """End the subscription."""
-        self._state.complete()
+        self._state.finish()
 
     def ended(self, error: BaseException | None) -> None:
         """Call `on_error` or `on_complete`; an error that nobody asked for is reported like a handler's."""
@@ -251,15 +251,8 @@ class SubscriptionState:
         self.terminal = None
         return True
 
-    def complete(self) -> None:
-        """End with complete, unless it has ended."""
-        self._finish(None)
-
-    def fail(self, error: BaseException) -> None:
-        """End with `error`, unless it has ended."""
-        self._finish(error)
-
-    def _finish(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None = None) -> None:
+        """End with complete, or with `error`, unless it has ended."""
         terminal = self.terminal
         if self.end() and terminal is not None:
             self.guarded(terminal.ended, error)
