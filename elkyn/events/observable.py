@@ -209,6 +209,7 @@ class Observable(Generic[T]):
         return SubscriptionState(self._dispatcher.thread, self._pattern, caller(), options)
 
     def _start(self, state: SubscriptionState, terminal: Handlers | Inbox) -> None:
+        self._dispatcher.thread.refuse_if_forked()  # before a lock that nobody will release here
         state.terminal = terminal
         self._dispatcher.admit(state)
         try:

@@ -150,6 +150,30 @@ def test_24_a_forked_childs_child_keeps_its_files(store: elkyn.Store) -> None:
     store.set("/n", 1)
 
 
+def test_24_a_forked_child_is_refused_a_subscription_also_where_the_parent_was_writing(store: elkyn.Store) -> None:
+    both = store.watch("/n").merge(store.watch("/m"))
+    held, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with store.transaction():
+            held.set()
+            go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(write)
+        assert held.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                both.subscribe(print)
+            except elkyn.ForkedStoreError:
+                os._exit(0)
+            os._exit(1)
+        go_on.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 class _Interrupted(Exception):
     pass
 
