@@ -89,7 +89,7 @@ class Dispatcher:
         while True:
             thread.attend()
             # One by one while somebody looks after each.
-            events, gap = queue.deliver(1 if thread.hurried else EVENTS_PER_DELIVERY, self._failed)
+            events, gap = queue.deliver(1 if thread.hurried_by else EVENTS_PER_DELIVERY, self._failed)
             if events:
                 self._done = queue.seq + 1
                 thread.progressed()

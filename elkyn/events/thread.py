@@ -54,7 +54,7 @@ class EventThread:
         self._dropped_seq: int | None = None
         self._coalesced_seq: int | None = None
         self._progress = Progress()
-        self._hurried: set[object] = set()  # who looks after each event: threads in unsubscribe(), or in close()
+        self.hurried_by: set[object] = set()  # who looks after each event: threads in unsubscribe(), or in close()
         self._tasks: deque[Callable[[], object]] = deque()  # the first one may be at work
         self._task_count = threading.RLock()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -153,7 +153,7 @@ class EventThread:
             # one may be waiting for a lock that our caller holds.
             self._progress.wait_for(lambda: not self._runs(state), look_every=LOOK_EVERY_S)
         finally:
-            self._hurried.discard(waiter)
+            self.hurried_by.discard(waiter)
 
     def _runs(self, state: object) -> bool:
         running = self.queue.running
@@ -161,13 +161,8 @@ class EventThread:
 
     def hurry(self, waiter: object) -> None:
         """Have events delivered one by one, because `waiter` looks after each."""
-        self._hurried.add(waiter)
+        self.hurried_by.add(waiter)
         self.queue.wake()
-
-    @property
-    def hurried(self) -> bool:
-        """Whether somebody looks after each event."""
-        return bool(self._hurried)
 
     # --- what it accounts for
 
