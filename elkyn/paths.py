@@ -7,10 +7,11 @@ that can be a leaf above it.
 
 import re
 
+from elkyn._native import MAX_PATH_BYTES
 from elkyn.errors import PathError
 
-MAX_BYTES = 256
 MAX_SEGMENTS = 32
+"""Levels of the tree that a path can name: each may cost a search of its own when a commit looks for watchers."""
 SEPARATOR = b"\0"
 ROOT = b"\0"
 
@@ -30,8 +31,8 @@ def key_of(path: str) -> bytes:
         key = path.encode()
     except UnicodeEncodeError:
         raise PathError(f"path {path!r} holds a lone surrogate, which has no UTF-8 form") from None
-    if len(key) > MAX_BYTES:
-        raise PathError(f"path {path[:40]!r}... has {len(key)} bytes; {MAX_BYTES} are the most")
+    if len(key) > MAX_PATH_BYTES:
+        raise PathError(f"path {path[:40]!r}... has {len(key)} bytes; {MAX_PATH_BYTES} are the most")
     return key.replace(b"/", SEPARATOR)
 
 
@@ -72,8 +73,8 @@ def pattern_segments(pattern: str) -> tuple[str, ...]:
         size = len(pattern.encode())
     except UnicodeEncodeError:
         raise PathError(f"pattern {pattern!r} holds a lone surrogate, which has no UTF-8 form") from None
-    if size > MAX_BYTES:
-        raise PathError(f"pattern {pattern[:40]!r}... has {size} bytes; {MAX_BYTES} are the most")
+    if size > MAX_PATH_BYTES:
+        raise PathError(f"pattern {pattern[:40]!r}... has {size} bytes; {MAX_PATH_BYTES} are the most")
     return () if pattern == "/" else tuple(pattern[1:].split("/"))
 
 

@@ -1,259 +1,87 @@
-"""The tree in the database: leaves by key, and the moves that keep a leaf and a subtree from hiding each other.
-
-The invariant: no leaf has anything below it. So a node is missing, a leaf, or the object made of the leaves below it.
-"""
+"""The file under a store: its lock and format, its transactions, its growth, its way to the disk."""
 
 import errno
 import fcntl
+import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, TypeVar
 
 import lmdb
 
-from elkyn.errors import FormatError, MapFullError, StorageError, StoreInUseError
-from elkyn.paths import ROOT, SEPARATOR, bound_of, prefix_of
-from elkyn.values import MISSING, Leaves, decode, encode, flatten, is_object, unflatten
+from elkyn.errors import (
+    ElkynError,
+    ForkedStoreError,
+    FormatError,
+    MapFullError,
+    StorageError,
+    StoreClosedError,
+    StoreInUseError,
+    WouldDeadlock,
+)
+from elkyn.progress import Progress
+from elkyn.values import decode, encode
 
 FORMAT = 1
-# 0xff is in no UTF-8 text, so it is above every key of the tree: a search in the tree always stops at it.
+"""The layout of the file that this version reads and writes."""
 META = b"\xffelkyn"
-_REMEMBERED_LEAVES = 4096
-_LEAST_MAP = 1 << 16  # bytes: what an empty store needs, and a little
-SMALL = 64  # bytes of a value that may be remembered with its key
+"""The key of the format mark. 0xff is in no UTF-8 text, so it is above every key of the tree: searches stop at it."""
+MIN_MAP_BYTES = 1 << 16
+"""What an empty store needs, and a little."""
+MAX_READERS = 512
+"""Threads and processes that read at the same time: slots of 64 bytes in the lock file."""
+SYNC_EVERY_S = 0.25
+"""Seconds of commits that durability="async" may lose with the power: few enough syncs to cost next to nothing."""
 
-Transaction: TypeAlias = "lmdb.Transaction[bytes]"
-Cursor: TypeAlias = "lmdb.Cursor[bytes]"
+Durability = Literal["sync", "async", "none"]
+LmdbTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 
+T = TypeVar("T")
 
-class Leaf:
-    """A key known to be a leaf. `raw` is its committed value where that is small and watched, else None."""
-
-    __slots__ = ("raw",)
-
-    def __init__(self) -> None:
-        self.raw: bytes | None = None
-
-
-class Tree:
-    """Reads and writes nodes inside transactions that its caller begins and ends.
-
-    Not thread-safe for writers: the store's mutex is held around them.
-    """
-
-    def __init__(self) -> None:
-        # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
-        # needs no look at what was there. Forgotten by every move that might make it untrue.
-        self._leaves: dict[bytes, Leaf] = {}
-
-    def leaf(self, key: bytes) -> Leaf | None:
-        """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
-        return self._leaves.get(key)
-
-    def forget(self) -> None:
-        """Drop what is remembered: after an aborted transaction it may not be so."""
-        for leaf in self._leaves.values():
-            leaf.raw = None
-        self._leaves.clear()
-
-    def _forget_leaf(self, key: bytes) -> None:
-        leaf = self._leaves.pop(key, None)
-        if leaf is not None:
-            leaf.raw = None
-
-    def set(self, txn: Transaction, key: bytes, leaves: Leaves) -> None:
-        """Replace whatever is at `key` by `leaves`."""
-        plain = len(leaves) == 1 and leaves[0][0] == key
-        leaf = self._leaves.get(key) if plain else None
-        if leaf is not None:
-            leaf.raw = None
-        else:
-            if self._write_inside_opaque(txn, key, leaves):
-                return
-            self._make_way(txn, key, keep_leaf=plain)
-            if len(self._leaves) >= _REMEMBERED_LEAVES:
-                self.forget()
-            if plain:
-                self._leaves[key] = Leaf()
-        for leaf_key, raw in leaves:
-            txn.put(leaf_key, raw)
-
-    def delete(self, txn: Transaction, key: bytes) -> bool:
-        """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
-        if txn.delete(key):
-            self._forget_leaf(key)
-            return True
-        if self._delete_below(txn, key):
-            return True
-        return self._write_inside_opaque(txn, key, None)
-
-    def raw(self, txn: Transaction, key: bytes) -> bytes | None:
-        """Return the encoded value of the node at `key`; None where it is missing."""
-        raw = txn.get(key)
-        if raw is not None:
-            return raw
-        value = self.value(txn, key)
-        return None if value is MISSING else encode(value)
-
-    def value(self, txn: Transaction, key: bytes) -> Any:
-        """Return the value of the node at `key`, or MISSING."""
-        raw = txn.get(key)
-        if raw is not None:
-            return decode(raw)
-        cursor = txn.cursor()
-        prefix = prefix_of(key)
-        if cursor.set_range(prefix) and cursor.key().startswith(prefix):
-            return unflatten(prefix, cursor.iternext())
-        opaque = _leaf_above(cursor, key)
-        if opaque is None or not is_object(opaque[1]):
-            return MISSING
-        return _walk(decode(opaque[1]), _names(opaque[0], key))
-
-    def exists(self, txn: Transaction, key: bytes) -> bool:
-        """Whether there is a node at `key`."""
-        if txn.get(key) is not None or self.has_leaves_below(txn, key):
-            return True
-        return self.value(txn, key) is not MISSING
-
-    def has_leaves_below(self, txn: Transaction, key: bytes) -> bool:
-        """Whether the node at `key` is an object whose parts are stored one by one."""
-        cursor = txn.cursor()
-        prefix = prefix_of(key)
-        return cursor.set_range(prefix) and cursor.key().startswith(prefix) and cursor.key() != key
-
-    def names(self, txn: Transaction, key: bytes, start: str | None, end: str | None) -> Iterator[str]:
-        """Yield the names of the children in key order, from `start` (included) to `end` (not included)."""
-        cursor = txn.cursor()
-        prefix = prefix_of(key)
-        at = len(prefix)
-        first = bound_of(start, "start") or b""
-        stop = bound_of(end, "end")
-        found = cursor.set_range(prefix + first)
-        any_below = False
-        while found:
-            child = cursor.key()
-            if not child.startswith(prefix):
-                break
-            name = child[at:].split(SEPARATOR, 1)[0]
-            if not name:  # the root's own leaf
-                found = cursor.next()
-                continue
-            if stop is not None and name >= stop:
-                return
-            any_below = True
-            yield name.decode()
-            # Over the child's whole subtree in one step: \x01 is above the separator and in no segment.
-            found = cursor.set_range(prefix + name + b"\x01")
-        if not any_below and isinstance(value := self.value(txn, key), dict):
-            yield from (
-                name
-                for name in sorted(value, key=str.encode)
-                if name.encode() >= first and (stop is None or name.encode() < stop)
-            )
-
-    def _make_way(self, txn: Transaction, key: bytes, *, keep_leaf: bool) -> None:
-        """Remove what would hide, or be hidden by, a write at `key`: the node itself and a leaf above it."""
-        cursor = txn.cursor()
-        if cursor.set_key(key):  # a leaf: so nothing is below it and no leaf above
-            if not keep_leaf:
-                txn.delete(key)
-                self._forget_leaf(key)
-            return
-        if self._delete_below(txn, key):
-            return
-        above = _leaf_above(cursor, key)
-        if above is not None:
-            txn.delete(above[0])
-            self._forget_leaf(above[0])
-
-    def _delete_below(self, txn: Transaction, key: bytes) -> bool:
-        cursor = txn.cursor()
-        prefix = prefix_of(key)
-        if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
-            return False
-        self.forget()
-        while cursor.key().startswith(prefix):
-            cursor.delete()  # moves to the next key
-        return True
-
-    def _write_inside_opaque(self, txn: Transaction, key: bytes, leaves: Leaves | None) -> bool:
-        """Write at a `key` that lies inside an object stored whole, by storing that object anew."""
-        cursor = txn.cursor()
-        if cursor.set_key(key) or key == ROOT:
-            return False
-        above = _leaf_above(cursor, key)
-        if above is None or not is_object(above[1]) or above[1] == b"\x80":
-            return False
-        top = decode(above[1])
-        names = _names(above[0], key)
-        if leaves is None:
-            if not _remove(top, names):
-                return False
-        else:
-            prefix = prefix_of(key)
-            plain = len(leaves) == 1 and leaves[0][0] == key
-            _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
-        rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
-        txn.delete(above[0])
-        self.forget()
-        for leaf_key, raw in rebuilt:
-            txn.put(leaf_key, raw)
-        return True
+_log = logging.getLogger("elkyn")
 
 
-def _leaf_above(cursor: Cursor, key: bytes) -> tuple[bytes, bytes] | None:
-    """Return the leaf above `key`, which can only be the key just before it, since no leaf has anything below."""
-    if key == ROOT or not (cursor.set_range(key) and cursor.prev()):
-        return None
-    found = cursor.key()
-    if found == ROOT or key.startswith(found + SEPARATOR):
-        return found, cursor.value()
-    return None
+State = Literal["open", "in transaction", "closing", "closed", "forked"]
+"""What may be asked of a store now.
+
+"in transaction": a block of the user's is writing, and other writes of its thread would wait for themselves. "closing":
+handlers that still run may read, and nothing else is taken. "forked": in a child process, all of it is the parent's.
+"""
+
+_CLOSED_ERROR = StoreClosedError, "the store is closed; open it again to go on"
+_ERRORS: dict[State, tuple[type[ElkynError], str]] = {
+    "in transaction": (
+        WouldDeadlock,
+        "the store is in your own transaction: write through it (tx.set and so on), or leave the block",
+    ),
+    "closing": _CLOSED_ERROR,
+    "closed": _CLOSED_ERROR,
+    "forked": (
+        ForkedStoreError,
+        "the store was opened by the parent process; a forked child opens another directory itself",
+    ),
+}
 
 
-def _names(above: bytes, key: bytes) -> list[str]:
-    return [name.decode() for name in key[len(prefix_of(above)) :].split(SEPARATOR)]
-
-
-def _walk(value: Any, names: list[str]) -> Any:
-    for name in names:
-        if type(value) is not dict or name not in value:
-            return MISSING
-        value = value[name]
-    return value
-
-
-def _place(top: dict[str, Any], names: list[str], value: Any) -> None:
-    for name in names[:-1]:
-        child = top.get(name)
-        if type(child) is not dict:
-            child = top[name] = {}
-        top = child
-    top[names[-1]] = value
-
-
-def _remove(top: dict[str, Any], names: list[str]) -> bool:
-    """Remove the node at `names`, with the objects above it that become empty by that."""
-    if len(names) == 1:
-        return top.pop(names[0], MISSING) is not MISSING
-    child = top.get(names[0])
-    if type(child) is not dict or not _remove(child, names[1:]):
-        return False
-    if not child:
-        del top[names[0]]
-    return True
+def refuse(state: State) -> NoReturn:
+    """Raise what a store in `state` answers."""
+    kind, message = _ERRORS[state]
+    raise kind(message)
 
 
 class Database:
-    """One open LMDB environment, owned exclusively: the file, its lock, its growth, its format mark."""
+    """One open LMDB environment, owned exclusively, and the one mutex of those who write to it."""
 
-    def __init__(self, directory: Path, *, sync: bool, map_size: int, max_map_size: int) -> None:
+    def __init__(self, directory: Path, durability: Durability, *, map_size: int, max_map_size: int) -> None:
         self.directory = directory
         self._max_map_size = max_map_size
+        self._pid = os.getpid()
         self._owner = _own(directory)
         try:
-            self.env = _open_environment(directory, sync=sync, map_size=map_size)
+            self.env = _open_environment(directory, sync=durability == "sync", map_size=map_size)
             try:
                 self.rev_base = self._read_or_make_format()
             except BaseException:
@@ -262,7 +90,91 @@ class Database:
         except BaseException:
             self._disown()
             raise
-        self.rev = self.current_rev()
+        # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
+        self.mutex = threading.RLock()
+        self.state: State = "open"
+        # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
+        self.begin: Callable[[], LmdbTransaction] = self.env.begin
+        self.syncer = Syncer(self.env) if durability == "async" else None
+
+    # --- transactions
+
+    def begin_write(self) -> LmdbTransaction:
+        """Begin a write transaction. The mutex is held."""
+        if self.state != "open":
+            refuse(self.state)
+        try:
+            return self.env.begin(None, None, True)  # write=True: without the keyword it is a fifth faster
+        except lmdb.Error as error:
+            raise self._not_begun(error) from error
+
+    def begin_anew(self) -> LmdbTransaction:
+        """Begin another write transaction for the block whose first one has ended."""
+        try:
+            return self.env.begin(None, None, True)
+        except lmdb.Error as error:
+            raise self._not_begun(error) from error
+
+    def _not_begun(self, error: lmdb.Error) -> ElkynError:
+        if type(error) is lmdb.Error and "another write" in str(error):
+            return WouldDeadlock(
+                "a write of this thread is under way: a signal handler or a finalizer cannot write meanwhile"
+            )
+        return storage_error(error, self.directory)
+
+    def abort(self, txn: LmdbTransaction) -> None:
+        """End a write transaction without a commit. The mutex is held, and readers that begin now wait for it.
+
+        For lmdb waits until none of them is inside a call of its own, which with readers that never pause may take
+        seconds.
+        """
+        self.begin = self._begin_behind_mutex
+        try:
+            txn.abort()
+        finally:
+            self.begin = self._reads()
+
+    def _begin_behind_mutex(self) -> LmdbTransaction:
+        with self.mutex:
+            return self.env.begin()
+
+    def _reads(self) -> Callable[[], LmdbTransaction]:
+        if self.state == "closed" or self.state == "forked":  # by a finalizer, or in a child
+            return partial(refuse, self.state)
+        return self.env.begin
+
+    def read(self, read: Callable[[LmdbTransaction], T]) -> T:
+        """Return what `read` finds in one state of the store. It may be called twice."""
+        try:
+            return read(self.begin())
+        except lmdb.Error:
+            # A growing map invalidates the reads under way. Behind the mutex nothing grows.
+            with self.mutex:
+                try:
+                    return read(self.begin())
+                except lmdb.Error as error:
+                    raise storage_error(error, self.directory) from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has begun to close the store, and this is the process that opened it."""
+        return self.state == "open" or self.state == "in transaction"
+
+    def require_open(self) -> None:
+        """Raise unless the store is open."""
+        if not self.is_open:
+            refuse(self.state)
+
+    def in_own_transaction(self) -> bool:
+        """Whether the caller is inside a transaction that its own thread has begun."""
+        if self.state != "in transaction" or not self.mutex.acquire(blocking=False):
+            return False  # only the thread that holds the mutex can take it then
+        try:
+            return self.state == "in transaction"
+        finally:
+            self.mutex.release()
+
+    # --- the file
 
     def current_rev(self) -> int:
         """Return the revision as the file has it."""
@@ -296,7 +208,7 @@ class Database:
             )
         return int(rev_base)
 
-    def raise_rev_base(self, txn: Transaction, by: int) -> None:
+    def raise_rev_base(self, txn: LmdbTransaction, by: int) -> None:
         """Count `by` revisions more than the transactions do: those of calls that share one transaction."""
         txn.put(META, encode({"format": FORMAT, "rev_base": self.rev_base + by}))
 
@@ -311,17 +223,65 @@ class Database:
         self.env.set_mapsize(min(size * 2, self._max_map_size))
 
     def close(self) -> None:
-        """Close the environment and give the directory free."""
-        self.env.close()
-        self._disown()
+        """Bring all to the disk, close the environment and give the directory free. The mutex is held."""
+        self.begin = partial(refuse, "closed")
+        try:
+            if self.syncer is not None:
+                self.syncer.close()
+        except lmdb.Error as error:
+            raise storage_error(error, self.directory) from error
+        finally:
+            self.env.close()
+            self._disown()
+            self.state = "closed"
+
+    def refuse_if_forked(self) -> None:
+        """Raise in any process but the one that opened the store."""
+        if os.getpid() != self._pid:
+            raise ForkedStoreError(f"the store in {self.directory} belongs to the parent process; open another here")
 
     def forked(self) -> None:
-        """In a forked child: let go of the lock's descriptor without unlocking what the parent owns."""
-        os.close(self._owner)
+        """In a forked child: refuse everything, and touch nothing that the parent goes on using."""
+        if self.state == "forked":  # in a child's child: what was ours there is somebody else's here
+            return
+        self.mutex = threading.RLock()  # the old one may be held by a thread that does not exist here
+        self.state = "forked"
+        self.begin = partial(refuse, "forked")
+        os.close(self._owner)  # without unlocking what the parent owns
 
     def _disown(self) -> None:
         fcntl.flock(self._owner, fcntl.LOCK_UN)
         os.close(self._owner)
+
+
+class Syncer:
+    """Brings commits to the disk every quarter of a second: durability="async"."""
+
+    def __init__(self, env: lmdb.Environment) -> None:
+        self._env = env
+        self._stopped = False
+        self._stopping = Progress()
+        self._thread = threading.Thread(target=self._serve, name="elkyn-sync", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        synced = -1
+        while not self._stopping.wait_for(lambda: self._stopped, SYNC_EVERY_S):
+            now = self._env.info()["last_txnid"]
+            if now != synced:
+                try:
+                    self._env.sync(True)
+                except lmdb.Error as error:  # perhaps the disk takes it the next time; close() raises if it never does
+                    _log.error("a sync of the store in %s failed: %s", self._env.path(), error)
+                else:
+                    synced = now
+
+    def close(self) -> None:
+        """Stop, and bring the rest to the disk."""
+        self._stopped = True
+        self._stopping.tell()
+        self._thread.join()
+        self._env.sync(True)
 
 
 def storage_error(error: lmdb.Error, directory: Path) -> StorageError:
@@ -359,12 +319,12 @@ def _open_environment(directory: Path, *, sync: bool, map_size: int) -> lmdb.Env
     try:
         return lmdb.open(
             str(directory),
-            map_size=max(map_size, used, _LEAST_MAP),
+            map_size=max(map_size, used, MIN_MAP_BYTES),
             subdir=True,
             metasync=sync,
             sync=sync,
             max_dbs=0,
-            max_readers=512,
+            max_readers=MAX_READERS,
             # Pages of a committed transaction go to the file by write(), never through a writable map: a stray
             # pointer anywhere in the process cannot damage the store.
             writemap=False,

@@ -10,12 +10,16 @@ from typing import Any
 
 import msgspec
 
+from elkyn._native import MAX_PATH_BYTES
 from elkyn.errors import InvalidTypeError, InvalidValueError
-from elkyn.paths import MAX_BYTES, MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
+from elkyn.paths import MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
 
 MAX_NESTING = 64
-_LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
+"""Lists and objects inside each other: far from where reading them back would overflow the stack."""
+MIN_INT, MAX_INT = -(2**63), 2**63 - 1
+"""The 64 bits of msgpack's integers."""
 EMPTY_OBJECT = b"\x80"
+"""`{}`, encoded."""
 
 _SCALARS = frozenset({type(None), bool, float, str, bytes})
 # Sorted, so that equal objects have equal bytes: that is how an equal-value set is recognised.
@@ -41,7 +45,7 @@ def flatten(key: bytes, value: object) -> Leaves:
     try:
         if kind in _SCALARS:
             return [(key, encode(value))]
-        if kind is int and _LEAST_INT <= value <= _MOST_INT:  # type: ignore[operator]
+        if kind is int and MIN_INT <= value <= MAX_INT:  # type: ignore[operator]
             return [(key, encode(value))]
         check(value)
         leaves: Leaves = []
@@ -60,7 +64,7 @@ def _flatten_object(key: bytes, value: object, leaves: Leaves) -> None:
     depth = 0 if key == ROOT else key.count(SEPARATOR)
     children = [(prefix + name.encode(), child) for name, child in value.items()]
     addressable = depth < MAX_SEGMENTS and all(map(is_segment, value))
-    if not addressable or max(len(child_key) for child_key, _ in children) > MAX_BYTES:
+    if not addressable or max(len(child_key) for child_key, _ in children) > MAX_PATH_BYTES:
         leaves.append((key, encode(value)))
         return
     for child_key, child in children:
@@ -92,7 +96,7 @@ def check(value: object, depth: int = 0) -> None:
 
 
 def _check_int(value: Any) -> None:
-    if not _LEAST_INT <= value <= _MOST_INT:
+    if not MIN_INT <= value <= MAX_INT:
         raise InvalidValueError(f"the integer {value} does not fit in 64 bits; store it as str or bytes")
 
 

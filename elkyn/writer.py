@@ -13,8 +13,10 @@ from elkyn.progress import Progress
 
 Commit = Callable[[list[Any]], list[int | BaseException]]
 
-MOST_QUEUED = 10_000
-MOST_PER_COMMIT = 1_000
+MAX_QUEUED_CALLS = 10_000
+"""Calls that wait before a producer is held up: ten full commits, so that the disk is never idle."""
+MAX_CALLS_PER_COMMIT = 1_000
+"""Calls that share one sync: their events, one each, just fit in the ring's 1024 slots."""
 
 
 class Writer:
@@ -43,10 +45,10 @@ class Writer:
         while not self._put(call, future):
             if not patient:
                 raise WouldDeadlock(
-                    f"{MOST_QUEUED} writes are queued, and none is made before your own transaction is over: "
+                    f"{MAX_QUEUED_CALLS} writes are queued, and none is made before your own transaction is over: "
                     "write through it (tx.set and so on), or leave the block"
                 )
-            self._room.wait_for(lambda: self._queue.qsize() < MOST_QUEUED or self._closed)
+            self._room.wait_for(lambda: self._queue.qsize() < MAX_QUEUED_CALLS or self._closed)
         return future
 
     def _put(self, call: Any, future: "Future[int]") -> bool:
@@ -57,7 +59,7 @@ class Writer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="elkyn-writer", daemon=True)
                 self._thread.start()
-            if self._queue.qsize() >= MOST_QUEUED:
+            if self._queue.qsize() >= MAX_QUEUED_CALLS:
                 return False
             commit = self._commit()
             assert commit is not None, "whoever calls us through the store keeps it alive"
@@ -80,7 +82,7 @@ class Writer:
         while more:
             batch = [self._queue.get()]
             with suppress(Empty):
-                while len(batch) < MOST_PER_COMMIT and batch[-1] is not None:
+                while len(batch) < MAX_CALLS_PER_COMMIT and batch[-1] is not None:
                     batch.append(self._queue.get_nowait())
             self._room.tell()
             calls = [call for call in batch if call is not None]

@@ -1,14 +1,17 @@
 """What a commit changed, node by node, for those who watch: the step from writes to events."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from elkyn._native import VALUE_BYTES
-from elkyn.events.routes import Cores, Node, Route, Routes
-from elkyn.paths import MAX_BYTES, is_segment, key_of
-from elkyn.storage import Transaction, Tree
+from elkyn._native import MAX_PATH_BYTES, VALUE_BYTES, Event
+from elkyn.events.routes import Node, Receivers, Route, Routes
+from elkyn.events.subscriptions import Watcher
+from elkyn.paths import is_segment, key_of
+from elkyn.storage import LmdbTransaction
+from elkyn.tree import Tree
 from elkyn.values import MISSING, decode, encode
+from elkyn.writes import Call
 
 
 class Pending(NamedTuple):
@@ -17,7 +20,7 @@ class Pending(NamedTuple):
     path: str
     raw: bytes | None
     old: bytes | None
-    cores: Cores
+    receivers: Receivers
     last: bool
 
     @property
@@ -39,10 +42,27 @@ class Pending(NamedTuple):
     def _value_size(self) -> int:
         return 0 if self.raw is None or self.value_omitted else len(self.raw)
 
+    def event(self, rev: int, seq: int, timestamp_ns: int) -> Event:
+        """Return it as an event outside the ring, with what the ring would have let travel."""
+        return Event(
+            decode,
+            deleted=self.raw is None,
+            path=self.path,
+            value=None if self.value_omitted else self.raw,
+            old=None if self.old_omitted else self.old,
+            rev=rev,
+            seq=seq,
+            last=self.last,
+            timestamp_ns=timestamp_ns,
+            size=0 if self.raw is None else len(self.raw),
+            omitted=self.value_omitted,
+            old_omitted=self.old_omitted,
+        )
+
 
 @dataclass(slots=True)
 class _Touched:
-    cores: dict[Any, None]
+    receivers: dict[Watcher, None]
     new: Any  # the encoded value, None where the node is missing, MISSING where not read yet
     old: Any
 
@@ -53,36 +73,31 @@ class Watched:
     Made before the writes (or over a snapshot of the state before them), asked after them.
     """
 
-    def __init__(
-        self, tree: Tree, routes: Routes, before: Transaction, paths: Iterable[str], merged: Iterable[str] = ()
-    ) -> None:
-        """Read what was there before. `merged` are the paths of update()s, which count as written too."""
+    def __init__(self, tree: Tree, routes: Routes, before: LmdbTransaction, call: Call) -> None:
+        """Read what was there before."""
         self._tree = tree
         self._routes: dict[str, Route] = {}
-        self._merged: dict[str, Cores] = {}
+        self._merged: dict[str, Receivers] = {}
         self._before: dict[str, bytes | None] = {}
-        for path in paths:
+        for path, _, _ in call.writes:
             route = routes.route(path)
             if route is not None:
                 self._routes[path] = route
                 self._read_before(before, path)
-                for ancestor, cores in route.above:
-                    if any(core.old for core in cores):
+                for ancestor, receivers in route.above:
+                    if any(watcher.old for watcher in receivers):
                         self._read_before(before, ancestor)
-        for path in merged:
+        for path in call.merged:
             route = routes.route(path)
             if route is not None and route.at:
                 self._merged[path] = route.at
                 self._read_before(before, path)
 
-    def _read_before(self, before: Transaction, path: str) -> None:
+    def _read_before(self, before: LmdbTransaction, path: str) -> None:
         if path not in self._before:
             self._before[path] = self._tree.raw(before, key_of(path))
 
-    def __bool__(self) -> bool:
-        return bool(self._routes or self._merged)
-
-    def events(self, after: Transaction) -> list[Pending]:
+    def events(self, after: LmdbTransaction) -> list[Pending]:
         """Compare with the state after the writes and return the events, in the order of the writes."""
         touched: dict[str, _Touched] = {}
         for path, route in self._routes.items():
@@ -90,42 +105,44 @@ class Watched:
             new = self._tree.raw(after, key_of(path))
             if old == new:
                 continue
-            _touch(touched, path, route.direct, new, old)
+            _touch(touched, path, route.receivers, new, old)
             if route.below:
                 values = (MISSING if raw is None else decode(raw) for raw in (old, new))
-                for child, cores, old_value, new_value in _changed_below(route.below, path, *values):
-                    _touch(touched, child, cores, _raw(new_value), _raw(old_value))
-            for ancestor, cores in route.above:
-                _touch(touched, ancestor, cores, MISSING, self._before.get(ancestor, MISSING))
-        for path, cores in self._merged.items():
+                for child, receivers, old_value, new_value in _changed_below(route.below, path, *values):
+                    _touch(touched, child, receivers, _raw(new_value), _raw(old_value))
+            for ancestor, receivers in route.above:
+                _touch(touched, ancestor, receivers, MISSING, self._before.get(ancestor, MISSING))
+        for path, receivers in self._merged.items():
             new = self._tree.raw(after, key_of(path))
             if self._before[path] != new:
-                _touch(touched, path, cores, new, self._before[path])
+                _touch(touched, path, receivers, new, self._before[path])
         for path, node in touched.items():
             if node.new is MISSING:
                 node.new = self._tree.raw(after, key_of(path))
-        return list(_marked_last(touched))
+        return list(_marked_last(touched)) if touched else []
 
 
 def _raw(value: Any) -> bytes | None:
     return None if value is MISSING else encode(value)
 
 
-def _touch(touched: dict[str, _Touched], path: str, cores: Cores, new: Any, old: Any) -> None:
-    if not cores:
+def _touch(touched: dict[str, _Touched], path: str, receivers: Receivers, new: Any, old: Any) -> None:
+    if not receivers:
         return
     node = touched.get(path)
     if node is None:
-        touched[path] = _Touched(dict.fromkeys(cores), new, old)
+        touched[path] = _Touched(dict.fromkeys(receivers), new, old)
         return
-    node.cores.update(dict.fromkeys(cores))
+    node.receivers.update(dict.fromkeys(receivers))
     if node.new is MISSING:
         node.new = new
     if node.old is MISSING:
         node.old = old
 
 
-def _changed_below(places: tuple[Node, ...], path: str, old: Any, new: Any) -> Iterator[tuple[str, Cores, Any, Any]]:
+def _changed_below(
+    places: tuple[Node, ...], path: str, old: Any, new: Any
+) -> Iterator[tuple[str, Receivers, Any, Any]]:
     """Yield the nodes below `path` that differ and that a longer pattern names, with their old and new values."""
     base = "" if path == "/" else path
     old_children = old if type(old) is dict else {}
@@ -145,11 +162,11 @@ def _changed_below(places: tuple[Node, ...], path: str, old: Any, new: Any) -> I
             place.children[segment] for place in places for segment in (name, "*") if segment in place.children
         )
         child = f"{base}/{name}"
-        if len(child.encode()) > MAX_BYTES:
+        if len(child.encode()) > MAX_PATH_BYTES:
             continue
-        cores = tuple(core for place in inner for core in (*place.exact, *place.family, *place.deep))
-        if cores:
-            yield child, cores, was, now
+        receivers = tuple(watcher for place in inner for watcher in (*place.exact, *place.family, *place.deep))
+        if receivers:
+            yield child, receivers, was, now
         longer = tuple(place for place in inner if place.children)
         if longer:
             yield from _changed_below(longer, child, was, now)
@@ -157,13 +174,15 @@ def _changed_below(places: tuple[Node, ...], path: str, old: Any, new: Any) -> I
 
 def _marked_last(touched: dict[str, _Touched]) -> Iterator[Pending]:
     """Yield the group's events, each split where only some of its receivers see their last one, or the old value."""
-    last_path: dict[Any, str] = {core: path for path, node in touched.items() for core in node.cores}
+    last_path: dict[Any, str] = {watcher: path for path, node in touched.items() for watcher in node.receivers}
     for path, node in touched.items():
         for wants_old in (False, True):
             for last in (False, True):
-                cores = tuple(
-                    core for core in node.cores if core.old == wants_old and (last_path[core] == path) == last
+                receivers = tuple(
+                    watcher
+                    for watcher in node.receivers
+                    if watcher.old == wants_old and (last_path[watcher] == path) == last
                 )
-                if cores:
+                if receivers:
                     old = node.old if wants_old and node.old is not MISSING else None
-                    yield Pending(path, node.new, old, cores, last)
+                    yield Pending(path, node.new, old, receivers, last)

@@ -3,16 +3,13 @@
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 from elkyn._native import SLOTS, VALUE_BYTES, Event
 from elkyn.events.changes import Pending
 from elkyn.events.event import Overflow
 from elkyn.events.lock import Lock, is_mine
-from elkyn.values import decode
-
-if TYPE_CHECKING:
-    from elkyn.events.subscriptions import Core
+from elkyn.events.routes import Receivers
+from elkyn.events.subscriptions import SubscriptionState, Watcher
 
 
 @dataclass(slots=True)
@@ -28,7 +25,7 @@ class _Episode:
 
     first: int
     last: int
-    losses: dict["Core", _Loss] = field(default_factory=dict)
+    losses: dict[Watcher, _Loss] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class _Kept:
 
     event: Event
     size: int  # of its values
-    cores: tuple["Core", ...]
+    receivers: Receivers
     only_latest: bool
 
 
@@ -45,8 +42,8 @@ class _Kept:
 class Reckoning:
     """What to tell at a gap."""
 
-    losses: list[tuple["Core", Overflow]]
-    kept: list[tuple[Event, tuple["Core", ...]]]
+    losses: list[tuple[Watcher, Overflow]]
+    kept: list[tuple[Event, Receivers]]
 
 
 class Gaps:
@@ -72,51 +69,36 @@ class Gaps:
                 self._episodes.append(_Episode(seq, seq))
             episode = self._episodes[-1]
             episode.last = seq
-            latest = tuple(core for core in pending.cores if core.options.overflow == "latest")
+            latest = tuple(watcher for watcher in pending.receivers if watcher.options.overflow == "latest")
             if latest and self._keep(seq, rev, timestamp_ns, pending, latest):
-                losers = tuple(core for core in pending.cores if core.options.overflow != "latest")
+                losers = tuple(watcher for watcher in pending.receivers if watcher.options.overflow != "latest")
             else:
-                losers = pending.cores
-            for core in losers:
-                loss = episode.losses.get(core)
+                losers = pending.receivers
+            for watcher in losers:
+                loss = episode.losses.get(watcher)
                 if loss is None:
-                    episode.losses[core] = _Loss(1, seq, seq)
+                    episode.losses[watcher] = _Loss(1, seq, seq)
                 elif loss.last != seq:
                     loss.lost += 1
                     loss.last = seq
 
-    def _keep(self, seq: int, rev: int, timestamp_ns: int, pending: Pending, latest: tuple["Core", ...]) -> bool:
+    def _keep(self, seq: int, rev: int, timestamp_ns: int, pending: Pending, latest: Receivers) -> bool:
         before = self._kept.get(pending.path, [])
         # What the new event replaces, for those who get it; for others the earlier one stays.
         after = [_without(kept, latest) for kept in before]
-        replaced = [kept for kept, left in zip(before, after, strict=True) if not left.cores]
-        raw = pending.raw
+        replaced = [kept for kept, left in zip(before, after, strict=True) if not left.receivers]
         size = pending.size
         if self._kept_count - len(replaced) >= SLOTS:
             return False
         if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
             return False
-        event = Event(
-            decode,
-            deleted=raw is None,
-            path=pending.path,
-            value=None if pending.value_omitted else raw,
-            old=None if pending.old_omitted else pending.old,
-            rev=rev,
-            seq=seq,
-            last=pending.last,
-            timestamp_ns=timestamp_ns,
-            size=0 if raw is None else len(raw),
-            omitted=pending.value_omitted,
-            old_omitted=pending.old_omitted,
-        )
         for kept in replaced:
             self._let_go(kept)
             self.coalesced += kept.only_latest
-        only_latest = len(latest) == len(pending.cores)
+        only_latest = len(latest) == len(pending.receivers)
         self.parked += only_latest
-        self._kept[pending.path] = [left for left in after if left.cores]
-        self._kept[pending.path].append(_Kept(event, size, latest, only_latest))
+        self._kept[pending.path] = [left for left in after if left.receivers]
+        self._kept[pending.path].append(_Kept(pending.event(rev, seq, timestamp_ns), size, latest, only_latest))
         self._kept_count += 1
         self._kept_bytes += size
         self._waiting += only_latest
@@ -133,7 +115,7 @@ class Gaps:
 
     def reckon(self, last: int) -> Reckoning:
         """Settle all up to the sequence number `last`, which the consumer has reached."""
-        losses: list[tuple[Core, Overflow]] = []
+        losses: list[tuple[Watcher, Overflow]] = []
         reached = last
         with self._lock:
             while self._episodes and self._episodes[0].first <= last:
@@ -142,7 +124,7 @@ class Gaps:
                 # of all of it now keeps the order.
                 reached = max(reached, episode.last)
                 losses.extend(
-                    (core, Overflow(loss.lost, loss.first, loss.last)) for core, loss in episode.losses.items()
+                    (watcher, Overflow(loss.lost, loss.first, loss.last)) for watcher, loss in episode.losses.items()
                 )
             due: list[_Kept] = []
             for path, several in list(self._kept.items()):
@@ -152,7 +134,7 @@ class Gaps:
                 self._let_go(kept)
                 self.omitted += kept.event.value_omitted or kept.event.old_omitted
         due.sort(key=lambda kept: kept.event.seq)
-        return Reckoning(losses, [(kept.event, kept.cores) for kept in due])
+        return Reckoning(losses, [(kept.event, kept.receivers) for kept in due])
 
     def _keep_only(self, path: str, left: list[_Kept]) -> None:
         if left:
@@ -160,26 +142,26 @@ class Gaps:
         else:
             del self._kept[path]
 
-    def forget(self, gone: Any) -> bool:
-        """Drop what is held for the cores of `gone`, a Run that has ended. False where the caller is using it."""
+    def forget(self, gone: SubscriptionState) -> bool:
+        """Drop what is held for `gone`, which has ended. False where the caller is using it."""
         if is_mine(self._lock):
             return False
         with self._lock:
             for episode in self._episodes:
-                for core in gone.cores:
-                    episode.losses.pop(core, None)
+                for watcher in gone.watchers:
+                    episode.losses.pop(watcher, None)
             for path, several in list(self._kept.items()):
-                after = [_without(kept, gone.cores) for kept in several]
+                after = [_without(kept, gone.watchers) for kept in several]
                 for kept in after:
-                    if not kept.cores:
+                    if not kept.receivers:
                         self._let_go(kept)
                         self.coalesced += kept.only_latest
-                self._keep_only(path, [kept for kept in after if kept.cores])
+                self._keep_only(path, [kept for kept in after if kept.receivers])
             return True
 
 
-def _without(kept: _Kept, gone: Collection["Core"]) -> _Kept:
+def _without(kept: _Kept, gone: Collection[Watcher]) -> _Kept:
     """Return `kept` for those of its receivers that are not `gone`."""
-    if not any(core in gone for core in kept.cores):
+    if not any(watcher in gone for watcher in kept.receivers):
         return kept
-    return replace(kept, cores=tuple(core for core in kept.cores if core not in gone))
+    return replace(kept, receivers=tuple(watcher for watcher in kept.receivers if watcher not in gone))

@@ -5,13 +5,14 @@ import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeGuard, TypeVar, overload
 
 from elkyn.events import operators
 from elkyn.events.dispatcher import Dispatcher
+from elkyn.events.event import Overflow
 from elkyn.events.operators import Connect
 from elkyn.events.streams import EventStream, Inbox, executor_inbox, loop_inbox
-from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Run, Subscription, caller
+from elkyn.events.subscriptions import Handlers, Options, OverflowPolicy, Subscription, SubscriptionState, caller
 from elkyn.values import MISSING
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-POLICIES = ("gap", "error", "latest", "block")
 
 
 class Observable(Generic[T]):
@@ -98,7 +97,7 @@ class Observable(Generic[T]):
         """Pass the running result of `function(result, item)`; without `seed` the first item starts it."""
         return self._derive(operators.scanning(self._connect, function, seed))
 
-    def merge(self, *others: "Observable[Any]") -> "Observable[Any]":
+    def merge(self, *others: "Observable[U]") -> "Observable[T | U]":
         """Pass the items of this and the `others`, of the same store, as they come; complete when all have."""
         if any(other._dispatcher is not self._dispatcher for other in others):
             raise ValueError(
@@ -108,6 +107,34 @@ class Observable(Generic[T]):
 
     # --- ends
 
+    @overload
+    def subscribe(
+        self,
+        on_next: Callable[[T], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        on_complete: Callable[[], object] | None = None,
+        *,
+        overflow: Literal["error"],
+        capacity: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        initial: bool | None = None,
+        old: bool | None = None,
+    ) -> Subscription: ...
+    @overload
+    def subscribe(
+        self,
+        on_next: Callable[[T | Overflow], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        on_complete: Callable[[], object] | None = None,
+        *,
+        overflow: OverflowPolicy | None = None,
+        capacity: int | None = None,
+        timeout: float | None = None,
+        executor: Executor | None = None,
+        initial: bool | None = None,
+        old: bool | None = None,
+    ) -> Subscription: ...
     def subscribe(
         self,
         on_next: Callable[[Any], object],
@@ -123,6 +150,7 @@ class Observable(Generic[T]):
     ) -> Subscription:
         """Have `on_next` called with every item, and with an `Overflow` wherever items were lost.
 
+        So it takes both, as a type checker will say; with `overflow="error"` given here it is called with items alone.
         A plain function runs on the store's dispatcher thread, or on `executor`; an async one on the event loop that is
         running now. Calls for one subscription never overlap. What a handler raises is counted and reported, and
         reaches nobody else. At most one of `on_error` and `on_complete` is called, once, and nothing after it.
@@ -144,22 +172,21 @@ class Observable(Generic[T]):
         options = _options(
             self._options, overflow=overflow, capacity=capacity, timeout=timeout, initial=initial, old=old
         )
-        run = self._run(options)
-
-        handlers = Handlers(run, on_next, on_error, on_complete)
+        state = self._new_state(options)
+        handlers = Handlers(state, on_next, on_error, on_complete)
         terminal: Handlers | Inbox = handlers
         if _is_async(on_next):
-            terminal = loop_inbox(run, options, asyncio.get_running_loop(), on_next, handlers)
+            terminal = loop_inbox(state, asyncio.get_running_loop(), on_next, handlers)
         elif executor is not None:
-            terminal = executor_inbox(run, options, executor, handlers)
-        self._start(run, terminal)
-        return Subscription(run)
+            terminal = executor_inbox(state, executor, handlers)
+        self._start(state, terminal)
+        return Subscription(state)
 
     def __aiter__(self) -> EventStream[T]:
         """Subscribe now and iterate over the items; an `Overflow` stands where items were lost."""
-        run = self._run(self._options)
-        stream: EventStream[T] = EventStream(run, self._options)
-        self._start(run, stream.inbox)
+        state = self._new_state(self._options)
+        stream: EventStream[T] = EventStream(state)
+        self._start(state, stream.inbox)
         return stream
 
     def to_reactivex(self) -> "reactivex.Observable[Any]":
@@ -176,20 +203,19 @@ class Observable(Generic[T]):
 
         return reactivex.create(subscribe)
 
-    # --- how a run begins
+    # --- how a subscription begins
 
-    def _run(self, options: Options) -> Run:
-        run = Run(self._dispatcher, caller(), options)
-        run.pattern = self._pattern
-        return run
+    def _new_state(self, options: Options) -> SubscriptionState:
+        return SubscriptionState(self._dispatcher.thread, self._pattern, caller(), options)
 
-    def _start(self, run: Run, terminal: Handlers | Inbox) -> None:
-        run.terminal = terminal
-        self._dispatcher.admit(run)
+    def _start(self, state: SubscriptionState, terminal: Handlers | Inbox) -> None:
+        self._dispatcher.thread.refuse_if_forked()  # before a lock that nobody will release here
+        state.terminal = terminal
+        self._dispatcher.admit(state)
         try:
-            self._connect(run, terminal)
+            self._connect(state, terminal)
         except BaseException:
-            run.end()
+            state.end()
             raise
 
 
@@ -199,13 +225,7 @@ def _is_async(handler: Callable[..., Any]) -> TypeGuard[Callable[..., Awaitable[
 
 def _options(options: Options, **overrides: Any) -> Options:
     chosen = {name: value for name, value in overrides.items() if value is not None}
-    if not chosen:
-        return options
-    if chosen.get("overflow", "gap") not in POLICIES:
-        raise ValueError(f"overflow must be one of {', '.join(POLICIES)}, not {chosen['overflow']!r}")
-    if chosen.get("capacity", 1) < 1:
-        raise ValueError("capacity must be 1 or more")
-    return replace(options, **chosen)
+    return replace(options, **chosen) if chosen else options
 
 
 def _not_negative(name: str, count: int) -> int:
@@ -218,6 +238,3 @@ def _positive(name: str, seconds: float) -> float:
     if not seconds > 0:
         raise ValueError(f"{name}() needs a time above 0 seconds, not {seconds}")
     return seconds
-
-
-__all__ = ["Observable"]

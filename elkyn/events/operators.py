@@ -4,21 +4,17 @@ A function of the user that raises here ends the chain with that error. An `Over
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias
 
 from elkyn.events.event import Event, Overflow
-from elkyn.events.subscriptions import Observer, Run, Sink, ignore
+from elkyn.events.subscriptions import Callback, Observer, Program, Sink, SubscriptionState, ignore
+from elkyn.events.thread import Stop
 from elkyn.values import MISSING, encode
 
-if TYPE_CHECKING:
-    from elkyn.events.dispatcher import Timer
+Connect: TypeAlias = Callable[[SubscriptionState, Observer], Stop]
 
-T = TypeVar("T")
-
-Stop = Callable[[], object]
-Connect = Callable[[Run, Observer], Stop]
-
-MOST_BUFFERED = 1024
+MAX_BUFFERED_ITEMS = 1024
+"""Where `buffer()` is given no count: as many items as the ring has slots, so that its memory is bounded."""
 
 
 class _Source:
@@ -41,71 +37,76 @@ class _Source:
 
 
 class _Alarm:
-    """The one timer of an operator, which dies with its run."""
+    """The one timer of an operator, which dies with its subscription."""
 
-    __slots__ = ("_ring", "_run", "_seconds", "_timer")
+    __slots__ = ("_cancel", "_ring", "_seconds", "_state")
 
-    def __init__(self, run: Run, seconds: float, ring: Callable[[], object]) -> None:
-        self._run = run
+    def __init__(self, state: SubscriptionState, seconds: float, ring: Callable[[], object]) -> None:
+        self._state = state
         self._seconds = seconds
         self._ring = ring
-        self._timer: Timer | None = None
-        run.at_end(self.cancel)
+        self._cancel: Stop | None = None
+        state.at_end(self.cancel)
 
     @property
     def is_set(self) -> bool:
         """Whether it is still to ring."""
-        return self._timer is not None
+        return self._cancel is not None
 
     def set(self) -> None:
         """Have it ring once, in its time from now, and not before."""
         self.cancel()
-        self._timer = self._run.dispatcher.call_later(self._seconds, self._due, self._run)
-        if self._run.done:  # ended by another thread, which may have cancelled before there was anything to cancel
+        self._cancel = self._state.thread.call_later(self._seconds, self._due, self._state)
+        if self._state.done:  # ended by another thread, which may have cancelled before there was anything to cancel
             self.cancel()
 
     def cancel(self) -> None:
         """Have it not ring; from any thread."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            self._run.dispatcher.cancel(timer)
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
 
     def _due(self) -> None:
-        self._timer = None
-        self._ring()
+        self._cancel = None
+        if self._state.done:
+            return
+        try:
+            self._ring()
+        except BaseException as error:  # noqa: BLE001 - a function of the user's ends the chain
+            self._state.finish(error)
 
 
 def filtering(source: Connect, predicate: Callable[[Any], object]) -> Connect:
     """Pass the items for which `predicate` is true."""
 
-    def connect(run: Run, below: Observer) -> Stop:
-        emit = below.next
-
+    def filter_to(emit: Callback) -> Callback:
         def on_next(item: Any) -> None:
             if predicate(item):
                 emit(item)
 
-        sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if below.program is not None:
-            sink.program = (True, predicate, *below.program)
-        return source(run, sink)
+        return on_next
 
-    return connect
+    return _programmed(source, filter_to, (True, predicate))
 
 
 def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
     """Pass `function(item)`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
-        emit = below.next
-
+    def map_to(emit: Callback) -> Callback:
         def on_next(item: Any) -> None:
             emit(function(item))
 
-        sink = Sink(on_next, below.overflow, below.error, below.complete)
-        if below.program is not None:
-            sink.program = (False, function, *below.program)
-        return source(run, sink)
+        return on_next
+
+    return _programmed(source, map_to, (False, function))
+
+
+def _programmed(source: Connect, pass_to: Callable[[Callback], Callback], step: Program) -> Connect:
+    """Pass items on in Python, or by native code as the `step` before a program."""
+
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
+        program = None if below.program is None else (*step, *below.program)
+        return source(state, Sink(pass_to(below.next), below.overflow, below.error, below.complete, program))
 
     return connect
 
@@ -113,7 +114,7 @@ def mapping(source: Connect, function: Callable[[Any], Any]) -> Connect:
 def taking(source: Connect, count: int) -> Connect:
     """Pass `count` items, then unsubscribe and complete."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         if count == 0:
             below.complete()
             return ignore
@@ -130,7 +131,7 @@ def taking(source: Connect, count: int) -> Connect:
                 below.next(item)
                 below.complete()
 
-        upstream.connected(source(run, Sink(on_next, below.overflow, below.error, below.complete)))
+        upstream.connected(source(state, Sink(on_next, below.overflow, below.error, below.complete)))
         return upstream.stop
 
     return connect
@@ -139,7 +140,7 @@ def taking(source: Connect, count: int) -> Connect:
 def taking_until(source: Connect, other: Connect) -> Connect:
     """Pass items until `other` says anything, then complete."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         upstream, signal = _Source(), _Source()
 
         def stop() -> None:
@@ -150,10 +151,10 @@ def taking_until(source: Connect, other: Connect) -> Connect:
             stop()
             below.complete()
 
-        with run.dispatcher.no_commits:  # both begin at one revision
+        with state.thread.no_commits:  # both begin at one revision
             # The signal's completion says nothing about the source; its error ends both.
-            signal.connected(other(run, Sink(finish, ignore, below.error, ignore)))
-            upstream.connected(source(run, Sink(below.next, below.overflow, below.error, finish)))
+            signal.connected(other(state, Sink(finish, ignore, below.error, ignore)))
+            upstream.connected(source(state, Sink(below.next, below.overflow, below.error, finish)))
         return stop
 
     return connect
@@ -162,7 +163,7 @@ def taking_until(source: Connect, other: Connect) -> Connect:
 def skipping(source: Connect, count: int) -> Connect:
     """Pass all but the first `count` items."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         left = count
 
         def on_next(item: Any) -> None:
@@ -172,7 +173,7 @@ def skipping(source: Connect, count: int) -> Connect:
             else:
                 below.next(item)
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        return source(state, Sink(on_next, below.overflow, below.error, below.complete))
 
     return connect
 
@@ -181,7 +182,7 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
     """Pass an item unless its key equals that of the item before it. Remembers one key."""
     key_of = _identity if key is None else key
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         before: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -196,7 +197,7 @@ def distinct(source: Connect, key: Callable[[Any], Any] | None) -> Connect:
             before = MISSING  # what was lost may have been another: the next item is news
             below.overflow(lost)
 
-        return source(run, Sink(on_next, overflow, below.error, below.complete))
+        return source(state, Sink(on_next, overflow, below.error, below.complete))
 
     return connect
 
@@ -206,10 +207,24 @@ def _identity(item: Any) -> Any:
     return (item.path, item.type, encode(item.value)) if isinstance(item, Event) else item
 
 
+def _flushing(on_next: Callback, flush: Callable[[], object], below: Observer) -> Sink:
+    """First what was held back: whoever reads anew at an overflow must not hear of older things afterwards."""
+
+    def overflow(lost: Overflow) -> None:
+        flush()
+        below.overflow(lost)
+
+    def complete() -> None:
+        flush()
+        below.complete()
+
+    return Sink(on_next, overflow, below.error, complete)
+
+
 def debouncing(source: Connect, seconds: float) -> Connect:
     """Pass an item once nothing has followed it for `seconds`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         waiting: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -219,23 +234,13 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 
         def flush() -> None:
             nonlocal waiting
+            alarm.cancel()
             item, waiting = waiting, MISSING
             if item is not MISSING:
                 below.next(item)
 
-        def overflow(lost: Overflow) -> None:
-            # First what came before it: whoever reads anew at an overflow must not hear of older things afterwards.
-            alarm.cancel()
-            flush()
-            below.overflow(lost)
-
-        def complete() -> None:
-            alarm.cancel()
-            flush()
-            below.complete()
-
-        alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = _Alarm(state, seconds, flush)
+        return source(state, _flushing(on_next, flush, below))
 
     return connect
 
@@ -243,7 +248,7 @@ def debouncing(source: Connect, seconds: float) -> Connect:
 def throttling(source: Connect, seconds: float) -> Connect:
     """Pass an item at once, then at most one every `seconds`: the latest that came meanwhile."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         waiting: Any = MISSING
 
         def on_next(item: Any) -> None:
@@ -269,17 +274,17 @@ def throttling(source: Connect, seconds: float) -> Connect:
             flush(below.next)
             below.complete()
 
-        alarm = _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = _Alarm(state, seconds, flush)
+        return source(state, Sink(on_next, overflow, below.error, complete))
 
     return connect
 
 
 def buffering(source: Connect, count: int | None, seconds: float | None) -> Connect:
     """Pass lists of `count` items, or of what came within `seconds`, whichever is full first."""
-    most = MOST_BUFFERED if count is None else count
+    most = MAX_BUFFERED_ITEMS if count is None else count
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         items: list[Any] = []
 
         def on_next(item: Any) -> None:
@@ -297,16 +302,8 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
                 full, items = items, []
                 below.next(full)
 
-        def overflow(lost: Overflow) -> None:
-            flush()
-            below.overflow(lost)
-
-        def complete() -> None:
-            flush()
-            below.complete()
-
-        alarm = None if seconds is None else _Alarm(run, seconds, flush)
-        return source(run, Sink(on_next, overflow, below.error, complete))
+        alarm = None if seconds is None else _Alarm(state, seconds, flush)
+        return source(state, _flushing(on_next, flush, below))
 
     return connect
 
@@ -314,7 +311,7 @@ def buffering(source: Connect, count: int | None, seconds: float | None) -> Conn
 def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) -> Connect:
     """Pass the running result of `function(result, item)`."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         result = seed
 
         def on_next(item: Any) -> None:
@@ -322,7 +319,7 @@ def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) ->
             result = item if result is MISSING else function(result, item)
             below.next(result)
 
-        return source(run, Sink(on_next, below.overflow, below.error, below.complete))
+        return source(state, Sink(on_next, below.overflow, below.error, below.complete))
 
     return connect
 
@@ -330,7 +327,7 @@ def scanning(source: Connect, function: Callable[[Any, Any], Any], seed: Any) ->
 def merging(sources: tuple[Connect, ...]) -> Connect:
     """Pass the items of all sources as they come; complete when all have."""
 
-    def connect(run: Run, below: Observer) -> Stop:
+    def connect(state: SubscriptionState, below: Observer) -> Stop:
         left = len(sources)
         upstreams = [_Source() for _ in sources]
 
@@ -340,9 +337,9 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
             if left == 0:
                 below.complete()
 
-        with run.dispatcher.no_commits:  # all begin at one revision
+        with state.thread.no_commits:  # all begin at one revision
             for upstream, source in zip(upstreams, sources, strict=True):
-                upstream.connected(source(run, Sink(below.next, below.overflow, below.error, complete)))
+                upstream.connected(source(state, Sink(below.next, below.overflow, below.error, complete)))
 
         def stop() -> None:
             for upstream in upstreams:

@@ -1,18 +1,18 @@
 """Who wants to know: patterns in a tree, and the cached answer per written path."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from elkyn.events.lock import Lock, is_mine
-from elkyn.storage import Leaf
+from elkyn.events.subscriptions import Watcher
+from elkyn.tree import Leaf
 
-if TYPE_CHECKING:
-    from elkyn.events.subscriptions import Core
+CACHED_PATHS = 1024
+"""Written paths whose route is remembered: what a program writes again and again, and 300 kB at most."""
 
-_CACHED_PATHS = 1024
-
-Cores = tuple["Core", ...]
-Members = dict["Core", None]
+Receivers = tuple[Watcher, ...]
+"""Who gets one event, in the order in which they get it. The ring carries the tuple along with the event."""
+Members = dict[Watcher, None]
 
 
 @dataclass(slots=True)
@@ -38,11 +38,10 @@ class Node:
 class Route:
     """Who may have to hear of a write at one path. Replaced, never changed, but for `leaf`."""
 
-    at: Cores  # patterns that name the path itself
-    deep: Cores  # "**" patterns whose base is the path or above it
-    above: tuple[tuple[str, Cores], ...]  # ancestors, with those who watch them with children=True
+    at: Receivers  # patterns that name the path itself
+    above: tuple[tuple[str, Receivers], ...]  # ancestors, with those who watch them with children=True
     below: tuple[Node, ...]  # places of patterns that are longer than the path
-    direct: Cores  # at + deep
+    receivers: Receivers  # who gets the event of the path itself: `at`, and "**" from the path or above it
     plain: bool  # nobody above or below, nobody to wait for, all or none want the old value: the fast path
     wants_old: bool
     leaf: Leaf | None = None  # where the path is one, for its next write; the store's
@@ -54,42 +53,42 @@ class Routes:
     def __init__(self) -> None:
         self._lock = Lock()
         self._root = Node()
-        self._cores: dict[Core, None] = {}
+        self._watchers: dict[Watcher, None] = {}
         # None means that nobody cares: most writes stop here, after one look into a dictionary.
         self.cache: dict[str, Route | None] = {}
         self.empty = True
 
-    def cores(self) -> list["Core"]:
+    def watchers(self) -> list[Watcher]:
         """Return a copy of who is subscribed."""
         with self._lock:
-            return list(self._cores)
+            return list(self._watchers)
 
-    def add(self, core: "Core") -> None:
+    def add(self, watcher: Watcher) -> None:
         """Enter a subscription."""
         with self._lock:
             node = self._root
-            for segment in core.place:
+            for segment in watcher.place:
                 node = node.children.setdefault(segment, Node())
-            node.members(core.slot)[core] = None
-            self._cores[core] = None
+            node.members(watcher.slot)[watcher] = None
+            self._watchers[watcher] = None
             self.empty = False
             self.cache = {}
 
-    def remove(self, core: "Core") -> bool:
+    def remove(self, watcher: Watcher) -> bool:
         """Take a subscription out, with the places that it leaves empty. False where the caller is using it."""
         if is_mine(self._lock):
             return False
         with self._lock:
-            if core not in self._cores:
+            if watcher not in self._watchers:
                 return True
-            del self._cores[core]
-            self.empty = not self._cores
+            del self._watchers[watcher]
+            self.empty = not self._watchers
             way = [self._root]
-            for segment in core.place:
+            for segment in watcher.place:
                 way.append(way[-1].children[segment])
             node = way[-1]
-            del node.members(core.slot)[core]
-            for parent, segment in zip(reversed(way[:-1]), reversed(core.place), strict=True):
+            del node.members(watcher.slot)[watcher]
+            for parent, segment in zip(reversed(way[:-1]), reversed(watcher.place), strict=True):
                 if not parent.children[segment].is_empty():
                     break
                 del parent.children[segment]
@@ -100,7 +99,7 @@ class Routes:
         """Work out the route of `path` and remember it. The tree cannot change meanwhile."""
         with self._lock:
             route = self._find(path)
-            if len(self.cache) >= _CACHED_PATHS:
+            if len(self.cache) >= CACHED_PATHS:
                 self.cache = {}
             self.cache[path] = route
             return route
@@ -116,9 +115,9 @@ class Routes:
         segments = () if path == "/" else tuple(path[1:].split("/"))
         frontier = [self._root]
         deep = list(self._root.deep)
-        above: list[tuple[str, Cores]] = []
+        above: list[tuple[str, Receivers]] = []
         for depth, segment in enumerate(segments):
-            family = tuple(core for node in frontier for core in node.family)
+            family = tuple(watcher for node in frontier for watcher in node.family)
             if family:
                 above.append(("/" + "/".join(segments[:depth]), family))
             frontier = [
@@ -129,20 +128,19 @@ class Routes:
             ]
             if not frontier:
                 break
-            deep.extend(core for node in frontier for core in node.deep)
-        at = tuple(core for node in frontier for core in (*node.exact, *node.family))
+            deep.extend(watcher for node in frontier for watcher in node.deep)
+        at = tuple(watcher for node in frontier for watcher in (*node.exact, *node.family))
         below = tuple(node for node in frontier if node.children)
         if not (at or deep or above or below):
             return None
-        direct = (*at, *deep)
+        receivers = (*at, *deep)
         return Route(
             at=at,
-            deep=tuple(deep),
             above=tuple(above),
             below=below,
-            direct=direct,
+            receivers=receivers,
             plain=not (above or below)
-            and len({core.old for core in direct}) == 1
-            and all(core.options.overflow != "block" for core in direct),
-            wants_old=any(core.old for core in direct),
+            and len({watcher.old for watcher in receivers}) == 1
+            and all(watcher.options.overflow != "block" for watcher in receivers),
+            wants_old=any(watcher.old for watcher in receivers),
         )

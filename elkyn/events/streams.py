@@ -15,10 +15,13 @@ from typing import Any, Generic, TypeVar
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
 from elkyn.events.lock import Lock, is_mine
-from elkyn.events.subscriptions import Handlers, Options, Program, Run
+from elkyn.events.subscriptions import Handlers, Program, SubscriptionState
 from elkyn.progress import Progress
 
 T = TypeVar("T")
+
+LOOK_EVERY_S = 0.1
+"""Seconds between two looks whether a loop still lives: one that dies with its handler half done says nothing."""
 
 
 class _Nothing:
@@ -41,13 +44,13 @@ class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(
-        self, run: Run, options: Options, wake: Callable[[], object], gone: Callable[[], bool] = lambda: False
+        self, state: SubscriptionState, wake: Callable[[], object], alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """`wake` rings for the consumer, or ends the run where it is `gone` for good."""
-        self._run = run
-        self._gone = gone
-        self._policy = options.overflow
-        self._capacity = options.capacity
+        """`wake` rings for the consumer, or ends the subscription where it is not `alive` any more."""
+        self._state = state
+        self._alive = alive
+        self._policy = state.options.overflow
+        self._capacity = state.options.capacity
         self._wake = wake
         self._lock = Lock()
         # By path for "latest", else by number; in the order of the stream.
@@ -70,36 +73,29 @@ class Inbox:
         with self._lock:
             if self.closed or self._end is not None:
                 return
-            if not self._accept(item):
-                return
+            self._accept(item)
             idle, self._idle = self._idle, False
-        if idle or self._gone():
+        if idle or not self._alive():
             self._wake()
 
-    def _accept(self, item: Any) -> bool:
-        dispatcher = self._run.dispatcher
-        key: object = None
-        if self._policy == "latest":
-            key = item.path if isinstance(item, Event) else None
-            if key in self._items:
-                del self._items[key]  # and in again at the end, so that sequence numbers keep rising
-                dispatcher.inbox_coalesced()
-                self._items[key] = item
-                return True
-        elif self._policy == "error" and len(self._items) >= self._capacity:
-            dispatcher.inbox_dropped()
-            error = SubscriptionOverflow(f"the subscription from {self._run.where} lost events; read anew")
+    def _accept(self, item: Any) -> None:
+        thread = self._state.thread
+        key = item.path if self._policy == "latest" and isinstance(item, Event) else None
+        if self._policy == "latest" and key in self._items:
+            del self._items[key]  # and in again at the end, so that sequence numbers keep rising
+            thread.inbox_coalesced()
+            self._items[key] = item
+        elif len(self._items) < self._capacity:
+            self._append(item, key)
+        elif self._policy == "error":
+            thread.inbox_dropped()
+            error = SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew")
             self._end = End(error)
-            # Not here, where our lock is held.
-            dispatcher.post(self._run.end)
-            return True
-        if len(self._items) >= self._capacity:
-            dispatcher.inbox_dropped()
-            seq = item.seq if isinstance(item, Event) else dispatcher.queue.seq
+            thread.post(self._state.end)  # not here, where our lock is held
+        else:
+            thread.inbox_dropped()
+            seq = item.seq if isinstance(item, Event) else thread.queue.seq
             self._note_loss(Overflow(1, seq, seq))
-            return True
-        self._append(item, key)
-        return True
 
     def _append(self, item: Any, key: object = None) -> None:
         self._number += 1
@@ -125,12 +121,12 @@ class Inbox:
             self._wake()
 
     def error(self, error: BaseException) -> None:
-        """End the run with `error`."""
-        self._run.fail(error)
+        """End the subscription with `error`."""
+        self._state.finish(error)
 
     def complete(self) -> None:
-        """End the run."""
-        self._run.complete()
+        """End the subscription."""
+        self._state.finish()
 
     def ended(self, error: BaseException | None) -> None:
         """Have the consumer told after the last item."""
@@ -152,7 +148,7 @@ class Inbox:
             else:
                 self._idle = True
                 return NOTHING
-        self._run.dispatcher.progressed()
+        self._state.thread.progressed()
         return item
 
     def rest(self) -> None:
@@ -163,50 +159,36 @@ class Inbox:
         """Drop what is waiting and take nothing more."""
         self.closed = True
         if is_mine(self._lock):
-            self._run.dispatcher.post(self.close)
+            self._state.thread.post(self.close)
             return
         with self._lock:
             self._items.clear()
 
 
-class _Turn:
-    """Whether a handler is running, for unsubscribe() to wait for it."""
+class _Consumer:
+    """What an executor and a loop have in common: an inbox, one handler at a time, and the end.
 
-    def __init__(self) -> None:
-        self._over = Progress()
-        self._thread: int | None = None
+    It is entered for a handler's turn, for which `close()` waits.
+    """
+
+    def __init__(self, state: SubscriptionState, handlers: Handlers, alive: Callable[[], bool] = lambda: True) -> None:
+        self.state = state
+        self._handlers = handlers
+        self._alive = alive
+        self._turn_over = Progress()
+        self._thread: int | None = None  # the one that a handler is running on
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()
 
     def __exit__(self, *_: object) -> None:
         self._thread = None
-        self._over.tell()
+        self._turn_over.tell()
 
-    def wait(self, alive: Callable[[], bool] | None = None) -> None:
-        """Wait for the handler to return, unless we are inside it (or on its loop)."""
-        over = (None, threading.get_ident())
-        if alive is None:
-            self._over.wait_for(lambda: self._thread in over)
-        else:  # a loop that dies with its handler half done will never say so: look again now and then
-            self._over.wait_for(lambda: self._thread in over or not alive(), look_every=0.1)
-
-
-class _Consumer:
-    """What an executor and a loop have in common: an inbox, one handler at a time, and the end."""
-
-    def __init__(self, run: Run, handlers: Handlers, alive: Callable[[], bool] | None = None) -> None:
-        self.run = run
-        self.turn = _Turn()
-        self._handlers = handlers
-        self._alive = alive
-
-    def inbox(self, options: Options, wake: Callable[[], object]) -> Inbox:
-        """Make the inbox, for the run to end with."""
-        alive = self._alive
-        self._inbox = Inbox(self.run, options, wake, *(() if alive is None else (lambda: not alive(),)))
-        self.run.discard = self._discard
-        self.run.waiting = self._inbox.__len__
+    def inbox(self, wake: Callable[[], object]) -> Inbox:
+        """Make the inbox, for the subscription to end with."""
+        self._inbox = Inbox(self.state, wake, self._alive)
+        self.state.buffer = self
         return self._inbox
 
     def is_over(self, item: Any) -> bool:
@@ -216,25 +198,30 @@ class _Consumer:
             return True
         if isinstance(item, End):
             self._inbox.close()
-            self.run.end()
-            self.run.guarded(self._handlers.ended, item.error)
+            self.state.end()
+            self.state.guarded(self._handlers.ended, item.error)
             return True
         return False
 
     def refused(self, error: BaseException) -> None:
-        """End the run: what was to call the handlers is closed."""
+        """End the subscription: what was to call the handlers is closed."""
         self._inbox.close()
-        if self.run.end():
-            self.run.guarded(self._handlers.ended, error)
+        if self.state.end():
+            self.state.guarded(self._handlers.ended, error)
 
-    def _discard(self) -> None:
+    def __len__(self) -> int:
+        return len(self._inbox)
+
+    def close(self) -> None:
+        """Drop what waits, and wait for a running handler to return, unless we are inside it (or on its loop)."""
         self._inbox.close()
-        self.turn.wait(self._alive)
+        over = (None, threading.get_ident())
+        self._turn_over.wait_for(lambda: self._thread in over or not self._alive(), look_every=LOOK_EVERY_S)
 
 
-def executor_inbox(run: Run, options: Options, executor: Executor, handlers: Handlers) -> Inbox:
+def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handlers) -> Inbox:
     """Return an inbox whose items reach the handler on `executor`, one at a time."""
-    consumer = _Consumer(run, handlers)
+    consumer = _Consumer(state, handlers)
 
     def wake() -> None:
         try:
@@ -244,35 +231,34 @@ def executor_inbox(run: Run, options: Options, executor: Executor, handlers: Han
 
     def told(future: Future[None]) -> None:
         if future.cancelled():
-            consumer.refused(RuntimeError(f"the executor of the subscription from {run.where} is shut down"))
+            consumer.refused(RuntimeError(f"the executor of the subscription from {state.where} is shut down"))
 
     def drain() -> None:
         while (item := inbox.take()) is not NOTHING:
-            with consumer.turn:
+            with consumer:
                 if consumer.is_over(item):
                     return
                 handlers.next(item)
 
-    inbox = consumer.inbox(options, wake)
+    inbox = consumer.inbox(wake)
     return inbox
 
 
 def loop_inbox(
-    run: Run,
-    options: Options,
+    state: SubscriptionState,
     loop: asyncio.AbstractEventLoop,
     handler: Callable[[Any], Awaitable[object]],
     handlers: Handlers,
 ) -> Inbox:
     """Return an inbox whose items reach the async `handler` on `loop`, one at a time."""
-    consumer = _Consumer(run, handlers, lambda: not loop.is_closed())
+    consumer = _Consumer(state, handlers, lambda: not loop.is_closed())
     tasks: set[asyncio.Task[None]] = set()
 
     def wake() -> None:
         try:
             loop.call_soon_threadsafe(start)
         except RuntimeError:
-            consumer.refused(RuntimeError(f"the event loop of the subscription from {run.where} is closed"))
+            consumer.refused(RuntimeError(f"the event loop of the subscription from {state.where} is closed"))
 
     def start() -> None:
         task = loop.create_task(drain())
@@ -282,18 +268,18 @@ def loop_inbox(
     async def drain() -> None:
         try:
             while (item := inbox.take()) is not NOTHING:
-                with consumer.turn:
+                with consumer:
                     if consumer.is_over(item):
                         return
                     try:
                         await handler(item)
                     except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
-                        run.dispatcher.handler_failed(error, run)
+                        state.handler_failed(error)
         except BaseException:  # cancelled, as asyncio.run() does at its end
             inbox.rest()
             raise
 
-    inbox = consumer.inbox(options, wake)
+    inbox = consumer.inbox(wake)
     return inbox
 
 
@@ -304,29 +290,28 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
     and cancellation included, unsubscribes; `aclose()` does so at once.
     """
 
-    def __init__(self, run: Run, options: Options) -> None:
+    def __init__(self, state: SubscriptionState) -> None:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         # No reference to self in what the subscription holds: dropping the iterator must end the subscription.
         self._ready = ready
-        self._run = run
+        self._state = state
 
         def wake() -> None:
             try:
                 loop.call_soon_threadsafe(ready.set)
             except RuntimeError:  # the loop is closed: nobody will ever ask again
-                run.end()
+                state.end()
 
-        self.inbox = Inbox(run, options, wake)
-        run.discard = self.inbox.close
-        run.waiting = self.inbox.__len__
-        self._release = weakref.finalize(self, _release, run, self.inbox)
+        self.inbox = Inbox(state, wake)
+        state.buffer = self.inbox
+        self._release = weakref.finalize(self, _release, state, self.inbox)
         self._release.atexit = False
 
     @property
     def start_rev(self) -> int:
         """The revision at which the iteration began: it sees exactly the commits after it."""
-        return self._run.start_rev
+        return self._state.start_rev
 
     def __aiter__(self) -> "EventStream[T]":
         return self
@@ -359,6 +344,6 @@ async def _next_item(inbox: Inbox, ready: asyncio.Event, release: Callable[[], o
         raise StopAsyncIteration
 
 
-def _release(run: Run, inbox: Inbox) -> None:
-    run.end()
+def _release(state: SubscriptionState, inbox: Inbox) -> None:
+    state.end()
     inbox.close()

@@ -1,7 +1,7 @@
 """One subscription: its places in the table of routes, its one terminal signal, its end.
 
-A Run is what `subscribe()` starts. It has one Core per source (more than one only with `merge`), its operators'
-timers, and the terminal that hands items to the handler. The Subscription is the caller's handle on it.
+A SubscriptionState is what `subscribe()` starts. It has one Watcher per source (more than one only with `merge`), its
+operators' timers, and the terminal that hands items to the handler. The Subscription is the caller's handle on it.
 """
 
 import logging
@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 from elkyn._native import Receiver
 from elkyn.errors import SubscriptionOverflow
-from elkyn.events.event import Event, Overflow
+from elkyn.events.event import Overflow
+from elkyn.events.thread import EventThread
 from elkyn.paths import pattern_segments
-
-if TYPE_CHECKING:
-    from elkyn.events.dispatcher import Dispatcher
 
 OverflowPolicy = Literal["gap", "error", "latest", "block"]
 Callback = Callable[..., object]
@@ -36,12 +34,18 @@ _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"  # so that elkyn_app beside
 class Options:
     """How a subscription wants its events."""
 
-    children: bool = False
     old: bool = False
     initial: bool = False
     overflow: OverflowPolicy = "gap"
     capacity: int = 1024  # items that a buffered subscription may have waiting
     timeout: float = 5.0  # seconds that overflow="block" lets a writer wait
+
+    def __post_init__(self) -> None:
+        policies = get_args(OverflowPolicy)
+        if self.overflow not in policies:
+            raise ValueError(f"overflow must be one of {', '.join(policies)}, not {self.overflow!r}")
+        if self.capacity < 1:
+            raise ValueError("capacity must be 1 or more")
 
 
 @dataclass(slots=True)
@@ -59,46 +63,55 @@ class Observer(Protocol):
     """A Sink's shape: the terminals below have it without being one, which spares five objects a subscription."""
 
     @property
-    def next(self) -> Callback: ...
+    def next(self) -> Callback:
+        """Take an item in."""
+
     @property
-    def overflow(self) -> Callable[[Overflow], object]: ...
+    def overflow(self) -> Callable[[Overflow], object]:
+        """Take in that items were lost."""
+
     @property
-    def error(self) -> Callable[[BaseException], object]: ...
+    def error(self) -> Callable[[BaseException], object]:
+        """End with an error."""
+
     @property
-    def complete(self) -> Callable[[], object]: ...
+    def complete(self) -> Callable[[], object]:
+        """End without one."""
+
     @property
-    def program(self) -> Program | None: ...
+    def program(self) -> Program | None:
+        """`next` as a program for native code, where it can be one."""
 
 
 def ignore(*_: object) -> None:
     """Take anything and do nothing: what the ends of an unsubscribed chain are replaced by."""
 
 
-class Core(Receiver):
+class Watcher(Receiver):
     """One subscription's presence in the table of routes."""
 
-    __slots__ = ("active", "direct", "old", "options", "pattern", "place", "run", "sink", "slot")
+    __slots__ = ("active", "ends_in_handler", "old", "options", "pattern", "place", "sink", "slot", "state")
 
-    def __init__(self, run: "Run", pattern: str, options: Options, children: bool, sink: Observer) -> None:
+    def __init__(self, state: "SubscriptionState", pattern: str, children: bool, sink: Observer) -> None:
         super().__init__()
         segments = pattern_segments(pattern)
         deep = segments[-1:] == ("**",)
-        self.run = run
+        self.state = state
         self.pattern = pattern
-        self.options = options
+        self.options = state.options
         self.place = segments[:-1] if deep else segments
         self.slot: Literal["exact", "family", "deep"] = "deep" if deep else "family" if children else "exact"
-        self.old = options.old
+        self.old = state.options.old
         self.sink: Observer = sink
         # Whether the program's last call is the handler itself: what it raises is then the handler's error.
-        self.direct = sink.program is not None
+        self.ends_in_handler = sink.program is not None
         self.program = sink.program or (sink.next,)
         self.active = True
 
     def missed(self, lost: Overflow) -> None:
         """The ring dropped events that were for this subscription."""
         if self.options.overflow == "error":
-            self.run.fail(
+            self.state.finish(
                 SubscriptionOverflow(f"the subscription to {self.pattern} lost {lost.lost} events; read anew")
             )
         else:
@@ -112,7 +125,7 @@ class Core(Receiver):
 
 
 class Ending(Protocol):
-    """A terminal: what is told, once, that the run has ended."""
+    """A terminal: what is told, once, that the subscription has ended."""
 
     def ended(self, error: BaseException | None) -> object:
         """Tell the handlers: complete where there is no `error`."""
@@ -121,16 +134,16 @@ class Ending(Protocol):
 class Handlers:
     """The terminal that calls handlers on the dispatcher thread."""
 
-    __slots__ = ("_on_complete", "_on_error", "_run", "handler")
+    __slots__ = ("_on_complete", "_on_error", "_state", "handler")
 
     def __init__(
         self,
-        run: "Run",
+        state: "SubscriptionState",
         handler: Callback,
         on_error: Callable[[BaseException], object] | None,
         on_complete: Callable[[], object] | None,
     ) -> None:
-        self._run = run
+        self._state = state
         self.handler = handler
         self._on_error = on_error
         self._on_complete = on_complete
@@ -145,19 +158,19 @@ class Handlers:
         try:
             self.handler(item)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self._run.dispatcher.handler_failed(error, self._run)
+            self._state.handler_failed(error)
 
     def overflow(self, lost: Overflow) -> None:
         """Hand the loss to the handler, in its place among the items."""
         self.next(lost)
 
     def error(self, error: BaseException) -> None:
-        """End the run with `error`."""
-        self._run.fail(error)
+        """End the subscription with `error`."""
+        self._state.finish(error)
 
     def complete(self) -> None:
-        """End the run."""
-        self._run.complete()
+        """End the subscription."""
+        self._state.finish()
 
     def ended(self, error: BaseException | None) -> None:
         """Call `on_error` or `on_complete`; an error that nobody asked for is reported like a handler's."""
@@ -167,13 +180,23 @@ class Handlers:
         elif self._on_error is not None:
             self._on_error(error)
         else:
-            self._run.dispatcher.handler_failed(error, self._run)
+            self._state.handler_failed(error)
 
 
 NOBODY = Sink(ignore, ignore, ignore, ignore)
 
 
-class Run:
+class Buffer(Protocol):
+    """Where the items of a buffered subscription wait, and what takes them out."""
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+
+    def close(self) -> None:
+        """Drop what waits, take nothing more, and wait for the handler that is running."""
+
+
+class SubscriptionState:
     """Everything that one call of subscribe() started."""
 
     __slots__ = (
@@ -181,35 +204,33 @@ class Run:
         "_lock",
         "_on_end",
         "abandoned",
-        "cores",
-        "discard",
-        "dispatcher",
+        "buffer",
         "done",
         "options",
         "pattern",
         "start_rev",
         "terminal",
-        "waiting",
+        "thread",
+        "watchers",
         "where",
     )
 
-    def __init__(self, dispatcher: "Dispatcher", where: str, options: Options) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, thread: EventThread, pattern: str, where: str, options: Options) -> None:
+        self.thread = thread
+        self.pattern = pattern
         self.where = where
-        self.options = options  # what subscribe() asked for; a source takes over all but its own children=
-        self.cores: list[Core] = []
-        self.pattern = ""
+        self.options = options  # what subscribe() asked for, for all sources
+        self.watchers: list[Watcher] = []
         self.start_rev = 0
         self.abandoned = False
         self.done = False
         self._lock = threading.Lock()
         self._on_end: list[Callable[[], object]] = []
         self.terminal: Ending | None = None
-        self.discard: Callable[[], None] = ignore  # empties the inbox of a buffered run, and waits for its handler
-        self.waiting: Callable[[], int] | None = None  # items in that inbox; None: not buffered
+        self.buffer: Buffer | None = None
 
     def at_end(self, cleanup: Callable[[], object]) -> None:
-        """Have `cleanup` called once when the run ends; at once where it has ended."""
+        """Have `cleanup` called once at the end; at once where it has ended."""
         with self._lock:
             if not self.done:
                 self._on_end.append(cleanup)
@@ -223,33 +244,29 @@ class Run:
                 return False
             self.done = True
             cleanups, self._on_end = self._on_end, []
-        for core in self.cores:
-            core.stop()
+        for watcher in self.watchers:
+            watcher.stop()
         for cleanup in cleanups:
             cleanup()
         self.terminal = None
-        self.dispatcher.forget(self)
         return True
 
-    def complete(self) -> None:
-        """End with complete, unless it has ended."""
-        self._finish(None)
-
-    def fail(self, error: BaseException) -> None:
-        """End with `error`, unless it has ended."""
-        self._finish(error)
-
-    def _finish(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None = None) -> None:
+        """End with complete, or with `error`, unless it has ended."""
         terminal = self.terminal
         if self.end() and terminal is not None:
             self.guarded(terminal.ended, error)
+
+    def handler_failed(self, error: BaseException) -> None:
+        """Count and report what a handler raised."""
+        self.thread.handler_failed(error, self.where)
 
     def guarded(self, callback: Callback, *args: object) -> None:
         """Call a handler; what it raises is counted and reported, and goes no further."""
         try:
             callback(*args)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a handler must not end the dispatcher either
-            self.dispatcher.handler_failed(error, self)
+            self.handler_failed(error)
 
 
 class Subscription:
@@ -258,25 +275,25 @@ class Subscription:
     A context manager: leaving the block unsubscribes.
     """
 
-    __slots__ = ("__weakref__", "_run")
+    __slots__ = ("__weakref__", "_state")
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, state: SubscriptionState) -> None:
+        self._state = state
 
     @property
     def start_rev(self) -> int:
         """The revision at which the subscription began: it sees exactly the commits after it."""
-        return self._run.start_rev
+        return self._state.start_rev
 
     @property
     def active(self) -> bool:
         """False after unsubscribe(), complete or error."""
-        return not self._run.done
+        return not self._state.done
 
     @property
     def where(self) -> str:
         """`file:line` of the code that subscribed."""
-        return self._run.where
+        return self._state.where
 
     def unsubscribe(self) -> None:
         """End the subscription. Idempotent and thread-safe.
@@ -284,11 +301,12 @@ class Subscription:
         After it returns no handler starts. It waits for one that is running, unless it is called by that handler (or
         on the event loop on which that handler runs): then it returns at once.
         """
-        run = self._run
-        run.dispatcher.refuse_if_forked()
-        run.end()
-        run.dispatcher.wait_while_running(run)
-        run.discard()
+        state = self._state
+        state.thread.refuse_if_forked()
+        state.end()
+        state.thread.wait_while_running(state)
+        if state.buffer is not None:
+            state.buffer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -297,13 +315,13 @@ class Subscription:
         self.unsubscribe()
 
     def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None and not run.done:
-            run.abandoned = True
+        state = getattr(self, "_state", None)
+        if state is not None and not state.done:
+            state.abandoned = True
 
     def __repr__(self) -> str:
-        state = "active" if self.active else "ended"
-        return f"<Subscription to {self._run.pattern} from {self._run.where}, {state}>"
+        active = "active" if self.active else "ended"
+        return f"<Subscription to {self._state.pattern} from {self._state.where}, {active}>"
 
 
 def caller() -> str:
@@ -317,6 +335,3 @@ def caller() -> str:
 def log_handler_error(error: BaseException, where: str) -> None:
     """Report what a handler raised: the default of `on_handler_error`."""
     _log.error("a handler subscribed at %s raised", where, exc_info=error)
-
-
-__all__ = ["Core", "Event", "Options", "Run", "Sink", "Subscription", "caller", "ignore", "log_handler_error"]

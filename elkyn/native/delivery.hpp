@@ -142,15 +142,15 @@ inline Outcome walk(PyObject* receiver, PyObject* program, PyObject* item) {
     return outcome;
 }
 
-// Hands an event to all in its plan. False, with an error set, only where telling of an error failed.
-inline bool hand_on(PyObject* event, PyObject* plan, PyObject* failed, Running& running) {
-    const Py_ssize_t receivers = PyTuple_GET_SIZE(plan);
+// Hands an event to all its receivers. False, with an error set, only where telling of an error failed.
+inline bool hand_on(PyObject* event, PyObject* receivers, PyObject* failed, Running& running) {
+    const Py_ssize_t count = PyTuple_GET_SIZE(receivers);
     // Each receiver owns its copy; where nothing in the event can be changed, one copy serves all.
-    const bool copies = receivers > 1 && !nb::inst_ptr<Event>(event)->shareable();
-    for (Py_ssize_t at = 0; at < receivers; ++at) {
-        PyObject* receiver = PyTuple_GET_ITEM(plan, at);
+    const bool copies = count > 1 && !nb::inst_ptr<Event>(event)->shareable();
+    for (Py_ssize_t at = 0; at < count; ++at) {
+        PyObject* receiver = PyTuple_GET_ITEM(receivers, at);
         if (!is_receiver(receiver)) {
-            PyErr_SetString(PyExc_TypeError, "a plan is a tuple of receivers");
+            PyErr_SetString(PyExc_TypeError, "the receivers of an event are a tuple of Receiver objects");
             return false;
         }
         // First the mark, then the look at the program: unsubscribe() takes the program away and then looks

@@ -21,10 +21,14 @@
 
 namespace elkyn {
 
+// Events: a pause of some milliseconds at the fastest rate of writes.
 inline constexpr std::size_t kSlots = 1024;
+// Bytes of a path: it lies in its slot, so that an event has no memory of its own.
 inline constexpr std::size_t kMaxPath = 256;
+// Bytes of values: 1 KiB for each slot, and the limit of a single event.
 inline constexpr std::size_t kValueBytes = std::size_t{1} << 20;
-// Two lines, not one: the adjacent-line prefetcher of x86 fetches lines in pairs.
+// Bytes that keep the two sides apart. Two lines, not one: the adjacent-line prefetcher of x86 fetches lines
+// in pairs.
 inline constexpr std::size_t kLine = 128;
 
 static_assert((kSlots & (kSlots - 1)) == 0, "positions are reduced by a mask");
@@ -38,7 +42,7 @@ struct Record {
     std::string_view path;
     std::uint64_t rev = 0;
     std::int64_t timestamp_ns = 0;
-    std::uintptr_t tag = 0;  // opaque to the ring: comes out with its event
+    std::uintptr_t receivers = 0;  // opaque to the ring, and comes out with the event
     std::uint8_t kind = 0;
     bool last = true;
     bool has_old = false;
@@ -64,7 +68,7 @@ struct View {
     std::string_view path;
     std::uint64_t rev = 0;
     std::int64_t timestamp_ns = 0;
-    std::uintptr_t tag = 0;
+    std::uintptr_t receivers = 0;
     std::uint8_t kind = 0;
     bool last = true;
     bool has_old = false;
@@ -140,7 +144,7 @@ class EventQueue {
         slot.seq = seq;
         slot.rev = record.rev;
         slot.timestamp_ns = record.timestamp_ns;
-        slot.tag = record.tag;
+        slot.receivers = record.receivers;
         slot.size = record.value.size();
         slot.value_begin = value_write_;
         slot.value_size = static_cast<std::uint32_t>(load.value);
@@ -207,7 +211,7 @@ class EventQueue {
         view.path = std::string_view(slot.path.data(), slot.path_size);
         view.rev = slot.rev;
         view.timestamp_ns = slot.timestamp_ns;
-        view.tag = slot.tag;
+        view.receivers = slot.receivers;
         view.kind = slot.kind;
         view.last = slot.last;
         view.has_old = slot.has_old;
@@ -290,7 +294,7 @@ class EventQueue {
         std::uint64_t seq;
         std::uint64_t rev;
         std::int64_t timestamp_ns;
-        std::uintptr_t tag;
+        std::uintptr_t receivers;
         std::uint64_t size;
         std::uint64_t value_begin;  // a position that only grows; masked where it becomes an index
         std::uint32_t value_size;
@@ -305,6 +309,7 @@ class EventQueue {
     };
     static_assert(kValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");
     static_assert(sizeof(Slot) <= 320, "about 300 bytes a slot");
+    static_assert(offsetof(Slot, path) <= 64, "a path of up to 64 bytes ends in the second cache line");
 
     [[nodiscard]] bool has_room(std::uint64_t write, std::size_t need) noexcept {
         // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
@@ -393,5 +398,6 @@ class EventQueue {
     std::uint64_t expected_seq_ = kFirstSeq;
     std::atomic<std::uint64_t> value_read_{0};
 };
+static_assert(alignof(EventQueue) == kLine, "each side begins on lines of its own");
 
 }  // namespace elkyn

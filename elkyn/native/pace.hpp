@@ -20,13 +20,21 @@ class Pace {
     using Clock = std::chrono::steady_clock;
     using Duration = std::chrono::nanoseconds;
 
-    static constexpr Duration kClose{100'000};      // from the begin of a wait to an event
-    static constexpr Duration kTrial{200'000};      // a nap that may not be worth it
-    static constexpr Duration kNap{2'000'000};      // a nap that will be: half a ring of the fastest writes
-    static constexpr std::size_t kGathered = 2;     // events: more than the one that woke the consumer
-    static constexpr std::size_t kWorth = 4;        // events that a nap must bring
-    static constexpr std::size_t kFirst = 4;        // wakings in a burst before the first trial
-    static constexpr std::size_t kMost = 1U << 14;  // the same where many were in vain
+    // Nanoseconds from the begin of a wait to an event: a burst's events come closer than waking takes.
+    static constexpr Duration kBurstGap{100'000};
+    // Nanoseconds of a nap that may not be worth it: as much as a handler would be late by for nothing.
+    static constexpr Duration kTrialNap{200'000};
+    // Nanoseconds of a nap that will be: the fastest writes fill half a ring in it.
+    static constexpr Duration kLongNap{2'000'000};
+    // Events at a waking that show a burst: more than the one that woke the consumer.
+    static constexpr std::size_t kBurstEvents = 2;
+    // Events that a nap must bring: fewer would cost less by a waking each.
+    static constexpr std::size_t kWorthwhileEvents = 4;
+    // Wakings in a burst before the first trial: a pair of writes is none yet.
+    static constexpr std::size_t kTrialAfter = 4;
+    // The same where many trials were in vain: one in 16,384 costs nothing, and finds out that times have
+    // changed.
+    static constexpr std::size_t kMaxTrialAfter = 1U << 14;
 
     // The consumer has taken some events.
     void popped(std::size_t events) noexcept { gathered_ += events; }
@@ -35,15 +43,15 @@ class Pace {
     void begin(Clock::time_point now = Clock::now()) noexcept {
         const std::size_t gathered = std::exchange(gathered_, 0);
         if (std::exchange(napped_, false)) {
-            worth_ = gathered >= before_nap_ + kWorth;
-            needed_ = worth_ ? 1 : std::min(std::max(needed_, kFirst) * 2, kMost);
+            worth_ = gathered >= before_nap_ + kWorthwhileEvents;
+            needed_ = worth_ ? 1 : std::min(std::max(needed_, kTrialAfter) * 2, kMaxTrialAfter);
         }
         begun_ = now;
     }
 
     // How long to nap now that the wait is over and `pending` events are there; 0 is not at all.
     Duration nap_after(bool rung, std::size_t pending, Clock::time_point now = Clock::now()) noexcept {
-        if (!rung || (now - begun_ >= kClose && pending < kGathered)) {
+        if (!rung || (now - begun_ >= kBurstGap && pending < kBurstEvents)) {
             in_burst_ = 0;
             return Duration{0};
         }
@@ -51,7 +59,7 @@ class Pace {
         in_burst_ = 0;
         napped_ = true;
         before_nap_ = pending;
-        return worth_ ? kNap : kTrial;
+        return worth_ ? kLongNap : kTrialNap;
     }
 
   private:
@@ -59,7 +67,7 @@ class Pace {
     std::size_t gathered_ = 0;
     std::size_t before_nap_ = 0;  // events that were there
     std::size_t in_burst_ = 0;    // wakings
-    std::size_t needed_ = kFirst;
+    std::size_t needed_ = kTrialAfter;
     bool napped_ = false;
     bool worth_ = false;
 };

@@ -1125,7 +1125,7 @@ store.close()
 def test_16_an_ended_subscription_does_not_wait_for_the_cyclic_collector(store: elkyn.Store) -> None:
     def cycle() -> "weakref.ref[Any]":
         with store.watch("/n").filter(bool).subscribe(lambda event: None):
-            return weakref.ref(store._dispatcher.runs()[0])
+            return weakref.ref(store._dispatcher.subscriptions()[0])
 
     gc.collect()
     gc.disable()
@@ -1477,16 +1477,16 @@ def test_21_a_closed_loop_ends_the_subscription_with_an_error(store: elkyn.Store
 
 def test_22_a_chain_of_three_is_one_native_subscription(store: elkyn.Store) -> None:
     with store.watch("/n").filter(bool).map(str).skip(1).subscribe(print):
-        assert len(store._routes.cores()) == 1
+        assert len(store._routes.watchers()) == 1
         assert len(store.live_subscriptions()) == 1
-    assert store._routes.cores() == []
+    assert store._routes.watchers() == []
 
 
 def test_22_take_unsubscribes_before_it_completes(store: elkyn.Store) -> None:
     live_at_complete: list[int] = []
     values: list[Any] = []
     store.watch("/n").map(lambda event: event.value).take(2).subscribe(
-        values.append, on_complete=lambda: live_at_complete.append(len(store._routes.cores()))
+        values.append, on_complete=lambda: live_at_complete.append(len(store._routes.watchers()))
     )
     for n in range(5):
         store.set("/n", n)

@@ -19,7 +19,7 @@ import pytest
 from stalling import Stall, eventually
 
 import elkyn
-from elkyn.store import _Syncer
+from elkyn.storage import Syncer
 
 
 def test_04_a_pattern_elsewhere_does_not_disturb_a_write_that_grows_the_map(tmp_path: Path) -> None:
@@ -150,6 +150,30 @@ def test_24_a_forked_childs_child_keeps_its_files(store: elkyn.Store) -> None:
     store.set("/n", 1)
 
 
+def test_24_a_forked_child_is_refused_a_subscription_also_where_the_parent_was_writing(store: elkyn.Store) -> None:
+    both = store.watch("/n").merge(store.watch("/m"))
+    held, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with store.transaction():
+            held.set()
+            go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(write)
+        assert held.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                both.subscribe(print)
+            except elkyn.ForkedStoreError:
+                os._exit(0)
+            os._exit(1)
+        go_on.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 class _Interrupted(Exception):
     pass
 
@@ -208,13 +232,13 @@ def test_11_after_an_exception_of_a_signal_handler_the_old_value_is_a_change_aga
     store.watch("/n").subscribe(lambda event: got.append(event.value))
     store.set("/n", 1)
     store.set("/n", 2)  # from here on the store knows what is there without looking
-    push = store._push
+    push = store._commits._push
 
     def push_and_raise(*event: Any) -> int:
         push(*event)
         raise _Interrupted
 
-    monkeypatch.setattr(store, "_push", push_and_raise)
+    monkeypatch.setattr(store._commits, "_push", push_and_raise)
     with pytest.raises(_Interrupted):
         store.set("/n", 3)
     monkeypatch.undo()
@@ -271,7 +295,7 @@ def test_23_an_iterator_may_be_collected_at_any_moment(store: elkyn.Store) -> No
         gc.set_threshold(*before)
     gc.collect()
     assert store.live_subscriptions() == []
-    eventually(lambda: store._routes.empty and not store._dispatcher._timers)
+    eventually(lambda: store._routes.empty and not store._thread._timers)
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "in the handler"])
@@ -298,7 +322,7 @@ def test_17_close_waits_for_a_blocking_subscription_no_longer_than_for_others(tm
         store.close()
     else:
         assert go_on.wait(10)
-        store._dispatcher._thread.join(10)  # type: ignore[union-attr]
+        store._thread._thread.join(10)  # type: ignore[union-attr]
     assert time.monotonic() - begun < 4
     go_on.set()
     assert [future.result(0) for future in futures] == list(range(1, 2502))
@@ -469,7 +493,7 @@ def test_16_no_timer_is_left_by_a_chain_that_is_unsubscribed_while_it_runs(store
         left.result(10)
     store.flush_events()
     gc.collect()
-    assert store._dispatcher._timers == []
+    assert store._thread._timers == []
     assert reference() is None
 
 
@@ -512,7 +536,7 @@ def test_16_a_merge_that_fails_while_it_is_made_leaves_no_source_behind(store: e
             failing.subscribe(print, lambda _: None)
     store.set("/n", "last")
     store.flush_events()
-    eventually(lambda: len(store._routes.cores()) == 1)
+    eventually(lambda: len(store._routes.watchers()) == 1)
 
 
 def test_14_items_of_an_object_inside_one_that_is_stored_whole_are_its_values(store: elkyn.Store) -> None:
@@ -601,9 +625,9 @@ def test_24_a_sync_that_fails_at_close_lets_go_of_the_directory(tmp_path: Path) 
             raise lmdb.DiskError("no space")
 
     store = elkyn.open(tmp_path / "data", durability="async")
-    assert store._syncer is not None
-    store._syncer.close()
-    store._syncer = Broken()  # type: ignore[assignment]
+    assert store._database.syncer is not None
+    store._database.syncer.close()
+    store._database.syncer = Broken()  # type: ignore[assignment]
     with pytest.raises(elkyn.StorageError, match="disk"):
         store.close()
     elkyn.open(tmp_path / "data").close()
@@ -659,7 +683,7 @@ def test_25_a_second_close_returns_when_the_first_is_done(tmp_path: Path) -> Non
 
     first = threading.Thread(target=store.close)
     first.start()
-    eventually(lambda: store._refusal is not None)
+    eventually(lambda: not store._database.is_open)
     close_and_open()
     first.join()
 
@@ -687,8 +711,8 @@ def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
             if len(tries) < 3:
                 raise lmdb.DiskError("no space")
 
-    monkeypatch.setattr("elkyn.store._SYNC_EVERY_S", 0.001)
-    syncer = _Syncer(Disk())  # type: ignore[arg-type]
+    monkeypatch.setattr("elkyn.storage.SYNC_EVERY_S", 0.001)
+    syncer = Syncer(Disk())  # type: ignore[arg-type]
     eventually(lambda: len(tries) == 3)
     syncer.close()
     assert len(tries) == 4

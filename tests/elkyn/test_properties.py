@@ -70,23 +70,23 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
     sent: list[Any] = []
     got: list[tuple[Event, Any]] = []
     for path, value, old, rev, timestamp, last, pops in actions:
-        plan = (receiver := Receiver(),)
-        receiver.program = ((lambda event, plan=plan: got.append((event, plan))),)
+        receivers = (receiver := Receiver(),)
+        receiver.program = ((lambda event, receivers=receivers: got.append((event, receivers))),)
         try:
             acceptable = 1 <= len(path.encode()) <= 256
         except UnicodeEncodeError:
             acceptable = False
         if acceptable:
-            assert queue.push(path, rev, timestamp, last, value, old, plan) == queue.settled - 1
-            sent.append((path, value, old, rev, timestamp, last, plan))
+            assert queue.push(path, rev, timestamp, last, value, old, receivers) == queue.settled - 1
+            sent.append((path, value, old, rev, timestamp, last, receivers))
         else:
             with pytest.raises(ValueError, match=r"path|surrogates"):
-                queue.push(path, rev, timestamp, last, value, old, plan)
+                queue.push(path, rev, timestamp, last, value, old, receivers)
         got.clear()
         count, gap = queue.deliver(pops, pytest.fail)
         assert (count, gap) == (len(got), None)
-        for event, its_plan in got:
-            path, value, old, rev, timestamp, last, plan = sent.pop(0)
+        for event, its_receivers in got:
+            path, value, old, rev, timestamp, last, receivers = sent.pop(0)
             assert (event.path, event.rev, event.last) == (path, rev, last)
             assert event.timestamp_ns == timestamp if timestamp else event.timestamp_ns > 0  # 0 asks for the time
             assert event.type == ("delete" if value is None else "change")
@@ -95,7 +95,7 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
             assert event.size == len(value or b"")
             assert not event.value_omitted
             assert not event.old_omitted
-            assert its_plan is plan
+            assert its_receivers is receivers
     queue.close()
     assert queue.discard() == len(sent)
     assert queue.discard() == 0

@@ -30,10 +30,10 @@ TEST(a_burst_is_gathered_from_its_first_waking_on_once_that_was_worth_it) {
     Consumer consumer;
     std::size_t wakings = 1;
     while (consumer.turn(1, microseconds(4)).count() == 0) ++wakings;
-    CHECK(wakings == Pace::kFirst);
-    for (int n = 0; n < 100; ++n) CHECK(consumer.turn(500, microseconds(4)) == Pace::kNap);
+    CHECK(wakings == Pace::kTrialAfter);
+    for (int n = 0; n < 100; ++n) CHECK(consumer.turn(500, microseconds(4)) == Pace::kLongNap);
     CHECK(consumer.turn(500, microseconds(1'000'000)).count() == 0);  // it is over
-    CHECK(consumer.turn(1, microseconds(4)) == Pace::kNap);           // and here is the next
+    CHECK(consumer.turn(1, microseconds(4)) == Pace::kLongNap);       // and here is the next
 }
 
 TEST(a_burst_after_a_pause_shows_in_what_gathered_while_the_consumer_woke_up) {
@@ -41,8 +41,8 @@ TEST(a_burst_after_a_pause_shows_in_what_gathered_while_the_consumer_woke_up) {
     while (consumer.turn(1, microseconds(4)).count() == 0) {
     }
     CHECK(consumer.turn(500, microseconds(10'000)).count() == 0);  // one event after a pause: at once
-    CHECK(consumer.turn(1, microseconds(10'000), true, Pace::kGathered) == Pace::kNap);
-    CHECK(consumer.turn(500, microseconds(10'000), true, 20) == Pace::kNap);
+    CHECK(consumer.turn(1, microseconds(10'000), true, Pace::kBurstEvents) == Pace::kLongNap);
+    CHECK(consumer.turn(500, microseconds(10'000), true, 20) == Pace::kLongNap);
 }
 
 TEST(commits_of_many_events_are_held_up_rarely_and_ever_more_so) {
@@ -50,7 +50,7 @@ TEST(commits_of_many_events_are_held_up_rarely_and_ever_more_so) {
     std::size_t naps = 0;
     for (int n = 0; n < 10'000; ++n) {
         const auto nap = consumer.turn(50, microseconds(10'000), true, 50);
-        CHECK(nap <= Pace::kTrial);
+        CHECK(nap <= Pace::kTrialNap);
         naps += nap.count() > 0;
     }
     CHECK(naps >= 2);
@@ -63,7 +63,7 @@ TEST(ping_pong_is_held_up_rarely_and_ever_more_so) {
     Pace::Duration slept{};
     for (int n = 0; n < 100'000; ++n) {
         const auto nap = consumer.turn(1, microseconds(20));
-        CHECK(nap <= Pace::kTrial);
+        CHECK(nap <= Pace::kTrialNap);
         naps += nap.count() > 0;
         slept += nap;
     }
@@ -71,9 +71,9 @@ TEST(ping_pong_is_held_up_rarely_and_ever_more_so) {
     CHECK(naps <= 20);
     CHECK(slept <= 100'000 * std::chrono::nanoseconds(100));  // on average, of 20 us each
     // A burst after it is recognised all the same.
-    for (std::size_t n = 0; n < Pace::kMost; ++n)
+    for (std::size_t n = 0; n < Pace::kMaxTrialAfter; ++n)
         if (consumer.turn(1, microseconds(4)).count() > 0) break;
-    CHECK(consumer.turn(500, microseconds(4)) == Pace::kNap);
+    CHECK(consumer.turn(500, microseconds(4)) == Pace::kLongNap);
 }
 
 TEST(a_timeout_is_no_waking) {

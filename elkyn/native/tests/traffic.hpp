@@ -79,7 +79,7 @@ inline elkyn::Push push(elkyn::EventQueue& queue, const Values& values, std::uin
     record.path = path.view();
     record.rev = n * 3;
     record.timestamp_ns = static_cast<std::int64_t>(n) - 7;
-    record.tag = n ^ 0x55;
+    record.receivers = n ^ 0x55;
     record.kind = static_cast<std::uint8_t>(n % 2);
     record.last = n % 3 == 0;
     record.has_old = old_size != 0;
@@ -93,7 +93,7 @@ inline void check(const elkyn::View& view, const Values& values, std::size_t siz
     CHECK(view.path == Path(n).view());
     CHECK(view.rev == n * 3);
     CHECK(view.timestamp_ns == static_cast<std::int64_t>(n) - 7);
-    CHECK(view.tag == (n ^ 0x55));
+    CHECK(view.receivers == (n ^ 0x55));
     CHECK(view.kind == n % 2);
     CHECK(view.last == (n % 3 == 0));
     CHECK(view.size == size);

@@ -26,8 +26,8 @@ def receiver(*program: Any) -> Receiver:
     return made
 
 
-def push(queue: Queue, value: Any, *plan: Receiver) -> int:
-    return queue.push("/n", 1, 2, True, encode(value), None, plan)
+def push(queue: Queue, value: Any, *receivers: Receiver) -> int:
+    return queue.push("/n", 1, 2, True, encode(value), None, receivers)
 
 
 def delivered(queue: Queue, limit: int = 1000) -> tuple[int, Failures]:
@@ -168,13 +168,25 @@ def test_nothing_gains_or_loses_a_reference() -> None:
         (gone.append,), (fail,), (True, even, gone.append), (False, twice, True, bool, fail), (True, fail, gone.append),
         (False, fail, gone.append), (True, lambda event: sour, gone.append),
     ]  # fmt: skip
-    plan = tuple(receiver(*program) for program in programs)
-    watched = [even, fail, twice, sour, plan, None, True, False, *plan, *programs, *(f for p in programs for f in p)]
+    receivers = tuple(receiver(*program) for program in programs)
+    watched = [
+        even,
+        fail,
+        twice,
+        sour,
+        receivers,
+        None,
+        True,
+        False,
+        *receivers,
+        *programs,
+        *(f for p in programs for f in p),
+    ]
 
     def round_trip() -> None:
         for value in (1, [1]):
             for _ in range(50):
-                push(queue, value, *plan)
+                push(queue, value, *receivers)
             count, failures = delivered(queue, 30)
             while count:
                 count, more = delivered(queue, 30)
@@ -200,12 +212,12 @@ def test_an_error_is_told_with_who_raised_it_and_the_rest_goes_on() -> None:
     def fail(item: Any) -> None:
         raise LookupError(item)
 
-    plan = receiver(fail), receiver(True, fail, got.append), receiver(got.append)
-    push(queue, 1, *plan)
-    push(queue, 2, *plan)
+    receivers = receiver(fail), receiver(True, fail, got.append), receiver(got.append)
+    push(queue, 1, *receivers)
+    push(queue, 2, *receivers)
     count, failures = delivered(queue)
     assert count == 2
-    assert [(who, by_handler) for who, _, by_handler in failures] == [(plan[0], True), (plan[1], False)] * 2
+    assert [(who, by_handler) for who, _, by_handler in failures] == [(receivers[0], True), (receivers[1], False)] * 2
     assert all(type(error) is LookupError and error.__traceback__ is not None for _, error, _ in failures)
     assert [event.value for event in got] == [1, 2]
 
@@ -327,7 +339,7 @@ def test_handlers_that_close_the_store_leave_the_rest_uncalled(tmp_path: Path) -
     for n in range(1, 10):
         store.set("/n", n)
     go.set()
-    thread = store._dispatcher._thread
+    thread = store._thread._thread
     assert thread is not None
     thread.join(10)
     assert not thread.is_alive()

@@ -33,7 +33,7 @@ def passed(store: elkyn.Store, chain: Chain, values: list[Any]) -> list[Any]:
     store.flush_events()
     subscription.unsubscribe()
     assert store.live_subscriptions() == []
-    assert store._routes.cores() == []
+    assert store._routes.watchers() == []
     return said
 
 
@@ -154,7 +154,7 @@ def test_22_timers_die_on_unsubscribe(store: elkyn.Store, chain: Chain) -> None:
     store.flush_events()
     subscription.unsubscribe()
     before = list(said)
-    assert store._dispatcher._timers == []
+    assert store._thread._timers == []
     waited = threading.Event()
     with store.watch("/later").debounce(0.05).subscribe(lambda event: waited.set()):
         store.set("/later", 1)
@@ -216,7 +216,7 @@ def test_18_an_error_in_any_operator_ends_the_chain_once(store: elkyn.Store, cha
     store.flush_events()
     assert said == ["error"]
     assert not subscription.active
-    assert store._dispatcher._timers == []
+    assert store._thread._timers == []
 
 
 def test_operators_refuse_nonsense(store: elkyn.Store) -> None:
@@ -242,7 +242,7 @@ def test_merge_of_two_watches_is_two_native_subscriptions_and_one_handle(store: 
     said: list[Any] = []
     merged = store.watch("/a").merge(store.watch("/b"))
     subscription = merged.map(value).subscribe(said.append)
-    assert len(store._routes.cores()) == 2
+    assert len(store._routes.watchers()) == 2
     store.set("/a", 1)
     store.set("/b", 2)
     store.flush_events()
@@ -301,7 +301,7 @@ def test_a_chain_of_filters_and_maps_does_what_each_says_in_their_order(store: e
         store.set("/n", n)
     store.flush_events()
     assert heard == expected
-    assert len(store._routes.cores()) == 1
+    assert len(store._routes.watchers()) == 1
 
 
 def test_an_item_that_a_timer_brings_to_a_full_inbox_is_counted_as_dropped(store: elkyn.Store) -> None:
@@ -313,6 +313,6 @@ def test_an_item_that_a_timer_brings_to_a_full_inbox_is_counted_as_dropped(store
             n += 1
             store.set("/n", n)
             store.flush_events()
-            eventually(lambda: not store._dispatcher._timers)
+            eventually(lambda: not store._thread._timers)
         go.set()
     assert store.event_queue_stats().dropped == 1

@@ -12,51 +12,55 @@
 
 #include <Python.h>
 
+#include <cstddef>
+
 #include "delivery.hpp"
 
 namespace elkyn {
 
-struct Block {
+struct TransactionScope {
     PyObject ob_base;
     PyObject* steps;
 };
+static_assert(offsetof(TransactionScope, ob_base) == 0, "Python sees the object by its head");
 
-inline PyObject* block_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
+inline PyObject* scope_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     PyObject* steps = nullptr;
-    if (kwargs != nullptr || !PyArg_ParseTuple(args, "O:Block", &steps)) {
-        if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "Block() takes a generator");
+    if (kwargs != nullptr || !PyArg_ParseTuple(args, "O:TransactionScope", &steps)) {
+        if (PyErr_Occurred() == nullptr)
+            PyErr_SetString(PyExc_TypeError, "TransactionScope() takes a generator");
         return nullptr;
     }
     if (!PyGen_CheckExact(steps)) {
-        PyErr_SetString(PyExc_TypeError, "Block() takes a generator");
+        PyErr_SetString(PyExc_TypeError, "TransactionScope() takes a generator");
         return nullptr;
     }
     PyObject* self = type->tp_alloc(type, 0);
-    if (self != nullptr) reinterpret_cast<Block*>(self)->steps = Py_NewRef(steps);
+    if (self != nullptr) reinterpret_cast<TransactionScope*>(self)->steps = Py_NewRef(steps);
     return self;
 }
 
-inline int block_traverse(PyObject* self, visitproc visit, void* arg) {
+inline int scope_traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(reinterpret_cast<Block*>(self)->steps);
+    Py_VISIT(reinterpret_cast<TransactionScope*>(self)->steps);
     return 0;
 }
 
-inline int block_clear(PyObject* self) {
-    Py_CLEAR(reinterpret_cast<Block*>(self)->steps);
+inline int scope_clear(PyObject* self) {
+    Py_CLEAR(reinterpret_cast<TransactionScope*>(self)->steps);
     return 0;
 }
 
-inline void block_dealloc(PyObject* self) {
+inline void scope_dealloc(PyObject* self) {
     PyTypeObject* type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    block_clear(self);
+    scope_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-inline PyObject* block_enter(PyObject* self, PyObject* /*unused*/) {
-    PyObject* entered = PyIter_Next(reinterpret_cast<Block*>(self)->steps);
+inline PyObject* scope_enter(PyObject* self, PyObject* /*unused*/) {
+    PyObject* entered = PyIter_Next(reinterpret_cast<TransactionScope*>(self)->steps);
     if (entered == nullptr && PyErr_Occurred() == nullptr)
         PyErr_SetString(PyExc_RuntimeError, "the generator of a block did not yield");
     return entered;
@@ -73,12 +77,12 @@ inline bool is_thrown(PyObject* error, PyObject* thrown) {
 }
 
 // __exit__(type, error, traceback): True where the generator has swallowed the error.
-inline PyObject* block_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+inline PyObject* scope_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
     if (nargs != 3) {
         PyErr_SetString(PyExc_TypeError, "__exit__() takes a type, an error and a traceback");
         return nullptr;
     }
-    PyObject* steps = reinterpret_cast<Block*>(self)->steps;
+    PyObject* steps = reinterpret_cast<TransactionScope*>(self)->steps;
     PyObject* thrown = args[1];
     PyObject* more =
         thrown == Py_None ? PyIter_Next(steps) : PyObject_CallMethod(steps, "throw", "O", thrown);
@@ -104,23 +108,23 @@ inline PyObject* block_exit(PyObject* self, PyObject* const* args, Py_ssize_t na
     return Py_NewRef(Py_False);
 }
 
-inline PyMethodDef block_methods[] = {
-    {"__enter__", block_enter, METH_NOARGS, "Goes to the generator's yield and returns what it yields."},
-    {"__exit__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(block_exit)), METH_FASTCALL,
+inline PyMethodDef scope_methods[] = {
+    {"__enter__", scope_enter, METH_NOARGS, "Goes to the generator's yield and returns what it yields."},
+    {"__exit__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(scope_exit)), METH_FASTCALL,
      "Goes on with the generator, at its yield with the error where the block has raised one."},
     {nullptr, nullptr, 0, nullptr}};
 
-inline PyType_Slot block_slots[] = {
+inline PyType_Slot scope_slots[] = {
     {Py_tp_doc,
      const_cast<char*>("A `with` block made of a generator; no signal's handler can come between.")},
-    {Py_tp_new, reinterpret_cast<void*>(block_new)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(block_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(block_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(block_clear)},
-    {Py_tp_methods, block_methods},
+    {Py_tp_new, reinterpret_cast<void*>(scope_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(scope_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(scope_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(scope_clear)},
+    {Py_tp_methods, scope_methods},
     {0, nullptr}};
 
-inline PyType_Spec block_spec{"elkyn._native.Block", sizeof(Block), 0,
-                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, block_slots};
+inline PyType_Spec scope_spec{"elkyn._native.TransactionScope", sizeof(TransactionScope), 0,
+                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, scope_slots};
 
 }  // namespace elkyn

@@ -1,4 +1,4 @@
-"""`Block`: a `with` block made of a generator, entered and left by native code."""
+"""`TransactionScope`: a `with` block made of a generator, entered and left by native code."""
 
 import traceback
 import weakref
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elkyn._native import Block
+from elkyn._native import TransactionScope
 
 
 def _recorded(steps: list[str]) -> Generator[str, None, None]:
@@ -23,7 +23,7 @@ def _recorded(steps: list[str]) -> Generator[str, None, None]:
 
 def test_it_gives_what_the_generator_yields_and_goes_on_with_it_at_the_end() -> None:
     steps: list[str] = []
-    with Block(_recorded(steps)) as entered:
+    with TransactionScope(_recorded(steps)) as entered:
         assert entered == "what is yielded"
         assert steps == ["entered"]
     assert steps == ["entered", "left"]
@@ -33,7 +33,7 @@ def test_it_gives_what_the_generator_yields_and_goes_on_with_it_at_the_end() -> 
 def test_an_error_of_the_block_passes_the_generator_and_comes_out_as_it_was(kind: type[BaseException]) -> None:
     steps: list[str] = []
     raised = kind("of the block")
-    with pytest.raises(kind) as caught, Block(_recorded(steps)):
+    with pytest.raises(kind) as caught, TransactionScope(_recorded(steps)):
         raise raised
     assert caught.value is raised
     assert raised.__cause__ is None
@@ -55,9 +55,9 @@ def test_a_generator_may_swallow_the_error_or_raise_another() -> None:
         except ValueError as error:
             raise KeyError("another") from error
 
-    with Block(swallowing()):
+    with TransactionScope(swallowing()):
         raise ValueError
-    with pytest.raises(KeyError, match="another") as caught, Block(other()):
+    with pytest.raises(KeyError, match="another") as caught, TransactionScope(other()):
         raise ValueError("the first")
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -71,9 +71,9 @@ def test_an_error_of_the_generator_itself_comes_out() -> None:
         yield
         raise OSError("after the block")
 
-    with pytest.raises(OSError, match="before the block"), Block(failing_first()):
+    with pytest.raises(OSError, match="before the block"), TransactionScope(failing_first()):
         pytest.fail("the block was run")
-    with pytest.raises(OSError, match="after the block"), Block(failing_last()):
+    with pytest.raises(OSError, match="after the block"), TransactionScope(failing_last()):
         pass
 
 
@@ -92,20 +92,20 @@ def test_a_generator_that_does_not_yield_once_is_refused() -> None:
         except ValueError:
             yield
 
-    with pytest.raises(RuntimeError, match="did not yield"), Block(never()):
+    with pytest.raises(RuntimeError, match="did not yield"), TransactionScope(never()):
         pytest.fail("the block was run")
-    with pytest.raises(RuntimeError, match="did not stop"), Block(twice()):
+    with pytest.raises(RuntimeError, match="did not stop"), TransactionScope(twice()):
         pass
-    with pytest.raises(RuntimeError, match="did not stop"), Block(again()):
+    with pytest.raises(RuntimeError, match="did not stop"), TransactionScope(again()):
         raise ValueError
 
 
 @pytest.mark.parametrize("arguments", [(), (1,), (iter([1]),), (_recorded([]), 2)])
 def test_it_takes_one_generator(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError):
-        Block(*arguments)
+        TransactionScope(*arguments)
     with pytest.raises(TypeError):
-        Block(steps=_recorded([]))  # type: ignore[call-arg]
+        TransactionScope(steps=_recorded([]))  # type: ignore[call-arg]
 
 
 def test_nothing_of_it_stays() -> None:
@@ -117,9 +117,9 @@ def test_nothing_of_it_stays() -> None:
 
     kept = Kept()
     gone = weakref.ref(kept)
-    with pytest.raises(ValueError, match="x"), Block(holding(kept)):
+    with pytest.raises(ValueError, match="x"), TransactionScope(holding(kept)):
         raise ValueError("x")
-    with Block(holding(kept)):
+    with TransactionScope(holding(kept)):
         pass
     del kept
     assert gone() is None

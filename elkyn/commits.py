@@ -1,0 +1,218 @@
+"""One commit: its writes, its revision, its events; and what follows where it does not succeed at once.
+
+The mutex is held from the begin of a write transaction over its commit to the push of its events. That is what makes
+commit order, event order and "one producer" the same thing.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import lmdb
+
+from elkyn._native import Queue
+from elkyn.errors import ElkynError
+from elkyn.events.changes import Pending, Watched
+from elkyn.events.emitter import Emitter
+from elkyn.events.room import NoRoomError, Room
+from elkyn.events.routes import Route, Routes
+from elkyn.paths import path_of
+from elkyn.storage import Database, LmdbTransaction, storage_error
+from elkyn.transaction import Transaction
+from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
+from elkyn.values import Leaves
+from elkyn.writes import Call
+
+T = TypeVar("T")
+
+
+class Commits:
+    """Commits what is written, by one of three policies: `commit` retries, a transaction waits, a group is split."""
+
+    def __init__(
+        self, database: Database, tree: Tree, routes: Routes, queue: Queue, emitter: Emitter, room: Room
+    ) -> None:
+        self._database = database
+        self._tree = tree
+        self._routes = routes
+        self._push = queue.push
+        self._emitter = emitter
+        self._room = room
+
+    # --- the three policies
+
+    def commit(self, call: Call) -> int:
+        """Commit one call and return the revision. The call is done again once the map or the ring has room."""
+        return self._until_done(self._attempt, (call,), self._database.grow)[0]
+
+    def commit_transaction(self, tx: Transaction) -> None:
+        """Commit the writes of a block. It cannot be run again, so it waits for room as it is, mutex and all."""
+        before = self._emitter.rev
+        try:
+            self._until_done(self._attempt_transaction, tx, tx.grow_and_replay)
+        finally:
+            if self._emitter.rev > before:
+                tx.committed, tx.rev = True, self._emitter.rev
+
+    def commit_group(self, calls: Sequence[Call]) -> list[int | BaseException]:
+        """Commit many calls at once; each has its revision and its group of events, in their order.
+
+        Where they fail together they are committed one by one, so that each gets its own success or failure.
+        """
+        try:
+            return list(self._until_done(self._attempt, calls, self._database.grow))
+        except ElkynError as error:
+            if len(calls) == 1:
+                return [error]
+        return [result for call in calls for result in self.commit_group([call])]
+
+    def _until_done(self, attempt: Callable[[T], list[int]], what: T, grow: Callable[[], object]) -> list[int]:
+        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
+        deadline: float | None = None
+        while True:
+            with self._database.mutex:
+                try:
+                    return attempt(what)
+                except NoRoomError as full:
+                    events = full.events
+                except lmdb.MapFullError:
+                    grow()
+                    continue
+                except lmdb.Error as error:
+                    raise storage_error(error, self._database.directory) from error
+            deadline = self._room.wait_for(events, deadline)
+
+    # --- one commit
+
+    def _attempt(self, calls: Sequence[Call]) -> list[int]:
+        """Do `calls` in one commit and return their revisions. The mutex is held; where it raises, nothing is left."""
+        rev = self._emitter.rev
+        revs: list[int] = []
+        groups: list[list[Pending]] = []
+        txn = self._database.begin_write()
+        try:
+            for call in calls:
+                watched = None if self._routes.empty else Watched(self._tree, self._routes, txn, call)
+                if call.apply(self._tree, txn):
+                    rev += 1
+                    groups.append([] if watched is None else watched.events(txn))
+                revs.append(rev)
+            self._commit(txn, groups)
+        except BaseException:
+            self._undo(txn)
+            raise
+        return revs
+
+    def _attempt_transaction(self, tx: Transaction) -> list[int]:
+        events: list[Pending] = []
+        if not self._routes.empty:
+            # The state before: what readers still see, since the mutex keeps other writers out.
+            snapshot = self._database.begin()
+            events = Watched(self._tree, self._routes, snapshot, tx.call).events(tx.txn)
+            snapshot.abort()
+        self._commit(tx.txn, [events])
+        return [self._emitter.rev]
+
+    def _commit(self, txn: LmdbTransaction, groups: list[list[Pending]]) -> None:
+        """Commit `txn` and push the events of the calls that changed something, or leave `txn` as it is and raise."""
+        if not groups:
+            self._database.abort(txn)
+            return
+        more = len(groups) - 1
+        self._room.require([event for group in groups for event in group] if more else groups[0])
+        if more:
+            self._database.raise_rev_base(txn, more)
+        before = self._emitter.rev
+        try:
+            txn.commit()
+            self._database.rev_base += more
+            for group in groups:
+                self._emitter.emit(group)
+        except BaseException:
+            for group in groups[self._emitter.rev - before :]:
+                self._emit_if_committed(group)
+            raise
+
+    def _emit_if_committed(self, events: Sequence[Pending]) -> None:
+        """After an interruption: a signal handler may raise right after the commit, and then the events are owed."""
+        if self._database.is_open and self._database.current_rev() > self._emitter.rev:
+            self._emitter.emit(events)
+
+    def _undo(self, txn: LmdbTransaction) -> None:
+        """End a write transaction that has written, without a commit."""
+        self._tree.forget()
+        self._database.abort(txn)
+
+    # --- the commonest commits, made shorter
+
+    def set(self, path: str, key: bytes, leaves: Leaves) -> int:
+        """Replace the subtree at `path`, whose key is `key`, by `leaves`; return the revision."""
+        with self._database.mutex:
+            # Looked at behind the mutex: who has subscribed before us is owed this event.
+            routes = self._routes
+            if routes.empty:
+                return self._set_unwatched(key, leaves)
+            try:
+                route = routes.cache[path]
+            except KeyError:
+                route = routes.resolve(path)
+            if route is None:
+                return self._set_unwatched(key, leaves)
+            if route.plain and len(leaves) == 1:
+                ((leaf_key, raw),) = leaves
+                if leaf_key is key:
+                    return self._set_leaf(path, key, raw, route)
+        return self.commit(Call([(path, key, leaves)]))
+
+    def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
+        txn = self._database.begin_write()
+        try:
+            self._tree.set(txn, key, leaves)
+            txn.commit()
+        except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
+            return self._recover(txn, error, Call([(path_of(key), key, leaves)]))
+        self._emitter.rev = rev = self._emitter.rev + 1
+        return rev
+
+    def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
+        """Set a leaf that is watched at its own path alone."""
+        leaf = route.leaf
+        old = leaf.raw if leaf is not None else None
+        txn = self._database.begin_write()
+        try:
+            if old is not None:
+                txn.put(key, raw)
+            else:
+                old = self._tree.raw(txn, key)
+                self._tree.set(txn, key, [(key, raw)])
+                leaf = route.leaf = self._tree.leaf(key)  # None where it went into an object stored as one value
+            if leaf is not None:  # before the commit, so that nothing can come between that and the event
+                leaf.raw = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
+            txn.commit()
+        except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
+            event = Pending(path, raw, old if route.wants_old else None, route.receivers, last=True)
+            return self._recover(txn, error, Call([(path, key, [(key, raw)])]), () if old == raw else (event,))
+        self._emitter.rev = rev = self._emitter.rev + 1
+        if old != raw:
+            kept = old if route.wants_old else None
+            try:
+                seq = self._push(path, rev, 0, True, raw, kept, route.receivers)
+                if seq < 0:
+                    event = Pending(path, raw, kept, route.receivers, last=True)
+                    self._emitter.missed(-seq, rev, time.time_ns(), event)
+            except BaseException:  # a signal handler's
+                event = Pending(path, raw, kept, route.receivers, last=True)
+                self._emitter.settle(event, rev, time.time_ns())
+                raise
+        return rev
+
+    def _recover(self, txn: LmdbTransaction, error: BaseException, call: Call, events: Sequence[Pending] = ()) -> int:
+        """After a short commit that failed or was interrupted: undo it, and do it the long way where growing helps."""
+        self._undo(txn)
+        if isinstance(error, lmdb.MapFullError):
+            self._database.grow()
+            return self.commit(call)
+        if isinstance(error, lmdb.Error):
+            raise storage_error(error, self._database.directory) from error
+        self._emit_if_committed(events)
+        raise error

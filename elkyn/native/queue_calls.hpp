@@ -1,0 +1,104 @@
+// The three hot calls of a queue, made without nanobind: its look at seven arguments costs as much as a push,
+// of which an event may take no more than a tenth of a write; and below the other two handlers run
+// (delivery.hpp).
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+
+#include "delivery.hpp"
+#include "queue.hpp"
+
+namespace elkyn {
+
+inline Bytes bytes_view(PyObject* bytes) noexcept {
+    return {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes)),
+            static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
+}
+
+// push(path, rev, timestamp_ns, last, value, old, receivers). No value: a delete.
+inline PyObject* queue_push(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    const auto bytes_or_none = [](PyObject* object) { return object == Py_None || PyBytes_Check(object); };
+    if (nargs != 7 || !PyUnicode_Check(args[0]) || !PyLong_Check(args[1]) || !PyLong_Check(args[2]) ||
+        !PyBool_Check(args[3]) || !bytes_or_none(args[4]) || !bytes_or_none(args[5]) ||
+        !PyTuple_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "push() takes a path, two integers, a bool, two values (bytes or None) and a tuple");
+        return nullptr;
+    }
+    Record record;
+    Py_ssize_t path_size = 0;
+    const char* utf8 = PyUnicode_AsUTF8AndSize(args[0], &path_size);
+    if (utf8 == nullptr) return nullptr;
+    record.path = {utf8, static_cast<std::size_t>(path_size)};
+    record.rev = PyLong_AsUnsignedLongLong(args[1]);
+    record.timestamp_ns = PyLong_AsLongLong(args[2]);
+    if (PyErr_Occurred() != nullptr) return nullptr;
+    record.last = args[3] == Py_True;
+    record.kind = args[4] == Py_None ? kDelete : kChange;
+    record.has_old = args[5] != Py_None;
+    if (args[4] != Py_None) record.value = bytes_view(args[4]);
+    if (record.has_old) record.old = bytes_view(args[5]);
+    try {
+        return PyLong_FromLongLong(nb::inst_ptr<Queue>(self)->push(record, args[6]));
+    } catch (const nb::builtin_exception& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+        return nullptr;
+    }
+}
+
+// deliver(limit, failed): (how many events, the gap behind them or None).
+inline PyObject* queue_deliver(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    const Py_ssize_t limit = nargs == 2 ? PyLong_AsSsize_t(args[0]) : -1;
+    if (limit < 0) {
+        if (PyErr_Occurred() == nullptr)
+            PyErr_SetString(PyExc_TypeError, "deliver() takes a limit and a function");
+        return nullptr;
+    }
+    Queue& queue = *nb::inst_ptr<Queue>(self);
+    if (!queue.begin_delivery()) return nullptr;
+    PyObject* event = nullptr;
+    PyObject* receivers = nullptr;
+    Gap gap;
+    Next next = Next::kNothing;
+    Py_ssize_t events = 0;
+    while (events < limit && (next = queue.take(event, receivers, gap)) == Next::kEvent) {
+        if (events++ == 0) queue.measure_lag(event);
+        if (!hand_on(event, receivers, args[1], queue.running)) next = Next::kError;
+        Py_DECREF(receivers);
+        queue.handled();
+        if (next == Next::kError) break;
+    }
+    queue.running.set(nullptr);
+    Py_XDECREF(event);
+    queue.end_delivery(static_cast<std::size_t>(events));
+    if (next == Next::kError) return nullptr;
+    if (next == Next::kGap) return Py_BuildValue("n(KK)", events, gap.first, gap.last);
+    return Py_BuildValue("nO", events, Py_None);
+}
+
+// hand_on(event, receivers, failed): one event that comes outside the ring's order.
+inline PyObject* queue_hand_on(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    if (nargs != 3 || !nb::isinstance<Event>(args[0]) || !PyTuple_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "hand_on() takes an event, a tuple of receivers and a function");
+        return nullptr;
+    }
+    Queue& queue = *nb::inst_ptr<Queue>(self);
+    queue.delivering(nb::inst_ptr<Event>(args[0])->seq);
+    const bool told = hand_on(args[0], args[1], args[2], queue.running);
+    queue.running.set(nullptr);
+    return told ? Py_NewRef(Py_None) : nullptr;
+}
+
+inline PyMethodDef queue_methods[] = {
+    {"push", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_push)), METH_FASTCALL,
+     "Copies an event in and returns its number, negative where it was dropped for want of room."},
+    {"deliver", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_deliver)), METH_FASTCALL,
+     "Hands up to `limit` events to their receivers, fewer where the consumer is woken. Returns how many, "
+     "and the gap behind them or None. `failed(receiver, error, by_handler)` is told of what raises."},
+    {"hand_on", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_hand_on)), METH_FASTCALL,
+     "Hands one event to `receivers`, outside the ring's order."},
+};
+
+}  // namespace elkyn

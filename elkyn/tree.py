@@ -1,0 +1,269 @@
+"""The tree in the database: leaves by key, and the moves that keep a leaf and a subtree from hiding each other.
+
+The invariant: no leaf has anything below it. So a node is missing, a leaf, or the object made of the leaves below it.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, TypeAlias
+
+import lmdb
+
+from elkyn._native import MAX_PATH_BYTES
+from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, prefix_of
+from elkyn.storage import LmdbTransaction
+from elkyn.values import EMPTY_OBJECT, MISSING, Leaves, decode, encode, flatten, is_object, unflatten
+
+REMEMBERED_LEAVES = 4096
+"""Keys that are known to be leaves: some 400 kB at most, and enough for what a program writes again and again."""
+REMEMBERED_VALUE_BYTES = 64
+"""Size of a value that may be remembered with its key: numbers, flags and short names, which are compared fastest."""
+
+Cursor: TypeAlias = "lmdb.Cursor[bytes]"
+Bounds: TypeAlias = tuple[str | None, str | None, int | None]
+"""The first name (included), the last (not included) and the number of names at most."""
+
+
+class Leaf:
+    """A key known to be a leaf. `raw` is its committed value where that is small and watched, else None."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        self.raw: bytes | None = None
+
+
+class Tree:
+    """Reads and writes nodes inside transactions that its caller begins and ends.
+
+    Not thread-safe for writers: the store's mutex is held around them.
+    """
+
+    def __init__(self) -> None:
+        # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
+        # needs no look at what was there. Forgotten by every move that might make it untrue.
+        self._leaves: dict[bytes, Leaf] = {}
+
+    def leaf(self, key: bytes) -> Leaf | None:
+        """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
+        return self._leaves.get(key)
+
+    def forget(self) -> None:
+        """Drop what is remembered: after an aborted transaction it may not be so."""
+        for leaf in self._leaves.values():
+            leaf.raw = None
+        self._leaves.clear()
+
+    def _forget_leaf(self, key: bytes) -> None:
+        leaf = self._leaves.pop(key, None)
+        if leaf is not None:
+            leaf.raw = None
+
+    def set(self, txn: LmdbTransaction, key: bytes, leaves: Leaves) -> None:
+        """Replace whatever is at `key` by `leaves`."""
+        plain = len(leaves) == 1 and leaves[0][0] == key
+        leaf = self._leaves.get(key) if plain else None
+        if leaf is not None:
+            leaf.raw = None
+        else:
+            if self._write_inside_opaque(txn, key, leaves):
+                return
+            self._make_way(txn, key, keep_leaf=plain)
+            if len(self._leaves) >= REMEMBERED_LEAVES:
+                self.forget()
+            if plain:
+                self._leaves[key] = Leaf()
+        for leaf_key, raw in leaves:
+            txn.put(leaf_key, raw)
+
+    def delete(self, txn: LmdbTransaction, key: bytes) -> bool:
+        """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
+        if txn.delete(key):
+            self._forget_leaf(key)
+            return True
+        if self._delete_below(txn, key):
+            return True
+        return self._write_inside_opaque(txn, key, None)
+
+    def raw(self, txn: LmdbTransaction, key: bytes) -> bytes | None:
+        """Return the encoded value of the node at `key`; None where it is missing."""
+        raw = txn.get(key)
+        if raw is not None:
+            return raw
+        value = self.value(txn, key)
+        return None if value is MISSING else encode(value)
+
+    def value(self, txn: LmdbTransaction, key: bytes) -> Any:
+        """Return the value of the node at `key`, or MISSING."""
+        raw = txn.get(key)
+        if raw is not None:
+            return decode(raw)
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        if cursor.set_range(prefix) and cursor.key().startswith(prefix):
+            return unflatten(prefix, cursor.iternext())
+        opaque = _leaf_above(cursor, key)
+        if opaque is None or not is_object(opaque[1]):
+            return MISSING
+        return _walk(decode(opaque[1]), _names(opaque[0], key))
+
+    def exists(self, txn: LmdbTransaction, key: bytes) -> bool:
+        """Whether there is a node at `key`."""
+        if txn.get(key) is not None or self.has_leaves_below(txn, key):
+            return True
+        return self.value(txn, key) is not MISSING
+
+    def has_leaves_below(self, txn: LmdbTransaction, key: bytes) -> bool:
+        """Whether the node at `key` is an object whose parts are stored one by one."""
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        return cursor.set_range(prefix) and cursor.key().startswith(prefix) and cursor.key() != key
+
+    def names(self, txn: LmdbTransaction, key: bytes, start: str | None, end: str | None) -> Iterator[str]:
+        """Yield the names of the children in key order, from `start` (included) to `end` (not included)."""
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        at = len(prefix)
+        first = bound_of(start, "start") or b""
+        stop = bound_of(end, "end")
+        found = cursor.set_range(prefix + first)
+        any_below = False
+        while found:
+            child = cursor.key()
+            if not child.startswith(prefix):
+                break
+            name = child[at:].split(SEPARATOR, 1)[0]
+            if not name:  # the root's own leaf
+                found = cursor.next()
+                continue
+            if stop is not None and name >= stop:
+                return
+            any_below = True
+            yield name.decode()
+            # Over the child's whole subtree in one step: \x01 is above the separator and in no segment.
+            found = cursor.set_range(prefix + name + b"\x01")
+        if not any_below and isinstance(value := self.value(txn, key), dict):
+            yield from (
+                name
+                for name in sorted(value, key=str.encode)
+                if name.encode() >= first and (stop is None or name.encode() < stop)
+            )
+
+    def items(self, txn: LmdbTransaction, key: bytes, bounds: Bounds) -> list[tuple[str, Any]]:
+        """Return (name, value) of the children within `bounds`."""
+        start, end, limit = bounds
+        names = islice(self.names(txn, key, start, end), limit)
+        if self.has_leaves_below(txn, key):
+            base = prefix_of(key)
+            return [(name, self.value(txn, base + name.encode())) for name in names]
+        # A leaf, or inside an object stored whole: its names need not be ones that a key can be made of.
+        value = self.value(txn, key)
+        return [(name, value[name]) for name in names]
+
+    def matching(self, txn: LmdbTransaction, place: tuple[str, ...], at: str = "") -> Iterator[tuple[str, bytes]]:
+        """Yield path and encoded value of the nodes that `place`, a pattern's segments, names below the path `at`."""
+        if len(at.encode()) > MAX_PATH_BYTES:
+            return  # inside an object stored whole, where no path reaches
+        if not place:
+            raw = self.raw(txn, key_of(at or "/"))
+            if raw is not None:
+                yield at or "/", raw
+            return
+        if place[0] != "*":
+            yield from self.matching(txn, place[1:], f"{at}/{place[0]}")
+            return
+        for name in self.names(txn, key_of(at or "/"), None, None):
+            if is_segment(name):  # an object stored whole may have keys that no path can name
+                yield from self.matching(txn, place[1:], f"{at}/{name}")
+
+    def _make_way(self, txn: LmdbTransaction, key: bytes, *, keep_leaf: bool) -> None:
+        """Remove what would hide, or be hidden by, a write at `key`: the node itself and a leaf above it."""
+        cursor = txn.cursor()
+        if cursor.set_key(key):  # a leaf: so nothing is below it and no leaf above
+            if not keep_leaf:
+                txn.delete(key)
+                self._forget_leaf(key)
+            return
+        if self._delete_below(txn, key):
+            return
+        above = _leaf_above(cursor, key)
+        if above is not None:
+            txn.delete(above[0])
+            self._forget_leaf(above[0])
+
+    def _delete_below(self, txn: LmdbTransaction, key: bytes) -> bool:
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
+            return False
+        self.forget()
+        while cursor.key().startswith(prefix):
+            cursor.delete()  # moves to the next key
+        return True
+
+    def _write_inside_opaque(self, txn: LmdbTransaction, key: bytes, leaves: Leaves | None) -> bool:
+        """Write at a `key` that lies inside an object stored whole, by storing that object anew."""
+        cursor = txn.cursor()
+        if cursor.set_key(key) or key == ROOT:
+            return False
+        above = _leaf_above(cursor, key)
+        if above is None or not is_object(above[1]) or above[1] == EMPTY_OBJECT:
+            return False
+        top = decode(above[1])
+        names = _names(above[0], key)
+        if leaves is None:
+            if not _remove(top, names):
+                return False
+        else:
+            prefix = prefix_of(key)
+            plain = len(leaves) == 1 and leaves[0][0] == key
+            _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
+        rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
+        txn.delete(above[0])
+        self.forget()
+        for leaf_key, raw in rebuilt:
+            txn.put(leaf_key, raw)
+        return True
+
+
+def _leaf_above(cursor: Cursor, key: bytes) -> tuple[bytes, bytes] | None:
+    """Return the leaf above `key`, which can only be the key just before it, since no leaf has anything below."""
+    if key == ROOT or not (cursor.set_range(key) and cursor.prev()):
+        return None
+    found = cursor.key()
+    if found == ROOT or key.startswith(found + SEPARATOR):
+        return found, cursor.value()
+    return None
+
+
+def _names(above: bytes, key: bytes) -> list[str]:
+    return [name.decode() for name in key[len(prefix_of(above)) :].split(SEPARATOR)]
+
+
+def _walk(value: Any, names: list[str]) -> Any:
+    for name in names:
+        if type(value) is not dict or name not in value:
+            return MISSING
+        value = value[name]
+    return value
+
+
+def _place(top: dict[str, Any], names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        child = top.get(name)
+        if type(child) is not dict:
+            child = top[name] = {}
+        top = child
+    top[names[-1]] = value
+
+
+def _remove(top: dict[str, Any], names: list[str]) -> bool:
+    """Remove the node at `names`, with the objects above it that become empty by that."""
+    if len(names) == 1:
+        return top.pop(names[0], MISSING) is not MISSING
+    child = top.get(names[0])
+    if type(child) is not dict or not _remove(child, names[1:]):
+        return False
+    if not child:
+        del top[names[0]]
+    return True

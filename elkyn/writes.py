@@ -1,0 +1,61 @@
+"""What one write call does, checked and encoded before anything is touched."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from elkyn.paths import child_path, key_of
+from elkyn.storage import LmdbTransaction
+from elkyn.tree import Tree
+from elkyn.values import Leaves, flatten
+
+Write: TypeAlias = tuple[str, bytes, Leaves | None]
+"""A path, its key and the leaves to put there; None deletes."""
+
+
+@dataclass(slots=True)
+class Call:
+    """The writes of one call, or of one transaction, in their order."""
+
+    writes: list[Write]
+    merged: tuple[str, ...] = ()
+    """Paths of `update()`s, which count as written too."""
+
+    def apply(self, tree: Tree, txn: LmdbTransaction) -> bool:
+        """Do the writes; False where they changed nothing."""
+        changed = False
+        for _, key, leaves in self.writes:
+            if leaves is None:
+                changed |= tree.delete(txn, key)
+            else:
+                tree.set(txn, key, leaves)
+                changed = True
+        return changed
+
+    def extend(self, other: "Call") -> None:
+        """Add the writes of `other`."""
+        self.writes += other.writes
+        self.merged += other.merged
+
+
+def setting(path: str, value: Any) -> Call:
+    """Replace the whole subtree at `path` by `value`."""
+    key = key_of(path)
+    return Call([(path, key, flatten(key, value))])
+
+
+def deleting(path: str) -> Call:
+    """Remove `path` and everything below it."""
+    return Call([(path, key_of(path), None)])
+
+
+def updating(path: str, values: dict[str, Any]) -> Call:
+    """Set the children of `path` that `values` names and leave the others."""
+    key_of(path)
+    if type(values) is not dict:
+        raise TypeError(f"update() takes a dict of children, not {type(values).__name__}; set() stores a value")
+    writes: list[Write] = []
+    for name, value in values.items():
+        child = child_path(path, name)
+        key = key_of(child)
+        writes.append((child, key, flatten(key, value)))
+    return Call(writes, (path,))

@@ -1,0 +1,97 @@
+"""Who receives the event of a write: by pattern, in order, remembered and forgotten."""
+
+import pytest
+
+from elkyn.events.routes import CACHED_PATHS, Receivers, Route, Routes
+from elkyn.events.subscriptions import NOBODY, Options, SubscriptionState, Watcher
+
+
+def watcher(pattern: str, *, children: bool = False, **options: object) -> Watcher:
+    state = SubscriptionState(None, pattern, "?", Options(**options))  # type: ignore[arg-type]
+    return Watcher(state, pattern, children, NOBODY)
+
+
+def routed(*watchers: Watcher) -> Routes:
+    routes = Routes()
+    for one in watchers:
+        routes.add(one)
+    return routes
+
+
+def patterns(receivers: Receivers) -> list[str]:
+    return [receiver.pattern for receiver in receivers]
+
+
+def route(routes: Routes, path: str) -> Route:
+    found = routes.route(path)
+    assert found is not None
+    return found
+
+
+def test_the_receivers_are_those_of_the_path_and_then_those_of_all_below_a_base() -> None:
+    routes = routed(*map(watcher, ["/a/**", "/a/b", "/**", "/a/*", "/*/b", "/a", "/a/b/c", "/x"]))
+    assert sorted(patterns(route(routes, "/a/b").receivers)) == ["/**", "/*/b", "/a/*", "/a/**", "/a/b"]
+    assert set(patterns(route(routes, "/a/b").at)) == {"/a/b", "/a/*", "/*/b"}
+
+
+def test_a_path_that_nobody_names_has_no_route() -> None:
+    routes = routed(watcher("/a/b"))
+    assert routes.route("/c") is None
+    assert routes.cache == {"/c": None}
+
+
+def test_those_above_are_named_with_the_node_that_they_watch() -> None:
+    routes = routed(watcher("/a", children=True), watcher("/*/b", children=True), watcher("/a/b"))
+    above = {path: patterns(receivers) for path, receivers in route(routes, "/a/b/c").above}
+    assert above == {"/a": ["/a"], "/a/b": ["/*/b"]}
+
+
+@pytest.mark.parametrize(
+    ("watchers", "plain"),
+    [
+        ([watcher("/a")], True),
+        ([watcher("/a"), watcher("/**")], True),
+        ([watcher("/a", old=True)], True),
+        ([watcher("/a", old=True), watcher("/a")], False),
+        ([watcher("/a"), watcher("/", children=True)], False),
+        ([watcher("/a"), watcher("/a/b")], False),
+        ([watcher("/a", overflow="block")], False),
+    ],
+)
+def test_a_route_is_plain_where_one_event_serves_all(watchers: list[Watcher], plain: bool) -> None:
+    assert route(routed(*watchers), "/a").plain == plain
+
+
+def test_what_was_remembered_is_worked_out_anew_when_somebody_comes_or_goes() -> None:
+    one, other = watcher("/a"), watcher("/a")
+    routes = routed(one)
+    before = route(routes, "/a")
+    routes.add(other)
+    assert route(routes, "/a").receivers == (one, other)
+    assert before.receivers == (one,)  # what a commit has looked up stays as it was
+    assert routes.remove(one)
+    assert route(routes, "/a").receivers == (other,)
+
+
+def test_removing_the_last_one_leaves_no_place_behind() -> None:
+    only = watcher("/a/*/c/**")
+    routes = routed(only)
+    assert routes.remove(only)
+    assert routes.empty
+    assert routes._root.is_empty()
+    assert routes.remove(only)  # again: nothing to do
+
+
+def test_whoever_is_using_the_table_is_told_to_come_back() -> None:
+    only = watcher("/a")
+    routes = routed(only)
+    with routes._lock:
+        assert not routes.remove(only)
+    assert routes.watchers() == [only]
+
+
+def test_remembered_routes_are_bounded() -> None:
+    routes = routed(watcher("/*"))
+    for n in range(3 * CACHED_PATHS):
+        routes.route(f"/{n}")
+    assert len(routes.cache) <= CACHED_PATHS
