@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
-from leakcheck import meters
+from leakcheck import meters, units
 from leakcheck.agent.inquiry import Trace
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis import fingerprint
@@ -95,22 +95,9 @@ def finding_of(fault: Fault, heap_growth: float, source: str, origin: Origin = H
     )
 
 
-def quantity(count: float, what: str, size: float) -> str:
-    """`1.00 Listener (432 B)`."""
-    return f"{plain_count(count)} {what} ({plain_bytes(size)})"
-
-
-def plain_count(count: float) -> str:
-    """A number of things per iteration."""
-    return f"{count:.2f}" if count >= 0.095 else f"{count:.2g}"
-
-
-def plain_bytes(size: float) -> str:
-    """Bytes as a person reads them."""
-    for limit, unit in ((1 << 20, "MiB"), (1 << 13, "KiB")):
-        if size >= limit:
-            return f"{size / (1 << 20 if unit == 'MiB' else 1 << 10):.1f} {unit}"
-    return f"{size:.0f} B" if size >= 10 else f"{size:.2g} B"
+def _amount(count: float, what: str, size: float) -> str:
+    """`1 Listener (432 B)`."""
+    return f"{units.plain(count)} {what} ({units.size(size)})"
 
 
 def at(frame: Frame | None) -> str:
@@ -147,9 +134,9 @@ def _resource_title(facts: _Facts, detail: Resource) -> str:
     name = {"example": next(iter(fault.examples), ""), "type": fault.type, "": ""}[words.shown]
     what = f"{words.one} {name}" if name else words.one
     if fault.count and fault.bytes:
-        amount = quantity(fault.count, what, fault.bytes)
+        amount = _amount(fault.count, what, fault.bytes)
     else:
-        amount = f"{plain_count(fault.count)} {what}" if fault.count else f"{plain_bytes(fault.bytes)} of {what}"
+        amount = f"{units.plain(fault.count)} {what}" if fault.count else f"{units.size(fault.bytes)} of {what}"
     where = f"{words.came} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"
     held = f", held by {path_text(facts.path)}" if facts.path else ""
     return f"leaks {amount} per iteration: {where}{held}, {words.never}"
@@ -158,11 +145,11 @@ def _resource_title(facts: _Facts, detail: Resource) -> str:
 def _container_title(facts: _Facts, detail: Container) -> str:
     fault, named, path = facts.fault, facts.places, path_text(facts.path)
     what = short_type(fault.type) or "reference"
-    amount = quantity(fault.count, what, fault.bytes)
+    amount = _amount(fault.count, what, fault.bytes)
     if detail.shape == "deeper":
         return f"leaks {amount} per iteration: the chain or tree {path} grows, by {named}, never cut"
     if detail.shape == "heavier":
-        amount = f"{plain_bytes(fault.bytes)} of {what}"
+        amount = f"{units.size(fault.bytes)} of {what}"
         return f"leaks {amount} per iteration: {path} gets ever larger, by {named}, never emptied"
     also = "".join(f" and by {other}" for other in detail.also[:2])
     end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
@@ -190,14 +177,14 @@ def _native_title(facts: _Facts) -> str:
 def _frozen_title(facts: _Facts) -> str:
     born = [at(python_frame(*site.trace[0], origin=facts.origin)) for site in facts.fault.sites if site.trace][:2]
     return (
-        f"leaks {plain_bytes(facts.fault.bytes)} per iteration: frozen at {facts.places}, so that the "
+        f"leaks {units.size(facts.fault.bytes)} per iteration: frozen at {facts.places}, so that the "
         f"collector never looks at it again; allocated at {' and '.join(dict.fromkeys(born))}"
     )
 
 
 def _pinned_title(facts: _Facts, detail: Pinned) -> str:
     fault, named = facts.fault, facts.places
-    amount = quantity(fault.count, short_type(fault.type), fault.bytes)
+    amount = _amount(fault.count, short_type(fault.type), fault.bytes)
     if detail.at_exit:
         return f"leaks {amount} per iteration: registered at {named}, held by atexit until the process ends"
     return (
@@ -213,7 +200,7 @@ def _untracked_title(facts: _Facts) -> str:
         if size <= LEDGER_NOISE_BYTES
         else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
     )
-    return f"leaks {plain_bytes(size)} per iteration: after {named} the heap has grown; {why}"
+    return f"leaks {units.size(size)} per iteration: after {named} the heap has grown; {why}"
 
 
 def _allocation_title(facts: _Facts, detail: Allocation) -> str:
@@ -224,7 +211,7 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
 
 
 def _blocks(fault: Fault) -> str:
-    return quantity(fault.count, "block" if 0.99 < fault.count < 1.01 else "blocks", fault.bytes)
+    return f"{units.quantity(fault.count, 'blocks')} ({units.size(fault.bytes)})"
 
 
 def _by(stack: list[Frame]) -> str:
@@ -304,7 +291,7 @@ def _threads(fault: Fault) -> list[str]:
 def _loss_text(loss: Loss) -> str:
     names = [_native_name(frame.function, library) for frame, library in zip(loss.frames, loss.objects, strict=True)]
     by = f" by {names[0]}" if names else ""
-    return f"{loss.kind}{by}, {loss.blocks:.2f} blocks and {plain_bytes(loss.bytes)} per iteration"
+    return f"{loss.kind}{by}, {units.quantity(loss.blocks, 'blocks')} and {units.size(loss.bytes)} per iteration"
 
 
 def _hint(fault: Fault, stack: list[Frame]) -> str:

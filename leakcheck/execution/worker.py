@@ -18,7 +18,7 @@ from typing import NamedTuple, Self, TypeVar
 
 import msgspec
 
-from leakcheck import meters
+from leakcheck import meters, units
 from leakcheck.agent.protocol import (
     VERSION,
     Close,
@@ -288,8 +288,8 @@ class Worker:
             self._process.wait()
             raise self._failed(
                 "memory",
-                f"stopped at {resident >> 20} MiB of resident memory, above the ceiling of "
-                f"{self._memory_limit >> 20} MiB that keeps the machine alive",
+                f"stopped at {units.size(resident)} of resident memory, above the ceiling of "
+                f"{units.size(self._memory_limit)} that keeps the machine alive",
             )
 
     def _hangs(self, request: NamedTuple, timeout: float) -> WorkerFailed:

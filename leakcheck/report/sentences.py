@@ -110,9 +110,9 @@ def rates(finding: Finding) -> str:
     if finding.bytes_per_iteration:
         parts.append(units.quantity(finding.bytes_per_iteration, "B"))
     if finding.count_per_iteration:
-        one = finding.count_per_iteration == 1
-        what = line(finding.type, 60) or ("object" if one else "objects")
-        parts.append(f"{units.plain(finding.count_per_iteration)} {what}")
+        count = finding.count_per_iteration
+        named = f"{units.plain(count)} {line(finding.type, 60)}"
+        parts.append(named if finding.type else units.quantity(count, "objects"))
     return f"{' and '.join(parts)} per iteration" if parts else ""
 
 

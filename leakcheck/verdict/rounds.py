@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from leakcheck import meters
+from leakcheck import meters, units
 from leakcheck.execution.job import Budget
 from leakcheck.meters import MeterSpec
 from leakcheck.records import Sample
@@ -60,7 +60,7 @@ def exhausted(progress: Progress, budget: Budget) -> Ended | None:
     for spec, ceiling in _ceilings(budget):
         grown = progress.grown.get(spec.name, 0.0)
         if grown >= ceiling and spec.unit == "B":
-            return Ended("max-growth", f"{spec.name} grew by {grown / 2**20:,.0f} MiB, the ceiling (--max-growth)")
+            return Ended("max-growth", f"{spec.name} grew by {units.size(grown)}, the ceiling (--max-growth)")
         if grown >= ceiling:
             return Ended("", f"{spec.name} grew by {grown:,.0f}, the ceiling for a test")
     return None

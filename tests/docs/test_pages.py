@@ -156,7 +156,7 @@ def test_a_notebook_shows_the_verdict_under_its_own_running_loop(newcomer):
     assert done.returncode == 0, done.stderr
     loop, leak, clean = json.loads(done.stdout.splitlines()[-1])
     assert loop["text/plain"] == "True"
-    assert "leak: leaks 1.00 bytearray" in leak["text/html"]
+    assert "leak: leaks 1 bytearray" in leak["text/html"]
     assert "kept.append(bytearray(100))" in leak["text/html"]
     assert leak["text/plain"].startswith("<leakcheck.Result leak")
     assert ">clean:" in clean["text/html"]

@@ -96,7 +96,7 @@ LISTENER = Finding(
     kind="container",
     fingerprint=fingerprint("hub.listeners"),
     title=(
-        "leaks 1.00 Listener (432 B) per iteration: added at app/hub.py:41 in Hub.on, "
+        "leaks 1 Listener (432 B) per iteration: added at app/hub.py:41 in Hub.on, "
         "held by hub.Hub.listeners[*], never removed"
     ),
     bytes_per_iteration=432.0,

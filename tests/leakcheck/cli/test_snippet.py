@@ -39,7 +39,7 @@ def test_a_clean_statement_exits_with_0(tmp_path):
 def test_a_leaking_statement_exits_with_1_and_names_what_holds_it(tmp_path):
     code, result = snippet(tmp_path, "-s", "kept = []", "-s", "class Row: pass", "kept.append(Row())")
     assert (code, result["verdict"]) == (1, "leak")
-    assert "leaks 1.00 Row" in result["reason"]
+    assert "leaks 1 Row" in result["reason"]
     assert "snippet.kept" in result["reason"]
     assert "snippet.py:3" in result["reason"]
 

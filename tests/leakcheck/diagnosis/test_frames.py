@@ -53,7 +53,7 @@ def test_the_function_that_uses_a_standard_container_is_named_and_not_the_contai
     site = Site((), (), native, 1.0, 96.0)
     title = finding_of(Fault(detail=Allocation(), count=1.0, bytes=96.0, sites=(site,)), 96.0, "survivors").title
     assert title == (
-        "leaks 1.00 block (96 B) per iteration: allocated by native Table::add (table.cpp:14), "
+        "leaks 1 block (96 B) per iteration: allocated by native Table::add (table.cpp:14), "
         "and nothing that Python knows of holds it"
     )
 
