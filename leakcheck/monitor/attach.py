@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,6 @@ from pathlib import Path
 
 from leakcheck.diagnosis.fingerprint import of_frames
 from leakcheck.diagnosis.frames import python_frame
-from leakcheck.monitor.outside import may_trace
 from leakcheck.records import Finding
 
 _MOST = 10
@@ -77,3 +77,28 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
             )
         )
     return findings, "" if findings else f"nothing that was allocated in {seconds:.0f} s stayed"
+
+
+def may_trace(pid: int) -> str:
+    """Why this system will not let us attach to a process; empty where nothing speaks against it."""
+    if not hasattr(os, "geteuid"):
+        return "attaching needs a POSIX system"
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    level = scope.read_text("ascii").strip() if scope.exists() else "0"
+    try:
+        own = Path("/proc/self/status").read_text("ascii", "replace")
+        theirs = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return f"process {pid} cannot be seen"
+    effective = next((int(line.split()[1], 16) for line in own.splitlines() if line.startswith("CapEff:")), 0)
+    traces = bool(effective >> 19 & 1)
+    owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
+    if level == "3":
+        return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
+    if not traces and level == "2":
+        return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
+    if not traces and owner != os.geteuid():
+        return "the process is another user's: run this as that user or as root (in a container: --cap-add SYS_PTRACE)"
+    if not traces and level == "1":
+        return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0"
+    return ""

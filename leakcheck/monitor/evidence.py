@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
-
 from leakcheck.agent import origin
 from leakcheck.agent.probes.elements import element_name, safe_repr
 from leakcheck.agent.probes.growing import Growing, Point, growing
@@ -26,7 +24,7 @@ from leakcheck.agent.probes.snapshot import path_of
 from leakcheck.agent.probes.walk import Node, Walk, roots
 from leakcheck.diagnosis.fingerprint import of_path
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.alert import Alert, Evidence
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.record import run_of
 from leakcheck.records import Finding
@@ -56,39 +54,6 @@ class EvidenceOptions(NamedTuple):
     """Seconds of a memray window; 0 for none. It costs the service about a third of its speed for that time."""
     report: str | Path | None = None
     """Folder for `results.json` and `index.html` of each alert."""
-
-
-class Evidence(NamedTuple):
-    """What was seen."""
-
-    findings: tuple[Finding, ...]
-    types: tuple[tuple[str, float], ...]
-    """Types whose objects became more between the walks: objects an hour."""
-    since_last_alert: tuple[tuple[str, int], ...]
-    """The same since the alert before, in objects; empty for the first."""
-    objects: int
-    """How many were looked at."""
-    longest_pause_ms: float
-    """The longest stretch that the walk worked without a rest, in milliseconds of its thread's own time."""
-    remarks: tuple[str, ...] = ()
-    report: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The best finding in words."""
-        if self.findings:
-            return self.findings[0].title
-        return "no growing container was found" + (f": {self.remarks[0]}" if self.remarks else "")
-
-    def sentences(self) -> list[str]:
-        """What was seen, line by line, with the fingerprint that the gate and the baseline know."""
-        seen = [each.title for each in self.findings[:3]]
-        seen += [f"{kind}: {count:,.0f} objects an hour more" for kind, count in self.types[:3]]
-        return seen + [f"fingerprint {each.fingerprint}" for each in self.findings[:3] if each.fingerprint][:1]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for logs and JSON."""
-        return {**self._asdict(), "findings": [msgspec.to_builtins(each) for each in self.findings]}
 
 
 class Watched(Protocol):
