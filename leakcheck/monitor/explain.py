@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
 
 from leakcheck.monitor.curves import Curve
+from leakcheck.monitor.regression import Point, System
 
 STEP_COST = 8.0
 """Units of twice the logarithm of the likelihood that a step must win: about as for two more parameters."""
@@ -40,18 +40,6 @@ _WORTH = 1e-6
 """Units by which a change must make an explanation better: more than rounding does."""
 
 
-class Point(NamedTuple):
-    """What the process held at some time."""
-
-    time: float
-    """In periods."""
-    uptime: float
-    """In periods, since the process was started."""
-    value: float
-    group: int
-    """Points of one group (an hour of the day; a run of the process) have a level of their own."""
-
-
 class Line(NamedTuple):
     """The line that is needed, or not."""
 
@@ -63,199 +51,6 @@ class Line(NamedTuple):
     """Standard error of the slope."""
     scatter: float
     """Root mean square of what its explanation leaves."""
-
-
-class _System:
-    """The normal equations of all columns, means of the groups taken away.
-
-    Columns are kept as arrays: looking back over months, lists of numbers would take megabytes of the service.
-    """
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        groups: dict[int, list[int]] = {}
-        for index, point in enumerate(points):
-            groups.setdefault(point.group, []).append(index)
-        self.members = list(groups.values())
-        self.values, self.levels = self._centred(point.value for point in points)
-        self.free = len(points) - len(self.members)
-        self.total: float = sum(map(mul, self.values, self.values))
-        self.columns: list[array[float]] = []
-        self.means: list[array[float]] = []
-        """Of each column, in each group."""
-        self.gram: list[array[float]] = []
-        """The products of each column with those before it and itself, where they were asked for."""
-        self.right = array("d")
-        self.ends = array("d")
-        """The value of each column at the last point."""
-
-    def add(self, columns: Iterable[Iterable[float]]) -> range:
-        """Take more columns; returns their numbers."""
-        first = len(self.columns)
-        for column in columns:
-            values = array("d", column)
-            self.ends.append(values[-1] if values else 0.0)
-            centred, means = self._centred(values)
-            self.columns.append(centred)
-            self.means.append(means)
-            self.gram.append(array("d", [math.nan]) * len(self.columns))
-            self.right.append(sum(map(mul, centred, self.values)))
-        return range(first, len(self.columns))
-
-    def forget(self, first: int, kept: int | None = None) -> None:
-        """Forget the columns from `first` on; the one that is `kept` takes the place of the first."""
-        if kept is not None:
-            self.columns[first], self.means[first] = self.columns[kept], self.means[kept]
-            self.right[first], self.ends[first] = self.right[kept], self.ends[kept]
-            self.gram[first] = self.gram[kept][:first] + self.gram[kept][-1:]
-            first += 1
-        del self.columns[first:], self.means[first:], self.gram[first:], self.right[first:], self.ends[first:]
-
-    def product(self, one: int, other: int) -> float:
-        """Of two columns."""
-        if one < other:
-            one, other = other, one
-        known = self.gram[one][other]
-        if known != known:  # not a number: not known yet
-            known = self.gram[one][other] = sum(map(mul, self.columns[one], self.columns[other]))
-        return known
-
-    def fit(self, chosen: Sequence[int]) -> tuple[float, list[float]] | None:
-        """Sum of squares left and the coefficients; None where the columns cannot be told apart."""
-        found = self._solve(chosen, [self.right[one] for one in chosen])
-        if found is None:
-            return None
-        return self.total - sum(value * self.right[one] for value, one in zip(found, chosen, strict=True)), found
-
-    def extend(self, chosen: Sequence[int], more: Iterable[int]) -> Iterator[tuple[int, float, list[float]]]:
-        """Fit `chosen` with each of `more` beside it: (which, sum of squares left, coefficients, its own the last).
-
-        By the inverse of the equations of `chosen`, bordered by one row: a fraction of the work of solving each anew.
-        """
-        fitted = self.fit(chosen)
-        if fitted is None:
-            return
-        rest, found = fitted
-        size = range(len(chosen))
-        inverse = [self._solve(chosen, [float(row == column) for column in size]) or [] for row in size]
-        for one in more:
-            shared = [self.product(one, other) for other in chosen]
-            turned = [sum(map(mul, row, shared)) for row in inverse]
-            own = self.product(one, one)
-            free = own - sum(map(mul, turned, shared))
-            if free > _NEW * own:
-                left = self.right[one] - sum(map(mul, found, shared))
-                factor = left / free
-                yield (
-                    one,
-                    rest - factor * left,
-                    [*(value - factor * turn for value, turn in zip(found, turned, strict=True)), factor],
-                )
-
-    def alone(self, chosen: Sequence[int]) -> float:
-        """What the other columns leave of the first: the reciprocal of an element of the inverse."""
-        first, *others = chosen
-        own = self.product(first, first)
-        shared = [self.product(first, other) for other in others]
-        found = self._solve(others, shared)
-        return max(own if found is None else own - sum(map(mul, found, shared)), 1e-12 * own)
-
-    def coefficients(self, chosen: Sequence[int]) -> list[float]:
-        """Of columns that can be told apart."""
-        return self._solve(chosen, [self.right[one] for one in chosen]) or []
-
-    def rest(self, chosen: Sequence[int]) -> array[float]:
-        """What the columns leave of each point."""
-        left = self.values
-        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
-            left = array("d", [value - factor * x for value, x in zip(left, self.columns[one], strict=True)])
-        return left
-
-    def unevenness(self, chosen: Sequence[int]) -> float:
-        """Mean square difference between the levels that the groups have beside the columns."""
-        levels = list(self.levels)
-        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
-            levels = [level - factor * mean for level, mean in zip(levels, self.means[one], strict=True)]
-        middle = sum(levels) / len(levels)
-        return sum((level - middle) ** 2 for level in levels) / len(levels)
-
-    def steps(self, chosen: Sequence[int], rests: Sequence[float]) -> list[int]:
-        """The points before which a step may be, by how much of `rests` it takes beside `chosen`, the best first.
-
-        A step's product with what has no mean in any group is a sum over the points from there on. So all places cost
-        as much as one: with an orthonormal base of the chosen columns, a step takes (s r)^2 / (s s - sum (s q)^2).
-        """
-        base = self._base(chosen)
-        sizes = [len(members) for members in self.members]
-        group = array("l", bytes(8 * len(rests)))
-        for number, members in enumerate(self.members):
-            for index in members:
-                group[index] = number
-        after = [0] * len(sizes)
-        square = taken = 0.0
-        shared = [0.0] * len(base)
-        gains: list[tuple[float, int]] = []
-        for index in range(len(rests) - 1, 0, -1):
-            own = group[index]
-            square += 1 - (2 * after[own] + 1) / sizes[own]
-            after[own] += 1
-            taken += rests[index]
-            free = square
-            for number, column in enumerate(base):
-                shared[number] += column[index]
-                free -= shared[number] ** 2
-            if free > _NEW * square > 0:
-                gains.append((taken * taken / free, index))
-        gains.sort(reverse=True)
-        return [index for _, index in gains]
-
-    def _base(self, chosen: Sequence[int]) -> list[array[float]]:
-        """An orthonormal base of columns that can be told apart (Gram and Schmidt)."""
-        base: list[array[float]] = []
-        for one in chosen:
-            left = self.columns[one]
-            for unit in base:
-                factor: float = sum(map(mul, left, unit))
-                left = array("d", [value - factor * x for value, x in zip(left, unit, strict=True)])
-            length = math.sqrt(sum(map(mul, left, left)))
-            base.append(array("d", [value / length for value in left]))
-        return base
-
-    def _solve(self, chosen: Sequence[int], right: Sequence[float]) -> list[float] | None:
-        """Coefficients of columns whose products with something are `right` (Gauss); None where they are alike."""
-        size = len(chosen)
-        rows = [
-            [*(self.product(one, other) for other in chosen), value] for one, value in zip(chosen, right, strict=True)
-        ]
-        for pivot in range(size):
-            top = rows[pivot]
-            if top[pivot] <= _NEW * self.product(chosen[pivot], chosen[pivot]):
-                return None
-            for below in range(pivot + 1, size):
-                row = rows[below]
-                factor = row[pivot] / top[pivot]
-                if factor:
-                    for column in range(pivot + 1, size + 1):
-                        row[column] -= factor * top[column]
-        found = [0.0] * size
-        for pivot in range(size - 1, -1, -1):
-            row = rows[pivot]
-            known = sum(row[column] * found[column] for column in range(pivot + 1, size))
-            found[pivot] = (row[size] - known) / row[pivot]
-        return found
-
-    def _centred(self, column: Iterable[float]) -> tuple[array[float], array[float]]:
-        """A column without the means of the groups, and these."""
-        centred = array("d", column)
-        means = array("d", bytes(8 * len(self.members)))
-        for number, group in enumerate(self.members):
-            means[number] = sum(centred[index] for index in group) / len(group)
-            for index in group:
-                centred[index] -= means[number]
-        return centred, means
-
-
-_NEW = 1e-7
-"""Part of a column that others must leave of it: else it is made of them."""
 
 
 class _Fit(NamedTuple):
@@ -332,7 +127,7 @@ class _Search:
         self.points = points
         self.alike = alike
         self.largest = largest
-        self.system = _System(points)
+        self.system = System(points)
         self.lines = self.system.add(clocks)
         self.spans = [clock[-1] - clock[0] if clock else 0.0 for clock in clocks]
         self.curves: dict[int, Curve] = {}
@@ -371,7 +166,7 @@ class _Search:
         By what the closest explanation leaves: what a poor one leaves hangs together, and would excuse it.
         """
         closest = min(chain(*self.lined), key=lambda fit: fit.cost(self.system.free))
-        self.white = _independence(self.points, self.system.rest(closest.chosen))
+        self.white = _independence(self.points, self.system.residuals(closest.chosen))
         self.weight = max(self.system.free * self.white - len(closest.chosen), 1.0)
 
     def best(self, fits: Iterable[_Fit]) -> _Fit:
@@ -472,7 +267,7 @@ class _Search:
         fitted = self.system.fit(chosen)
         if fitted is None:
             return
-        for index in self.system.steps(chosen, self.system.rest(chosen)):
+        for index in self.system.steps(chosen, self.system.residuals(chosen)):
             known = index in self._steps
             step = self._step(index)
             found = next(self._extended(chosen, [step]), None)
@@ -560,8 +355,8 @@ class _Search:
         bare = self._whole_cost(self.finest(self.bare))
         lines = []
         for best in map(self.finest, self.lined):
-            error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-            slope = self.system.coefficients(best.chosen)[0]
+            error = math.sqrt(best.rest / self.weight / self.system.unshared(best.chosen))
+            slope = self.system.sizes(best.chosen)[0]
             scatter = math.sqrt(best.rest / self.system.free)
             lines.append(Line(bare - self._whole_cost(best), slope, error, scatter))
         return lines

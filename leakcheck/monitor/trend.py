@@ -24,8 +24,9 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from leakcheck.monitor.curves import SPEEDS, Creeping, Curve, Filling
-from leakcheck.monitor.explain import Line, Point, lines_beside
+from leakcheck.monitor.explain import Line, lines_beside
 from leakcheck.monitor.history import Bin, bins_since
+from leakcheck.monitor.regression import Point
 from leakcheck.monitor.work import by_work
 
 HOUR = 3600.0

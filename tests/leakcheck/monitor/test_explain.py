@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from leakcheck.monitor.curves import Creeping, Curve, Filling
-from leakcheck.monitor.explain import Line, Point, lines_beside
+from leakcheck.monitor.explain import Line, lines_beside
+from leakcheck.monitor.regression import Point
 
 DAYS = 25
 SURE = 12.0
