@@ -18,12 +18,12 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, groupby, islice, pairwise
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
-from leakcheck.monitor.curves import SPEEDS, Creeping, Curve, Filling
+from leakcheck.monitor.curves import Fragmentation, caches
 from leakcheck.monitor.explain import Line, lines_beside
 from leakcheck.monitor.history import Bin, bins_since
 from leakcheck.monitor.regression import Point
@@ -604,9 +604,9 @@ def _lines_of_days(periods: _Periods, work: Sequence[Bin], days: int, largest: f
             clocks.append([each / rules.period for each in seconds])
     begins = [[0.125 * part * clock[-1] for part in range(5)] for clock in clocks]
     coarse, finer = (
-        chain(*(_filling(*each, coarse=first) for each in zip(clocks, begins, strict=True))) for first in (True, False)
+        chain(*(caches(*each, coarse=first) for each in zip(clocks, begins, strict=True))) for first in (True, False)
     )
-    curves = chain(coarse, [Creeping([each.uptime for each in points])])
+    curves = chain(coarse, [Fragmentation([each.uptime for each in points])])
     return lines_beside(points, clocks, curves, finer, 2, _LEAST, largest, alike=True)
 
 
@@ -618,18 +618,7 @@ def _line_of_periods(levels: Sequence[Level], steps: int, needed: float) -> Line
         return None
     uptimes = [each.uptime for each in points]
     begins = [0.75 * part for part in range(5)]
-    curves = chain(_filling(uptimes, begins, coarse=True), [Creeping(uptimes)])
+    curves = chain(caches(uptimes, begins, coarse=True), [Fragmentation(uptimes)])
     times = [each.time for each in points]
-    found = lines_beside(points, [times], curves, _filling(uptimes, begins, coarse=False), steps, needed)
+    found = lines_beside(points, [times], curves, caches(uptimes, begins, coarse=False), steps, needed)
     return found[0] if found else None
-
-
-def _filling(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[Curve]:
-    """Caches that begin to fill at `begins`: every second begin and speed, or all others.
-
-    The others are for the best explanations: what no curve of the first few fits would be evidence of a line.
-    """
-    for place, begin in enumerate(begins):
-        for number, speed in enumerate(SPEEDS):
-            if coarse == (place % 2 == 0 and number % 2 == 1):
-                yield Filling(times, begin, speed)
