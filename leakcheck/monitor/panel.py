@@ -11,12 +11,10 @@ from typing import NamedTuple
 from leakcheck.monitor.alert import Alert, Growing
 from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
-from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, Verdict, judge
+from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, ORDER, Rules, Trend, judge
 
 REACH = 120 * 24 * HOUR
 """Seconds of history that are judged."""
-ORDER: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
-"""Verdicts by how much they say."""
 
 
 class Gauge(NamedTuple):

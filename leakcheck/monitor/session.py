@@ -15,8 +15,9 @@ import msgspec
 
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.outside import Source
-from leakcheck.monitor.panel import ORDER, Panel, Reading
+from leakcheck.monitor.panel import Panel, Reading
 from leakcheck.monitor.record import VERDICTS, run_of
+from leakcheck.monitor.trend import ORDER
 from leakcheck.records import Finding, RunResult, Verdict
 from leakcheck.report.folder import write_run
 from leakcheck.results import atomic
