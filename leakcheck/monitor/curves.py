@@ -113,14 +113,14 @@ class Step(NamedTuple):
       +-----------at------------ time
     """
 
-    count: int
-    """Of all points."""
+    points: int
+    """How many there are."""
     at: int
     """The first point that is on the new level."""
 
     def values(self) -> list[float]:
         """0, then 1."""
-        return [float(index >= self.at) for index in range(self.count)]
+        return [float(index >= self.at) for index in range(self.points)]
 
     def bent(self, by: float) -> Iterator[Step]:  # noqa: ARG002
         """It has no neighbours: the search tries all places."""
