@@ -25,9 +25,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
-from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
-from leakcheck.monitor.panel import REACH
+from leakcheck.monitor.panel import REACH, Episodes
 from leakcheck.monitor.trend import BYTES, Rules, Verdict, judge
 
 MB = 1e6
