@@ -19,7 +19,7 @@ from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
 
-from leakcheck.monitor.curves import Cache, Curve, Fragmentation, Leak, Step
+from leakcheck.monitor.curves import Curve, Shape, cache, fragmentation, leak, step
 from leakcheck.monitor.regression import Point, System
 
 MOST_CACHES = 2
@@ -89,9 +89,9 @@ def lines_beside(
     if search.system.free < 5 or search.system.total <= 0 or not all(search.lined):
         return []
     shapes = search.first
-    step = [search.largest_step()] if steps else []
-    search.try_out((), [*step, *shapes])
-    for one in step:
+    first_step = [search.largest_step()] if steps else []
+    search.try_out((), [*first_step, *shapes])
+    for one in first_step:
         search.try_out((one,), shapes)
     search.weigh()
     if search.hopeless(needed):
@@ -125,7 +125,7 @@ class _Search:
         self.largest = largest
         self.system = System(points)
         self.curves: list[Curve] = []
-        self.lines = self.add(map(Leak, clocks))
+        self.lines = self.add(Curve(leak, clock) for clock in clocks)
         self.spans = [clock[-1] - clock[0] if clock else 0.0 for clock in clocks]
         self.first = self.add(curves)
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
@@ -184,23 +184,20 @@ class _Search:
             by_clock.setdefault(frozenset(self._clocks(fit.chosen)), []).append(fit)
         return [fit for each in by_clock.values() for fit in heapq.nsmallest(count, each, key=cost)]
 
-    def _caches(self, chosen: Iterable[int]) -> list[int]:
-        return [one for one in chosen if isinstance(self.curves[one], Cache)]
+    def _of(self, shape: Shape, chosen: Iterable[int]) -> list[int]:
+        return [one for one in chosen if self.curves[one].shape is shape]
 
     def _clocks(self, chosen: Iterable[int]) -> set[int]:
         """The clocks (by identity) that the caches among these curves follow."""
-        return {id(curve.times) for one in chosen if isinstance(curve := self.curves[one], Cache)}
+        return {id(self.curves[one].times) for one in self._of(cache, chosen)}
 
     def beside(self, chosen: Sequence[int]) -> set[int]:
         """The caches that may come beside these curves: all of one explanation follow one clock."""
-        if len(self._caches(chosen)) >= MOST_CACHES:
+        if len(self._of(cache, chosen)) >= MOST_CACHES:
             return set()
         clocks = self._clocks(chosen)
-        return {
-            one
-            for one, curve in enumerate(self.curves)
-            if isinstance(curve, Cache) and (not clocks or id(curve.times) in clocks) and one not in chosen
-        }
+        every = self._of(cache, range(len(self.curves)))
+        return {one for one in every if not clocks or id(self.curves[one].times) in clocks}.difference(chosen)
 
     def _better(self, fit: _Explanation, steps: int) -> _Explanation | None:
         """The best explanation that differs in one thing, or in both caches; None where none is better."""
@@ -214,29 +211,27 @@ class _Search:
 
     def _with_one_change(self, fit: _Explanation, steps: int) -> Iterator[_Explanation]:
         """All explanations with one cache or step that is another, one curve more, or one less."""
-        for old in self._caches(fit.chosen):
+        for old in self._of(cache, fit.chosen):
             rest = _without(fit.chosen, old)
             yield from self._extended(rest, sorted(self.beside(rest).difference([old])))
         yield from self._extended(fit.chosen, sorted(self.beside(fit.chosen)))
-        if not any(isinstance(self.curves[one], Fragmentation) for one in fit.chosen):
-            yield from self._extended(
-                fit.chosen, [one for one, curve in enumerate(self.curves) if isinstance(curve, Fragmentation)]
-            )
+        if not self._of(fragmentation, fit.chosen):
+            yield from self._extended(fit.chosen, self._of(fragmentation, range(len(self.curves))))
         for old in fit.chosen:
             if old not in self.lines:
                 yield from self._fitted(_without(fit.chosen, old))
-        there = [one for one in fit.chosen if isinstance(self.curves[one], Step)]
+        there = self._of(step, fit.chosen)
         if len(there) < steps:
             yield from self._extended_by_step(fit.chosen)
-        for step in there:
-            yield from self._extended_by_step(_without(fit.chosen, step))
+        for old in there:
+            yield from self._extended_by_step(_without(fit.chosen, old))
 
     def _with_other_caches(self, fit: _Explanation) -> Iterator[_Explanation]:
         """All explanations with two other caches than its two."""
-        caches = self._caches(fit.chosen)
+        caches = self._of(cache, fit.chosen)
         if len(caches) == MOST_CACHES:
             rest = _without(_without(fit.chosen, caches[0]), caches[1])
-            for one in self._caches(self.first):
+            for one in self._of(cache, self.first):
                 yield from self._extended((*rest, one), sorted(self.beside((*rest, one))))
 
     def _settled(self, best: _Explanation, known: int) -> _Explanation:
@@ -266,20 +261,20 @@ class _Search:
             return
         for index in self.system.steps(chosen, self.system.residuals(chosen)):
             known = len(self.curves)
-            step = self._step(index)
-            found = next(self._extended(chosen, [step]), None)
+            one = self._step(index)
+            found = next(self._extended(chosen, [one]), None)
             if found is not None:
                 yield found
                 return
-            if step == known:
-                self._forget(step)
+            if one == known:
+                self._forget(one)
 
     def _step(self, at: int) -> int:
         """The number of the step before a point."""
-        step = Step(len(self.points), at)
-        if step not in self.curves:
-            self.add([step])
-        return self.curves.index(step)
+        curve = Curve(step, range(len(self.points)), at)
+        if curve not in self.curves:
+            self.add([curve])
+        return self.curves.index(curve)
 
     def bend(self) -> None:
         """Bend the curves of the best explanations until they fit best.
@@ -376,7 +371,7 @@ class _Search:
         for one, size in zip(chosen, sizes, strict=True):
             curve = self.curves[one]
             price += curve.price(size, self.system.ends[one], self.largest)
-            if isinstance(curve, Step):
+            if curve.shape is step:
                 back -= min(0.0, size)
         if price == math.inf:
             return None
@@ -386,10 +381,7 @@ class _Search:
 
 
 def _without(chosen: tuple[int, ...], one: int) -> tuple[int, ...]:
-    """By slices, and elsewhere without `_replace`: CPython 3.11 keeps tuples that are made of an iterator.
-
-    It keeps up to 2000 of each size, which made them the largest part of what the monitor holds.
-    """
+    """By slices: CPython 3.11 keeps up to 2000 tuples made of an iterator, which was most of what the monitor held."""
     at = chosen.index(one)
     return chosen[:at] + chosen[at + 1 :]
 

@@ -112,11 +112,8 @@ class System:
             if free > INDEPENDENT * own:
                 left = self.right[one] - sum(map(mul, found, shared))
                 factor = left / free
-                yield (
-                    one,
-                    rest - factor * left,
-                    [*(value - factor * turn for value, turn in zip(found, turned, strict=True)), factor],
-                )
+                sizes = [value - factor * turn for value, turn in zip(found, turned, strict=True)]
+                yield one, rest - factor * left, [*sizes, factor]
 
     def unshared(self, chosen: Sequence[int]) -> float:
         """The squares that the other columns leave of the first; variance / this = variance of its size."""
@@ -191,9 +188,7 @@ class System:
     def _solve(self, chosen: Sequence[int], right: Sequence[float]) -> list[float] | None:
         """Sizes of columns whose products with something are `right` (Gauss); None where they are dependent."""
         size = len(chosen)
-        rows = [
-            [*(self.product(one, other) for other in chosen), value] for one, value in zip(chosen, right, strict=True)
-        ]
+        rows = [[*(self.product(one, other) for other in chosen), end] for one, end in zip(chosen, right, strict=True)]
         for pivot in range(size):
             top = rows[pivot]
             if top[pivot] <= INDEPENDENT * self.product(chosen[pivot], chosen[pivot]):

@@ -20,7 +20,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
-from leakcheck.monitor.curves import Curve, Fragmentation, caches
+from leakcheck.monitor.curves import Curve, caches, fragmentation
 from leakcheck.monitor.explain import Line, lines_beside
 from leakcheck.monitor.history import Bin, bins_since
 from leakcheck.monitor.levels import (
@@ -392,7 +392,7 @@ def _lines_by_hour(case: Case, days: int, largest: float) -> list[Line]:
     coarse, finer = (
         chain(*(caches(*each, coarse=first) for each in zip(clocks, begins, strict=True))) for first in (True, False)
     )
-    curves: chain[Curve] = chain(coarse, [Fragmentation([each.uptime for each in points])])
+    curves = chain(coarse, [Curve(fragmentation, [each.uptime for each in points])])
     return lines_beside(points, clocks, curves, finer, 2, SOON_LEAST_EVIDENCE, largest, alike=True)
 
 
@@ -422,7 +422,7 @@ def _line_by_period(levels: Sequence[Level], steps: int, needed: float) -> Line 
         return None
     uptimes = [each.uptime for each in points]
     begins = [0.75 * part for part in range(5)]
-    curves: chain[Curve] = chain(caches(uptimes, begins, coarse=True), [Fragmentation(uptimes)])
+    curves = chain(caches(uptimes, begins, coarse=True), [Curve(fragmentation, uptimes)])
     times = [each.time for each in points]
     found = lines_beside(points, [times], curves, caches(uptimes, begins, coarse=False), steps, needed)
     return found[0] if found else None
