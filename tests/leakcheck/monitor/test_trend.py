@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from leakcheck.monitor import trend as looks
 from leakcheck.monitor.history import Bin, History
-from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, judge
+from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, LOOKS, Case, Rules, Trend, judge
 
 DAY = 24 * HOUR
 MB = 1e6
@@ -239,3 +242,93 @@ def test_hours_left_have_no_end_where_growth_may_as_well_stop():
     trend = Trend("leak", 10.0, -1.0, 20.0, 3600.0, 100.0, "")
     assert trend.hours_left(200.0) == (10.0, 5.0, math.inf)
     assert trend.hours_left(None) is None
+
+
+def case_of(
+    value: Callable[[float], float],
+    days: float,
+    *,
+    limit: float | None = LIMIT,
+    starts: tuple[float, ...] = (0.0,),
+    rules: Rules = BYTES,
+) -> Case:
+    """`value` of the time in days, read every ten minutes, as the looks see it."""
+    rng = random.Random(1)
+    history = History(600, rules.period)
+    for tenth in range(int(days * 144)):
+        history.add(600.0 * tenth, value(tenth / 144) + abs(rng.gauss(0, 0.5 * MB)))
+    return Case(history.bins(), days * DAY, limit, rules, starts, ())
+
+
+def test_every_look_is_drawn_and_tested_by_its_name():
+    for look in LOOKS:
+        assert "+---" in inspect.getdoc(look)
+        assert hasattr(sys.modules[__name__], f"test_{look.__name__}")
+
+
+def test_too_few_readings():
+    assert looks.too_few_readings(case_of(lambda day: 300 * MB, 0.05)).verdict == "warming"
+    assert looks.too_few_readings(case_of(lambda day: 300 * MB, 0.1)) is None
+    restarted = case_of(lambda day: 300 * MB, 5, starts=(0.0, 4.99 * DAY))
+    assert looks.too_few_readings(restarted).verdict == "warming"
+
+
+def test_no_movement():
+    assert looks.no_movement(case_of(lambda day: 300 * MB, 5)).verdict == "steady"
+    assert looks.no_movement(case_of(lambda day: 300 * MB + 2 * MB * day, 5)) is None
+
+
+def test_within_hours():
+    def value(day: float) -> float:
+        return 300 * MB + 2500 * MB * max(0.0, day - 5)
+
+    assert looks.within_hours(case_of(value, 5.4)).verdict == "leak"
+    assert looks.within_hours(case_of(value, 5.4, limit=None)) is None
+    assert looks.within_hours(case_of(lambda day: 300 * MB + 20 * MB * day, 5)) is None
+
+
+def test_within_days():
+    assert looks.within_days(case_of(lambda day: 300 * MB + load(day) + 40 * MB * day, 4.2)).verdict == "leak"
+    assert looks.within_days(case_of(lambda day: 300 * MB + load(day) + 4 * MB * day, 4.2)) is None  # it can wait
+    assert looks.within_days(case_of(lambda day: 300 * MB + 40 * MB * day, 4.2, limit=None)) is None
+
+
+def test_within_a_month():
+    trend = looks.within_a_month(case_of(lambda day: 300 * MB + 3 * MB * day, 20))
+    assert trend.verdict == "leak"
+    assert trend.window == pytest.approx(20 * DAY)
+    assert looks.within_a_month(case_of(lambda day: 300 * MB + 3 * MB * day, 10)) is None  # patience is not over
+
+
+def test_within_all_that_is_remembered():
+    starts = tuple(9.3 * DAY * number for number in range(11))
+
+    def value(day: float) -> float:
+        return 200 * MB + 1.5 * MB * (day % 9.3)
+
+    trend = looks.within_all_that_is_remembered(case_of(value, 100, starts=starts))
+    assert trend.verdict == "leak"
+    assert trend.window > 90 * DAY
+    assert looks.within_all_that_is_remembered(case_of(value, 30, starts=starts[:4])) is None  # nothing older
+
+
+def test_without_evidence():
+    def verdict(value: Callable[[float], float]) -> str:
+        return looks.without_evidence(case_of(value, 12)).verdict
+
+    assert verdict(lambda day: 300 * MB) == "steady"
+    assert verdict(lambda day: 300 * MB + 3 * MB * day) == "rising"
+    assert verdict(lambda day: 300 * MB + 100 * MB * (1 - math.exp(-day / 1.5))) == "bounded"
+
+
+def test_too_few_periods():
+    assert looks.too_few_periods(case_of(lambda day: 300 * MB, 2)).verdict == "warming"
+    filling = case_of(lambda day: 300 * MB + 400 * MB * (1 - math.exp(-day)), 2)
+    assert looks.too_few_periods(filling).verdict in ("bounded", "rising")
+
+
+def test_the_first_look_that_has_something_to_say_decides():
+    case = case_of(lambda day: 300 * MB + 3 * MB * day, 20)
+    said = [look.__name__ for look in LOOKS if look(case) is not None]
+    assert said == ["within_a_month", "without_evidence", "too_few_periods"]
+    assert trend_of(lambda day: 300 * MB + 3 * MB * day, 20) == looks.within_a_month(case)
