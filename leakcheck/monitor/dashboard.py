@@ -14,17 +14,20 @@ from rich.text import Text
 
 from leakcheck.monitor.alert import Alert, duration, quantity
 from leakcheck.monitor.panel import Reading
-from leakcheck.monitor.session import Session
+from leakcheck.monitor.session import Session, View
 from leakcheck.monitor.trend import Trend
 from leakcheck.report.text import line
 
 _STYLES = {"warming": "dim", "steady": "green", "bounded": "green", "rising": "yellow", "leak": "bold red"}
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_ROWS = 4
+CHART_ROWS = 4
+"""Lines of a chart."""
+REMARKS = 6
+"""Newest remarks that are shown."""
 
 
-class Dashboard:
-    """A live picture; use as a context manager."""
+class Dashboard(View):
+    """A live picture."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, screen=False, transient=False)
@@ -34,7 +37,7 @@ class Dashboard:
         self._live.__enter__()
         return self
 
-    def __exit__(self, *arguments: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
 
     def update(self, session: Session) -> None:
@@ -51,22 +54,16 @@ class Dashboard:
         self._remarks.append(Text(line(text), style="yellow"))
 
 
-class Lines:
-    """One line now and then, for logs and pipes."""
+class Lines(View):
+    """One line every so many seconds, for logs and pipes; alerts and remarks at once."""
 
     def __init__(self, console: Console, every: float) -> None:
         self._console = console
         self._every = every
         self._due = 0.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        return
-
     def update(self, session: Session) -> None:
-        """Tell the reading that decides."""
+        """Print the reading that decides, when it is time."""
         now = time.monotonic()
         worst = session.worst()
         if now < self._due or worst is None:
@@ -75,34 +72,19 @@ class Lines:
         self._console.print(Text(f"{_words(worst)}  {session.verdict()} so far"), soft_wrap=True)
 
     def alert(self, alert: Alert) -> None:
-        """Tell it at once."""
+        """Print it."""
         self._console.print(Text(f"ALERT {line(str(alert))}", style="bold red"), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Tell it at once."""
+        """Print it."""
         self._console.print(Text(line(text), style="yellow"), soft_wrap=True)
 
 
-class Silent:
-    """Nothing at all."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        return
-
-    def update(self, session: Session) -> None:
-        """Nothing."""
-
-    def alert(self, alert: Alert) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
+Silent = View
+"""Shows nothing at all."""
 
 
-def chart(values: Sequence[float], width: int, rows: int = _ROWS) -> list[str]:
+def chart(values: Sequence[float], width: int, rows: int = CHART_ROWS) -> list[str]:
     """The course of a meter as `rows` lines of block characters, from its lowest to its highest value."""
     if not values or width < 1:
         return [""] * rows
@@ -123,14 +105,14 @@ def _picture(session: Session, remarks: Sequence[Text], width: int, height: int)
     moving = [
         each for each in readings if each.decisive and len({value for _, value in session.panel.course(each.meter)}) > 1
     ]
-    room = max(1, (height - len(readings) - len(remarks[-6:]) - 4) // (_ROWS + 2))
+    room = max(1, (height - len(readings) - len(remarks[-REMARKS:]) - 4) // (CHART_ROWS + 2))
     boxes: list[RenderableType] = [_box(reading, session, width) for reading in (moving or readings[:1])[:room]]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("meter", "now", "per hour", "verdict", "limit in"):
         table.add_column(column, justify="right" if column in ("now", "per hour", "limit in") else "left")
     for reading in readings:
         table.add_row(*_cells(reading))
-    return Group(head, *boxes, table, *remarks[-6:])
+    return Group(head, *boxes, table, *remarks[-REMARKS:])
 
 
 def _box(reading: Reading, session: Session, width: int) -> Box:
