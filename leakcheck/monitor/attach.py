@@ -13,7 +13,10 @@ from leakcheck.diagnosis.fingerprint import of_frames
 from leakcheck.diagnosis.frames import python_frame
 from leakcheck.records import Finding
 
-_MOST = 10
+FINDINGS = 10
+"""Findings of one window, those with most bytes first."""
+ATTACH_TIMEOUT = 60
+"""Seconds that attaching may take."""
 
 
 def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
@@ -30,13 +33,17 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
         command = [sys.executable, "-m", "memray", "attach", "--native", "--duration", str(max(1, round(seconds)))]
         try:
             done = subprocess.run(
-                [*command, "-o", str(capture), str(pid)], capture_output=True, text=True, check=False, timeout=60
+                [*command, "-o", str(capture), str(pid)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ATTACH_TIMEOUT,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], f"memray could not attach to process {pid}: {error}"
         if done.returncode:
-            told = (done.stderr or done.stdout).strip().splitlines()
-            return [], f"memray could not attach to process {pid}: {told[-1] if told else 'it did not say why'}"
+            said = (done.stderr or done.stdout).strip().splitlines()
+            return [], f"memray could not attach to process {pid}: {said[-1] if said else 'it did not say why'}"
         time.sleep(seconds + 1)
         return read(capture, seconds)
 
@@ -56,7 +63,7 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
                     site[1] += record.size
     except (OSError, ValueError) as error:
         return [], f"memray's capture cannot be read: {error}"
-    largest = sorted(sites.items(), key=lambda item: -item[1][1])[:_MOST]
+    largest = sorted(sites.items(), key=lambda item: -item[1][1])[:FINDINGS]
     findings = []
     for stack, (count, size) in largest:
         frames = [python_frame(file, line, name) for file, line, name in stack]
@@ -95,10 +102,10 @@ def may_trace(pid: int) -> str:
     owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
     if level == "3":
         return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
-    if not traces and level == "2":
+    if traces:
+        return ""
+    if level == "2":
         return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
-    if not traces and owner != os.geteuid():
+    if owner != os.geteuid():
         return "the process is another user's: run this as that user or as root (in a container: --cap-add SYS_PTRACE)"
-    if not traces and level == "1":
-        return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0"
-    return ""
+    return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0" if level == "1" else ""

@@ -24,11 +24,13 @@ FRAGMENTATION_SHARE = 0.1
 """How much of the largest cache fragmentation may take while the uptime grows e-fold: a hundredth of the limit, where
 the cache takes a tenth."""
 
-Shape = Callable[[Sequence[float], float, float], Sequence[float]]
-"""Times by the clock that the curve follows, when it begins and how fast it is, to one value for each of the times."""
+Clock = Sequence[float]
+"""What a curve follows, at each point: the time, the uptime or the work that was done, in periods."""
+Shape = Callable[[Clock, float, float], Sequence[float]]
+"""A clock, when the curve begins and how fast it is, to its value at each point."""
 
 
-def cache(times: Sequence[float], begin: float, speed: float) -> list[float]:
+def cache(times: Clock, begin: float, speed: float) -> list[float]:
     """A cache that fills ever more slowly, for more and more of its keys are known; `speed` is the time to 63 %.
 
     1 |              . . . . . . .
@@ -39,7 +41,7 @@ def cache(times: Sequence[float], begin: float, speed: float) -> list[float]:
     return [1 - math.exp(-max(0.0, at - begin) / speed) for at in times]
 
 
-def fragmentation(times: Sequence[float], begin: float, speed: float) -> list[float]:  # noqa: ARG001
+def fragmentation(times: Clock, begin: float, speed: float) -> list[float]:  # noqa: ARG001
     """Fragmentation: the logarithm of the uptime. It slows down and has no end, and so is above 1.
 
     |              . . . . . . .
@@ -50,7 +52,7 @@ def fragmentation(times: Sequence[float], begin: float, speed: float) -> list[fl
     return [2 + FRAGMENTATION_SHARE * math.log(at) for at in times]
 
 
-def step(times: Sequence[float], begin: float, speed: float) -> list[float]:  # noqa: ARG001
+def step(times: Clock, begin: float, speed: float) -> list[float]:  # noqa: ARG001
     """A deploy or a reload: another level, higher or lower, from `begin` on.
 
     1 |            . . . . . . .
@@ -60,7 +62,7 @@ def step(times: Sequence[float], begin: float, speed: float) -> list[float]:  # 
     return [float(at >= begin) for at in times]
 
 
-def leak(times: Sequence[float], begin: float, speed: float) -> Sequence[float]:  # noqa: ARG001
+def leak(times: Clock, begin: float, speed: float) -> Sequence[float]:  # noqa: ARG001
     """As much in every period of the clock, which is the time, or the work that was done.
 
     |                  . . .
@@ -79,7 +81,7 @@ class Curve(NamedTuple):
     """One part of an explanation. Times are periods; those of a step are numbers of points."""
 
     shape: Shape
-    times: Sequence[float]
+    times: Clock
     """Of each point."""
     begin: float = 0.0
     speed: float = 1.0
@@ -116,7 +118,7 @@ class Curve(NamedTuple):
         return CURVE_PRICE + weight * excess**2
 
 
-def caches(times: Sequence[float], begins: Sequence[float], *, coarse: bool) -> Iterator[Curve]:
+def caches(times: Clock, begins: Sequence[float], *, coarse: bool) -> Iterator[Curve]:
     """Caches that begin to fill at `begins`: every second begin and speed, or all others.
 
     The others are for the best explanations: what lies between a few curves would be evidence of a leak.

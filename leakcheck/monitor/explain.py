@@ -19,7 +19,7 @@ from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
 
-from leakcheck.monitor.curves import Curve, Shape, cache, fragmentation, leak, step
+from leakcheck.monitor.curves import Clock, Curve, Shape, cache, fragmentation, leak, step
 from leakcheck.monitor.regression import Point, System
 
 MOST_CACHES = 2
@@ -68,9 +68,12 @@ class _Explanation(NamedTuple):
         return weight * math.log(self.rest) + self.price
 
 
+_Cost = Callable[[_Explanation], float]
+
+
 def lines_beside(
     points: Sequence[Point],
-    clocks: Sequence[Sequence[float]],
+    clocks: Sequence[Clock],
     curves: Iterable[Curve],
     finer: Iterable[Curve],
     steps: int,
@@ -113,12 +116,7 @@ class _Search:
     """All explanations that were tried, without a line and with one. A curve is known by the number of its column."""
 
     def __init__(
-        self,
-        points: Sequence[Point],
-        clocks: Sequence[Sequence[float]],
-        curves: Iterable[Curve],
-        largest: float,
-        alike: bool,
+        self, points: Sequence[Point], clocks: Sequence[Clock], curves: Iterable[Curve], largest: float, alike: bool
     ) -> None:
         self.points = points
         self.alike = alike
@@ -175,9 +173,7 @@ class _Search:
                     fit = self._better(fit, steps)
         self.weigh()
 
-    def _finalists(
-        self, fits: Iterable[_Explanation], cost: Callable[[_Explanation], float], count: int
-    ) -> list[_Explanation]:
+    def _finalists(self, fits: Iterable[_Explanation], cost: _Cost, count: int) -> list[_Explanation]:
         """The best few for each clock of their caches: from those of one clock, a search hardly finds the others."""
         by_clock: dict[frozenset[int], list[_Explanation]] = {}
         for fit in fits:
@@ -320,9 +316,8 @@ class _Search:
 
     def evidence(self) -> float:
         """By how much the best explanation with a line is better than the best without."""
-        return self._whole_cost(self.finest(self.bare)) - min(
-            self._whole_cost(self.finest(fits)) for fits in self.lined
-        )
+        bare, *lined = (self._whole_cost(self.finest(fits)) for fits in (self.bare, *self.lined))
+        return bare - min(lined)
 
     def finest(self, fits: Iterable[_Explanation]) -> _Explanation:
         """The best explanation when the levels of the groups count too: one of those that are good without them."""

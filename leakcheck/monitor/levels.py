@@ -83,7 +83,7 @@ def periods_of(bins: Sequence[Bin], now: float, period: float, settle: float, st
     """
     edges = [*starts] or [bins[0].at]
     newest = int(now // (period / SLOTS)) - 1
-    # The oldest bins are as wide as a period: no hours can be told apart in them.
+    # The oldest bins are as wide as a period: there are no hours in them.
     coarse = next((at for at, (a, b) in enumerate(pairwise(bins)) if b.at - a.at < 0.5 * period), len(bins))
     days = _by_day(islice(bins, coarse, None), edges, settle, period / SLOTS, newest)
     if not days:

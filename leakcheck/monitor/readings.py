@@ -32,11 +32,11 @@ class Watched(NamedTuple):
 
 
 def own_meters(custom: Mapping[str, Any], note: Callable[[str], None]) -> list[Watched]:
-    """The meters that work here; `note` is told of the others, with the reason."""
+    """The meters that work here; `note` is called with the reason for each that does not."""
     makers: list[tuple[str, Callable[[], Meter]]] = [
         ("memory", mapped.resident_bytes),
         ("memory", heap.heap_bytes),
-        ("memory", _blocks),
+        ("memory", lambda: heap.python_blocks()._replace(decisive=False)),
         ("memory", _objects),
         ("fds", system.descriptors),
         ("threads", system.system_threads),
@@ -95,11 +95,6 @@ class Readings:
             if value == value and abs(value) != float("inf"):
                 values[name] = value
         return values
-
-
-def _blocks() -> Meter:
-    meter = heap.python_blocks()
-    return meter._replace(decisive=False)
 
 
 def _objects() -> Meter:

@@ -23,21 +23,13 @@ from typing import Literal, NamedTuple
 from leakcheck.monitor.curves import Curve, caches, fragmentation
 from leakcheck.monitor.explain import Line, lines_beside
 from leakcheck.monitor.history import Bin, bins_since
-from leakcheck.monitor.levels import (
-    CONFIDENCE,
-    NEWEST,
-    SLOTS,
-    Level,
-    Periods,
-    cut_at_steps,
-    fit_line,
-    periods_of,
-)
+from leakcheck.monitor.levels import CONFIDENCE, NEWEST, SLOTS, Level, Periods, cut_at_steps, fit_line, periods_of
 from leakcheck.monitor.regression import Point
 from leakcheck.monitor.work import by_work
 
 HOUR = 3600.0
 
+Bins = Sequence[Bin]
 Verdict = Literal["warming", "steady", "bounded", "rising", "leak"]
 ORDER: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
 """Verdicts by how much they say."""
@@ -151,12 +143,7 @@ class Trend(NamedTuple):
 
 
 def judge(
-    bins: Sequence[Bin],
-    now: float,
-    limit: float | None,
-    rules: Rules = BYTES,
-    starts: Sequence[float] = (),
-    work: Sequence[Bin] = (),
+    bins: Bins, now: float, limit: float | None, rules: Rules = BYTES, starts: Sequence[float] = (), work: Bins = ()
 ) -> Trend:
     """Judge one meter.
 
@@ -172,13 +159,7 @@ class Case:
     """One meter at one time, and what several looks need of it, worked out once."""
 
     def __init__(
-        self,
-        bins: Sequence[Bin],
-        now: float,
-        limit: float | None,
-        rules: Rules,
-        starts: Sequence[float],
-        work: Sequence[Bin],
+        self, bins: Bins, now: float, limit: float | None, rules: Rules, starts: Sequence[float], work: Bins
     ) -> None:
         self.now, self.limit, self.rules, self.starts, self.work = now, limit, rules, starts, work
         self.begin = starts[-1] if starts else (bins[0].at if bins else now)
@@ -449,7 +430,7 @@ def _over_hours(case: Case) -> Trend | None:
     return best
 
 
-def _over_window(case: Case, inside: Sequence[Bin], window: float, level: float) -> Trend | None:
+def _over_window(case: Case, inside: Bins, window: float, level: float) -> Trend | None:
     """The trend of one window; None where too little of it was read."""
     rules = case.rules
     begin = case.now - window
