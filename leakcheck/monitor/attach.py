@@ -32,13 +32,8 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
         capture = Path(folder, "capture.bin")
         command = [sys.executable, "-m", "memray", "attach", "--native", "--duration", str(max(1, round(seconds)))]
         try:
-            done = subprocess.run(
-                [*command, "-o", str(capture), str(pid)],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=ATTACH_TIMEOUT,
-            )
+            command += ["-o", str(capture), str(pid)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], f"memray could not attach to process {pid}: {error}"
         if done.returncode:

@@ -20,7 +20,7 @@ from leakcheck.monitor.panel import Gauge
 RESTARTED_PROCESSES, RESTARTED_MEMORY = 0.5, 0.8
 """More than this part of the processes must be new, and hold less than this part of the memory, for a restart."""
 SHORTEST_ROUND = 0.05
-"""Seconds that a round of a scenario takes at the least, however short the interval."""
+"""Seconds of an interval for which rounds of a scenario are made, at the least."""
 
 
 class Source(Protocol):
@@ -200,9 +200,8 @@ class Repeated:
                 self.ended = f"the step raised {done.raised['type']}: {done.raised['message']}"
                 return None
             took = max(time.monotonic() - began, 1e-4)
-            share = (
-                max(SHORTEST_ROUND, self._seconds) / took / 2
-            )  # rounds of half an interval: each reading has its settling
+            # Rounds of half an interval: each reading settles first.
+            share = max(SHORTEST_ROUND, self._seconds) / took / 2
             self._pace = max(1, min(int(self._pace * min(share, 10.0)), 10_000_000))
             if time.monotonic() >= end:
                 return dict(zip((gauge.name for gauge in self.gauges), done.values, strict=True))

@@ -29,7 +29,8 @@ from leakcheck.monitor.work import by_work
 
 HOUR = 3600.0
 
-Bins = Sequence[Bin]
+Series = Sequence[Bin]
+"""Readings by rising time."""
 Verdict = Literal["warming", "steady", "bounded", "rising", "leak"]
 ORDER: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
 """Verdicts by how much they say."""
@@ -143,7 +144,7 @@ class Trend(NamedTuple):
 
 
 def judge(
-    bins: Bins, now: float, limit: float | None, rules: Rules = BYTES, starts: Sequence[float] = (), work: Bins = ()
+    bins: Series, now: float, limit: float | None, rules: Rules = BYTES, starts: Sequence[float] = (), work: Series = ()
 ) -> Trend:
     """Judge one meter.
 
@@ -159,7 +160,7 @@ class Case:
     """One meter at one time, and what several looks need of it, worked out once."""
 
     def __init__(
-        self, bins: Bins, now: float, limit: float | None, rules: Rules, starts: Sequence[float], work: Bins
+        self, bins: Series, now: float, limit: float | None, rules: Rules, starts: Sequence[float], work: Series
     ) -> None:
         self.now, self.limit, self.rules, self.starts, self.work = now, limit, rules, starts, work
         self.begin = starts[-1] if starts else (bins[0].at if bins else now)
@@ -430,7 +431,7 @@ def _over_hours(case: Case) -> Trend | None:
     return best
 
 
-def _over_window(case: Case, inside: Bins, window: float, level: float) -> Trend | None:
+def _over_window(case: Case, inside: Series, window: float, level: float) -> Trend | None:
     """The trend of one window; None where too little of it was read."""
     rules = case.rules
     begin = case.now - window
