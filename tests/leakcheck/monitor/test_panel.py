@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from leakcheck.monitor.panel import CALM, Episodes
+import pytest
+
+from leakcheck.monitor.panel import CALM, Episodes, Gauge, Panel
 from leakcheck.monitor.trend import Trend
 
 WINDOW = 2400.0
@@ -53,3 +55,69 @@ def test_a_restart_forgets_episodes():
     changes(episodes, ["leak"] * 5)
     episodes.restarted()
     assert not episodes.open("rss")
+
+
+def panel_of(*gauges, limits=None):
+    return Panel(gauges, limits or {}, interval=1.0, period=0.0, patience=600.0, started=0.0)
+
+
+def watch(panel, seconds, **values):
+    """Read once a second, judge every ten; returns the alerts."""
+    alerts = []
+    for second in range(seconds):
+        panel.add(float(second), {name: value(second) for name, value in values.items()})
+        if second % 10 == 9:
+            alerts += [change.alert for change in panel.judge(float(second)) if change.alert]
+    return alerts
+
+
+RSS, HEAP = Gauge("rss", "B", "memory"), Gauge("heap.bytes", "B", "memory")
+BLOCKS, FDS = Gauge("py.blocks", "blocks", "memory", decisive=False), Gauge("fds", "fds", "fds")
+
+
+def test_a_family_has_one_alert_which_names_what_grows_along():
+    panel = panel_of(RSS, HEAP, BLOCKS, FDS, limits={"rss": 400e6})
+
+    def grows(second):
+        return 100e6 + 1e6 * second
+
+    (alert,) = watch(panel, 120, **{"rss": grows, "heap.bytes": grows, "py.blocks": grows, "fds": lambda _: 7.0})
+    assert alert.meter in ("rss", "heap.bytes")
+    assert alert.rate == pytest.approx(1e6 * 3600, rel=0.03)
+    assert {each.meter for each in alert.along} == {"rss", "heap.bytes", "py.blocks"} - {alert.meter}
+    assert [each.episode for each in panel.readings()] == [True, True, False, False]
+
+
+def test_what_does_not_decide_makes_no_alert():
+    assert watch(panel_of(BLOCKS), 700, **{"py.blocks": lambda second: 1e6 + 1e4 * second}) == []
+
+
+def test_the_heap_may_take_what_the_limit_of_the_process_leaves():
+    panel = panel_of(RSS, HEAP, FDS, limits={"rss": 400e6, "fds": 1024.0})
+    assert panel.limit("heap.bytes") is None  # nothing was read yet
+    panel.add(1.0, {"rss": 300e6, "heap.bytes": 50e6})
+    assert panel.limit("heap.bytes") == 150e6
+    assert panel.limit("fds") == 1024
+    assert panel_of(HEAP).limit("heap.bytes") is None
+
+
+def test_gauges_that_could_not_be_read_are_left_out():
+    panel = panel_of(RSS, FDS)
+    panel.add(1.0, {"rss": 300e6})
+    assert [each.meter for each in panel.readings()] == ["rss"]
+    assert panel.judge(2.0) == []
+
+
+def test_a_restart_ends_the_episode():
+    panel = panel_of(RSS, limits={"rss": 400e6})
+    assert len(watch(panel, 120, rss=lambda second: 100e6 + 1e6 * second)) == 1
+    panel.restarted(120.0)
+    assert not panel.readings()[0].episode
+
+
+def test_the_course_is_in_seconds_since_the_first_start():
+    panel = Panel([RSS], {}, interval=1.0, period=0.0, patience=600.0, started=90.0)
+    panel.add(100.0, {"rss": 1.0})
+    panel.restarted(101.0)
+    panel.add(102.0, {"rss": 2.0})
+    assert panel.course("rss") == [(10.0, 1.0), (12.0, 2.0)]

@@ -59,7 +59,7 @@ def test_a_leak_under_a_daily_rhythm_is_seen_with_its_rate():
     assert trend.rate == pytest.approx(3 * MB / 24, rel=0.1)
 
 
-def test_a_large_leak_is_told_long_before_two_weeks_are_over():
+def test_a_large_leak_is_reported_long_before_two_weeks_are_over():
     trend = trend_of(lambda day: 300 * MB + load(day) + 40 * MB * day, 4.2)
     assert trend.verdict == "leak"
 
@@ -76,7 +76,7 @@ def worked(day: float) -> float:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_leak_that_follows_the_load_is_seen_sooner_by_the_work_that_was_done(seed):
-    def told(*, knows_work: bool) -> float:
+    def day_of_report(*, knows_work: bool) -> float:
         rng = random.Random(seed)
         history, work = History(600, DAY), History(600, DAY)
         for tenth in range(8 * 144):
@@ -89,7 +89,7 @@ def test_a_leak_that_follows_the_load_is_seen_sooner_by_the_work_that_was_done(s
                 return at / DAY
         return math.inf
 
-    late, soon = told(knows_work=False), told(knows_work=True)
+    late, soon = day_of_report(knows_work=False), day_of_report(knows_work=True)
     assert soon < late
 
 
@@ -149,7 +149,7 @@ def test_a_leak_is_seen_across_restarts_that_take_it_back():
     assert trend.rate == pytest.approx(6 * MB / 24, rel=0.15)
 
 
-def test_a_leak_beside_a_cache_that_fills_is_told_before_a_tenth_of_the_limit_is_lost():
+def test_a_leak_beside_a_cache_that_fills_is_reported_before_a_tenth_of_the_limit_is_lost():
     assert trend_of(lambda day: 300 * MB + 30 * MB * day + 150 * MB * (1 - math.exp(-day)), 6.5).verdict == "leak"
 
 
@@ -190,7 +190,7 @@ def test_a_very_small_leak_is_seen_over_months_of_restarts_though_no_month_shows
     assert trend(0, 100).verdict != "leak"
 
 
-def test_the_nearer_a_tenth_of_the_limit_is_the_sooner_a_leak_is_told():
+def test_the_nearer_a_tenth_of_the_limit_is_the_sooner_a_leak_is_reported():
     fast, slow = (trend_of(lambda day, rate=rate: 300 * MB + rate * MB * day, 4.6) for rate in (45, 30))
     assert fast.verdict == slow.verdict == "leak"
     assert 0 < fast.hold < slow.hold
@@ -202,7 +202,7 @@ def test_gaps_in_the_readings_change_nothing():
     assert trend_of(lambda day: 300 * MB + load(day), 24, gaps=gaps).verdict == "steady"
 
 
-def test_growth_within_hours_is_told_before_it_ends_the_process():
+def test_growth_within_hours_is_reported_before_it_ends_the_process():
     trend = trend_of(lambda day: 300 * MB + (800 * MB * (day - 5) * 4 if day > 5 else load(day)), 5.2)
     assert trend.verdict == "leak"
     left = trend.hours_left(LIMIT)
@@ -215,12 +215,12 @@ def test_the_first_morning_is_no_leak():
     assert trend_of(lambda day: 200 * MB + 250 * MB * min(1.0, day * 3), 0.4).verdict != "leak"
 
 
-def test_without_a_limit_only_patience_tells():
+def test_without_a_limit_only_patience_decides():
     assert trend_of(lambda day: 300 * MB + 40 * MB * day, 5, limit=None).verdict != "leak"
     assert trend_of(lambda day: 300 * MB + 40 * MB * day, 16, limit=None).verdict == "leak"
 
 
-def test_descriptors_that_are_lost_one_an_hour_are_told_before_they_run_out():
+def test_descriptors_that_are_lost_one_an_hour_are_reported_before_they_run_out():
     trend = trend_of(lambda day: 40 + int(24 * day), 5, noise=0, limit=1024, rules=COUNTS)
     assert trend.verdict == "leak"
 
