@@ -17,6 +17,8 @@ FINDINGS = 10
 """Findings of one window, those with most bytes first."""
 ATTACH_TIMEOUT = 60
 """Seconds that attaching may take."""
+CAP_SYS_PTRACE = 19
+"""The bit of this capability in the numbers of /proc."""
 
 
 def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
@@ -31,8 +33,8 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
     with tempfile.TemporaryDirectory(prefix="leakcheck-attach-") as folder:
         capture = Path(folder, "capture.bin")
         command = [sys.executable, "-m", "memray", "attach", "--native", "--duration", str(max(1, round(seconds)))]
+        command += ["-o", str(capture), str(pid)]
         try:
-            command += ["-o", str(capture), str(pid)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], f"memray could not attach to process {pid}: {error}"
@@ -81,23 +83,21 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
     return findings, "" if findings else f"nothing that was allocated in {seconds:.0f} s stayed"
 
 
-def may_trace(pid: int) -> str:
+def may_trace(pid: int, proc: Path = Path("/proc")) -> str:
     """Why this system will not let us attach to a process; empty where nothing speaks against it."""
     if not hasattr(os, "geteuid"):
         return "attaching needs a POSIX system"
-    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    scope = proc / "sys/kernel/yama/ptrace_scope"
     level = scope.read_text("ascii").strip() if scope.exists() else "0"
     try:
-        own = Path("/proc/self/status").read_text("ascii", "replace")
-        theirs = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+        own, theirs = ((proc / of / "status").read_text("ascii", "replace") for of in ("self", str(pid)))
     except OSError:
         return f"process {pid} cannot be seen"
-    effective = next((int(line.split()[1], 16) for line in own.splitlines() if line.startswith("CapEff:")), 0)
-    traces = bool(effective >> 19 & 1)
+    capabilities = next((int(line.split()[1], 16) for line in own.splitlines() if line.startswith("CapEff:")), 0)
     owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
     if level == "3":
         return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
-    if traces:
+    if capabilities >> CAP_SYS_PTRACE & 1:
         return ""
     if level == "2":
         return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
