@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
 
     findings: tuple[Finding, ...]
     types: tuple[tuple[str, float], ...]
-    """Types of which there were more objects at each walk, the most first: objects an hour."""
+    """Types of which there were more objects at the last walk than at the first, the most first: objects an hour."""
     since_last_alert: tuple[tuple[str, int], ...]
     """Types of which there are more objects than at the previous alert, in objects; empty for the first alert."""
     objects: int
@@ -109,14 +109,8 @@ class Alert(NamedTuple):
         if not name.isidentifier() or keyword.iskeyword(name):
             raise ValueError(f"scenario_stub: {name!r} is not a name for a function")
         seen = [str(self), *([] if self.evidence is None else self.evidence.sentences())]
-        return _STUB.format(
-            name=name,
-            meter=self.meter,
-            at=self.at,
-            pid=self.pid,
-            hours=self.uptime_hours,
-            seen="\n".join(f"# * {' '.join(each.split())}" for each in seen),
-        )
+        comments = "\n".join(f"# * {' '.join(each.split())}" for each in seen)
+        return _STUB.format(name=name, seen=comments, **self._asdict())
 
 
 _STUB = '''"""What grew in production on {at}, to be reproduced.
@@ -126,7 +120,7 @@ Run it with: elkyn-leakcheck run THIS_FILE
 
 from leakcheck import scenario
 
-# Seen in process {pid} after {hours:.1f} hours:
+# Seen in process {pid} after {uptime_hours:.1f} hours:
 {seen}
 
 

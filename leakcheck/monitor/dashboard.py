@@ -121,9 +121,8 @@ def _box(reading: Reading, session: Session, width: int) -> Box:
     title = f"{reading.meter} {quantity(reading.value, reading.unit)}"
     if course:
         title += f"  ({quantity(min(course), reading.unit)} to {quantity(max(course), reading.unit)})"
-    return Box(
-        Text("\n".join(rows), style=_STYLES[reading.trend.verdict], no_wrap=True), title=title, title_align="left"
-    )
+    picture = Text("\n".join(rows), style=_STYLES[reading.trend.verdict], no_wrap=True)
+    return Box(picture, title=title, title_align="left")
 
 
 def _cells(reading: Reading) -> list[RenderableType]:

@@ -163,18 +163,15 @@ class Panel:
     def judge(self, now: float) -> list[Change]:
         """Judge every gauge; returns the episodes that begin or end."""
         work = self._work.bins(now - self._reach)
+        worst: dict[str, _Series] = {}
         for name, series in self._series.items():
             series.trend = judge(
                 series.history.bins(now - self._reach), now, self.limit(name), series.rules, self._starts, work
             )
-        worst: dict[str, _Series] = {}
-        for series in self._series.values():
-            gauge = series.gauge
-            if not gauge.decisive or math.isnan(series.value):
-                continue
-            best = worst.get(gauge.family)
-            if best is None or ORDER[series.trend.verdict] > ORDER[best.trend.verdict]:
-                worst[gauge.family] = series
+            best = worst.get(series.gauge.family)
+            says_more = best is None or ORDER[series.trend.verdict] > ORDER[best.trend.verdict]
+            if series.gauge.decisive and not math.isnan(series.value) and says_more:
+                worst[series.gauge.family] = series
         changes = []
         for family, series in worst.items():
             step = self._episodes.step(family, series.trend, now)

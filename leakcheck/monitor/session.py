@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -84,7 +85,6 @@ class Session:
         self.options = options
         self.alerts: list[Alert] = []
         self.findings: list[Finding] = []
-        self.interrupted = False
         self.began = clock()
         self.stamp = datetime.now(UTC).isoformat(timespec="seconds")
         self._attach = attach
@@ -107,13 +107,11 @@ class Session:
         self._line("begin", {"name": self.source.name, "pid": self.source.pid, "interval": self.options.interval})
         for note in self.source.notes:
             self._view.note(note)
-        try:
+        with suppress(KeyboardInterrupt):
             due = self._clock()
             while self._once():
                 due = max(due + self.options.interval, self._clock())
                 time.sleep(max(0.0, due - self._clock()))
-        except KeyboardInterrupt:
-            self.interrupted = True
         self.panel.judge(self._clock())
         verdict = self.verdict()
         self._line("end", {"verdict": verdict, "reason": self.reason(), "ended": self.source.ended})

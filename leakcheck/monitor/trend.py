@@ -189,16 +189,10 @@ class Case:
         """A line over so many periods."""
         hours = self.rules.period / HOUR
         error = CONFIDENCE * line.error
-        return Trend(
-            "leak",
-            line.slope / hours,
-            (line.slope - error) / hours,
-            (line.slope + error) / hours,
-            days * self.rules.period,
-            self.periods.levels[-1].value,
-            f"grew in a line over {days} periods, which no cache, restart or step explains",
-            min(days, LONGEST_HOLD) * self.rules.period / HOLD,
-        )
+        rate, low, high = (slope / hours for slope in (line.slope, line.slope - error, line.slope + error))
+        reason = f"grew in a line over {days} periods, which no cache, restart or step explains"
+        hold = min(days, LONGEST_HOLD) * self.rules.period / HOLD
+        return Trend("leak", rate, low, high, days * self.rules.period, self.periods.levels[-1].value, reason, hold)
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -423,10 +417,10 @@ def _over_hours(case: Case) -> Trend | None:
     while len(inside := bins_since(case.current, case.now - window)) >= 2 * WINDOW_PARTS:
         if not rules.period or window <= 3 * rules.period:
             trend = _over_window(case, inside, window, level)
-            if trend is not None and trend.verdict == "leak":
-                return trend
             if trend is not None and (best is None or ORDER[trend.verdict] >= ORDER[best.verdict]):
                 best = trend
+            if best is not None and best.verdict == "leak":
+                break
         window *= SHRINKING
     return best
 

@@ -188,8 +188,7 @@ class Watch:
         """The alert with what can be seen of its cause; as it is, where nothing can."""
         from leakcheck.monitor.evidence import EvidenceOptions, gather
 
-        options = EvidenceOptions() if self._evidence is True else self._evidence
-        assert isinstance(options, EvidenceOptions)
+        options = self._evidence if isinstance(self._evidence, EvidenceOptions) else EvidenceOptions()
         try:
             evidence = gather(alert, options, self)
         except Exception as error:  # noqa: BLE001 - evidence is a bonus
