@@ -74,7 +74,7 @@ def leak(times: Clock, begin: float, speed: float) -> Sequence[float]:  # noqa: 
 
 
 SHAPES: tuple[Shape, ...] = (cache, fragmentation, step, leak)
-"""All shapes, in the order in which a search tries them."""
+"""All shapes: the innocent ones, in the order in which a search changes them, and last what it looks for."""
 
 
 class Curve(NamedTuple):
