@@ -82,10 +82,11 @@ def periods_of(bins: Sequence[Bin], now: float, period: float, settle: float, st
     after each is left out.
     """
     edges = [*starts] or [bins[0].at]
-    newest = int(now // (period / SLOTS)) - 1
+    width = period / SLOTS
+    newest = int(now // width) - 1
     # The oldest bins are as wide as a period: there are no hours in them.
     coarse = next((at for at, (a, b) in enumerate(pairwise(bins)) if b.at - a.at < 0.5 * period), len(bins))
-    days = _by_day(islice(bins, coarse, None), edges, settle, period / SLOTS, newest)
+    days = _by_day(islice(bins, coarse, None), edges, settle, width, newest)
     if not days:
         return Periods([], [], [], 0.0, now)
     oldest = max(days)
@@ -124,7 +125,7 @@ def periods_of(bins: Sequence[Bin], now: float, period: float, settle: float, st
         if hour in day.lows and day.run == run
     ]
     earlier = _whole_periods(bins[:coarse], edges, settle, oldest, now, period)
-    return Periods(levels, earlier, without_transitions(hours), uptime, (newest + 0.5) * period / SLOTS)
+    return Periods(levels, earlier, without_transitions(hours), uptime, (newest + 0.5) * width)
 
 
 _NO_DAY = _Day(-1, {})
