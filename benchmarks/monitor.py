@@ -25,9 +25,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
-from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
-from leakcheck.monitor.panel import REACH
+from leakcheck.monitor.panel import REACH, Episodes
 from leakcheck.monitor.trend import BYTES, Rules, Verdict, judge
 
 MB = 1e6
@@ -231,7 +230,7 @@ def months(series: int, interval: float, show: bool, first: int) -> int:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(_one, work, chunksize=4))
     print(f"{series} series of 30 days each, one reading per {interval:.0f} s, limit 2 GiB, seeds from {first}")
-    wrong = tell(outcomes, series)
+    wrong = summarize(outcomes, series)
     print(f"{time.perf_counter() - began:.0f} s")
     for each in wrong if show else []:
         print(each)
@@ -239,7 +238,7 @@ def months(series: int, interval: float, show: bool, first: int) -> int:
     return int(false > series / 100 or len(wrong) > false)
 
 
-def tell(outcomes: list[Outcome], series: int) -> list[Outcome]:
+def summarize(outcomes: list[Outcome], series: int) -> list[Outcome]:
     """Print the figures; returns the false alarms, and the leaks that were reported too late or never."""
     leaking = [each for each in outcomes if each.leak]
     false = [each for each in outcomes if not each.leak and each.alerted is not None]
@@ -260,12 +259,12 @@ def tell(outcomes: list[Outcome], series: int) -> list[Outcome]:
     for low, high in ((0.1, 0.3), (0.3, 1), (1, 3), (3, 10), (10, 25), (25, 50)):
         group = [each for each in leaking if low <= each.leak < high]
         found = [each for each in group if each.day is not None and each.day <= MONTH]
-        told = sorted(each.alerted for each in found if each.alerted is not None)
+        days_until = sorted(each.alerted for each in found if each.alerted is not None)
         lost = sorted(each.lost for each in found)
-        if told:
-            days = f"{told[len(told) // 2]:.1f} ({told[len(told) * 9 // 10]:.1f})"
+        if days_until:
+            days = f"{days_until[len(days_until) // 2]:.1f} ({days_until[len(days_until) * 9 // 10]:.1f})"
             parts = f"{100 * lost[len(lost) // 2]:.1f} % ({100 * lost[-1]:.1f} %)"
-            print(f"| {low} to {high} | {len(group)} | {len(told)} | {days} | {parts} |")
+            print(f"| {low} to {high} | {len(group)} | {len(days_until)} | {days} | {parts} |")
         else:
             print(f"| {low} to {high} | {len(group)} | 0 | | |")
     errors = sorted(abs(each.rate / each.leak - 1) for each in due if each.alerted is not None)

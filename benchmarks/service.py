@@ -35,7 +35,7 @@ def serve(options: argparse.Namespace, leaks: bool) -> None:
     alerts = options.alerts
     starter = os.getppid()
 
-    def tell(alert: leakcheck.monitor.Alert) -> None:
+    def write_down(alert: leakcheck.monitor.Alert) -> None:
         if alerts is not None:
             with alerts.open("a") as file:
                 print(json.dumps({"clock": time.time(), **alert.as_dict()}), file=file)
@@ -47,7 +47,7 @@ def serve(options: argparse.Namespace, leaks: bool) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         elkyn.open(folder, durability="none") as store,
-        leakcheck.watch(options.interval, tell, limit=options.limit, period=0, evidence=evidence) as watch,
+        leakcheck.watch(options.interval, write_down, limit=options.limit, period=0, evidence=evidence) as watch,
     ):
         if options.port:
             _export(options.port, store, watch)

@@ -85,13 +85,15 @@ def soak(folder: Path, seconds: float) -> int:
     watchers = [monitor(service.pid, folder / "outside"), monitor(service.pid, folder / "killed")]
     try:
         time.sleep(begins)
-        trial.check("nothing is told before the leak begins", not inside.exists() and not told(folder / "outside"))
+        trial.check(
+            "nothing is reported before the leak begins", not inside.exists() and not reported(folder / "outside")
+        )
         watchers[1].kill()
         watchers[1].wait()
         trial.check("the files of a killed monitor are valid", valid(folder / "killed"))
-        while time.time() - began < seconds and not (inside.exists() and told(folder / "outside")):
+        while time.time() - began < seconds and not (inside.exists() and reported(folder / "outside")):
             time.sleep(1)
-        trial.check("found from outside", bool(told(folder / "outside")), ", ".join(told(folder / "outside")))
+        trial.check("found from outside", bool(reported(folder / "outside")), ", ".join(reported(folder / "outside")))
         alerts = [json.loads(line) for line in inside.read_text().splitlines()] if inside.exists() else []
         trial.check(
             "found from inside, in one worker, once",
@@ -110,7 +112,7 @@ def soak(folder: Path, seconds: float) -> int:
         said = (folder / "outside" / "said.txt").read_text()
         trial.check("it says so in its last words", "leak: pss grows by" in said, said.splitlines()[0] if said else "")
         trial.check("its files are valid", valid(folder / "outside"))
-        trial.check("told once", [each["event"] for each in events(folder / "outside")].count("growth") == 1)
+        trial.check("reported once", [each["event"] for each in events(folder / "outside")].count("growth") == 1)
     finally:
         for process in watchers:
             if process.poll() is None:
@@ -122,8 +124,8 @@ def soak(folder: Path, seconds: float) -> int:
     return int(trial.failed > 0)
 
 
-def told(folder: Path) -> list[str]:
-    """The meters of the alerts that a monitor has told."""
+def reported(folder: Path) -> list[str]:
+    """The meters of the alerts that a monitor has reported."""
     return [each["meter"] for each in events(folder) if each["event"] == "growth"]
 
 

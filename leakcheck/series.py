@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from leakcheck.records import Sample
+if TYPE_CHECKING:
+    from leakcheck.records import Sample  # brings msgspec, which a service that is watched need not carry
 
 
 def median(values: Iterable[float]) -> float:

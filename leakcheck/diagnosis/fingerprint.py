@@ -12,6 +12,7 @@ from leakcheck.records import Frame, PathNode
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"\d+")
 _LENGTH = 16
+"""Digits of a fingerprint: 64 bits, so that two faults of a baseline do not share one by chance."""
 
 
 def of_path(path: Iterable[PathNode]) -> str:

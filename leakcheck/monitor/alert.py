@@ -1,12 +1,15 @@
-"""An alert: what grows, how fast, how long it may go on, and what was seen of the cause."""
+"""The records of an alert: what grows, how fast, how long until the limit, and what was seen of the cause."""
 
 from __future__ import annotations
 
+import keyword
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from leakcheck import units
+
 if TYPE_CHECKING:
-    from leakcheck.monitor.evidence import Evidence
+    from leakcheck.records import Finding
 
 
 class Growing(NamedTuple):
@@ -16,6 +19,42 @@ class Growing(NamedTuple):
     unit: str
     rate: float
     """Per hour."""
+
+
+class Evidence(NamedTuple):
+    """What was seen of the cause from inside the process."""
+
+    findings: tuple[Finding, ...]
+    types: tuple[tuple[str, float], ...]
+    """Types of which there were more objects at the last walk than at the first, the most first: objects an hour."""
+    since_last_alert: tuple[tuple[str, int], ...]
+    """Types of which there are more objects than at the previous alert, in objects; empty for the first alert."""
+    objects: int
+    """Objects that the last walk looked at."""
+    longest_pause_ms: float
+    """The longest stretch that the walk worked without a rest, in milliseconds of its thread's own time."""
+    remarks: tuple[str, ...] = ()
+    report: str = ""
+    """Path of the HTML report; empty where none was asked for."""
+
+    @property
+    def sentence(self) -> str:
+        """The best finding in words."""
+        if self.findings:
+            return self.findings[0].title
+        return "no growing container was found" + (f": {self.remarks[0]}" if self.remarks else "")
+
+    def sentences(self) -> list[str]:
+        """What was seen, line by line, with the fingerprint that the gate and the baseline know."""
+        seen = [each.title for each in self.findings[:3]]
+        seen += [f"{kind}: {count:,.0f} objects an hour more" for kind, count in self.types[:3]]
+        return seen + [f"fingerprint {each.fingerprint}" for each in self.findings[:3] if each.fingerprint][:1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for logs and JSON."""
+        import msgspec  # the service does not carry it unless something grows
+
+        return {**self._asdict(), "findings": [msgspec.to_builtins(each) for each in self.findings]}
 
 
 class Alert(NamedTuple):
@@ -47,10 +86,10 @@ class Alert(NamedTuple):
     evidence: Evidence | None = None
 
     def __str__(self) -> str:
-        interval = f"{quantity(self.low, self.unit)} to {quantity(self.high, self.unit)}"
-        text = f"{self.meter} grows by {quantity(self.rate, self.unit)} an hour ({interval}), {self.reason}"
+        interval = f"{units.quantity(self.low, self.unit)} to {units.quantity(self.high, self.unit)}"
+        text = f"{self.meter} grows by {units.quantity(self.rate, self.unit)} an hour ({interval}), {self.reason}"
         if self.limit is not None and self.hours_left is not None:
-            text += f"; at {quantity(self.level, self.unit)} of {quantity(self.limit, self.unit)}, "
+            text += f"; at {units.quantity(self.level, self.unit)} of {units.quantity(self.limit, self.unit)}, "
             text += f"{duration(self.hours_left)} left"
         return text
 
@@ -65,23 +104,39 @@ class Alert(NamedTuple):
         return values
 
     def scenario_stub(self, name: str = "grows_in_production") -> str:
-        """A scenario file that carries what production saw, with the step left to be filled in."""
-        from leakcheck.monitor.stub import Seen, scenario_stub
+        """Python source of a scenario that carries what production saw, with the step left to be filled in.
 
-        cause = [] if self.evidence is None else self.evidence.sentences()
-        return scenario_stub(Seen(self.meter, self.at, self.pid, self.uptime_hours, [str(self), *cause]), name)
+        `name` is the name of its function. Raises `ValueError` where it cannot be one.
+        """
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise ValueError(f"scenario_stub: {name!r} is not a name for a function")
+        seen = [str(self), *([] if self.evidence is None else self.evidence.sentences())]
+        comments = "\n".join(f"# * {' '.join(each.split())}" for each in seen)
+        return _STUB.format(name=name, seen=comments, **self._asdict())
 
 
-def quantity(value: float, unit: str) -> str:
-    """A value as a person reads it: `3.2 MiB`, `14 fds`."""
-    if not math.isfinite(value):
-        return "?"
-    if unit == "B":
-        size, step = value, 0
-        while abs(size) >= 1023.5 and step < 4:
-            size, step = size / 1024, step + 1
-        return f"{size:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[step]}" if step else f"{size:.0f} B"
-    return f"{value:,.3g} {unit}".rstrip()
+_STUB = '''"""What grew in production on {at}, to be reproduced.
+
+Run it with: elkyn-leakcheck run THIS_FILE
+"""
+
+from leakcheck import scenario
+
+# Seen in process {pid} after {uptime_hours:.1f} hours:
+{seen}
+
+
+@scenario(expect="leak")  # once it is fixed: expect="clean", and it guards the fix
+def {name}(ctx):
+    """Grows by {meter} in production."""
+    # Set-up: make what the service makes once (clients, stores, applications).
+
+    def step():
+        raise NotImplementedError("do here what the service does once for each request or message")
+
+    yield step
+    # Tear-down: close what the set-up opened.
+'''
 
 
 def duration(hours: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,10 +11,14 @@ from pathlib import Path
 
 from leakcheck.diagnosis.fingerprint import of_frames
 from leakcheck.diagnosis.frames import python_frame
-from leakcheck.monitor.outside import may_trace
 from leakcheck.records import Finding
 
-_MOST = 10
+FINDINGS = 10
+"""Findings of one window, those with most bytes first."""
+ATTACH_TIMEOUT = 60
+"""Seconds that attaching may take."""
+CAP_SYS_PTRACE = 19
+"""The bit of this capability in the numbers of /proc."""
 
 
 def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
@@ -28,15 +33,14 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
     with tempfile.TemporaryDirectory(prefix="leakcheck-attach-") as folder:
         capture = Path(folder, "capture.bin")
         command = [sys.executable, "-m", "memray", "attach", "--native", "--duration", str(max(1, round(seconds)))]
+        command += ["-o", str(capture), str(pid)]
         try:
-            done = subprocess.run(
-                [*command, "-o", str(capture), str(pid)], capture_output=True, text=True, check=False, timeout=60
-            )
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], f"memray could not attach to process {pid}: {error}"
         if done.returncode:
-            told = (done.stderr or done.stdout).strip().splitlines()
-            return [], f"memray could not attach to process {pid}: {told[-1] if told else 'it did not say why'}"
+            said = (done.stderr or done.stdout).strip().splitlines()
+            return [], f"memray could not attach to process {pid}: {said[-1] if said else 'it did not say why'}"
         time.sleep(seconds + 1)
         return read(capture, seconds)
 
@@ -56,7 +60,7 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
                     site[1] += record.size
     except (OSError, ValueError) as error:
         return [], f"memray's capture cannot be read: {error}"
-    largest = sorted(sites.items(), key=lambda item: -item[1][1])[:_MOST]
+    largest = sorted(sites.items(), key=lambda item: -item[1][1])[:FINDINGS]
     findings = []
     for stack, (count, size) in largest:
         frames = [python_frame(file, line, name) for file, line, name in stack]
@@ -77,3 +81,26 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
             )
         )
     return findings, "" if findings else f"nothing that was allocated in {seconds:.0f} s stayed"
+
+
+def may_trace(pid: int, proc: Path = Path("/proc")) -> str:
+    """Why this system will not let us attach to a process; empty where nothing speaks against it."""
+    if not hasattr(os, "geteuid"):
+        return "attaching needs a POSIX system"
+    scope = proc / "sys/kernel/yama/ptrace_scope"
+    level = scope.read_text("ascii").strip() if scope.exists() else "0"
+    try:
+        own, theirs = ((proc / of / "status").read_text("ascii", "replace") for of in ("self", str(pid)))
+    except OSError:
+        return f"process {pid} cannot be seen"
+    capabilities = next((int(line.split()[1], 16) for line in own.splitlines() if line.startswith("CapEff:")), 0)
+    owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
+    if level == "3":
+        return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
+    if capabilities >> CAP_SYS_PTRACE & 1:
+        return ""
+    if level == "2":
+        return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
+    if owner != os.geteuid():
+        return "the process is another user's: run this as that user or as root (in a container: --cap-add SYS_PTRACE)"
+    return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0" if level == "1" else ""

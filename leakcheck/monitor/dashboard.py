@@ -12,19 +12,23 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
-from leakcheck.monitor.alert import Alert, duration, quantity
+from leakcheck import units
+from leakcheck.monitor.alert import Alert, duration
 from leakcheck.monitor.panel import Reading
-from leakcheck.monitor.session import Session
+from leakcheck.monitor.session import Session, View
 from leakcheck.monitor.trend import Trend
 from leakcheck.report.text import line
 
 _STYLES = {"warming": "dim", "steady": "green", "bounded": "green", "rising": "yellow", "leak": "bold red"}
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_ROWS = 4
+CHART_ROWS = 4
+"""Lines of a chart."""
+REMARKS = 6
+"""Newest remarks that are shown."""
 
 
-class Dashboard:
-    """A live picture; use as a context manager."""
+class Dashboard(View):
+    """A live picture."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, screen=False, transient=False)
@@ -34,7 +38,7 @@ class Dashboard:
         self._live.__enter__()
         return self
 
-    def __exit__(self, *arguments: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
 
     def update(self, session: Session) -> None:
@@ -51,22 +55,16 @@ class Dashboard:
         self._remarks.append(Text(line(text), style="yellow"))
 
 
-class Lines:
-    """One line now and then, for logs and pipes."""
+class Lines(View):
+    """One line every so many seconds, for logs and pipes; alerts and remarks at once."""
 
     def __init__(self, console: Console, every: float) -> None:
         self._console = console
         self._every = every
         self._due = 0.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        return
-
     def update(self, session: Session) -> None:
-        """Tell the reading that decides."""
+        """Print the reading that decides, when it is time."""
         now = time.monotonic()
         worst = session.worst()
         if now < self._due or worst is None:
@@ -75,34 +73,19 @@ class Lines:
         self._console.print(Text(f"{_words(worst)}  {session.verdict()} so far"), soft_wrap=True)
 
     def alert(self, alert: Alert) -> None:
-        """Tell it at once."""
+        """Print it."""
         self._console.print(Text(f"ALERT {line(str(alert))}", style="bold red"), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Tell it at once."""
+        """Print it."""
         self._console.print(Text(line(text), style="yellow"), soft_wrap=True)
 
 
-class Silent:
-    """Nothing at all."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *arguments: object) -> None:
-        return
-
-    def update(self, session: Session) -> None:
-        """Nothing."""
-
-    def alert(self, alert: Alert) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
+Silent = View
+"""Shows nothing at all."""
 
 
-def chart(values: Sequence[float], width: int, rows: int = _ROWS) -> list[str]:
+def chart(values: Sequence[float], width: int, rows: int = CHART_ROWS) -> list[str]:
     """The course of a meter as `rows` lines of block characters, from its lowest to its highest value."""
     if not values or width < 1:
         return [""] * rows
@@ -123,25 +106,24 @@ def _picture(session: Session, remarks: Sequence[Text], width: int, height: int)
     moving = [
         each for each in readings if each.decisive and len({value for _, value in session.panel.course(each.meter)}) > 1
     ]
-    room = max(1, (height - len(readings) - len(remarks[-6:]) - 4) // (_ROWS + 2))
+    room = max(1, (height - len(readings) - len(remarks[-REMARKS:]) - 4) // (CHART_ROWS + 2))
     boxes: list[RenderableType] = [_box(reading, session, width) for reading in (moving or readings[:1])[:room]]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("meter", "now", "per hour", "verdict", "limit in"):
         table.add_column(column, justify="right" if column in ("now", "per hour", "limit in") else "left")
     for reading in readings:
         table.add_row(*_cells(reading))
-    return Group(head, *boxes, table, *remarks[-6:])
+    return Group(head, *boxes, table, *remarks[-REMARKS:])
 
 
 def _box(reading: Reading, session: Session, width: int) -> Box:
     course = [value for _, value in session.panel.course(reading.meter)]
     rows = chart(course, max(10, min(width, 120) - 4))
-    title = f"{reading.meter} {quantity(reading.value, reading.unit)}"
+    title = f"{reading.meter} {units.quantity(reading.value, reading.unit)}"
     if course:
-        title += f"  ({quantity(min(course), reading.unit)} to {quantity(max(course), reading.unit)})"
-    return Box(
-        Text("\n".join(rows), style=_STYLES[reading.trend.verdict], no_wrap=True), title=title, title_align="left"
-    )
+        title += f"  ({units.quantity(min(course), reading.unit)} to {units.quantity(max(course), reading.unit)})"
+    picture = Text("\n".join(rows), style=_STYLES[reading.trend.verdict], no_wrap=True)
+    return Box(picture, title=title, title_align="left")
 
 
 def _cells(reading: Reading) -> list[RenderableType]:
@@ -149,8 +131,8 @@ def _cells(reading: Reading) -> list[RenderableType]:
     left = trend.hours_left(reading.limit)
     return [
         Text(reading.meter, style="" if reading.decisive else "dim"),
-        Text(quantity(reading.value, reading.unit)),
-        Text(f"+{quantity(trend.rate, reading.unit)}" if _grows(trend) else ""),
+        Text(units.quantity(reading.value, reading.unit)),
+        Text(f"+{units.quantity(trend.rate, reading.unit)}" if _grows(trend) else ""),
         Text(trend.verdict, style=_STYLES[trend.verdict]),
         Text(duration(left[0]) if left and trend.verdict in ("leak", "rising") else ""),
     ]
@@ -162,5 +144,5 @@ def _grows(trend: Trend) -> bool:
 
 
 def _words(reading: Reading) -> str:
-    rate = f" (+{quantity(reading.trend.rate, reading.unit)} an hour)" if _grows(reading.trend) else ""
-    return f"{reading.meter} {quantity(reading.value, reading.unit)}{rate} {reading.trend.verdict}"
+    rate = f" (+{units.quantity(reading.trend.rate, reading.unit)} an hour)" if _grows(reading.trend) else ""
+    return f"{reading.meter} {units.quantity(reading.value, reading.unit)}{rate} {reading.trend.verdict}"

@@ -1,7 +1,11 @@
 """What can be seen of a growth from inside the living process: the growing container, types, a memray window.
 
 The object graph is walked three times, in small steps between which the service's threads run, so that none of them
-waits longer than the pause budget. Containers too large for one step are counted and not entered.
+waits longer than the pause budget:
+
+    objects at a path      first walk   second walk   third walk
+    app.hub.listeners[*]       40           60            80       only ever grew: a finding
+    app.recent[*]             100           90           100       fell: no finding
 """
 
 from __future__ import annotations
@@ -13,11 +17,9 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-
-import msgspec
 
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.elements import element_name, safe_repr
@@ -26,19 +28,25 @@ from leakcheck.agent.probes.snapshot import path_of
 from leakcheck.agent.probes.walk import Node, Walk, roots
 from leakcheck.diagnosis.fingerprint import of_path
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.monitor.alert import Alert
+from leakcheck.monitor.alert import Alert, Evidence
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.record import run_of
 from leakcheck.records import Finding
 from leakcheck.report.folder import write_run
 
-_MOST = 8
-_CHUNK = 500
+WALKS = 3
+"""Walks over the object graph: what only grew from each to the next is a finding."""
+FINDINGS = 8
+"""Findings and types that are kept of an alert, the fastest growing first."""
+SLICE_OBJECTS = 500
 """Objects that are opened between two looks at the clock."""
-_LARGE = 10_000
-"""Elements from which on a container is counted and not entered: listing them would take longer than a pause."""
+LISTED_ELEMENTS = 10_000
+"""Elements up to which a container is entered: listing more would take longer than a pause. A larger one is counted."""
+REMEMBERED_TYPES = 300
+"""Types whose numbers are remembered until the next alert, the most frequent first."""
+BYTES_BETWEEN_WALKS, COUNT_BETWEEN_WALKS = 256 * 1024, 20
+"""What should have grown between two walks, of a meter in bytes and of any other: some dozens of objects."""
 _SIZED = frozenset((list, dict, set, frozenset, tuple))
-_PICTURES = 3
 
 
 class EvidenceOptions(NamedTuple):
@@ -56,39 +64,6 @@ class EvidenceOptions(NamedTuple):
     """Seconds of a memray window; 0 for none. It costs the service about a third of its speed for that time."""
     report: str | Path | None = None
     """Folder for `results.json` and `index.html` of each alert."""
-
-
-class Evidence(NamedTuple):
-    """What was seen."""
-
-    findings: tuple[Finding, ...]
-    types: tuple[tuple[str, float], ...]
-    """Types whose objects became more between the walks: objects an hour."""
-    since_last_alert: tuple[tuple[str, int], ...]
-    """The same since the alert before, in objects; empty for the first."""
-    objects: int
-    """How many were looked at."""
-    longest_pause_ms: float
-    """The longest stretch that the walk worked without a rest, in milliseconds of its thread's own time."""
-    remarks: tuple[str, ...] = ()
-    report: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The best finding in words."""
-        if self.findings:
-            return self.findings[0].title
-        return "no growing container was found" + (f": {self.remarks[0]}" if self.remarks else "")
-
-    def sentences(self) -> list[str]:
-        """What was seen, line by line, with the fingerprint that the gate and the baseline know."""
-        seen = [each.title for each in self.findings[:3]]
-        seen += [f"{kind}: {count:,.0f} objects an hour more" for kind, count in self.types[:3]]
-        return seen + [f"fingerprint {each.fingerprint}" for each in self.findings[:3] if each.fingerprint][:1]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for logs and JSON."""
-        return {**self._asdict(), "findings": [msgspec.to_builtins(each) for each in self.findings]}
 
 
 class Watched(Protocol):
@@ -110,43 +85,42 @@ _last_types: weakref.WeakKeyDictionary[Watched, dict[str, int]] = weakref.WeakKe
 def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
     """Look for the cause of a growth that is going on; takes two windows, in the thread that calls."""
     remarks: list[str] = []
-    pictures: list[_Picture] = []
+    snapshots: list[_Snapshot] = []
     candidates: list[Growing] = []
     window = options.window_s if options.window_s is not None else _window(alert)
-    for index in range(_PICTURES):
+    for index in range(WALKS):
         if index and watch.wait(window):
             remarks.append("the watch was ended meanwhile")
             break
-        keep = frozenset(each.node for each in candidates[: 3 * _MOST])
-        pictures.append(_Picture(options, keep, watch))
-        if pictures[-1].remark and pictures[-1].remark not in remarks:
-            remarks.append(pictures[-1].remark)
+        keep = frozenset(each.node for each in candidates[: 3 * FINDINGS])
+        newest = _Snapshot(options, keep, watch)
+        snapshots.append(newest)
+        if newest.remark and newest.remark not in remarks:
+            remarks.append(newest.remark)
         if index:
-            last = pictures[-1]
-            candidates = growing([each.point for each in pictures], last.parents, last.chains)
-    newest = pictures[-1]
-    findings = [_finding(each, newest) for each in candidates[:_MOST] if each.node in newest.nodes]
+            candidates = growing([each.point for each in snapshots], newest.parents, newest.chains)
+    findings = [_finding(each, newest) for each in candidates[:FINDINGS] if each.node in newest.nodes]
     newest.members.clear()
     if options.memray_s > 0 and not watch.wait(0):
         more, why_not = _memray(options.memray_s, watch)
         findings += more
         remarks += [why_not] if why_not else []
+    hours = (newest.point.iterations - snapshots[0].point.iterations) / 3_600_000
     evidence = Evidence(
         findings=tuple(findings),
-        types=_type_growth(pictures),
+        types=tuple((name, count / hours) for name, count in _more(newest.types, snapshots[0].types) if hours > 0),
         since_last_alert=_since_last(watch, newest.types),
         objects=newest.size,
-        longest_pause_ms=max(each.longest for each in pictures) * 1000,
+        longest_pause_ms=max(each.longest for each in snapshots) * 1000,
         remarks=tuple(remarks),
     )
     return _reported(alert, evidence, options, watch)
 
 
 def _window(alert: Alert) -> float:
-    """Seconds between two walks: what grows must have grown by some dozens of objects."""
-    if alert.unit != "B":
-        return min(max(20 / alert.rate * 3600, 5.0), 600.0)
-    return min(max(256 * 1024 / alert.rate * 3600, 5.0), 600.0)
+    """Seconds between two walks."""
+    growth = BYTES_BETWEEN_WALKS if alert.unit == "B" else COUNT_BETWEEN_WALKS
+    return min(max(growth / alert.rate * 3600, 5.0), 600.0)
 
 
 _HERE = os.path.dirname(__file__) + os.sep
@@ -156,7 +130,7 @@ def _own(file: str) -> bool:
     return HERE.own(file) or file.startswith(_HERE)
 
 
-class _Picture:
+class _Snapshot:
     """Numbers by path of one walk, and the objects at the paths that were asked for."""
 
     def __init__(self, options: EvidenceOptions, keep: frozenset[int], watch: Watched) -> None:
@@ -169,8 +143,8 @@ class _Picture:
         gc.disable()  # what a walk makes would set the collector going, over and over, for long
         try:
             walk.run(roots(_own, HERE.rank, []))
-        except _EnoughError as enough:
-            self.remark = str(enough)
+        except _GaveUpError as reason:
+            self.remark = str(reason)
         finally:
             if collects:
                 gc.enable()
@@ -190,7 +164,7 @@ class _Picture:
             self.types[node.type] += node.objects
 
 
-class _EnoughError(Exception):
+class _GaveUpError(Exception):
     """The walk has used what it may use."""
 
 
@@ -207,9 +181,9 @@ class _GentleWalk(Walk):
 
     def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
         small = []
-        for start in range(0, len(objects), _CHUNK):
-            for each in objects[start : start + _CHUNK]:
-                if type(each) in _SIZED and len(each) > _LARGE:
+        for start in range(0, len(objects), SLICE_OBJECTS):
+            for each in objects[start : start + SLICE_OBJECTS]:
+                if type(each) in _SIZED and len(each) > LISTED_ELEMENTS:
                     node.references += len(each)
                 else:
                     small.append(each)
@@ -219,7 +193,7 @@ class _GentleWalk(Walk):
         for each in small:
             batch.append(each)
             elements += len(each) if type(each) in _SIZED else 1
-            if len(batch) >= _CHUNK or elements >= _LARGE // 4:
+            if len(batch) >= SLICE_OBJECTS or elements >= LISTED_ELEMENTS // 4:
                 super()._expand(node, batch, following)
                 self._breathe()
                 batch, elements = [], 0
@@ -233,17 +207,17 @@ class _GentleWalk(Walk):
         if worked < self._slice:
             return
         if time.monotonic() > self._end:
-            raise _EnoughError("the walk was given up after its time; large parts of the process were not seen")
+            raise _GaveUpError("the walk was given up after its time; large parts of the process were not seen")
         if len(self.seen) > self._most:
-            raise _EnoughError(f"the walk was given up after {self._most:,} objects")
+            raise _GaveUpError(f"the walk was given up after {self._most:,} objects")
         time.sleep(worked)
         self._since = time.thread_time()
 
 
-def _finding(each: Growing, picture: _Picture) -> Finding:
+def _finding(each: Growing, snapshot: _Snapshot) -> Finding:
     """One growing container as a finding."""
-    node = picture.nodes[each.node]
-    members = picture.members.get(each.node, [])
+    node = snapshot.nodes[each.node]
+    members = snapshot.members.get(each.node, [])
     elements = [element for member in members[:20] for element in _newest(member)]
     kinds = Counter(map(element_name, elements))
     element = kinds.most_common(1)[0][0] if kinds else "object"
@@ -277,7 +251,7 @@ def _newest(member: Any) -> list[Any]:
         except (RuntimeError, KeyError):
             pass
         return found[::-1]
-    if type(member) in (set, frozenset) and len(member) > _LARGE:
+    if type(member) in (set, frozenset) and len(member) > LISTED_ELEMENTS:
         return []
     return gc.get_referents(member)[-20:]
 
@@ -289,22 +263,16 @@ def _cache_hint(path: Sequence[tuple[str, str]], members: Sequence[Any]) -> str:
     return "this deque has a maxlen: it stops there" if bounded is not None else ""
 
 
-def _type_growth(pictures: Sequence[_Picture]) -> tuple[tuple[str, float], ...]:
-    if len(pictures) < 2:
-        return ()
-    hours = (pictures[-1].point.iterations - pictures[0].point.iterations) / 3_600_000
-    more = Counter(pictures[-1].types)
-    more.subtract(pictures[0].types)
-    return tuple((name, count / hours) for name, count in more.most_common(_MOST) if count > 0 and hours > 0)
+def _more(types: Counter[str], before: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Types of which there are more objects than before, the most first."""
+    more = Counter({name: count - before.get(name, 0) for name, count in types.items()})
+    return [(name, count) for name, count in more.most_common(FINDINGS) if count > 0]
 
 
 def _since_last(watch: Watched, types: Counter[str]) -> tuple[tuple[str, int], ...]:
-    before = _last_types.get(watch)
-    _last_types[watch] = dict(types.most_common(300))
-    if before is None:
-        return ()
-    more = Counter({name: count - before[name] for name, count in types.items() if name in before})
-    return tuple((name, count) for name, count in more.most_common(_MOST) if count > 0)
+    before = _last_types.get(watch, {})
+    _last_types[watch] = dict(types.most_common(REMEMBERED_TYPES))
+    return tuple(_more(Counter({name: types[name] for name in types if name in before}), before))
 
 
 def _memray(seconds: float, watch: Watched) -> tuple[list[Finding], str]:

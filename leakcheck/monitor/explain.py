@@ -1,279 +1,79 @@
-"""Can everything innocent together explain a growth, or is a line needed? A likelihood ratio over all explanations.
+"""Can everything innocent together explain a growth, or is a leak needed? A likelihood ratio over all explanations.
 
-A process fills caches after its start, at a rate that falls (1 - e^-t, from a start of their own), fragments with the
-logarithm of its uptime, and steps when it is deployed or reloaded. Each combination of these is fitted by least squares
-with and without a line beside it. What counts is how much better the best one with a line is than the best without:
-a cache that fills slowly, or a staircase, may look like a line, and then there is no evidence of one.
+An explanation is a sum of curves (curves.py): up to two caches, fragmentation, some steps. Each combination is fitted
+by least squares, once as it is and once with a line beside it, and costs
+
+    points * log(squares that it leaves) + the prices of its curves
+
+which is minus twice the logarithm of its likelihood, up to a constant. The evidence of a leak is how much less the best
+explanation with a line costs than the best without one. A slow cache or a staircase that looks like a line is explained
+as well without one, and then there is no evidence.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from operator import mul
 from typing import NamedTuple
 
-from leakcheck.monitor.curves import Curve
+from leakcheck.monitor.curves import Clock, Curve, Shape, cache, fragmentation, leak, step
+from leakcheck.monitor.regression import Point, System
 
-STEP_COST = 8.0
-"""Units of twice the logarithm of the likelihood that a step must win: about as for two more parameters."""
-CURVE_COST = 8.0
-"""The same for a curve: a size, a speed and a beginning."""
-_STIFF = 10.0
-"""How dear a curve is that is larger than the largest: at a tenth more, as one more unit."""
-_OPEN = 3.0
-"""How many times the part that a curve has still to go counts: what was seen to end is no guess, however large."""
-_FINALISTS = 3
-"""How many of the best explanations are improved further."""
-_CURVES = 2
-"""Caches that an explanation may have; fragmentation comes beside them."""
-_GOOD = 40
-"""How many of the best explanations are held against the levels of the groups."""
-_BACK = 0.5
-"""Part of what a line adds that steps may take back: what falls by more is a sawtooth, and its line no leak."""
-_BENDS = (0.2, 0.1, 0.05)
-"""By which part curves are bent, one after the other: the first tried are 0.4 apart."""
-_WORTH = 1e-6
-"""Units by which a change must make an explanation better: more than rounding does."""
-
-
-class Point(NamedTuple):
-    """What the process held at some time."""
-
-    time: float
-    """In periods."""
-    uptime: float
-    """In periods, since the process was started."""
-    value: float
-    group: int
-    """Points of one group (an hour of the day; a run of the process) have a level of their own."""
+MOST_CACHES = 2
+"""Caches in one explanation; one fragmentation may come beside them."""
+TAKEN_BACK = 0.5
+"""Part of what a line adds that steps may take back: where they take more, it is a sawtooth, and its line no leak."""
+FINALISTS = 3
+"""Number of the best explanations that are improved further, for each clock that their caches follow."""
+SHORTLIST = 40
+"""Number of the best explanations whose cost is worked out together with that of the levels of their groups."""
+BENDS = (0.2, 0.1, 0.05)
+"""Parts by which curves are bent, one after the other: those that are tried first are 0.4 apart."""
+LEAST_GAIN = 1e-6
+"""Units of evidence by which a change must make an explanation better: more than rounding does."""
+PROMISING = 0.5
+"""Part of the needed evidence that must be there for more explanations to be tried: they mostly take some away."""
+GOOD_FIT = 0.3
+"""Part of the points that must be independent for a fit to be a good one: while fewer are, more is tried anyway."""
+SINGLE_POINT_STEPS = 40
+"""Number of points up to which the first step is looked for between single points, and not between means of six."""
 
 
 class Line(NamedTuple):
-    """The line that is needed, or not."""
+    """The line of the best explanation that has one."""
 
     evidence: float
-    """Twice the logarithm of the likelihood ratio: above 10 where noise alone would rarely look like that."""
+    """Twice the logarithm of the likelihood ratio: above 10, noise alone would rarely look like it."""
     slope: float
-    """Per period."""
+    """Growth per period, in the meter's unit."""
     error: float
     """Standard error of the slope."""
     scatter: float
-    """Root mean square of what its explanation leaves."""
+    """Root mean square of the residuals, in the meter's unit."""
 
 
-class _System:
-    """The normal equations of all columns, means of the groups taken away.
-
-    Columns are kept as arrays: looking back over months, lists of numbers would take megabytes of the service.
-    """
-
-    def __init__(self, points: Sequence[Point]) -> None:
-        groups: dict[int, list[int]] = {}
-        for index, point in enumerate(points):
-            groups.setdefault(point.group, []).append(index)
-        self.members = list(groups.values())
-        self.values, self.levels = self._centred(point.value for point in points)
-        self.free = len(points) - len(self.members)
-        self.total: float = sum(map(mul, self.values, self.values))
-        self.columns: list[array[float]] = []
-        self.means: list[array[float]] = []
-        """Of each column, in each group."""
-        self.gram: list[array[float]] = []
-        """The products of each column with those before it and itself, where they were asked for."""
-        self.right = array("d")
-        self.ends = array("d")
-        """The value of each column at the last point."""
-
-    def add(self, columns: Iterable[Iterable[float]]) -> range:
-        """Take more columns; returns their numbers."""
-        first = len(self.columns)
-        for column in columns:
-            values = array("d", column)
-            self.ends.append(values[-1] if values else 0.0)
-            centred, means = self._centred(values)
-            self.columns.append(centred)
-            self.means.append(means)
-            self.gram.append(array("d", [math.nan]) * len(self.columns))
-            self.right.append(sum(map(mul, centred, self.values)))
-        return range(first, len(self.columns))
-
-    def forget(self, first: int, kept: int | None = None) -> None:
-        """Forget the columns from `first` on; the one that is `kept` takes the place of the first."""
-        if kept is not None:
-            self.columns[first], self.means[first] = self.columns[kept], self.means[kept]
-            self.right[first], self.ends[first] = self.right[kept], self.ends[kept]
-            self.gram[first] = self.gram[kept][:first] + self.gram[kept][-1:]
-            first += 1
-        del self.columns[first:], self.means[first:], self.gram[first:], self.right[first:], self.ends[first:]
-
-    def product(self, one: int, other: int) -> float:
-        """Of two columns."""
-        if one < other:
-            one, other = other, one
-        known = self.gram[one][other]
-        if known != known:  # not a number: not known yet
-            known = self.gram[one][other] = sum(map(mul, self.columns[one], self.columns[other]))
-        return known
-
-    def fit(self, chosen: Sequence[int]) -> tuple[float, list[float]] | None:
-        """Sum of squares left and the coefficients; None where the columns cannot be told apart."""
-        found = self._solve(chosen, [self.right[one] for one in chosen])
-        if found is None:
-            return None
-        return self.total - sum(value * self.right[one] for value, one in zip(found, chosen, strict=True)), found
-
-    def extend(self, chosen: Sequence[int], more: Iterable[int]) -> Iterator[tuple[int, float, list[float]]]:
-        """Fit `chosen` with each of `more` beside it: (which, sum of squares left, coefficients, its own the last).
-
-        By the inverse of the equations of `chosen`, bordered by one row: a fraction of the work of solving each anew.
-        """
-        fitted = self.fit(chosen)
-        if fitted is None:
-            return
-        rest, found = fitted
-        size = range(len(chosen))
-        inverse = [self._solve(chosen, [float(row == column) for column in size]) or [] for row in size]
-        for one in more:
-            shared = [self.product(one, other) for other in chosen]
-            turned = [sum(map(mul, row, shared)) for row in inverse]
-            own = self.product(one, one)
-            free = own - sum(map(mul, turned, shared))
-            if free > _NEW * own:
-                left = self.right[one] - sum(map(mul, found, shared))
-                factor = left / free
-                yield (
-                    one,
-                    rest - factor * left,
-                    [*(value - factor * turn for value, turn in zip(found, turned, strict=True)), factor],
-                )
-
-    def alone(self, chosen: Sequence[int]) -> float:
-        """What the other columns leave of the first: the reciprocal of an element of the inverse."""
-        first, *others = chosen
-        own = self.product(first, first)
-        shared = [self.product(first, other) for other in others]
-        found = self._solve(others, shared)
-        return max(own if found is None else own - sum(map(mul, found, shared)), 1e-12 * own)
-
-    def coefficients(self, chosen: Sequence[int]) -> list[float]:
-        """Of columns that can be told apart."""
-        return self._solve(chosen, [self.right[one] for one in chosen]) or []
-
-    def rest(self, chosen: Sequence[int]) -> array[float]:
-        """What the columns leave of each point."""
-        left = self.values
-        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
-            left = array("d", [value - factor * x for value, x in zip(left, self.columns[one], strict=True)])
-        return left
-
-    def unevenness(self, chosen: Sequence[int]) -> float:
-        """Mean square difference between the levels that the groups have beside the columns."""
-        levels = list(self.levels)
-        for one, factor in zip(chosen, self.coefficients(chosen), strict=True):
-            levels = [level - factor * mean for level, mean in zip(levels, self.means[one], strict=True)]
-        middle = sum(levels) / len(levels)
-        return sum((level - middle) ** 2 for level in levels) / len(levels)
-
-    def steps(self, chosen: Sequence[int], rests: Sequence[float]) -> list[int]:
-        """The points before which a step may be, by how much of `rests` it takes beside `chosen`, the best first.
-
-        A step's product with what has no mean in any group is a sum over the points from there on. So all places cost
-        as much as one: with an orthonormal base of the chosen columns, a step takes (s r)^2 / (s s - sum (s q)^2).
-        """
-        base = self._base(chosen)
-        sizes = [len(members) for members in self.members]
-        group = array("l", bytes(8 * len(rests)))
-        for number, members in enumerate(self.members):
-            for index in members:
-                group[index] = number
-        after = [0] * len(sizes)
-        square = taken = 0.0
-        shared = [0.0] * len(base)
-        gains: list[tuple[float, int]] = []
-        for index in range(len(rests) - 1, 0, -1):
-            own = group[index]
-            square += 1 - (2 * after[own] + 1) / sizes[own]
-            after[own] += 1
-            taken += rests[index]
-            free = square
-            for number, column in enumerate(base):
-                shared[number] += column[index]
-                free -= shared[number] ** 2
-            if free > _NEW * square > 0:
-                gains.append((taken * taken / free, index))
-        gains.sort(reverse=True)
-        return [index for _, index in gains]
-
-    def _base(self, chosen: Sequence[int]) -> list[array[float]]:
-        """An orthonormal base of columns that can be told apart (Gram and Schmidt)."""
-        base: list[array[float]] = []
-        for one in chosen:
-            left = self.columns[one]
-            for unit in base:
-                factor: float = sum(map(mul, left, unit))
-                left = array("d", [value - factor * x for value, x in zip(left, unit, strict=True)])
-            length = math.sqrt(sum(map(mul, left, left)))
-            base.append(array("d", [value / length for value in left]))
-        return base
-
-    def _solve(self, chosen: Sequence[int], right: Sequence[float]) -> list[float] | None:
-        """Coefficients of columns whose products with something are `right` (Gauss); None where they are alike."""
-        size = len(chosen)
-        rows = [
-            [*(self.product(one, other) for other in chosen), value] for one, value in zip(chosen, right, strict=True)
-        ]
-        for pivot in range(size):
-            top = rows[pivot]
-            if top[pivot] <= _NEW * self.product(chosen[pivot], chosen[pivot]):
-                return None
-            for below in range(pivot + 1, size):
-                row = rows[below]
-                factor = row[pivot] / top[pivot]
-                if factor:
-                    for column in range(pivot + 1, size + 1):
-                        row[column] -= factor * top[column]
-        found = [0.0] * size
-        for pivot in range(size - 1, -1, -1):
-            row = rows[pivot]
-            known = sum(row[column] * found[column] for column in range(pivot + 1, size))
-            found[pivot] = (row[size] - known) / row[pivot]
-        return found
-
-    def _centred(self, column: Iterable[float]) -> tuple[array[float], array[float]]:
-        """A column without the means of the groups, and these."""
-        centred = array("d", column)
-        means = array("d", bytes(8 * len(self.members)))
-        for number, group in enumerate(self.members):
-            means[number] = sum(centred[index] for index in group) / len(group)
-            for index in group:
-                centred[index] -= means[number]
-        return centred, means
-
-
-_NEW = 1e-7
-"""Part of a column that others must leave of it: else it is made of them."""
-
-
-class _Fit(NamedTuple):
-    """One explanation: which columns, and the squares that they leave."""
-
+class _Explanation(NamedTuple):
     rest: float
+    """Sum of the squared residuals."""
     chosen: tuple[int, ...]
+    """The numbers of its curves; that of the line is the first."""
     price: float
-    """For its curves and steps."""
+    """Of its curves, in units of evidence."""
 
     def cost(self, weight: float) -> float:
-        """Minus twice the logarithm of the likelihood, and the price; the least is the best explanation."""
+        """Minus twice the logarithm of the likelihood for `weight` independent points; the least is the best."""
         return weight * math.log(self.rest) + self.price
+
+
+_Cost = Callable[[_Explanation], float]
 
 
 def lines_beside(
     points: Sequence[Point],
-    clocks: Sequence[Sequence[float]],
+    clocks: Sequence[Clock],
     curves: Iterable[Curve],
     finer: Iterable[Curve],
     steps: int,
@@ -282,19 +82,19 @@ def lines_beside(
     *,
     alike: bool = False,
 ) -> list[Line]:
-    """The lines that are left beside what up to two of `curves` and `steps` steps explain: one for each clock.
+    """The line for each clock that remains beside what `curves` and up to `steps` steps explain.
 
-    Points by rising time; the `clocks` are what a line may rise by. `finer` are more curves of the same kinds, for the
-    best explanations; one that reaches `largest` is unlikely. Groups that are `alike` have about the same level. No
-    line for too few points, and as soon as it is plain that the evidence will not be `needed`.
+    Points by rising time; a line may rise by each of the `clocks`. `finer` are more curves of the same kinds, for the
+    best explanations. A cache that reaches `largest` (in the meter's unit) is unlikely. Groups that are `alike` have
+    about the same level. Empty for too few points, and as soon as it is plain that the evidence will not be `needed`.
     """
     search = _Search(points, clocks, curves, largest, alike)
     if search.system.free < 5 or search.system.total <= 0 or not all(search.lined):
         return []
     shapes = search.first
-    step = [search.largest_step()] if steps else []
-    search.try_out((), [*step, *shapes])
-    for one in step:
+    first_step = [search.largest_step()] if steps else []
+    search.try_out((), [*first_step, *shapes])
+    for one in first_step:
         search.try_out((one,), shapes)
     search.weigh()
     if search.hopeless(needed):
@@ -307,56 +107,40 @@ def lines_beside(
     search.add(finer)
     search.improve(steps)
     search.try_without_line()
-    if search.evidence() >= _HOPELESS * needed:
+    if search.evidence() >= PROMISING * needed:
         search.bend()
     return search.found()
 
 
-_HOPELESS = 0.5
-"""Part of the evidence that must be there before more explanations are tried: they mostly take some of it away."""
-_WHITE = 0.3
-"""Part of the points that must be independent for a fit to be called good: else more explanations are tried anyway."""
-
-
 class _Search:
-    """All explanations that were tried, without and with the line."""
+    """All explanations that were tried, without a line and with one. A curve is known by the number of its column."""
 
     def __init__(
-        self,
-        points: Sequence[Point],
-        clocks: Sequence[Sequence[float]],
-        curves: Iterable[Curve],
-        largest: float,
-        alike: bool,
+        self, points: Sequence[Point], clocks: Sequence[Clock], curves: Iterable[Curve], largest: float, alike: bool
     ) -> None:
         self.points = points
         self.alike = alike
         self.largest = largest
-        self.system = _System(points)
-        self.lines = self.system.add(clocks)
+        self.system = System(points)
+        self.curves: list[Curve] = []
+        self.lines = self.add(Curve(leak, clock) for clock in clocks)
         self.spans = [clock[-1] - clock[0] if clock else 0.0 for clock in clocks]
-        self.curves: dict[int, Curve] = {}
-        """By the number of their column."""
-        self.endless: set[int] = set()
-        """Those of fragmentation: beside the caches there may be one."""
-        self.add(curves)
-        self.first = sorted(self.curves)
-        self._steps: dict[int, int] = {}
+        self.first = self.add(curves)
         spread = max((p.value for p in points), default=0.0) - min((p.value for p in points), default=0.0)
         self.floor = self.system.free * (1e-3 * spread) ** 2
         self.bare = list(self._fitted(()))
+        """Explanations without a line."""
         self.lined = [list(self._fitted((one,))) for one in self.lines]
-        """By the clock of their line."""
-        self.weight = self.white = 1.0
+        """Explanations with one, by its clock."""
+        self.weight = self.independent = 1.0
 
-    def add(self, curves: Iterable[Curve]) -> None:
-        """Take more curves."""
+    def add(self, curves: Iterable[Curve]) -> range:
+        """Take more curves; returns their numbers."""
+        begin = len(self.curves)
         for curve in curves:
-            values = curve.values()
-            (one,) = self.system.add([values])
-            self.curves[one] = curve
-            if values[-1] > 1:
-                self.endless.add(one)
+            self.system.add([curve.values()])
+            self.curves.append(curve)
+        return range(begin, len(self.curves))
 
     def try_out(self, chosen: tuple[int, ...], more: Iterable[int]) -> None:
         """Fit `chosen` with each of `more`, without and with the lines."""
@@ -366,26 +150,22 @@ class _Search:
             fits += self._extended((one, *chosen), more)
 
     def weigh(self) -> None:
-        """How many points there would be if they were independent: neighbours in time share their noise.
+        """Count the points as if they were independent: neighbours in time share their noise.
 
-        By what the closest explanation leaves: what a poor one leaves hangs together, and would excuse it.
+        By what the closest explanation leaves: the residuals of a poor one hang together, and would excuse it.
         """
         closest = min(chain(*self.lined), key=lambda fit: fit.cost(self.system.free))
-        self.white = _independence(self.points, self.system.rest(closest.chosen))
-        self.weight = max(self.system.free * self.white - len(closest.chosen), 1.0)
-
-    def best(self, fits: Iterable[_Fit]) -> _Fit:
-        """The explanation that costs least."""
-        return min(fits, key=lambda fit: fit.cost(self.weight))
+        self.independent = independence(self.points, self.system.residuals(closest.chosen))
+        self.weight = max(self.system.free * self.independent - len(closest.chosen), 1.0)
 
     def improve(self, steps: int) -> None:
-        """Change the best few, one thing at a time, for as long as that brings them closer."""
+        """Change the best few, one thing at a time, for as long as that makes them better."""
         self.weight = self.system.free
         for fits in (self.bare, *self.lined):
             seen: set[frozenset[int]] = set()
-            finalists = self._finalists(fits, lambda fit: fit.cost(self.weight), _FINALISTS)
+            finalists = self._finalists(fits, lambda fit: fit.cost(self.weight), FINALISTS)
             for start in (fits[0], *finalists):  # the first has no curve
-                fit: _Fit | None = start
+                fit: _Explanation | None = start
                 while fit is not None and frozenset(fit.chosen) not in seen:
                     seen.add(frozenset(fit.chosen))
                     if fit is not start:
@@ -393,135 +173,136 @@ class _Search:
                     fit = self._better(fit, steps)
         self.weigh()
 
-    def _finalists(self, fits: Iterable[_Fit], cost: Callable[[_Fit], float], count: int) -> list[_Fit]:
-        """The best few with caches that fill by each clock: from those of one, a search hardly finds the others."""
-        by_clock: dict[frozenset[int], list[_Fit]] = {}
+    def _finalists(self, fits: Iterable[_Explanation], cost: _Cost, count: int) -> list[_Explanation]:
+        """The best few for each clock of their caches: from those of one clock, a search hardly finds the others."""
+        by_clock: dict[frozenset[int], list[_Explanation]] = {}
         for fit in fits:
             by_clock.setdefault(frozenset(self._clocks(fit.chosen)), []).append(fit)
         return [fit for each in by_clock.values() for fit in heapq.nsmallest(count, each, key=cost)]
 
-    def _caches(self, chosen: Iterable[int]) -> list[int]:
-        return [one for one in chosen if one in self.curves and one not in self.endless]
+    def _of(self, shape: Shape, chosen: Iterable[int]) -> list[int]:
+        return [one for one in chosen if self.curves[one].shape is shape]
 
     def _clocks(self, chosen: Iterable[int]) -> set[int]:
-        """By what the caches among these columns fill."""
-        return {id(self.curves[one].times) for one in self._caches(chosen)}
+        """The clocks (by identity) that the caches among these curves follow."""
+        return {id(self.curves[one].times) for one in self._of(cache, chosen)}
 
     def beside(self, chosen: Sequence[int]) -> set[int]:
-        """The caches that may come beside these columns: all of one explanation fill by one clock."""
-        if len(self._caches(chosen)) >= _CURVES:
+        """The caches that may come beside these curves: all of one explanation follow one clock."""
+        if len(self._of(cache, chosen)) >= MOST_CACHES:
             return set()
         clocks = self._clocks(chosen)
-        fellows = {one for one in self._caches(self.curves) if not clocks or id(self.curves[one].times) in clocks}
-        return fellows.difference(chosen)
+        every = self._of(cache, range(len(self.curves)))
+        return {one for one in every if not clocks or id(self.curves[one].times) in clocks}.difference(chosen)
 
-    def _better(self, fit: _Fit, steps: int) -> _Fit | None:
-        """The best explanation that differs in one thing, or in both curves; None where none is better."""
-        enough = fit.cost(self.weight) - _WORTH
-        known = len(self.system.columns)
-        best = self.best(chain([fit], self._with_one_change(fit, steps)))
+    def _better(self, fit: _Explanation, steps: int) -> _Explanation | None:
+        """The best explanation that differs in one thing, or in both caches; None where none is better."""
+        enough = fit.cost(self.weight) - LEAST_GAIN
+        known = len(self.curves)
+        best = min(chain([fit], self._with_one_change(fit, steps)), key=lambda each: each.cost(self.weight))
         if best.cost(self.weight) >= enough:
-            best = self.best(chain([fit], self._with_other_curves(fit)))
+            best = min(chain([fit], self._with_other_caches(fit)), key=lambda each: each.cost(self.weight))
         best = self._settled(best, known)
         return best if best.cost(self.weight) < enough else None
 
-    def _with_one_change(self, fit: _Fit, steps: int) -> Iterator[_Fit]:
-        """All explanations with one curve or step that is another, one more, or one less."""
-        for old in self._caches(fit.chosen):
+    def _with_one_change(self, fit: _Explanation, steps: int) -> Iterator[_Explanation]:
+        """All explanations with one cache or step that is another, one curve more, or one less."""
+        for old in self._of(cache, fit.chosen):
             rest = _without(fit.chosen, old)
             yield from self._extended(rest, sorted(self.beside(rest).difference([old])))
         yield from self._extended(fit.chosen, sorted(self.beside(fit.chosen)))
-        if self.endless.isdisjoint(fit.chosen):
-            yield from self._extended(fit.chosen, sorted(self.endless))
+        if not self._of(fragmentation, fit.chosen):
+            yield from self._extended(fit.chosen, self._of(fragmentation, range(len(self.curves))))
         for old in fit.chosen:
             if old not in self.lines:
                 yield from self._fitted(_without(fit.chosen, old))
-        there = [one for one in fit.chosen if one not in self.lines and one not in self.curves]
+        there = self._of(step, fit.chosen)
         if len(there) < steps:
             yield from self._extended_by_step(fit.chosen)
-        for step in there:
-            yield from self._extended_by_step(_without(fit.chosen, step))
+        for old in there:
+            yield from self._extended_by_step(_without(fit.chosen, old))
 
-    def _with_other_curves(self, fit: _Fit) -> Iterator[_Fit]:
-        """All explanations with two others than its two curves."""
-        curves = self._caches(fit.chosen)
-        if len(curves) == _CURVES:
-            rest = _without(_without(fit.chosen, curves[0]), curves[1])
-            for one in self._caches(self.first):
+    def _with_other_caches(self, fit: _Explanation) -> Iterator[_Explanation]:
+        """All explanations with two other caches than its two."""
+        caches = self._of(cache, fit.chosen)
+        if len(caches) == MOST_CACHES:
+            rest = _without(_without(fit.chosen, caches[0]), caches[1])
+            for one in self._of(cache, self.first):
                 yield from self._extended((*rest, one), sorted(self.beside((*rest, one))))
 
-    def _settled(self, best: _Fit, known: int) -> _Fit:
-        """The best explanation, when all steps that were tried beside the `known` columns and not taken are forgotten.
+    def _settled(self, best: _Explanation, known: int) -> _Explanation:
+        """The best explanation, when all steps that were tried beside the `known` curves and not taken are forgotten.
 
-        Looking back over months, they would take a megabyte of the service.
+        For months of points, they would take a megabyte of the service.
         """
         taken = next((one for one in best.chosen if one >= known), None)
-        self.system.forget(known, taken)
-        self._steps = {index: min(one, known) for index, one in self._steps.items() if one < known or one == taken}
-        return best if taken is None else _Fit(best.rest, (*_without(best.chosen, taken), known), best.price)
+        self._forget(known, taken)
+        return best if taken is None else _Explanation(best.rest, (*_without(best.chosen, taken), known), best.price)
+
+    def _forget(self, first: int, kept: int | None = None) -> None:
+        """Remove the curves from `first` on, but for `kept`, which is number `first` from now on."""
+        self.system.forget(first, kept)
+        self.curves[first:] = [] if kept is None else [self.curves[kept]]
 
     def largest_step(self) -> int:
-        """The step that is seen best, as a column: where some neighbours before and after it differ most."""
-        values, width = self.system.values, 1 if len(self.points) <= _FEW else 6
+        """The step that shows best, as a curve: where the neighbours before and after it differ most."""
+        values, width = self.system.values, 1 if len(self.points) <= SINGLE_POINT_STEPS else 6
         places = range(width, len(values) - width + 1)
         place = max(places, key=lambda at: abs(sum(values[at : at + width]) - sum(values[at - width : at])), default=0)
         return self._step(place)
 
-    def _extended_by_step(self, chosen: tuple[int, ...]) -> Iterator[_Fit]:
+    def _extended_by_step(self, chosen: tuple[int, ...]) -> Iterator[_Explanation]:
         """The explanation with the step that it lacks most, unless no step may be added."""
-        fitted = self.system.fit(chosen)
-        if fitted is None:
+        if self.system.fit(chosen) is None:
             return
-        for index in self.system.steps(chosen, self.system.rest(chosen)):
-            known = index in self._steps
-            step = self._step(index)
-            found = next(self._extended(chosen, [step]), None)
+        for index in self.system.steps(chosen, self.system.residuals(chosen)):
+            known = len(self.curves)
+            one = self._step(index)
+            found = next(self._extended(chosen, [one]), None)
             if found is not None:
                 yield found
                 return
-            if not known:
-                del self._steps[index]
-                self.system.forget(step)
+            if one == known:
+                self._forget(one)
 
-    def _step(self, index: int) -> int:
-        """The column of the step before a point."""
-        if index not in self._steps:
-            (self._steps[index],) = self.system.add([[float(other >= index) for other in range(len(self.points))]])
-        return self._steps[index]
+    def _step(self, at: int) -> int:
+        """The number of the step before a point."""
+        curve = Curve(step, range(len(self.points)), at)
+        if curve not in self.curves:
+            self.add([curve])
+        return self.curves.index(curve)
 
     def bend(self) -> None:
         """Bend the curves of the best explanations until they fit best.
 
         Where there is little noise, what lies between the curves that were tried would be evidence of a line.
         """
-        for fits, starts in ((self.bare, _FINALISTS), *((fits, 1) for fits in self.lined)):
-            good = heapq.nsmallest(_GOOD, fits, key=lambda fit: fit.cost(self.weight))
+        for fits, starts in ((self.bare, FINALISTS), *((fits, 1) for fits in self.lined)):
+            good = heapq.nsmallest(SHORTLIST, fits, key=lambda fit: fit.cost(self.weight))
             for start in self._finalists(good, self._whole_cost, starts):
                 fit = start
-                for by in _BENDS:
+                for by in BENDS:
                     before = None
                     while before is not fit:
                         before, fit = fit, self._bent(fit, by)
                 if fit is not start:
                     fits.append(fit)
 
-    def _bent(self, fit: _Fit, by: float) -> _Fit:
-        """The explanation with each curve bent `by` some part where that brings it closer, less what it can spare."""
+    def _bent(self, fit: _Explanation, by: float) -> _Explanation:
+        """The explanation with each curve bent where that makes it better, and without those that it can spare."""
         for old in fit.chosen:
-            bends = self.curves[old].bent(by) if old in self.curves else ()
+            bends = self.curves[old].bent(by)
             spare = [] if old in self.lines else [*self._fitted(_without(fit.chosen, old))]
-            if spare and self._whole_cost(spare[0]) < self._whole_cost(fit) - _WORTH:
+            if spare and self._whole_cost(spare[0]) < self._whole_cost(fit) - LEAST_GAIN:
                 fit = spare[0]
                 continue
             for curve in bends:
-                known = len(self.system.columns)
-                self.add([curve])
-                bent = next(self._extended(_without(fit.chosen, old), [known]), None)
-                if bent is not None and self._whole_cost(bent) < self._whole_cost(fit) - _WORTH:
-                    fit, old = bent, known
+                (added,) = self.add([curve])
+                bent = next(self._extended(_without(fit.chosen, old), [added]), None)
+                if bent is not None and self._whole_cost(bent) < self._whole_cost(fit) - LEAST_GAIN:
+                    fit, old = bent, added
                 else:
-                    self.system.forget(known)
-                    del self.curves[known]
+                    self._forget(added)
         return fit
 
     def try_without_line(self) -> None:
@@ -530,28 +311,27 @@ class _Search:
             self.bare += self._fitted(self.finest(fits).chosen[1:])
 
     def hopeless(self, needed: float) -> bool:
-        """Whether what was tried fits, and shows little of a line."""
-        return self.white > _WHITE and self.evidence() < _HOPELESS * needed
+        """Whether what was tried fits well, and shows little of a line."""
+        return self.independent > GOOD_FIT and self.evidence() < PROMISING * needed
 
     def evidence(self) -> float:
         """By how much the best explanation with a line is better than the best without."""
-        return self._whole_cost(self.finest(self.bare)) - min(
-            self._whole_cost(self.finest(fits)) for fits in self.lined
-        )
+        bare, *lined = (self._whole_cost(self.finest(fits)) for fits in (self.bare, *self.lined))
+        return bare - min(lined)
 
-    def finest(self, fits: Iterable[_Fit]) -> _Fit:
-        """The best explanation also of the levels that the groups have: of those that are good within them."""
-        good = heapq.nsmallest(_GOOD if self.alike else 1, fits, key=lambda fit: fit.cost(self.weight))
+    def finest(self, fits: Iterable[_Explanation]) -> _Explanation:
+        """The best explanation when the levels of the groups count too: one of those that are good without them."""
+        good = heapq.nsmallest(SHORTLIST if self.alike else 1, fits, key=lambda fit: fit.cost(self.weight))
         return min(good, key=self._whole_cost)
 
-    def _whole_cost(self, fit: _Fit) -> float:
-        """The cost within the groups and, where they are alike, that of the levels which must make up for the rest.
+    def _whole_cost(self, fit: _Explanation) -> float:
+        """The cost within the groups and, where they are alike, that of the differences between their levels.
 
         A line within a day whose hours are level would need levels that fall by as much, hour by hour.
         """
         if not self.alike:
             return fit.cost(self.weight)
-        count = self.white * (len(self.system.members) - 1)
+        count = self.independent * (len(self.system.members) - 1)
         spread = self.system.unevenness(fit.chosen) + self.floor / self.system.free
         return fit.cost(self.weight) + count * math.log(spread)
 
@@ -560,59 +340,49 @@ class _Search:
         bare = self._whole_cost(self.finest(self.bare))
         lines = []
         for best in map(self.finest, self.lined):
-            error = math.sqrt(best.rest / self.weight / self.system.alone(best.chosen))
-            slope = self.system.coefficients(best.chosen)[0]
+            error = math.sqrt(best.rest / self.weight / self.system.unshared(best.chosen))
+            slope = self.system.sizes(best.chosen)[0]
             scatter = math.sqrt(best.rest / self.system.free)
             lines.append(Line(bare - self._whole_cost(best), slope, error, scatter))
         return lines
 
-    def _fitted(self, chosen: tuple[int, ...]) -> Iterator[_Fit]:
-        """One explanation, unless its columns cannot be told apart."""
+    def _fitted(self, chosen: tuple[int, ...]) -> Iterator[_Explanation]:
+        """One explanation, unless its curves are dependent or it cannot be."""
         fitted = self.system.fit(chosen)
         fit = fitted and self._possible(chosen, *fitted)
         if fit:
             yield fit
 
-    def _extended(self, chosen: tuple[int, ...], more: Iterable[int]) -> Iterator[_Fit]:
-        """What comes of one explanation by each of `more`."""
-        for one, rest, found in self.system.extend(chosen, more):
-            fit = self._possible((*chosen, one), rest, found)
+    def _extended(self, chosen: tuple[int, ...], more: Iterable[int]) -> Iterator[_Explanation]:
+        """What one explanation becomes by each of `more`."""
+        for one, rest, sizes in self.system.extend(chosen, more):
+            fit = self._possible((*chosen, one), rest, sizes)
             if fit is not None:
                 yield fit
 
-    def _possible(self, chosen: tuple[int, ...], rest: float, found: list[float]) -> _Fit | None:
-        """One explanation; None where a curve would have to fall, or where steps take back what the line adds."""
+    def _possible(self, chosen: tuple[int, ...], rest: float, sizes: list[float]) -> _Explanation | None:
+        """One explanation; None where a curve cannot have its size, or where steps take back what the line adds."""
         price = back = 0.0
-        for one, factor in zip(chosen, found, strict=True):
-            if one in self.curves:
-                if factor < 0:
-                    return None
-                end = self.system.ends[one]
-                open_end = 1.0 if end > 1 else min(1.0, _OPEN * (1 - end))
-                price += CURVE_COST + open_end * (_STIFF * max(0.0, factor / self.largest - 1)) ** 2
-            elif one not in self.lines:
-                price += STEP_COST
-                back -= min(0.0, factor)
-        if chosen and chosen[0] in self.lines and back > _BACK * max(0.0, found[0]) * self.spans[chosen[0]]:
+        for one, size in zip(chosen, sizes, strict=True):
+            curve = self.curves[one]
+            price += curve.price(size, self.system.ends[one], self.largest)
+            if curve.shape is step:
+                back -= min(0.0, size)
+        if price == math.inf:
             return None
-        return _Fit(max(rest, 0.0) + self.floor, chosen, price)
+        if chosen and chosen[0] in self.lines and back > TAKEN_BACK * max(0.0, sizes[0]) * self.spans[chosen[0]]:
+            return None
+        return _Explanation(max(rest, 0.0) + self.floor, chosen, price)
 
 
 def _without(chosen: tuple[int, ...], one: int) -> tuple[int, ...]:
-    """Slices, and elsewhere no `_replace`: a tuple made of an iterator is cut to its size, and CPython keeps it.
-
-    It does so up to 2000 of each size (3.11), which made this the largest part of what the monitor holds.
-    """
+    """By slices: CPython 3.11 keeps up to 2000 tuples made of an iterator, which was most of what the monitor held."""
     at = chosen.index(one)
     return chosen[:at] + chosen[at + 1 :]
 
 
-_FEW = 40
-"""Points up to which each may be a step by itself."""
-
-
-def _independence(points: Sequence[Point], rests: Sequence[float]) -> float:
-    """Which part of the points is independent, by the correlation of what is left between neighbours."""
+def independence(points: Sequence[Point], rests: Sequence[float]) -> float:
+    """Which part of the points is independent, by the correlation of the residuals of neighbours: 1 for white noise."""
     own: float = sum(map(mul, rests, rests)) / len(rests)
     if own <= 0:
         return 1.0

@@ -10,14 +10,8 @@ from operator import attrgetter
 from typing import NamedTuple, overload
 
 SIZES = (128, 128, 840, 400)
-"""How many bins of each width are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins
-of 8 minutes for 16 hours, of an hour for 35 days (so that days can be compared hour by hour), of a day for a year."""
-
-
-def widths(interval: float, period: float) -> tuple[float, float, float, float]:
-    """Width of the bins in seconds, from one reading to one period."""
-    hour = max(period / 24 if period else 64 * interval, interval)
-    return interval, math.sqrt(interval * hour), hour, 24 * hour
+"""Bins of each width that are kept. At one reading a minute and a rhythm of a day: each reading for two hours, bins of
+8 minutes for 16 hours, of an hour for 35 days (so that days can be compared hour by hour), of a day for a year."""
 
 
 class Bin(NamedTuple):
@@ -68,7 +62,8 @@ class History:
     def __init__(self, interval: float, period: float = 0.0) -> None:
         """`interval` between readings and `period` of the load's rhythm, in seconds; 0 where there is none."""
         self._tiers = [_Ring(size) for size in SIZES]
-        self._widths = widths(interval, period)
+        hour = max(period / 24 if period else 64 * interval, interval)
+        self._widths = (interval, math.sqrt(interval * hour), hour, 24 * hour)
         self._open: list[_Open | None] = [None for _ in SIZES]
 
     def add(self, at: float, value: float) -> None:

@@ -11,8 +11,8 @@ _UNITS = {
     "G": 1 << 30, "GB": 1000**3, "GIB": 1 << 30, "T": 1 << 40, "TB": 1000**4, "TIB": 1 << 40,
 }  # fmt: skip
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
-_ENDLESS = 1 << 60
-"""Version 1 says "no limit" by a number near the end of 64 bits."""
+NO_LIMIT = 1 << 60
+"""Version 1 means "no limit" by any number of bytes from about here on: the end of 64 bits, in pages."""
 
 
 class Limit(NamedTuple):
@@ -48,18 +48,12 @@ def memory_limit(given: str | float | None = "cgroup", root: str = "/", pid: str
         return None
     if given != "cgroup":
         return Limit(parse_size(given), "given")
-    limits = [*_cgroup_limits(root, pid), *_machine(root)]
-    return min(limits, key=lambda limit: limit.value, default=None)
+    return _lowest([*_group_limits(root, pid, "memory"), *_machine(root)])
 
 
 def process_limit(root: str = "/", pid: str = "self") -> Limit | None:
     """How many tasks (threads and processes) the control group of a process may have."""
-    limits = []
-    for version, folder in _folders(root, pid, "pids"):
-        value = _number(os.path.join(folder, "pids.max"))
-        if value is not None:
-            limits.append(Limit(value, version))
-    return min(limits, key=lambda limit: limit.value, default=None)
+    return _lowest(_group_limits(root, pid, "pids"))
 
 
 def descriptor_limit() -> Limit | None:
@@ -72,14 +66,23 @@ def descriptor_limit() -> Limit | None:
     return None if soft in (resource.RLIM_INFINITY, -1) else Limit(float(soft), "rlimit")
 
 
-def _cgroup_limits(root: str, pid: str) -> list[Limit]:
-    found = []
-    for version, folder in _folders(root, pid, "memory"):
-        for name in ("memory.max", "memory.high") if version == "cgroup v2" else ("memory.limit_in_bytes",):
-            value = _number(os.path.join(folder, name))
-            if value is not None:
-                found.append(Limit(value, version))
-    return found
+_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "cgroup v2": {"memory": ("memory.max", "memory.high"), "pids": ("pids.max",)},
+    "cgroup v1": {"memory": ("memory.limit_in_bytes",), "pids": ("pids.max",)},
+}
+
+
+def _group_limits(root: str, pid: str, controller: str) -> list[Limit]:
+    return [
+        Limit(value, version)
+        for version, folder in _folders(root, pid, controller)
+        for name in _FILES[version][controller]
+        if (value := _number(os.path.join(folder, name))) is not None
+    ]
+
+
+def _lowest(limits: list[Limit]) -> Limit | None:
+    return min(limits, key=lambda limit: limit.value, default=None)
 
 
 def _folders(root: str, pid: str, controller: str) -> list[tuple[str, str]]:
@@ -111,7 +114,7 @@ def _machine(root: str) -> list[Limit]:
 
 def _number(path: str) -> float | None:
     text = "".join(_lines(path)).strip()
-    if not text.isdigit() or int(text) >= _ENDLESS:
+    if not text.isdigit() or int(text) >= NO_LIMIT:
         return None
     return float(text)
 

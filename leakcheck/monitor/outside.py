@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -19,8 +18,10 @@ from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker, WorkerFailed
 from leakcheck.monitor.panel import Gauge
 
-_MANY_NEW = 0.5
-"""Part of the processes that must be new, with less memory than before, to call it a restart (a deploy)."""
+RESTARTED_PROCESSES, RESTARTED_MEMORY = 0.5, 0.8
+"""More than this part of the processes must be new, and hold less than this part of the memory, for a restart."""
+SHORTEST_ROUND = 0.05
+"""Seconds of an interval for which rounds of a scenario are made, at the least."""
 
 
 class Source(Protocol):
@@ -104,7 +105,7 @@ class Processes:
             if process.is_running()
         }
         fresh = len(used.keys() - self._used) / max(1, len(used))
-        self.restarted = bool(self._used) and fresh > _MANY_NEW and memory < 0.8 * self._last
+        self.restarted = bool(self._used) and fresh > RESTARTED_PROCESSES and memory < RESTARTED_MEMORY * self._last
         # Added up reading by reading: what a process has used that is gone must not be taken away again.
         self.work = (self.work or 0.0) + sum(seconds - self._used.get(each, 0.0) for each, seconds in used.items())
         self._used, self._last = used, memory
@@ -134,7 +135,7 @@ class Command(Processes):
         super().__init__(self._child.pid, " ".join(command))
 
     def read(self) -> dict[str, float] | None:
-        """Like `Processes`; tells how the command ended."""
+        """Like `Processes`; says how the command ended."""
         code = self._child.poll()
         if code is not None:
             self.ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -163,6 +164,7 @@ class Repeated:
     """One scenario in a worker of its own, its step repeated all the time."""
 
     def __init__(self, job: Job, seconds: float) -> None:
+        """Read about every so many `seconds`."""
         self.name = job.scenario.id
         self._seconds = seconds
         self.work: float | None = None
@@ -204,7 +206,8 @@ class Repeated:
                 self.ended = f"the step raised {done.raised.type}: {done.raised.message}"
                 return None
             took = max(time.monotonic() - began, 1e-4)
-            share = max(0.05, self._seconds) / took / 2  # rounds of half an interval: each reading has its settling
+            # Rounds of half an interval: each reading settles first.
+            share = max(SHORTEST_ROUND, self._seconds) / took / 2
             self._pace = max(1, min(int(self._pace * min(share, 10.0)), 10_000_000))
             if time.monotonic() >= end:
                 return dict(zip((gauge.name for gauge in self.gauges), done.values, strict=True))
@@ -223,7 +226,7 @@ def _used(process: psutil.Process) -> float:
 
 
 def _pss(pid: int) -> float | None:
-    """Proportional set size in bytes; None where the system does not tell."""
+    """Proportional set size in bytes; None where the system does not say."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii", "replace").splitlines():
             if line.startswith("Pss:"):
@@ -231,28 +234,3 @@ def _pss(pid: int) -> float | None:
     except OSError:
         return None
     return None
-
-
-def may_trace(pid: int) -> str:
-    """Why this system will not let us attach to a process; empty where nothing speaks against it."""
-    if not hasattr(os, "geteuid"):
-        return "attaching needs a POSIX system"
-    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
-    level = scope.read_text("ascii").strip() if scope.exists() else "0"
-    try:
-        status = Path("/proc/self/status").read_text("ascii", "replace")
-        theirs = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
-    except OSError:
-        return f"process {pid} cannot be seen"
-    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
-    traces = bool(effective >> 19 & 1)
-    owner = next((int(line.split()[1]) for line in theirs.splitlines() if line.startswith("Uid:")), -1)
-    if level == "3":
-        return "kernel.yama.ptrace_scope is 3: nobody may attach until the next boot"
-    if not traces and level == "2":
-        return "kernel.yama.ptrace_scope is 2: run this as root, or give it CAP_SYS_PTRACE"
-    if not traces and owner != os.geteuid():
-        return "the process is another user's: run this as that user or as root (in a container: --cap-add SYS_PTRACE)"
-    if not traces and level == "1":
-        return "kernel.yama.ptrace_scope is 1: run this as root, or set it to 0"
-    return ""

@@ -1,4 +1,10 @@
-"""All meters of one process or group of processes: their histories, what is said of them, and which alerts are due."""
+"""All meters of one process or group of processes: their histories, their trends, and which alerts are due.
+
+An alert is due once an *episode*: growth is reported once it has held, and again only after it has stopped for good.
+
+    trend    rising leak leak leak rising leak ... leak steady steady ... steady
+    episode               begin                                              end
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,20 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from leakcheck.monitor.alert import Alert, Growing
-from leakcheck.monitor.episodes import Episodes
 from leakcheck.monitor.history import History
-from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, Verdict, judge
+from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, ORDER, Rules, Trend, judge
 
 REACH = 120 * 24 * HOUR
 """Seconds of history that are judged."""
-ORDER: dict[Verdict, int] = {"warming": 0, "steady": 1, "bounded": 2, "rising": 3, "leak": 4}
-"""Verdicts by how much they say."""
+REACH_WITHOUT_PERIOD = 40
+"""The same where the load has no rhythm, in times of the patience."""
+STARTS = 32
+"""Number of starts that are remembered."""
+CALM = 2
+"""An episode ends when nothing grows for one part in so many of the window in which it was reported."""
 
 
 class Gauge(NamedTuple):
@@ -39,7 +48,7 @@ class Reading(NamedTuple):
     trend: Trend
     limit: float | None
     episode: bool
-    """Whether an alert was told, and the growth goes on."""
+    """Whether its growth was reported, and goes on."""
     decisive: bool
 
 
@@ -50,8 +59,61 @@ class Change(NamedTuple):
     alert: Alert | None
 
 
+class _State(NamedTuple):
+    """One gauge that grows."""
+
+    at: float
+    """When it was last looked at."""
+    window: float
+    """The shortest window, in seconds, in which the leak was seen."""
+    held: float = 0.0
+    """Seconds for which the leak was seen, less half of those for which it was not; once reported, seconds of calm."""
+    reported: bool = False
+
+
+class Episodes:
+    """Which gauges, or families of them, are in an episode of growth."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, _State] = {}
+
+    def step(self, name: str, trend: Trend, now: float) -> Literal["begin", "end"] | None:
+        """Take a trend; returns what it begins or ends."""
+        state = self._states.get(name)
+        if state is None:
+            if trend.verdict == "leak":
+                self._states[name] = _State(now, trend.window)
+            return None
+        passed = now - state.at
+        if state.reported:
+            calm = state.held + passed if trend.verdict in ("steady", "bounded") else 0.0
+            self._states[name] = state._replace(at=now, held=calm)
+            if calm < state.window / CALM:
+                return None
+            del self._states[name]
+            return "end"
+        leaks = trend.verdict == "leak"
+        window = min(state.window, trend.window) if leaks else state.window
+        held = state.held + (passed if leaks else -passed / 2)
+        if held < 0:
+            del self._states[name]
+            return None
+        reported = leaks and held >= trend.hold
+        self._states[name] = _State(now, window, 0.0 if reported else held, reported)
+        return "begin" if reported else None
+
+    def restarted(self) -> None:
+        """The process was started again: what it had lost is back."""
+        self._states.clear()
+
+    def open(self, name: str) -> bool:
+        """Whether an episode is going on."""
+        state = self._states.get(name)
+        return state is not None and state.reported
+
+
 class _Series:
-    """One gauge with its history and what was last said of it."""
+    """One gauge with its history and its latest trend."""
 
     __slots__ = ("gauge", "history", "rules", "trend", "value")
 
@@ -82,7 +144,7 @@ class Panel:
         self._work = History(interval, period)
         self._episodes = Episodes()
         self._starts = [started]
-        self._reach = REACH if period else 40 * patience
+        self._reach = REACH if period else REACH_WITHOUT_PERIOD * patience
 
     def add(self, now: float, values: Mapping[str, float], work: float | None = None) -> None:
         """Take the readings of one moment; `work` is the processor time used so far, in seconds, where it is known."""
@@ -95,24 +157,21 @@ class Panel:
 
     def restarted(self, now: float) -> None:
         """What is watched was started again: levels before and after are not compared."""
-        self._starts = [*self._starts[-31:], now]
+        self._starts = [*self._starts[1 - STARTS :], now]
         self._episodes.restarted()
 
     def judge(self, now: float) -> list[Change]:
         """Judge every gauge; returns the episodes that begin or end."""
         work = self._work.bins(now - self._reach)
+        worst: dict[str, _Series] = {}
         for name, series in self._series.items():
             series.trend = judge(
                 series.history.bins(now - self._reach), now, self.limit(name), series.rules, self._starts, work
             )
-        worst: dict[str, _Series] = {}
-        for series in self._series.values():
-            gauge = series.gauge
-            if not gauge.decisive or math.isnan(series.value):
-                continue
-            best = worst.get(gauge.family)
-            if best is None or ORDER[series.trend.verdict] > ORDER[best.trend.verdict]:
-                worst[gauge.family] = series
+            best = worst.get(series.gauge.family)
+            says_more = best is None or ORDER[series.trend.verdict] > ORDER[best.trend.verdict]
+            if series.gauge.decisive and not math.isnan(series.value) and says_more:
+                worst[series.gauge.family] = series
         changes = []
         for family, series in worst.items():
             step = self._episodes.step(family, series.trend, now)

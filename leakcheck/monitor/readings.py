@@ -28,7 +28,7 @@ class Watched(NamedTuple):
 
 
 def own_meters(custom: Mapping[str, Any], note: Callable[[str], None]) -> list[Watched]:
-    """The meters that work here; `note` is told of the others, with the reason."""
+    """The meters that work here; `note` is called with the reason for each that does not."""
     found = []
     for spec in sorted(meters.CATALOGUE, key=lambda spec: spec.family != "resident"):
         if not spec.in_service:

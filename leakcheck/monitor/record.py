@@ -11,8 +11,10 @@ from leakcheck.records import SCHEMA, Control, Finding, Meter, RunResult, Sample
 from leakcheck.run import provenance
 
 Course = Callable[[str], list[tuple[float, float]]]
+"""The name of a meter to (seconds since the first start, value)."""
 
-_MOST_SAMPLES = 400
+SAMPLES = 400
+"""Points of a meter's course that a report shows, about."""
 
 VERDICTS: dict[trends.Verdict, Verdict] = {
     "warming": "inconclusive",
@@ -21,7 +23,7 @@ VERDICTS: dict[trends.Verdict, Verdict] = {
     "rising": "inconclusive",
     "leak": "inconclusive",
 }
-"""What a trend is worth without an alert: a leak was seen, but not for long enough."""
+"""The verdict of a trend without an alert: a leak was seen, but not for long enough."""
 
 
 def run_of(
@@ -63,9 +65,9 @@ def run_of(
 
 
 def _meter(reading: Reading, course: list[tuple[float, float]]) -> Meter:
-    """A reading as reports know it: growth per second."""
+    """A reading as reports show it: growth per second."""
     trend = reading.trend
-    step = max(1, len(course) // _MOST_SAMPLES)
+    step = max(1, len(course) // SAMPLES)
     samples = {round(at): Sample(round(at), value) for at, value in course[::step]}
     return Meter(
         name=reading.meter,

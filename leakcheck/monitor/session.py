@@ -1,4 +1,4 @@
-"""A watch from outside: reads a source, judges, tells, and leaves valid files whatever happens to either side."""
+"""A watch from outside: reads a source, judges, reports, and leaves valid files whatever happens to either side."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from leakcheck.monitor.alert import Alert, duration, quantity
+from leakcheck import units
+from leakcheck.monitor.alert import Alert, duration
 from leakcheck.monitor.outside import Source
-from leakcheck.monitor.panel import ORDER, Panel, Reading
+from leakcheck.monitor.panel import Panel, Reading
 from leakcheck.monitor.record import VERDICTS, run_of
+from leakcheck.monitor.trend import ORDER
 from leakcheck.records import Finding, RunResult, Verdict
 from leakcheck.report.folder import write_run
 from leakcheck.results import atomic
 
-_REPORT_EVERY_S = 60.0
+REPORT_INTERVAL = 60.0
+"""Seconds between two reports; after an alert there is one at once."""
+JUDGE_SHARE = 0.02
+"""Part of a core that judging may take: the more it costs, the less often it is done."""
+READINGS_PER_JUDGEMENT = 4
+"""Readings between two judgements, at the least."""
+COMMAND_TIMEOUT = 60.0
+"""Seconds, after the end of the watch, that an alert command may go on."""
 
 
 class Options(NamedTuple):
-    """How to watch."""
+    """How to watch. Times are in seconds."""
 
     interval: float
     duration: float | None
     limits: Mapping[str, float]
+    """By gauge, in its unit."""
     period: float
     patience: float
     lines: Path | None
@@ -37,19 +48,26 @@ class Options(NamedTuple):
     report: Path | None
     """Folder of the report."""
     alert_command: str | None
+    """Shell command that is run for each alert."""
 
 
-class View(Protocol):
-    """What is shown meanwhile."""
+class View:
+    """What is shown meanwhile: nothing, unless a subclass does. A context manager."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
 
     def update(self, session: Session) -> None:
-        """After each reading."""
+        """Take the state after a reading."""
 
     def alert(self, alert: Alert) -> None:
-        """Once an episode."""
+        """Take an alert, once an episode."""
 
     def note(self, text: str) -> None:
-        """A remark."""
+        """Take a remark."""
 
 
 class Session:
@@ -68,7 +86,6 @@ class Session:
         self.options = options
         self.alerts: list[Alert] = []
         self.findings: list[Finding] = []
-        self.interrupted = False
         self.began = clock()
         self.stamp = datetime.now(UTC).isoformat(timespec="seconds")
         self._attach = attach
@@ -91,20 +108,18 @@ class Session:
         self._line("begin", {"name": self.source.name, "pid": self.source.pid, "interval": self.options.interval})
         for note in self.source.notes:
             self._view.note(note)
-        try:
+        with suppress(KeyboardInterrupt):
             due = self._clock()
             while self._once():
                 due = max(due + self.options.interval, self._clock())
                 time.sleep(max(0.0, due - self._clock()))
-        except KeyboardInterrupt:
-            self.interrupted = True
         self.panel.judge(self._clock())
         verdict = self.verdict()
         self._line("end", {"verdict": verdict, "reason": self.reason(), "ended": self.source.ended})
         self._write_report()
         for command in self._commands:
             try:
-                command.wait(60)
+                command.wait(COMMAND_TIMEOUT)
             except subprocess.TimeoutExpired:
                 command.kill()
                 self._view.note("the alert command did not end within a minute, and was ended")
@@ -126,10 +141,11 @@ class Session:
             began = time.thread_time()
             for _, alert in self.panel.judge(now):
                 if alert is not None:
-                    self._tell(alert._replace(pid=self.source.pid))
-            self._judge_due = now + max(4 * self.options.interval, (time.thread_time() - began) * 50)
+                    self._report(alert._replace(pid=self.source.pid))
+            pause = (time.thread_time() - began) / JUDGE_SHARE
+            self._judge_due = now + max(READINGS_PER_JUDGEMENT * self.options.interval, pause)
         if now >= self._report_due:
-            self._report_due = now + _REPORT_EVERY_S
+            self._report_due = now + REPORT_INTERVAL
             self._write_report()
         self._view.update(self)
         return self.options.duration is None or now - self.began < self.options.duration
@@ -155,11 +171,11 @@ class Session:
             return "it ended before anything could be read" if self.source.ended else "nothing could be read"
         trend = worst.trend
         if trend.verdict in ("leak", "rising"):
-            rate = quantity(trend.rate, worst.unit)
+            rate = units.quantity(trend.rate, worst.unit)
             return f"{worst.meter} grows by {rate} an hour, for {duration(trend.window / 3600)}: {trend.reason}"
         return f"{worst.meter}: {trend.reason}"
 
-    def _tell(self, alert: Alert) -> None:
+    def _report(self, alert: Alert) -> None:
         self.alerts.append(alert)
         self._line("growth", alert.as_dict())
         self._view.alert(alert)

@@ -1,4 +1,4 @@
-"""`leakcheck.watch`: one daemon thread that reads, judges and tells, and is never in the service's way."""
+"""`leakcheck.watch`: one daemon thread that reads, judges and reports, and is never in the service's way."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 JUDGE_SHARE = 0.0004
 """Part of a core that judging may take: the more it costs, the less often it is done."""
+JUDGED_PER_PERIOD = 144
+"""Judgements in a period, at the most: every ten minutes of a day."""
+READINGS_PER_JUDGEMENT = 4
+"""Readings between two judgements, at the least, where the load has no rhythm."""
+PATIENCE_READINGS = 600
+"""Readings after which steady growth is reported however small it is, where the load has no rhythm."""
 LOGGER = logging.getLogger("leakcheck.monitor")
 _OPEN: weakref.WeakSet[Watch] = weakref.WeakSet()
 
@@ -46,7 +52,7 @@ def watch(
     episode. `limit` is what resident memory may reach: bytes, `"2 GiB"`, `"cgroup"` (the control group's limit, else
     the machine's memory), None; or a mapping of these by meter name. `meters` adds numbers of your own by name; each
     must be cheap, safe to call from another thread, and must not grow for ever. `period` is the rhythm of the load in
-    seconds, 0 for none; `patience` the seconds after which steady growth is told however small it is (two weeks;
+    seconds, 0 for none; `patience` the seconds after which steady growth is reported however small it is (two weeks;
     without a rhythm 600 intervals). `evidence=True` (or options) looks for the growing container before `on_growth` is
     called. `log` takes what happens: a logger, a function of a dictionary, or None.
 
@@ -58,7 +64,7 @@ def watch(
     if period < 0:
         raise ValueError(f"watch: period must be seconds, or 0 for none, not {period!r}")
     if patience is None:
-        patience = BYTES.patience if period else 600 * interval
+        patience = BYTES.patience if period else PATIENCE_READINGS * interval
     return Watch(interval, on_growth, _limits(limit), meters or {}, period, patience, evidence, log)
 
 
@@ -159,14 +165,15 @@ class Watch:
         began = time.thread_time()
         changes = panel.judge(now)
         pause = (time.thread_time() - began) / JUDGE_SHARE
-        self._judge_due = now + max(pause, self._period / 144 if self._period else 4 * self._interval)
+        soonest = self._period / JUDGED_PER_PERIOD if self._period else READINGS_PER_JUDGEMENT * self._interval
+        self._judge_due = now + max(pause, soonest)
         for family, alert in changes:
             if alert is not None:
-                self._tell(alert)
+                self._report(alert)
             else:
                 self._emit(logging.INFO, f"{family} no longer grows", {"event": "growth_ended", "family": family})
 
-    def _tell(self, alert: Alert) -> None:
+    def _report(self, alert: Alert) -> None:
         self._emit(logging.WARNING, str(alert), {"event": "growth", **alert.as_dict()})
         if self._evidence:
             alert = self._with_evidence(alert)
@@ -181,8 +188,7 @@ class Watch:
         """The alert with what can be seen of its cause; as it is, where nothing can."""
         from leakcheck.monitor.evidence import EvidenceOptions, gather
 
-        options = EvidenceOptions() if self._evidence is True else self._evidence
-        assert isinstance(options, EvidenceOptions)
+        options = self._evidence if isinstance(self._evidence, EvidenceOptions) else EvidenceOptions()
         try:
             evidence = gather(alert, options, self)
         except Exception as error:  # noqa: BLE001 - evidence is a bonus

@@ -1,4 +1,10 @@
-"""The work of a process as a clock: what grows with the load grows in a line against it, however the load comes."""
+"""The work of a process as a clock: what grows with the load grows in a line against it, however the load comes.
+
+held |      __/      __/       held |         ./
+     |   __/      __/               |      ./
+     | ./      __/                  |   ./
+     +------------------- time      +-------------- work
+"""
 
 from __future__ import annotations
 
@@ -8,11 +14,11 @@ from itertools import accumulate, pairwise
 
 from leakcheck.monitor.history import Bin
 
-_IDLE = 0.1
+IDLE_SHARE = 0.1
 """Part of the time in which there is no load, at the least: what is used then is used all the time."""
-_EVEN = 0.2
-"""Part of the processor time that must come and go: where less does, work tells no more than time."""
-_JOB = 2
+UNEVEN_SHARE = 0.2
+"""Part of the processor time that must come and go: where less does, work says no more than time."""
+JOB_HOURS = 2
 """Hours (of 24 in a period) up to which what uses the processor is a job of its own, and not the load."""
 
 
@@ -37,9 +43,9 @@ def by_work(times: Sequence[float], used: Sequence[Bin], width: float) -> list[f
     span = times[-1] - times[0]
     marks = [total(times[0] + width * part) for part in range(int(span / width) + 2)]
     rates = [later - earlier for earlier, later in pairwise(marks)]
-    idle = sorted(rates)[int(_IDLE * len(rates))]
+    idle = sorted(rates)[int(IDLE_SHARE * len(rates))]
     # The middle one of an hour and its neighbours: a rise or a fall stays as it is, and a job goes.
-    near = [sorted(rates[max(0, hour - _JOB) : hour + _JOB + 1]) for hour in range(len(rates))]
+    near = [sorted(rates[max(0, hour - JOB_HOURS) : hour + JOB_HOURS + 1]) for hour in range(len(rates))]
     load = [max(0.0, each[(len(each) - 1) // 2] - idle) for each in near]
     done = list(accumulate(load, initial=0.0))
 
@@ -48,6 +54,6 @@ def by_work(times: Sequence[float], used: Sequence[Bin], width: float) -> list[f
         return done[int(hour)] + load[int(hour)] * part
 
     whole = worked(times[-1])
-    if whole <= _EVEN * (whole + idle * span / width):
+    if whole <= UNEVEN_SHARE * (whole + idle * span / width):
         return None
     return [worked(at) * span / whole for at in times]

@@ -32,6 +32,13 @@ from leakcheck import units
         (0.00012, "fds", "1.2e-04 fds"),
         (1.5, "", "1.5"),
         (math.inf, "B", "?"),
+        (math.nan, "B", "?"),
+        (1331.2, "B", "1.3 KiB"),
+        (-5 * 2**30, "B", "-5.0 GiB"),
+        (0.05, "B", "0.05 B"),
+        (0.00037, "fds", "3.7e-04 fds"),
+        (2**50, "B", "1,024.0 TiB"),
+        (1e30, "", "1,000,000,000,000,000,019,884,624,838,656"),
     ],
 )
 def test_a_quantity_has_one_spelling(value, unit, spelled):

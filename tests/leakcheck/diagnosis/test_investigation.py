@@ -82,8 +82,7 @@ def test_a_growth_that_the_graph_explains_needs_no_more() -> None:
     workers = ScriptedWorkers(containers=GRAPH)
     diagnosis = diagnosed(workers, "graph", "valgrind", heap_bytes=100.0)
     assert [finding.title for finding in diagnosis.findings] == [
-        "leaks 1 Listener (100 B) per iteration: added at hub.py:41 in Hub.on, held by app.listeners[*], "
-        "never removed"
+        "leaks 1 Listener (100 B) per iteration: added at hub.py:41 in Hub.on, held by app.listeners[*], never removed"
     ]
     assert (diagnosis.explained, workers.asked) == (1.0, ["containers"])
     assert states(diagnosis) == {

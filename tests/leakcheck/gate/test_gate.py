@@ -96,7 +96,7 @@ def test_a_leak_that_got_worse_beyond_its_interval_is_red():
     worse = sample_run.replace(sample_run.BUFFER, bytes_per_iteration=1100.0)
     judged = judge(leaky(worse), accepting())
     assert kinds(judged) == ["worse leak"]
-    assert "1.07 KiB per iteration, it was 1 KiB" in judged.lines[0].message
+    assert "1.1 KiB per iteration, it was 1.0 KiB" in judged.lines[0].message
     assert judged.exit_code == 1
 
 
@@ -119,7 +119,7 @@ def test_another_resource_that_leaks_beside_a_known_leak_is_new():
     scenario = sample_run.replace(run.scenarios[0], meters=[*run.scenarios[0].meters, fds])
     judged = judge(sample_run.run([scenario]), accepting())
     assert kinds(judged) == ["new leak", "known leak"]
-    assert "fds grows 1 fds per iteration" in judged.lines[0].message
+    assert "fds grows 1 fd per iteration" in judged.lines[0].message
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_budgets_limit_growth_and_the_highest_reading():
     ]
     judged = judge(leaky(), accepting(), rules)
     assert kinds(judged) == ["broken budget", "broken budget", "known leak"]
-    assert judged.lines[0].message == "heap.bytes grows 1 KiB per iteration, the budget is 64 B"
+    assert judged.lines[0].message == "heap.bytes grows 1.0 KiB per iteration, the budget is 64 B"
     assert judged.lines[1].message == "fds reached 7 fds, the budget is 5 fds"
     assert judged.exit_code == 1
 

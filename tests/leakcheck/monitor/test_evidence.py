@@ -90,7 +90,7 @@ def test_the_fingerprint_is_the_same_the_next_time(twice):
     assert listeners(first).fingerprint == listeners(second).fingerprint
 
 
-def test_types_that_grew_since_the_alert_before_are_told(twice):
+def test_types_that_grew_since_the_alert_before_are_reported(twice):
     first, second = twice
     assert first.since_last_alert == ()
     assert any(name.endswith("Listener") and count >= 200 for name, count in second.since_last_alert)
@@ -151,17 +151,17 @@ def test_a_memray_window_names_the_line():
 
 
 def test_an_alert_with_evidence_is_plain_json(evidence):
-    told = alert()._replace(evidence=evidence)
-    fields = json.loads(json.dumps(told.as_dict()))
+    found = alert()._replace(evidence=evidence)
+    fields = json.loads(json.dumps(found.as_dict()))
     assert fields["evidence"]["findings"][0]["fingerprint"]
     assert json.loads(json.dumps(alert(latest=float("inf")).as_dict()))["latest"] is None
 
 
 def test_the_stub_is_a_scenario_that_waits_for_its_step(tmp_path, evidence):
-    told = alert()._replace(evidence=evidence)
-    text = told.scenario_stub("reconnects")
+    found = alert()._replace(evidence=evidence)
+    text = found.scenario_stub("reconnects")
     ast.parse(text)
-    assert told.evidence.findings[0].fingerprint in text
+    assert found.evidence.findings[0].fingerprint in text
     file = tmp_path / "from_production.py"
     file.write_text(text)
     ran = subprocess.run(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from leakcheck.monitor.curves import Creeping, Curve, Filling
-from leakcheck.monitor.explain import Line, Point, lines_beside
+from leakcheck.monitor.curves import Curve, cache, fragmentation
+from leakcheck.monitor.explain import Line, lines_beside
+from leakcheck.monitor.regression import Point
 
 DAYS = 25
 SURE = 12.0
@@ -33,12 +34,12 @@ def line_in(
         points.append(Point(float(day), uptime, value(uptime) + rng.gauss(0, noise), start))
 
     uptimes = [point.uptime for point in points]
-    curves = [*caches(uptimes, 0.5, 1.0, 2.0, 4.0), Creeping(uptimes)]
+    curves = [*caches(uptimes, 0.5, 1.0, 2.0, 4.0), Curve(fragmentation, uptimes)]
     return only(lines_beside(points, [days(points)], curves, caches(uptimes, 0.7, 1.4, 2.8), steps, SURE, largest))
 
 
 def caches(times: list[float], *speeds: float) -> list[Curve]:
-    return [Filling(times, 0.0, speed) for speed in speeds]
+    return [Curve(cache, times, 0.0, speed) for speed in speeds]
 
 
 def only(lines: list[Line]) -> Line | None:
@@ -115,9 +116,9 @@ def test_few_points_are_no_ground_for_a_word():
 
 def test_a_cache_larger_than_any_is_a_worse_explanation_than_a_line():
     points = [Point(float(day), day + 0.5, 40.0 * day + random.Random(day).gauss(0, 4), 0) for day in range(10)]
-    cache = Filling([point.uptime for point in points], 0.0, 6.0)
+    filling = Curve(cache, [point.uptime for point in points], 0.0, 6.0)
     plausible, implausible = (
-        only(lines_beside(points, [days(points)], [cache], [], 0, 0.0, largest)) for largest in (math.inf, 200.0)
+        only(lines_beside(points, [days(points)], [filling], [], 0, 0.0, largest)) for largest in (math.inf, 200.0)
     )
     assert plausible is not None
     assert implausible is not None
@@ -139,9 +140,9 @@ def test_what_lies_between_the_curves_that_are_tried_is_no_evidence():
             for up in [0.5 + day + hour / 24]
         ]
         times = [point.time - points[0].time for point in points]
-        curves = [Filling(times, begin, speed) for begin in (0.0, 0.9, 1.7) for speed in (0.5, 1.0, 2.0, 4.0)]
-        finer = [Filling(times, begin, speed) for begin in (0.0, 0.4, 0.9, 1.3) for speed in (0.35, 0.7, 1.4, 2.8)]
-        creeping = Creeping([point.uptime for point in points])
+        curves = [Curve(cache, times, begin, speed) for begin in (0.0, 0.9, 1.7) for speed in (0.5, 1.0, 2.0, 4.0)]
+        finer = [Curve(cache, times, begin, speed) for begin in (0.0, 0.4, 0.9, 1.3) for speed in (0.35, 0.7, 1.4, 2.8)]
+        creeping = Curve(fragmentation, [point.uptime for point in points])
         line = only(lines_beside(points, [times], [*curves, creeping], finer, 2, 5.0, 215.0, alike=True))
         return 0.0 if line is None else line.evidence
 
@@ -151,15 +152,3 @@ def test_what_lies_between_the_curves_that_are_tried_is_no_evidence():
 def test_what_steps_take_back_is_no_line():
     line = line_in(lambda up: 10 * (up % 9), steps=4, noise=0.1)  # a sawtooth
     assert line is None or line.slope < 2
-
-
-def test_a_curve_has_neighbours_that_are_quicker_and_slower_earlier_and_later():
-    cache = Filling([0.0, 1.0, 2.0, 3.0], 1.0, 2.0)
-    bent = list(cache.bent(0.1))
-    assert {(each.begin, round(each.speed, 3)) for each in bent} == {(0.8, 2.0), (1.2, 2.0), (1.0, 2.2), (1.0, 1.818)}
-    assert all(each.times is cache.times for each in bent)
-    assert cache.values() == pytest.approx([0, 0, 1 - math.exp(-0.5), 1 - math.exp(-1)])
-    first = Filling(cache.times, 0.0, 4.0)
-    assert {(each.begin, round(each.speed, 3)) for each in first.bent(0.1)} == {(0.0, 4.0), (0.4, 4.0), (0.0, 3.636)}
-    assert list(Creeping([1.0, 2.0]).bent(0.1)) == []
-    assert min(Creeping([0.1, 1.0, 400.0]).values()) > 1  # it has no end

@@ -65,6 +65,23 @@ def test_version_1_limits_are_found(tmp_path):
     assert process_limit(root=root) is None
 
 
+def test_the_tightest_limit_holds_and_the_soft_one_counts(tmp_path):
+    root = tree(
+        tmp_path,
+        {
+            "proc/7/cgroup": "0::/app\n",
+            "sys/fs/cgroup/app/memory.max": f"{4 * GIB}\n",
+            "sys/fs/cgroup/app/memory.high": f"{3 * GIB}\n",
+            "sys/fs/cgroup/memory.max": f"{5 * GIB}\n",
+            "sys/fs/cgroup/app/pids.max": "100\n",
+            "sys/fs/cgroup/pids.max": "90\n",
+            "proc/meminfo": "MemTotal:       8388608 kB\n",
+        },
+    )
+    assert memory_limit(root=root, pid="7") == (3 * GIB, "cgroup v2")
+    assert process_limit(root=root, pid="7") == (90, "cgroup v2")
+
+
 def test_without_a_group_limit_the_machine_is_the_limit(tmp_path):
     root = tree(tmp_path, {"proc/self/cgroup": "0::/\n", "proc/meminfo": "MemTotal: 1024 kB\n"})
     assert memory_limit(root=root) == (1 << 20, "machine")

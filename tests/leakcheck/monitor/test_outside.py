@@ -83,7 +83,7 @@ def watch(source, tmp_path, **changes):
     return session, session.run()
 
 
-def test_a_leak_is_told_once_and_written_down(tmp_path):
+def test_a_leak_is_reported_once_and_written_down(tmp_path):
     session, verdict = watch(Scripted([100e6 + 1e6 * second for second in range(200)]), tmp_path)
     assert verdict == "leak"
     assert len(session.alerts) == 1
@@ -110,13 +110,13 @@ def test_too_short_a_look_is_inconclusive(tmp_path):
 
 
 def test_the_alert_command_gets_the_alert(tmp_path):
-    told = tmp_path / "alert.json"
+    file = tmp_path / "alert.json"
     watch(
         Scripted([100e6 + 1e6 * second for second in range(100)]),
         tmp_path,
-        alert_command=f"cat > {told}; echo $LEAKCHECK_METER >> {told}",
+        alert_command=f"cat > {file}; echo $LEAKCHECK_METER >> {file}",
     )
-    text = told.read_text()
+    text = file.read_text()
     assert text.endswith("pss\n")
     assert json.loads(text.removesuffix("pss\n"))["meter"] == "pss"
 
@@ -174,7 +174,7 @@ def test_the_panel_judges_by_the_work_of_the_source(tmp_path, monkeypatch):
     assert used[-1] > 20
 
 
-def test_a_command_that_ends_tells_how(until):
+def test_a_command_that_ends_says_how(until):
     source = Command(python("import os; os.kill(os.getpid(), 9)"))
     until(lambda: source.read() is None)
     assert source.ended == "ended by SIGKILL"
@@ -237,7 +237,7 @@ def test_files_are_whole_after_the_monitor_is_killed(tmp_path, until):
     assert (report / "index.html").read_text().rstrip().endswith("</html>")
 
 
-def test_the_end_of_the_service_is_told_when_it_is_killed(tmp_path, until):
+def test_the_end_of_the_service_is_reported_when_it_is_killed(tmp_path, until):
     lines, report = tmp_path / "lines.jsonl", tmp_path / "report"
     service = subprocess.Popen(python(QUIET))
     command = [sys.executable, "-m", "leakcheck", "monitor", "--interval", "0.02", "-q", "-o", str(lines)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from leakcheck.monitor import trend as looks
 from leakcheck.monitor.history import Bin, History
-from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, Rules, Trend, judge
+from leakcheck.monitor.trend import BYTES, COUNTS, HOUR, LOOKS, Case, Rules, Trend, judge
 
 DAY = 24 * HOUR
 MB = 1e6
@@ -56,7 +59,7 @@ def test_a_leak_under_a_daily_rhythm_is_seen_with_its_rate():
     assert trend.rate == pytest.approx(3 * MB / 24, rel=0.1)
 
 
-def test_a_large_leak_is_told_long_before_two_weeks_are_over():
+def test_a_large_leak_is_reported_long_before_two_weeks_are_over():
     trend = trend_of(lambda day: 300 * MB + load(day) + 40 * MB * day, 4.2)
     assert trend.verdict == "leak"
 
@@ -73,7 +76,7 @@ def worked(day: float) -> float:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_leak_that_follows_the_load_is_seen_sooner_by_the_work_that_was_done(seed):
-    def told(*, knows_work: bool) -> float:
+    def day_of_report(*, knows_work: bool) -> float:
         rng = random.Random(seed)
         history, work = History(600, DAY), History(600, DAY)
         for tenth in range(8 * 144):
@@ -86,7 +89,7 @@ def test_a_leak_that_follows_the_load_is_seen_sooner_by_the_work_that_was_done(s
                 return at / DAY
         return math.inf
 
-    late, soon = told(knows_work=False), told(knows_work=True)
+    late, soon = day_of_report(knows_work=False), day_of_report(knows_work=True)
     assert soon < late
 
 
@@ -146,7 +149,7 @@ def test_a_leak_is_seen_across_restarts_that_take_it_back():
     assert trend.rate == pytest.approx(6 * MB / 24, rel=0.15)
 
 
-def test_a_leak_beside_a_cache_that_fills_is_told_before_a_tenth_of_the_limit_is_lost():
+def test_a_leak_beside_a_cache_that_fills_is_reported_before_a_tenth_of_the_limit_is_lost():
     assert trend_of(lambda day: 300 * MB + 30 * MB * day + 150 * MB * (1 - math.exp(-day)), 6.5).verdict == "leak"
 
 
@@ -187,7 +190,7 @@ def test_a_very_small_leak_is_seen_over_months_of_restarts_though_no_month_shows
     assert trend(0, 100).verdict != "leak"
 
 
-def test_the_nearer_a_tenth_of_the_limit_is_the_sooner_a_leak_is_told():
+def test_the_nearer_a_tenth_of_the_limit_is_the_sooner_a_leak_is_reported():
     fast, slow = (trend_of(lambda day, rate=rate: 300 * MB + rate * MB * day, 4.6) for rate in (45, 30))
     assert fast.verdict == slow.verdict == "leak"
     assert 0 < fast.hold < slow.hold
@@ -199,7 +202,7 @@ def test_gaps_in_the_readings_change_nothing():
     assert trend_of(lambda day: 300 * MB + load(day), 24, gaps=gaps).verdict == "steady"
 
 
-def test_growth_within_hours_is_told_before_it_ends_the_process():
+def test_growth_within_hours_is_reported_before_it_ends_the_process():
     trend = trend_of(lambda day: 300 * MB + (800 * MB * (day - 5) * 4 if day > 5 else load(day)), 5.2)
     assert trend.verdict == "leak"
     left = trend.hours_left(LIMIT)
@@ -212,12 +215,12 @@ def test_the_first_morning_is_no_leak():
     assert trend_of(lambda day: 200 * MB + 250 * MB * min(1.0, day * 3), 0.4).verdict != "leak"
 
 
-def test_without_a_limit_only_patience_tells():
+def test_without_a_limit_only_patience_decides():
     assert trend_of(lambda day: 300 * MB + 40 * MB * day, 5, limit=None).verdict != "leak"
     assert trend_of(lambda day: 300 * MB + 40 * MB * day, 16, limit=None).verdict == "leak"
 
 
-def test_descriptors_that_are_lost_one_an_hour_are_told_before_they_run_out():
+def test_descriptors_that_are_lost_one_an_hour_are_reported_before_they_run_out():
     trend = trend_of(lambda day: 40 + int(24 * day), 5, noise=0, limit=1024, rules=COUNTS)
     assert trend.verdict == "leak"
 
@@ -239,3 +242,93 @@ def test_hours_left_have_no_end_where_growth_may_as_well_stop():
     trend = Trend("leak", 10.0, -1.0, 20.0, 3600.0, 100.0, "")
     assert trend.hours_left(200.0) == (10.0, 5.0, math.inf)
     assert trend.hours_left(None) is None
+
+
+def case_of(
+    value: Callable[[float], float],
+    days: float,
+    *,
+    limit: float | None = LIMIT,
+    starts: tuple[float, ...] = (0.0,),
+    rules: Rules = BYTES,
+) -> Case:
+    """`value` of the time in days, read every ten minutes, as the looks see it."""
+    rng = random.Random(1)
+    history = History(600, rules.period)
+    for tenth in range(int(days * 144)):
+        history.add(600.0 * tenth, value(tenth / 144) + abs(rng.gauss(0, 0.5 * MB)))
+    return Case(history.bins(), days * DAY, limit, rules, starts, ())
+
+
+def test_every_look_is_drawn_and_tested_by_its_name():
+    for look in LOOKS:
+        assert "+---" in inspect.getdoc(look)
+        assert hasattr(sys.modules[__name__], f"test_{look.__name__}")
+
+
+def test_too_few_readings():
+    assert looks.too_few_readings(case_of(lambda day: 300 * MB, 0.05)).verdict == "warming"
+    assert looks.too_few_readings(case_of(lambda day: 300 * MB, 0.1)) is None
+    restarted = case_of(lambda day: 300 * MB, 5, starts=(0.0, 4.99 * DAY))
+    assert looks.too_few_readings(restarted).verdict == "warming"
+
+
+def test_no_movement():
+    assert looks.no_movement(case_of(lambda day: 300 * MB, 5)).verdict == "steady"
+    assert looks.no_movement(case_of(lambda day: 300 * MB + 2 * MB * day, 5)) is None
+
+
+def test_within_hours():
+    def value(day: float) -> float:
+        return 300 * MB + 2500 * MB * max(0.0, day - 5)
+
+    assert looks.within_hours(case_of(value, 5.4)).verdict == "leak"
+    assert looks.within_hours(case_of(value, 5.4, limit=None)) is None
+    assert looks.within_hours(case_of(lambda day: 300 * MB + 20 * MB * day, 5)) is None
+
+
+def test_within_days():
+    assert looks.within_days(case_of(lambda day: 300 * MB + load(day) + 40 * MB * day, 4.2)).verdict == "leak"
+    assert looks.within_days(case_of(lambda day: 300 * MB + load(day) + 4 * MB * day, 4.2)) is None  # it can wait
+    assert looks.within_days(case_of(lambda day: 300 * MB + 40 * MB * day, 4.2, limit=None)) is None
+
+
+def test_within_a_month():
+    trend = looks.within_a_month(case_of(lambda day: 300 * MB + 3 * MB * day, 20))
+    assert trend.verdict == "leak"
+    assert trend.window == pytest.approx(20 * DAY)
+    assert looks.within_a_month(case_of(lambda day: 300 * MB + 3 * MB * day, 10)) is None  # patience is not over
+
+
+def test_within_all_that_is_remembered():
+    starts = tuple(9.3 * DAY * number for number in range(11))
+
+    def value(day: float) -> float:
+        return 200 * MB + 1.5 * MB * (day % 9.3)
+
+    trend = looks.within_all_that_is_remembered(case_of(value, 100, starts=starts))
+    assert trend.verdict == "leak"
+    assert trend.window > 90 * DAY
+    assert looks.within_all_that_is_remembered(case_of(value, 30, starts=starts[:4])) is None  # nothing older
+
+
+def test_without_evidence():
+    def verdict(value: Callable[[float], float]) -> str:
+        return looks.without_evidence(case_of(value, 12)).verdict
+
+    assert verdict(lambda day: 300 * MB) == "steady"
+    assert verdict(lambda day: 300 * MB + 3 * MB * day) == "rising"
+    assert verdict(lambda day: 300 * MB + 100 * MB * (1 - math.exp(-day / 1.5))) == "bounded"
+
+
+def test_too_few_periods():
+    assert looks.too_few_periods(case_of(lambda day: 300 * MB, 2)).verdict == "warming"
+    filling = case_of(lambda day: 300 * MB + 400 * MB * (1 - math.exp(-day)), 2)
+    assert looks.too_few_periods(filling).verdict in ("bounded", "rising")
+
+
+def test_the_first_look_that_has_something_to_say_decides():
+    case = case_of(lambda day: 300 * MB + 3 * MB * day, 20)
+    said = [look.__name__ for look in LOOKS if look(case) is not None]
+    assert said == ["within_a_month", "without_evidence", "too_few_periods"]
+    assert trend_of(lambda day: 300 * MB + 3 * MB * day, 20) == looks.within_a_month(case)

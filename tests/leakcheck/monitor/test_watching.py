@@ -30,7 +30,7 @@ def threads() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name == "leakcheck-watch"]
 
 
-def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
+def test_growth_is_reported_once_with_rate_and_time_to_the_limit(until):
     alerts, events = [], []
     began = time.monotonic()
     meters = {"entries": lambda: 1e5 * (time.monotonic() - began)}  # however busy the machine is
@@ -48,14 +48,14 @@ def test_growth_is_told_once_with_rate_and_time_to_the_limit(until):
     assert [each["event"] for each in events].count("growth") == 1
 
 
-def test_memory_that_grows_is_told_of(until):
+def test_memory_that_grows_is_reported(until):
     alerts, kept = [], []
     with leakcheck.watch(0.05, alerts.append, period=0, limit="600 MB", log=None):
         until(lambda: alerts, do=lambda: kept.append(b"x" * 60_000))
     assert alerts[0].meter in ("rss", "heap.bytes")
 
 
-def test_a_quiet_process_is_not_told_of(until):
+def test_a_quiet_process_is_not_reported(until):
     alerts = []
     with leakcheck.watch(0.02, alerts.append, **FAST, log=None) as watch:
         until(lambda: len(watch.course("rss")) > 50)
@@ -79,8 +79,8 @@ def test_a_meter_that_raises_is_said_once_and_the_others_go_on(until, caplog):
 
     with caplog.at_level(logging.WARNING), leakcheck.watch(0.01, meters={"broken": broken}, **FAST) as watch:
         until(lambda: len(watch.course("rss")) > 10)
-    told = [each for each in caplog.records if "no number today" in each.getMessage()]
-    assert len(told) == 1
+    notes = [each for each in caplog.records if "no number today" in each.getMessage()]
+    assert len(notes) == 1
     assert "broken" not in {reading.meter for reading in watch.readings()}
 
 

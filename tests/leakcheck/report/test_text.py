@@ -47,25 +47,6 @@ def test_source_keeps_its_indentation():
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "shown"),
-    [
-        (0, "B", "0 B"),
-        (432.0, "B", "432 B"),
-        (1331.2, "B", "1.30 KiB"),
-        (-5 * 1024**3, "B", "-5 GiB"),
-        (0.05, "B", "0.0500 B"),
-        (1, "fds", "1 fds"),
-        (0.00037, "fds", "3.7e-04 fds"),
-        (24311.0, "objects", "24,311 objects"),
-        (float("nan"), "B", "?"),
-        (1e30, "", "1,000,000,000,000,000,019,884,624,838,656"),
-    ],
-)
-def test_quantities_read_well(value, unit, shown):
-    assert units.quantity(value, unit) == shown
-
-
-@pytest.mark.parametrize(
     ("value", "shown"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (59.6, "60 s"), (200, "3 min 20 s"), (8000, "2 h 13 min")]
 )
 def test_durations_read_well(value, shown):
