@@ -28,6 +28,7 @@ from leakcheck.monitor.regression import Point
 from leakcheck.monitor.work import by_work
 
 HOUR = 3600.0
+"""Seconds."""
 
 Series = Sequence[Bin]
 """Readings by rising time."""

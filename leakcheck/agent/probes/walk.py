@@ -370,7 +370,10 @@ def namespace_of(value: Any) -> Any:
     if kind is types.FunctionType:
         return value.__dict__
     names = _layout(kind).names
-    found = names.__get__(value) if names is not None else None
+    try:
+        found = names.__get__(value) if names is not None else None
+    except AttributeError:  # a compiled class whose instance has no attribute of its own yet
+        return None
     return found if type(found) is dict else None
 
 
@@ -508,6 +511,14 @@ _OPENERS: Final[dict[int, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
 }
 
 
+_OF_THE_MOST_DERIVED: Final = ("__dict__", "__weakref__")
+"""Members that are never read as slots: a class that mypyc compiled inherits those of its traits, and where a trait says
+that they are, the instance keeps something that is no object."""
+
+_NAMES_OF_AN_INSTANCE: Final = {id(types.GetSetDescriptorType), id(types.MemberDescriptorType)}
+"""What `__dict__` is in a class whose instances have one: one that Python made, and one that a compiler made."""
+
+
 class _Layout:
     """How instances of a type keep what they refer to."""
 
@@ -521,7 +532,7 @@ class _Layout:
             (
                 getter
                 for base in bases
-                if type(getter := _type_dict(base).get("__dict__")) is types.GetSetDescriptorType
+                if id(type(getter := _type_dict(base).get("__dict__"))) in _NAMES_OF_AN_INSTANCE
             ),
             None,
         )
@@ -529,7 +540,7 @@ class _Layout:
             (f".{name}", slot)
             for base in bases
             for name, slot in list(_type_dict(base).items())
-            if type(slot) is types.MemberDescriptorType
+            if type(slot) is types.MemberDescriptorType and name not in _OF_THE_MOST_DERIVED
         ]
         if derives(kind, BaseException):
             told = ("__traceback__", "__context__", "__cause__")

@@ -9,6 +9,7 @@ import gc
 import io
 import select
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -303,6 +304,20 @@ def test_types_of_c_libraries_are_told_from_classes() -> None:
 def test_an_object_with_a_hole_in_its_slots_is_no_obstacle() -> None:
     empty = Slotted.__new__(Slotted)
     assert references(empty) is not None
+
+
+def test_a_compiled_object_is_not_read_by_the_slots_of_its_traits() -> None:
+    code = """
+from mypy.types import HasRecursiveType
+from leakcheck.agent.probes.walk import Root, Walk
+visitor = HasRecursiveType()
+visitor.history = ["x"]
+assert any("__dict__" in vars(base) for base in type(visitor).__mro__)
+walked = Walk(lambda file: False).run([Root("app", "module", [visitor])])
+assert any(node.label == ".history" for node in walked.nodes.values())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended
 
 
 @pytest.mark.slow
