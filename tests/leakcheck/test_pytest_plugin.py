@@ -177,7 +177,7 @@ def test_a_wrong_mark_fails_its_test_and_says_what_it_takes(suite, arguments):
     assert "time_budget is seconds above 0, not 0" in done.stdout
     assert "@pytest.mark.no_leakcheck takes reason by name, not reasn (did you mean reason?)" in done.stdout
     assert "@pytest.mark.no_leakcheck: reason is a text, not 123" in done.stdout
-    assert "tools is a list of auto, growth, memray, valgrind, not ['growht']" in done.stdout
+    assert "tools is some of auto, growth, memray, valgrind, not ['growht']" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["-n", "1"]])

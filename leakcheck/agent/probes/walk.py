@@ -512,8 +512,11 @@ _OPENERS: Final[dict[int, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
 
 
 _OF_THE_MOST_DERIVED: Final = ("__dict__", "__weakref__")
-"""Members that are never read as slots: a class that mypyc compiled inherits those of its traits, and where a trait says
-that they are, the instance keeps something that is no object."""
+"""Members that are never read as slots.
+
+A class that mypyc compiled inherits those of its traits; where a trait keeps such a member, the class keeps something
+that is no object.
+"""
 
 _NAMES_OF_AN_INSTANCE: Final = {id(types.GetSetDescriptorType), id(types.MemberDescriptorType)}
 """What `__dict__` is in a class whose instances have one: one that Python made, and one that a compiler made."""
@@ -529,11 +532,7 @@ class _Layout:
         self.kind = kind
         """Kept, so that the `id` by which the layout is found stays this type's."""
         self.names = next(
-            (
-                getter
-                for base in bases
-                if id(type(getter := _type_dict(base).get("__dict__"))) in _NAMES_OF_AN_INSTANCE
-            ),
+            (getter for base in bases if id(type(getter := _type_dict(base).get("__dict__"))) in _NAMES_OF_AN_INSTANCE),
             None,
         )
         self.slots = [

@@ -21,7 +21,7 @@ def alert(**changes):
 
 def test_it_says_what_grows_how_fast_and_how_long_that_may_go_on():
     assert str(alert()) == (
-        "rss grows by 2.0 MiB an hour (1 MiB to 3 MiB), grew in a line; at 512 MiB of 1 GiB, 11 days left"
+        "rss grows by 2.0 MiB an hour (1.0 MiB to 3.0 MiB), grew in a line; at 512.0 MiB of 1.0 GiB, 11 days left"
     )
 
 
