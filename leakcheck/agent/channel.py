@@ -12,6 +12,11 @@ from leakcheck.agent.protocol import Failed
 Answer = tuple[Any, ...] | list[Any] | None
 """A record of the protocol, or a list of such."""
 
+CLOSED_OURS = (
+    "the scenario closed descriptors that it did not open, those of this measurement among them; let it close "
+    "only its own"
+)
+
 
 class Channel:
     """The worker's end: blocking, for one thread. Files that a step opens never get these numbers by accident."""
@@ -61,7 +66,4 @@ def _explained(error: OSError) -> BaseException:
     """Ends the process with a clear word where the user's code has closed our descriptors among others."""
     if error.errno != errno.EBADF:
         return error
-    return SystemExit(
-        "leakcheck: the scenario closed descriptors that it did not open, those of this measurement among them; let it "
-        "close only its own"
-    )
+    return SystemExit(f"leakcheck: {CLOSED_OURS}")

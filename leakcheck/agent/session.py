@@ -5,13 +5,14 @@ The messages are those of `leakcheck.agent.protocol`. When the pipe closes, the 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
-from leakcheck.agent.channel import Answer, Channel
+from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.loading import load, named
 from leakcheck.agent.meters import Place
@@ -180,11 +181,14 @@ def describe_error(error: BaseException, during: str) -> Failed:
     ours = (*HERE.roots.own, f"{os.path.dirname(os.__file__)}{os.sep}asyncio{os.sep}", "<frozen importlib")
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
         frames = frames.tb_next
+    message = str(error) or type(error).__name__
+    if frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
+        message = CLOSED_OURS
     lines = traceback.format_exception(type(error), error, frames if frames is not None else None)
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
     return Failed(
         type=kind,
-        message=str(error) or type(error).__name__,
+        message=message,
         traceback="".join(lines)[-_MOST_TRACEBACK:],
         errno=_number(getattr(error, "errno", None)),
         during=during,

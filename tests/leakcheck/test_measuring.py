@@ -163,18 +163,25 @@ def test_what_the_scenario_imports_leaves_no_compiled_file_behind(job, tmp_path)
     assert not list(tmp_path.rglob("*.pyc"))
 
 
-def test_a_scenario_that_closes_the_descriptors_of_the_measurement_is_told_so(job):
-    source = """
+@pytest.mark.parametrize("kept", ["none", "pipe"])
+def test_a_scenario_that_closes_the_descriptors_of_the_measurement_is_told_so(job, kept):
+    """Those of the conversation, or those of the readings alone: pipes are what the parent is talked to by."""
+    source = f"""
         import os
+        from contextlib import suppress
         @scenario
         def case():
-            os.closerange(3, 256)
+            for number in map(int, os.listdir("/proc/self/fd")):
+                with suppress(OSError):
+                    if number > 2 and not os.readlink(f"/proc/self/fd/{{number}}").startswith({kept!r}):
+                        os.close(number)
     """
     with Worker(job(source)) as worker:
         worker.open()
         with pytest.raises(WorkerFailed) as failed:
             worker.run(1)
-    assert "closed descriptors that it did not open" in failed.value.failure.output
+    failure = failed.value.failure
+    assert "closed descriptors that it did not open" in failure.output + failure.message
 
 
 LEAKS = {
