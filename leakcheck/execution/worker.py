@@ -25,6 +25,7 @@ from leakcheck.agent.protocol import (
     Closed,
     Described,
     Failed,
+    Hello,
     List,
     Listed,
     Open,
@@ -205,9 +206,9 @@ class Worker:
 
     def ask(self, request: NamedTuple, answer: type[Answer], timeout: float = 60.0) -> Answer:
         """Send one request and wait for its answer, of that type. Raises `WorkerFailed`; the worker is then useless."""
-        line = msgspec.json.encode([type(request).__name__, *request]) + b"\n"
+        line = _line(request)
         if not self._greeted:
-            line, self._greeted = msgspec.json.encode(["Hello", VERSION]) + b"\n" + line, True
+            line, self._greeted = _line(Hello(VERSION)) + line, True
         try:
             os.write(self._commands, line)
         except BrokenPipeError:
@@ -326,6 +327,10 @@ class Worker:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return
+
+
+def _line(request: NamedTuple) -> bytes:
+    return msgspec.json.encode([type(request).__name__, *request]) + b"\n"
 
 
 def _last_lines(text: str) -> str:
