@@ -44,7 +44,7 @@ native-test:  ## C++ tests of the ring under ASan+UBSan, TSan and valgrind
 .PHONY: lint
 lint: setup  ## Format, lint, types, import contract, C++ format
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(CPP)

@@ -9,13 +9,13 @@ from types import ModuleType
 
 import pytest
 import sample_run
-from leakcheck.diagnosis.plan import DiagnosisOptions, GrowthFacts
 from scripted_process import Scripted, suspicion
 
 from leakcheck import meters, report
 from leakcheck.agent import protocol
 from leakcheck.agent.meters import READERS
 from leakcheck.diagnosis.investigation import diagnose
+from leakcheck.diagnosis.plan import DiagnosisOptions, GrowthFacts
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.gate import budgets
