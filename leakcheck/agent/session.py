@@ -182,8 +182,8 @@ def describe_error(error: BaseException, during: str) -> Failed:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):
         frames = frames.tb_next
     message = str(error) or type(error).__name__
-    if frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
-        message = CLOSED_OURS
+    if during != "step" and frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
+        message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
     lines = traceback.format_exception(type(error), error, frames if frames is not None else None)
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
     return Failed(

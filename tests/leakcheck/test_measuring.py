@@ -11,6 +11,7 @@ from array import array
 import pytest
 from scripted import Unsuspecting
 
+import leakcheck
 from leakcheck import meters
 from leakcheck.agent.protocol import (
     ClockRead,
@@ -182,6 +183,12 @@ def test_a_scenario_that_closes_the_descriptors_of_the_measurement_is_told_so(jo
             worker.run(1)
     failure = failed.value.failure
     assert "closed descriptors that it did not open" in failure.output + failure.message
+
+
+def test_a_bad_descriptor_of_a_step_without_frames_is_reported_as_it_is():
+    failure = leakcheck.check(os.close, 2**20).record.failure
+    assert failure.type == "OSError"
+    assert "Bad file descriptor" in failure.message
 
 
 LEAKS = {
