@@ -43,7 +43,7 @@ def serve(channel: Channel) -> None:
                     continue
                 if not scenarios:
                     scenarios = load(opening.target)
-                _serve_scenario(channel, named(scenarios, opening.name, opening.target), opening)
+                serve_scenario(channel, named(scenarios, opening.name, opening.target), opening)
             else:
                 _refuse(name)
         except BaseException as error:
@@ -79,7 +79,8 @@ def _hold_elsewhere(channel: Channel, opening: Open) -> None:
     import_module(f"leakcheck.agent.hosts.{kind}").hold(channel, opening, rest)
 
 
-def _serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
+def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
+    """Let the parent have the scenario until it says `Close`, in a loop of its own where it is async."""
     conversation = Conversation(channel, scenario, opening).hold()
     if is_async(scenario):
         import asyncio
@@ -184,7 +185,7 @@ def describe_error(error: BaseException, during: str) -> Failed:
     message = str(error) or type(error).__name__
     if during != "step" and frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
         message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
-    lines = traceback.format_exception(type(error), error, frames if frames is not None else None)
+    lines = traceback.format_exception(type(error), error, frames)
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
     return Failed(
         type=kind,

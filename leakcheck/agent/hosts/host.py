@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.protocol import MeasuredBefore, Open
 from leakcheck.agent.scenario import Scenario
-from leakcheck.agent.session import Conversation
-from leakcheck.agent.step import is_async, run_plain
+from leakcheck.agent.session import Conversation, serve_scenario
 
 
 class Answers:
@@ -47,13 +46,7 @@ class Host(Answers):
     def hold(self, scenario: Scenario) -> None:
         """Let the parent have the scenario until it says `close`."""
         self._begin()
-        conversation = Conversation(self._channel, scenario, self._opening).hold()
-        if is_async(scenario):
-            import asyncio
-
-            asyncio.run(conversation)
-        else:
-            run_plain(conversation)
+        serve_scenario(self._channel, scenario, self._opening)
 
     def _begin(self) -> None:
         """Put aside the objects of the test runner: some 100,000, a tenth of a second for each collection."""
