@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.probes.elements import element_name, safe_repr
+from leakcheck.agent.probes.elements import different, element_name, safe_repr
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.snapshot import path_of
 from leakcheck.agent.probes.walk import Node, Walk, roots
@@ -221,7 +221,7 @@ def _finding(each: Growing, snapshot: _Snapshot) -> Finding:
     elements = [element for member in members[:20] for element in _newest(member)]
     kinds = Counter(map(element_name, elements))
     element = kinds.most_common(1)[0][0] if kinds else "object"
-    path = [(label, kind) for label, kind in path_of(node)]
+    path = path_of(node)
     nodes = judge_path(path, element, each.shape)
     name = "".join(label for label, _ in path)
     an_hour = each.per_iteration * 3_600_000
@@ -233,7 +233,7 @@ def _finding(each: Growing, snapshot: _Snapshot) -> Finding:
         meter="rss",
         path=nodes,
         type=element,
-        examples=list(dict.fromkeys(safe_repr(value) for value in elements[-3:])),
+        examples=list(different(safe_repr(value) for value in elements[-3:])),
         hint=_cache_hint(path, members),
         source="graph",
     )

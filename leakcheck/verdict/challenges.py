@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple
 
 from leakcheck.agent.protocol import ClockRead, Collect, Collected, GcMode, ReadsClock, Stayed, WhatStays
 from leakcheck.meters import LEDGER
+from leakcheck.records import Verdict
 from leakcheck.verdict import caches
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.process import Process
 from leakcheck.verdict.residue import Left, Residue, residues
 
@@ -101,12 +102,8 @@ class Suspicion(NamedTuple):
         """Decisive meters that could not be decided."""
         return self._decisive("inconclusive")
 
-    def _decisive(self, verdict: str) -> list[str]:
-        return [
-            spec.name
-            for spec in self.measured.meters
-            if spec.decisive and (self.judgements[spec.name].verdict or "inconclusive") == verdict
-        ]
+    def _decisive(self, verdict: Verdict) -> list[str]:
+        return [spec.name for spec in decisive(self.measured.meters, self.judgements, verdict)]
 
     def at(self, meter: str) -> int:
         """Where a meter's value stands in a reading."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from leakcheck.agent.protocol import Failed
 from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES, LEDGER, LIVE_OBJECTS, MeterSpec
-from leakcheck.records import Sample
+from leakcheck.records import Sample, Verdict
 from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge
 from leakcheck.verdict.patience import evidence, may_be_hastened
 from leakcheck.verdict.process import Process
@@ -42,7 +42,12 @@ class Measurement(NamedTuple):
     @property
     def leaking(self) -> list[str]:
         """Names of the decisive meters that leak."""
-        return [meter.name for meter in self.meters if meter.decisive and self.judgements[meter.name].verdict == "leak"]
+        return [spec.name for spec in decisive(self.meters, self.judgements, "leak")]
+
+
+def decisive(meters: Sequence[MeterSpec], judgements: Mapping[str, Judgement], verdict: Verdict) -> list[MeterSpec]:
+    """The decisive meters of that verdict; what is not decided is `inconclusive`."""
+    return [spec for spec in meters if spec.decisive and (judgements[spec.name].verdict or "inconclusive") == verdict]
 
 
 Watch = Callable[[Progress, Mapping[str, Sequence[Sample]], Mapping[str, Judgement]], None]
@@ -83,7 +88,7 @@ def measure(
             continue
         judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
         decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
-        leaks = [meter for meter in meters if meter.decisive and judgements[meter.name].verdict == "leak"]
+        leaks = decisive(meters, judgements, "leak")
         if run.raised is not None or run.ended_by:
             return run.result(judgements)
         if leaks and run.held is None:

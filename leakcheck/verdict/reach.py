@@ -15,7 +15,7 @@ from leakcheck.verdict import budget
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement, Watch, measure
+from leakcheck.verdict.measure import Measurement, Watch, decisive, measure
 from leakcheck.verdict.process import Process
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
@@ -39,11 +39,8 @@ class Reached(NamedTuple):
     @property
     def leaking(self) -> dict[str, float]:
         """Growth per iteration of each decisive meter that leaks."""
-        return {
-            spec.name: self.judgements[spec.name].growth
-            for spec in self.measured.meters
-            if spec.decisive and self.judgements[spec.name].verdict == "leak"
-        }
+        leaks = decisive(self.measured.meters, self.judgements, "leak")
+        return {spec.name: self.judgements[spec.name].growth for spec in leaks}
 
 
 def reach(

@@ -9,7 +9,7 @@ from leakcheck.execution.job import Job
 from leakcheck.meters import CYCLES, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.reach import Reached
 
 _MOST_SAMPLES = 400
@@ -47,9 +47,8 @@ def failed(job: Job, failure: Failure, **changes: Any) -> ScenarioResult:
 
 def judged(job: Job, reached: Reached, **changes: Any) -> ScenarioResult:
     """The result of a measured scenario."""
-    decisive = [spec for spec in reached.measured.meters if spec.decisive]
-    verdicts = {spec.name: reached.judgements[spec.name].verdict or "inconclusive" for spec in decisive}
-    verdict: Verdict = next((each for each in _ORDER if each in verdicts.values()), "inconclusive")
+    of = {each: decisive(reached.measured.meters, reached.judgements, each) for each in _ORDER}
+    verdict: Verdict = next((each for each in _ORDER if of[each]), "inconclusive")
     return describe(
         job,
         **{
@@ -60,9 +59,9 @@ def judged(job: Job, reached: Reached, **changes: Any) -> ScenarioResult:
             "duration_s": reached.measured.seconds,
             "detectable": {
                 spec.name: detectable
-                for spec in decisive
+                for spec in reached.measured.meters
+                if spec in of["clean"] or spec in of["bounded"]
                 if (detectable := reached.judgements[spec.name].detectable) is not None
-                and verdicts[spec.name] in ("clean", "bounded")
             },
             "meters": meters(reached),
             **changes,
@@ -111,8 +110,9 @@ def _cycles(rate: float) -> Meter:
 
 
 def _thinned(samples: list[Sample]) -> list[Sample]:
-    step = max(1, len(samples) // _MOST_SAMPLES + 1) if len(samples) > _MOST_SAMPLES else 1
-    return samples if step == 1 else [*samples[:-1:step], samples[-1]]
+    if len(samples) <= _MOST_SAMPLES:
+        return samples
+    return [*samples[: -1 : len(samples) // _MOST_SAMPLES + 1], samples[-1]]
 
 
 def as_expected(verdict: Verdict, expect: str) -> bool:
@@ -123,8 +123,8 @@ def as_expected(verdict: Verdict, expect: str) -> bool:
 
 
 def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
-    decisive = [(spec, reached.judgements[spec.name]) for spec in reached.measured.meters if spec.decisive]
-    of_it = [(spec, judgement) for spec, judgement in decisive if (judgement.verdict or "inconclusive") == verdict]
+    meters = reached.measured.meters
+    of_it = [(spec, reached.judgements[spec.name]) for spec in decisive(meters, reached.judgements, verdict)]
     if verdict == "leak":
         # What the system counts tells more than bytes, and bytes more than the collector's number of objects.
         spec, worst = max(
@@ -140,7 +140,8 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
         return f"{spec.name}: {_said(first, spec)}; {_what_would_decide(reached.measured, job)}"
     if verdict == "bounded":
         return f"{spec.name} {_said(first, spec)}"
-    spec, ledger = decisive[0]
+    spec = next(spec for spec in meters if spec.decisive)
+    ledger = reached.judgements[spec.name]
     if ledger.detectable is None:
         return ledger.reason
     calls = max(1, round(spec.thresholds.quantum / ledger.detectable)) if ledger.detectable else 1
