@@ -6,13 +6,23 @@ ceilings, the diagnosis, the gate and the reports look a meter up here; no other
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 Family = Literal["heap", "pages", "objects", "system", "disk", "resident", "own"]
 """`heap`: exact ledgers of the allocator. `pages`: memory beside it, in whole pages. `objects`: what the collector
 knows. `system`: things that the system or the interpreter counts. `disk`: files. `resident`: what an operator sees.
 `own`: meters of a scenario."""
+
+
+FAMILIES: Mapping[Family, str] = {
+    "heap": "of heap",
+    "pages": "of other memory",
+    "objects": "",
+    "system": "",
+    "disk": "",
+}
+"""What a sentence calls the memory of a family after a quantity of it; families that decide nothing have no word."""
 
 
 class Thresholds(NamedTuple):
@@ -98,6 +108,7 @@ _PAGE_BYTES = 4096.0
 LEDGER = "heap.bytes"
 """The meter that can be read after each call, so that its troughs are known."""
 BLOCKS_LEDGER = "py.blocks"
+RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
@@ -110,7 +121,7 @@ CATALOGUE = (
     MeterSpec(BLOCKS_LEDGER, "blocks", "heap", BLOCKS, headline=True, in_service="evidence"),
     MeterSpec(
         "mapped.bytes", "B", "pages", PAGES,
-        ceiling=Ceiling("max_growth", 16),  # address space costs nothing until it is touched: a stack alone is 8 MiB
+        ceiling=Ceiling("things", 1 << 44),  # address space costs nothing until it is touched; there are 2 to the 47th
         diagnosed_up_to=1 << 30, words=Words("mapping", "mapped", "never unmapped"),
         caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
@@ -121,7 +132,7 @@ CATALOGUE = (
     ),
     # Linux allows a process 65,530 mappings by default (vm.max_map_count): a quarter of that.
     MeterSpec("mappings", "mappings", "system", COUNTS, decisive=False, ceiling=Ceiling("things", 16_000)),
-    MeterSpec("rss", "B", "resident", RESIDENT, decisive=False, in_service="decisive"),
+    MeterSpec(RESIDENT_SIZE, "B", "resident", RESIDENT, decisive=False, in_service="decisive"),
     MeterSpec("peak", "B", "resident", RESIDENT, decisive=False),
     MeterSpec(LIVE_OBJECTS, "objects", "objects", OBJECTS, headline=True, in_service="evidence"),
     MeterSpec("uncollectable", "objects", "objects", COUNTS, in_service="decisive"),

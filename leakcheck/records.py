@@ -102,6 +102,8 @@ class Meter(Record, frozen=True, kw_only=True):
     """Confidence interval of `growth` (99 %)."""
     detectable: float | None = None
     """The smallest growth per iteration that this series would have shown as a leak."""
+    once_in: int | None = None
+    """In how many calls at least one loss must come to show so: a loss is `detectable * once_in` or more."""
     model: str = ""
     """`constant`, `step`, `saturating`, `periodic`, `linear` or `noise`: which shape describes the series best."""
     reason: str = ""
@@ -144,6 +146,9 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     iterations: int = 0
     duration_s: float = 0.0
     detectable: dict[str, float] = {}
+    """The smallest growth per iteration that would have shown, by meter that did not go on growing."""
+    once_in: dict[str, int] = {}
+    """In how many calls at least one loss must come to show so, by meter."""
     meters: list[Meter] = []
     findings: list[Finding] = []
     explained: float | None = None

@@ -23,11 +23,15 @@ def rate(value: float, unit: str) -> str:
     return f"{sign}{quantity(value, unit)}/iteration"
 
 
-def noticed(value: float, unit: str) -> str:
-    """The smallest growth that is noticed: `40 B`, or for things `1 in 3,277`: one in so many iterations."""
-    if unit == "B" or value >= 1 or value <= 0 or not math.isfinite(value):
-        return quantity(value, unit)
-    return f"1 in {1 / value:,.0f}"
+def noticed(rate: float, once_in: int | None, unit: str) -> str:
+    """The smallest loss that is noticed: `48 B once in 9,362 calls`, `1 fd in each call`; `rate` is per iteration."""
+    calls = once_in or 1
+    return f"{quantity(rate * calls, unit)} {often(calls)}"
+
+
+def often(calls: int) -> str:
+    """How often a loss must come: `once in 9,362 calls`."""
+    return "in each call" if calls == 1 else f"once in {calls:,} calls"
 
 
 def size(value: float) -> str:

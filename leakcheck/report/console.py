@@ -151,8 +151,7 @@ class RunView:
 
     def _result(self, result: ScenarioResult) -> None:
         say(self.console, _result_line(result))
-        if result.verdict != "clean" or not result.ok:
-            say(self.console, line(result.reason), 4, "" if not result.ok else "dim")
+        say(self.console, line(result.reason), 4, "" if not result.ok else "dim")
 
     def control(self, control: Control) -> None:
         """The planted controls are judged."""

@@ -142,7 +142,7 @@ def sensitivity(scenario: ScenarioResult) -> str:
     main = [spec.name for spec in meters.CATALOGUE if spec.headline and spec.name in scenario.detectable]
     others = [name for name in scenario.detectable if name not in main]
     parts = [
-        f"{line(name, 60)} {units.noticed(scenario.detectable[name], named.get(name, ''))}"
+        f"{line(name, 60)} {units.noticed(scenario.detectable[name], scenario.once_in.get(name), named.get(name, ''))}"
         for name in [*main, *others][:5]
     ]
-    return f"would have noticed, per iteration: {', '.join(parts)}" if parts else ""
+    return f"would have noticed: {', '.join(parts)}" if parts else ""

@@ -25,10 +25,10 @@ from leakcheck.series import amplitude, changes, falls_in_steps, median, right_m
 
 Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
 RuleName = Literal[
-    "too_short", "flat", "stopped", "line", "accelerates", "creeps", "comes_back", "undecided", "slows_down",
-    "has_no_direction", "unsettled", "challenged", "within_budget", "beyond_budget",
+    "too_short", "flat", "jumps", "stopped", "line", "accelerates", "met_ceiling", "creeps", "comes_back", "undecided",
+    "slows_down", "has_no_direction", "unsettled", "contradicted", "challenged", "within_budget", "beyond_budget",
 ]  # fmt: skip
-"""What a judgement rests on: a rule of the judge, a challenge, or the budget."""
+"""What a judgement rests on: a rule of the judge, another meter, a challenge, or the budget."""
 
 STRAIGHT = 0.04
 """Root mean square distance from the line, as a part of the growth. Things lost one by one leave 0.01, or
@@ -54,6 +54,8 @@ search: it would take ever longer to learn ever less."""
 FASTER = 1.25
 """A rate that rose to this multiple of the doubling's before it, twice running, belongs to growth that gets worse:
 where each call leaves more than the one before, it doubles. What fills or wobbles does not get there."""
+FEW = 16
+"""Pieces of growth of which one that is late makes a rate fall that has not fallen."""
 LONGEST_STILL = 1 / 2048
 """Part of the calls for which a line may have stood still on its way: what did so for longer came in few pieces."""
 AMPLE = 128 * 2**20
@@ -62,8 +64,19 @@ LEAST_POINTS = 8
 """Samples in the last three doublings that a line needs before it can be believed."""
 FLOOR_MARGIN = 1.25
 """A loss that is to be seen must lift the last doubling above the floor by this factor."""
-SEEN_QUANTA = 3
-"""And leave so many of the smallest things: of two, where three were due, nobody can tell."""
+DUE = 7
+"""And so many losses must have been due in the last doubling: of those that come at random, none comes in one of a
+thousand such doublings (exp(-7))."""
+NOT_IN_NOISE = 2.0
+"""How many times as far as a series moves up and down a loss must lift it to show in any case."""
+LATER = 1.5
+"""Each jump comes so many times as late as the one before, where a table is made larger by a factor each time."""
+LIKEWISE = 2.0
+"""And is larger by that factor, within this one."""
+LEAST_RISES = 3
+"""Rises in a row that take a series to a ceiling: each call after the first has left something."""
+ALIKE = 4.0
+"""How many times the rate of another such a rise may have: what is loaded once is in one of them."""
 
 
 class Evidence(NamedTuple):
@@ -81,6 +94,20 @@ class Evidence(NamedTuple):
     """Enough to stop asking a noisy series for a finer sensitivity."""
     final: bool = False
     """The budget is used up, or a ceiling was met: this is the last word."""
+    ceiling: bool = False
+    """It was a ceiling that was met: something grew by as much as may be."""
+
+
+class Sensitivity(NamedTuple):
+    """What a series would have shown: `loss` or more, in the meter's unit, at least once in `once_in` calls."""
+
+    loss: float
+    once_in: int
+
+    @property
+    def rate(self) -> float:
+        """The same per iteration."""
+        return self.loss / self.once_in
 
 
 class Judgement(NamedTuple):
@@ -93,8 +120,8 @@ class Judgement(NamedTuple):
     low: float
     high: float
     """99 % confidence interval of `growth`."""
-    detectable: float | None
-    """The smallest growth per iteration that this series would have shown; None where growth was found."""
+    detectable: Sensitivity | None
+    """The smallest loss that this series would have shown; None where growth was found."""
     reason: str
     rule: RuleName = "unsettled"
     limit: float | None = None
@@ -150,13 +177,31 @@ class Series:
         """Whether nothing at all has moved over the last three doublings."""
         return all(sample.value == self.began for sample in self.recent)
 
-    def detectable(self, moves: float) -> float:
-        """The smallest growth per iteration that would have shown in a series that `moves` so far up and down.
+    def detectable(self, moves: float) -> Sensitivity:
+        """The smallest loss that would have shown in a series that `moves` so far up and down.
 
-        What stays unseen must hide in the last doubling: below the floor, as two things where three were due, in noise.
+        What stays unseen must hide in the last doubling: below the floor, in noise, or by not having come yet.
         """
-        last = self.recent[-1].iterations - self.samples[self.edges[-2]].iterations
-        return max(FLOOR_MARGIN * self.limits.floor, SEEN_QUANTA * self.limits.quantum, moves) / last
+        calls = max(1, self.windows[-1].span)
+        once_in = max(1, calls // DUE)
+        hidden = max(FLOOR_MARGIN * self.limits.floor, NOT_IN_NOISE * moves)
+        return Sensitivity(max(self.limits.quantum, hidden * once_in / calls), once_in)
+
+    @cached_property
+    def jumped(self) -> bool:
+        """Whether the last doubling rose above all before it and stayed there, by more than it ever fell back."""
+        last = len(self.recent) - len(self.windows[-1].samples)
+        highest = max(sample.value for sample in self.recent[: last + 1])
+        peak, fallen = self.recent[0].value, 0.0
+        levels = right_minimum(self.recent)
+        rise = 0.0
+        for index, sample in enumerate(self.recent):
+            if index > last:
+                rise = max(rise, levels[index] - highest)
+                highest = max(highest, sample.value)
+            peak = max(peak, sample.value)
+            fallen = max(fallen, peak - sample.value)
+        return rise > max(self.limits.floor, fallen)
 
     @property
     def rates(self) -> list[float]:
@@ -170,12 +215,16 @@ class Series:
 
     @cached_property
     def fades(self) -> bool:
-        """Whether the growth per iteration is on its way down."""
-        first, second, third = self.rates
-        if third < FADING * second:
+        """Whether the growth per iteration is on its way down, by more than one piece could be late."""
+        first, second, third = self.windows
+        piece = min((rise for rise in changes(self.recent) if rise >= self.limits.quantum), default=0.0)
+        if piece * FEW < self.recent[-1].value - self.recent[0].value:
+            piece = 0.0
+        after = third.rate + piece / third.span
+        if after < FADING * second.rate:
             return True
         earlier, later = STEADILY_FADING
-        return third < later * second and second < earlier * first
+        return after < later * second.rate and second.rate + piece / second.span < earlier * first.rate
 
     @property
     def creeps(self) -> bool:
@@ -197,7 +246,7 @@ class Series:
 
     def judged(
         self, verdict: Verdict | None, shape: Shape, rule: RuleName, reason: str, *,
-        detectable: float | None = None, limit: float | None = None,
+        detectable: Sensitivity | None = None, limit: float | None = None,
     ) -> Judgement:  # fmt: skip
         """A judgement of this series."""
         if detectable is None:
@@ -227,7 +276,7 @@ def judge(
 
 
 def too_short(series: Series, evidence: Evidence) -> Judgement | None:
-    """Fewer than three doublings: nothing can be compared across scales.
+    """Fewer than three doublings: nothing can be compared across scales, unless a ceiling was met on the way.
 
     ::
 
@@ -235,6 +284,8 @@ def too_short(series: Series, evidence: Evidence) -> Judgement | None:
     """
     if len(series.edges) >= 4:
         return None
+    if steady := met_ceiling(series, evidence):
+        return steady
     verdict: Verdict | None = "inconclusive" if evidence.final else None
     reason = "too few iterations to see growth at three scales"
     return Judgement(verdict, "constant", 0.0, 0.0, 0.0, None, reason, "too_short")
@@ -251,6 +302,31 @@ def flat(series: Series, evidence: Evidence) -> Judgement | None:
         return None
     verdict: Verdict | None = "clean" if evidence.enough_for_clean or evidence.final else None
     return series.judged(verdict, "constant", "flat", "does not grow")
+
+
+def jumps(series: Series, evidence: Evidence) -> Judgement | None:
+    """The last jump was larger than the one before, and came later, by the same factor; the next is not due yet.
+
+    A buffer that is made larger by a factor whenever it is full stands still for most of the time, and has no end.
+
+    ::
+
+                    ______
+              _____|
+           __|
+        _ |
+    """
+    found = _jumps(series)
+    if len(found) < 2 or not rises_only(series.samples):
+        return None
+    before, last = found[-2:]
+    least, most, larger = last.after / before.by, last.by / before.after, last.rise / before.rise
+    if most < LATER or most * LIKEWISE < larger or least > larger * LIKEWISE:
+        return None
+    if series.samples[-1].iterations >= last.by * most:
+        return None
+    verdict: Verdict | None = "inconclusive" if evidence.final else None
+    return series.judged(verdict, "step", "jumps", "grows in jumps, each larger and later than the one before")
 
 
 def stopped(series: Series, evidence: Evidence) -> Judgement | None:
@@ -317,15 +393,35 @@ def accelerates(series: Series, evidence: Evidence) -> Judgement | None:
     """
     if not series.grows or any(later < FASTER * earlier for earlier, later in pairwise(series.rates)):
         return None
-    for window in series.windows:
-        rises = changes(window.samples)
-        grown = sum(rises)
-        in_one_step = len(rises) < 3 or max(rises) > grown / 2
-        if in_one_step or grown <= 2 * series.limits.floor or not rises_only(window.samples):
-            return None
+    if not all(_rises_all_the_way(window, 2 * series.limits.floor) for window in series.windows):
+        return None
     if evidence.enough_for_rough or evidence.final:
         return series.judged("leak", "linear", "accelerates", "grows ever faster")
     return series.judged(None, "linear", "accelerates", "grows ever faster so far")
+
+
+def met_ceiling(series: Series, evidence: Evidence) -> Judgement | None:
+    """Steady growth that ran into a ceiling: each round since the first call has left about as much, or ever more.
+
+    ::
+
+        ---------------
+              __/
+           __/
+        __/
+    """
+    if not evidence.ceiling or series.samples[-1].value - series.began < AMPLE:
+        return None
+    since = [sample for sample in series.samples if sample.iterations >= 1]
+    rises = [
+        (later.value - earlier.value) / (later.iterations - earlier.iterations) for earlier, later in pairwise(since)
+    ]
+    steady = len(rises) >= LEAST_RISES and min(rises) > 0
+    if not steady or (max(rises) > ALIKE * min(rises) and any(b < a for a, b in pairwise(rises))):
+        return None
+    growth = (since[-1].value - since[0].value) / (since[-1].iterations - since[0].iterations)
+    reason = "grew with each call until it met the ceiling"
+    return Judgement("leak", "linear", growth, min(rises), max(rises), None, reason, "met_ceiling")
 
 
 def creeps(series: Series, evidence: Evidence) -> Judgement | None:
@@ -336,19 +432,18 @@ def creeps(series: Series, evidence: Evidence) -> Judgement | None:
                  |    _ _.-
         _._ _.__ |.-_
     """
-    if not (series.creeps and evidence.enough_for_clean and evidence.enough_noise):
+    if series.jumped or not (series.creeps and evidence.enough_for_clean and evidence.enough_noise):
         return None
     shape: Shape = "saturating" if series.fades else "noise"
-    detectable = max(series.detectable(amplitude(series.recent)), ASKED_QUANTA * series.limits.quantum)
-    return series.judged(
-        "clean", shape, "creeps", "creeps by less than the sensitivity asked for", detectable=detectable
-    )
+    seen = series.detectable(amplitude(series.recent))
+    asked = Sensitivity(max(seen.loss, series.limits.quantum), min(seen.once_in, round(1 / ASKED_QUANTA)))
+    return series.judged("clean", shape, "creeps", "creeps by less than the sensitivity asked for", detectable=asked)
 
 
 def comes_back(series: Series, evidence: Evidence) -> Judgement | None:
     """Falls back below the middle of what it was, over all three doublings or, after a late step, within the last one.
 
-    A leak that grew by more than twice the amplitude does not.
+    A leak that grew by more than twice the amplitude does not, nor does what has jumped and stayed.
 
     ::
 
@@ -356,6 +451,8 @@ def comes_back(series: Series, evidence: Evidence) -> Judgement | None:
          / | / |/ | / |
         /  |/     |/  |_
     """
+    if series.jumped:
+        return None
     first, before, last = series.windows
     rises = _rises_evenly(series) or series.growth[1] > 0
     earlier = [sample for window in (first, before) for sample in window.samples]
@@ -408,7 +505,7 @@ def has_no_direction(series: Series, evidence: Evidence) -> Judgement | None:  #
 
         . '  .|' .  ' |. '  . ' .
     """
-    if series.growth[1] > 0:
+    if series.growth[1] > 0 or series.jumped:
         return None
     return series.judged("clean", "noise", "has_no_direction", "moves without a direction")
 
@@ -420,14 +517,19 @@ def unsettled(series: Series, evidence: Evidence) -> Judgement | None:  # noqa: 
 
 
 RULES: tuple[Rule, ...] = (
-    too_short, flat, stopped, line, accelerates, creeps, comes_back, undecided, slows_down, has_no_direction, unsettled,
+    too_short, flat, jumps, stopped, line, accelerates, met_ceiling, creeps, comes_back, undecided, slows_down,
+    has_no_direction, unsettled,
 )  # fmt: skip
 """In the order of asking; the last knows every shape."""
 
 
+WARM_CALLS = 2
+"""Calls after which one-time costs are paid: what the first loads, the second has."""
+
+
 def after_first_call(samples: Sequence[Sample]) -> float:
     """The value once one-time costs of the first calls are paid."""
-    return next((sample.value for sample in samples if sample.iterations >= 2), samples[0].value)
+    return next((sample.value for sample in samples if sample.iterations >= WARM_CALLS), samples[0].value)
 
 
 def _edges(samples: Sequence[Sample]) -> list[int]:
@@ -457,6 +559,43 @@ def _doublings(samples: Sequence[Sample], edges: Sequence[int]) -> list[_Window]
         )
         for start, stop in pairwise(edges)
     ]
+
+
+class _Jump(NamedTuple):
+    """A rise between stretches that stand still; it came `after` so many iterations, and was there `by` so many."""
+
+    after: int
+    by: int
+    rise: float
+
+
+def _jumps(series: Series) -> list[_Jump]:
+    """The jumps of a series, without little ones and what the first calls cost.
+
+    Of several in neighbouring rounds, which may be one, the time is that of the last.
+    """
+    grown = series.samples[-1].value - series.began
+    least = max(series.limits.notable, grown / 1024)
+    found: list[_Jump] = []
+    still = True
+    for earlier, later in pairwise(series.samples):
+        rise = later.value - earlier.value
+        if rise > least and earlier.iterations >= WARM_CALLS:
+            joined = 0.0 if still or not found else found.pop().rise
+            found.append(_Jump(earlier.iterations, later.iterations, joined + rise))
+        still = abs(rise) <= series.limits.floor
+    return found
+
+
+def _rises_all_the_way(window: _Window, least: float) -> bool:
+    """Whether it grew by more than `least`, nowhere stood still, and in no one step."""
+    rates = [
+        (later.value - earlier.value) / (later.iterations - earlier.iterations)
+        for earlier, later in pairwise(window.samples)
+    ]
+    grown = window.samples[-1].value - window.samples[0].value
+    mean = grown / window.span
+    return len(rates) > 1 and grown > least and rises_only(window.samples) and min(rates) >= mean / ALIKE
 
 
 def _climbs_below_the_floor(series: Series) -> bool:

@@ -9,6 +9,7 @@ from leakcheck.agent.protocol import Failed
 from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES, LEDGER, LIVE_OBJECTS, MeterSpec
 from leakcheck.records import Sample, Verdict
+from leakcheck.verdict.contradiction import contradicted
 from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge
 from leakcheck.verdict.patience import evidence, may_be_hastened
 from leakcheck.verdict.process import Process
@@ -20,6 +21,7 @@ from leakcheck.verdict.rounds import (
     next_round,
     rounds_per_doubling,
     too_early,
+    towards_ceiling,
     watched,
 )
 
@@ -29,6 +31,8 @@ class Measurement(NamedTuple):
 
     meters: list[MeterSpec]
     samples: dict[str, list[Sample]]
+    pace: list[Sample]
+    """Seconds that the step had taken by each reading."""
     judgements: dict[str, Judgement]
     iterations: int
     step_seconds: float
@@ -157,6 +161,8 @@ class _Run:
         self.held: bool | None = None
         """Whether something that could be a cache gets larger; None as long as nobody has asked."""
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
+        self.pace: list[Sample] = []
+        """Seconds that the step took up to each reading."""
         self.raised: Failed | None = None
         self.ended_by: Ended | None = None
         self.progress = Progress(0, 0.0, 0.0, {})
@@ -177,8 +183,15 @@ class _Run:
             self._cycles_from = self._cycles_from or done.iterations
             self._cycles += done.cycles if done.iterations > self._cycles_from else 0
         self.raised = done.raised
-        grown = growth_since_first(self.samples)
-        self.progress = Progress(done.iterations, self._step_seconds, self._spent, grown)
+        self.progress = Progress(
+            done.iterations,
+            self._step_seconds,
+            self._spent,
+            growth_since_first(self.samples),
+            towards_ceiling(self.samples),
+            done.seconds / max(count, 1),
+        )
+        self.pace.append(Sample(done.iterations, self._step_seconds))
         self._watch(self.progress, self.samples, self._judgements)
 
     def doubling(self) -> None:
@@ -201,10 +214,11 @@ class _Run:
         """Judge every meter by what is known now."""
         known = evidence(self.progress, self._budget, held=bool(self.held))
         if self.raised is not None or self.ended_by:
-            known = Evidence(final=True)
+            known = Evidence(final=True, ceiling=self.ended_by is not None and self.ended_by.is_ceiling)
         elif hold_leaks:
             known = known._replace(enough_for_leak=False, enough_for_rough=False, enough_for_rare=False)
-        self._judgements = {meter.name: self._judge(meter, known) for meter in self._meters}
+        each = {meter.name: self._judge(meter, known) for meter in self._meters}
+        self._judgements = contradicted(each, self._meters, known)
         decisive = [self._judgements[meter.name] for meter in self._meters if meter.decisive]
         self.suspicious = {judgement.shape for judgement in decisive if judgement.suspicious}
         return self._judgements
@@ -238,6 +252,7 @@ class _Run:
         return Measurement(
             meters=self._meters,
             samples=self.samples,
+            pace=self.pace,
             judgements=judgements,
             iterations=iterations,
             step_seconds=self._step_seconds,

@@ -19,10 +19,10 @@ class Patience(NamedTuple):
         return any(iterations >= least * scale and seconds >= after * scale for least, after in self.pairs)
 
 
-CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (12, 2.5)))
-"""A flat series. One object per 1000 calls must have had its chance: some four of them, where the step is quick enough;
-131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 10,000. Slower steps say
-what they would have seen."""
+CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (512, 4.0)))
+"""A flat series. One object per 1000 calls must have had its chance: some seven of them, where the step is quick
+enough; 131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 9,000. Slower
+steps say what they would have seen; of those of which there are few calls each one counts, and the budget is used."""
 
 LEAK = Patience(((262_144, 0.0), (32_768, 0.6), (16_384, 4.5), (4_096, 6.0), (64, 8.0)))
 """A straight line. What looks like one may be a cache that is not full, or a buffer before its flush, so the line must
@@ -39,7 +39,7 @@ ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (32_768, 4.5), (4_096, 6.0),
 RARE = Patience(((1_048_576, 0.0), (131_072, 4.5), (4_096, 6.0), (64, 8.0)))
 """A line of few pieces, one in many calls: it is the pieces that a log of the last 256 slow calls has room for."""
 
-NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (12, 2.0)))
+NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (512, 4.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
 
 _USUAL_S = Budget().time_s
@@ -51,7 +51,7 @@ _LOOK_AT = (1024, 2048)
 
 def evidence(progress: Progress, budget: Budget, *, held: bool = True) -> Evidence:
     """What may be said by now; `held` unless nothing that could be a cache gets larger."""
-    done = progress.iterations, progress.seconds
+    done, ended = (progress.iterations, progress.seconds), exhausted(progress, budget)
     scale = max(1.0, budget.time_s / _USUAL_S)
     return Evidence(
         enough_for_clean=CLEAN.reached(*done),
@@ -59,7 +59,8 @@ def evidence(progress: Progress, budget: Budget, *, held: bool = True) -> Eviden
         enough_for_rough=ROUGH.reached(*done, scale),
         enough_for_rare=RARE.reached(*done, scale),
         enough_noise=NOISE.reached(*done, scale),
-        final=exhausted(progress, budget) is not None,
+        final=ended is not None,
+        ceiling=ended is not None and ended.is_ceiling,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from leakcheck import units
 from leakcheck.execution.job import Job
-from leakcheck.meters import CYCLES, MeterSpec
+from leakcheck.meters import CYCLES, FAMILIES, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judge import Judgement, Sensitivity
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.reach import Reached
 
@@ -57,12 +60,8 @@ def judged(job: Job, reached: Reached, **changes: Any) -> ScenarioResult:
             "reason": _reason(verdict, reached, job),
             "iterations": reached.measured.iterations,
             "duration_s": reached.measured.seconds,
-            "detectable": {
-                spec.name: detectable
-                for spec in reached.measured.meters
-                if spec in of["clean"] or spec in of["bounded"]
-                if (detectable := reached.judgements[spec.name].detectable) is not None
-            },
+            "detectable": {name: seen.rate for name, seen in _seen(reached).items()},
+            "once_in": {name: seen.once_in for name, seen in _seen(reached).items()},
             "meters": meters(reached),
             **changes,
         },
@@ -86,7 +85,8 @@ def _meter(spec: MeterSpec, judgement: Judgement, samples: list[Sample]) -> Mete
         growth=judgement.growth,
         low=judgement.low,
         high=judgement.high,
-        detectable=judgement.detectable,
+        detectable=None if judgement.detectable is None else judgement.detectable.rate,
+        once_in=None if judgement.detectable is None else judgement.detectable.once_in,
         model=judgement.shape,
         reason=f"{_said(judgement, spec)}; evidence only" if evidence_only else _said(judgement, spec),
         decisive=spec.decisive,
@@ -140,19 +140,72 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
         return f"{spec.name}: {_said(first, spec)}; {_what_would_decide(reached.measured, job)}"
     if verdict == "bounded":
         return f"{spec.name} {_said(first, spec)}"
-    spec = next(spec for spec in meters if spec.decisive)
-    ledger = reached.judgements[spec.name]
-    if ledger.detectable is None:
-        return ledger.reason
-    calls = max(1, round(spec.thresholds.quantum / ledger.detectable)) if ledger.detectable else 1
-    sentence = f"does not grow; {units.quantity(ledger.detectable, spec.unit)} per iteration would have shown"
-    return sentence + (f" (one small object in {calls:,} calls)" if spec.unit == "B" and calls > 1 else "")
+    return f"{first.reason}; {would_have_shown(reached)}"
+
+
+def _seen(reached: Reached) -> dict[str, Sensitivity]:
+    """The smallest loss that would have shown, by decisive meter that did not go on growing."""
+    quiet = [
+        spec
+        for verdict in ("clean", "bounded")
+        for spec in decisive(reached.measured.meters, reached.judgements, verdict)
+    ]
+    found = ((spec.name, reached.judgements[spec.name].detectable) for spec in quiet)
+    return {name: seen for name, seen in found if seen is not None}
+
+
+def would_have_shown(reached: Reached) -> str:
+    """How much, and how often, would have shown: by family of memory, the bluntest meter of each."""
+    seen = _seen(reached)
+    specs = {spec.name: spec for spec in reached.measured.meters}
+    once_in = min((each.once_in for each in seen.values()), default=1)
+    losses = []
+    for family, word in FAMILIES.items():
+        of_it = {name: each.loss for name, each in seen.items() if specs[name].family == family}
+        counted = [name for name in of_it if specs[name].unit != "B"] if family == "disk" else list(of_it)
+        if counted:
+            bluntest = max(counted, key=of_it.__getitem__)
+            unit = "resources" if family == "system" else specs[bluntest].unit
+            loss = of_it[bluntest] if unit == "B" else math.ceil(of_it[bluntest])
+            losses.append(f"{units.quantity(loss, unit)} {word}".rstrip())
+    return f"would have shown, {units.often(once_in)}: {', '.join(losses)}"
 
 
 def _what_would_decide(measured: Measurement, job: Job) -> str:
     """The way out of `inconclusive`: two more doublings show whether growth goes on."""
     needed = 4 * max(measured.iterations, 12)
-    seconds = measured.seconds / max(measured.iterations, 1) * needed
+    slower = _slower(measured.pace)
+    # Each doubling of the calls takes `2 * slower` times as long as the one before.
+    seconds = measured.seconds * max(needed / max(measured.iterations, 1), (2 * slower) ** 2)
+    sign = f"; calls get slower, {slower:.1f} times with each doubling, which is a sign of growth" if slower > 1 else ""
+    return _way_out(measured, job, needed, seconds) + sign
+
+
+_SLOWER = 1.3
+"""How many times as long as in the doubling before a call takes where calls get slower: caches of processors and a busy
+machine leave less."""
+
+
+def _slower(pace: Sequence[Sample]) -> float:
+    """How many times slower calls have become with each of the last two doublings; 1 where they have not, in both."""
+    total = pace[-1].iterations if pace else 0
+    if total < _LEAST_PACE:
+        return 1.0
+    at = [min(pace, key=lambda each: abs(each.iterations - total / part)) for part in (8, 4, 2, 1)]
+    costs = [
+        (later.value - earlier.value) / max(1, later.iterations - earlier.iterations) for earlier, later in pairwise(at)
+    ]
+    if min(costs) <= 0:
+        return 1.0
+    ratios = [later / earlier for earlier, later in pairwise(costs)]
+    return math.sqrt(ratios[0] * ratios[1]) if min(ratios) >= _SLOWER else 1.0
+
+
+_LEAST_PACE = 16
+"""Calls that have three doublings."""
+
+
+def _way_out(measured: Measurement, job: Job, needed: int, seconds: float) -> str:
     ended = measured.ended_by
     if ended is not None and ended.option == "max-iterations":
         return f"needs about {needed:,} iterations: raise {_option(job, 'max-iterations')}"

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple
 
 from leakcheck import meters, units
 from leakcheck.execution.job import Budget
-from leakcheck.meters import MeterSpec
+from leakcheck.meters import LEDGER, RESIDENT_SIZE, MeterSpec
 from leakcheck.records import Sample
-from leakcheck.verdict.judge import Shape
+from leakcheck.series import changes
+from leakcheck.verdict.judge import ALIKE, WARM_CALLS, Shape
 
 _GOLDEN = 0.6180339887498949
 """Its multiples, taken modulo 1, are spread as evenly as can be and never repeat."""
@@ -32,6 +33,11 @@ class Progress(NamedTuple):
     """The same with readings."""
     grown: Mapping[str, float]
     """Growth of each meter since the first reading."""
+    counted: Mapping[str, float] = {}
+    """What of it counts against a ceiling: see `towards_ceiling`."""
+
+    lately_s: float = 0.0
+    """Seconds that a call took in the last round."""
 
     @property
     def per_iteration(self) -> float:
@@ -45,6 +51,8 @@ class Ended(NamedTuple):
     option: Literal["max-iterations", "time-budget", "max-growth", ""]
     """The option that would allow more; empty where none does."""
     reason: str
+    is_ceiling: bool = False
+    """Whether something has grown by as much as may be."""
 
 
 def exhausted(progress: Progress, budget: Budget) -> Ended | None:
@@ -58,11 +66,12 @@ def exhausted(progress: Progress, budget: Budget) -> Ended | None:
     if progress.seconds >= 3 * budget.time_s + 5 and progress.iterations >= _LEAST_CALLS:
         return Ended("time-budget", f"--time-budget {budget.time_s:g} s used up by readings")
     for spec, ceiling in _ceilings(budget):
-        grown = progress.grown.get(spec.name, 0.0)
-        if grown >= ceiling and spec.unit == "B":
-            return Ended("max-growth", f"{spec.name} grew by {units.size(grown)}, the ceiling (--max-growth)")
-        if grown >= ceiling:
-            return Ended("", f"{spec.name} grew by {grown:,.0f}, the ceiling for a test")
+        grown = progress.counted.get(spec.name, 0.0)
+        if grown < ceiling:
+            continue
+        if spec.ceiling is not None and spec.ceiling.of == "max_growth":
+            return Ended("max-growth", f"{spec.name} grew by {units.size(grown)}, the ceiling (--max-growth)", True)
+        return Ended("", f"{spec.name} grew by {units.quantity(grown, spec.unit)}, the ceiling for a test", True)
     return None
 
 
@@ -133,9 +142,10 @@ def _allowances(progress: Progress, budget: Budget) -> list[int]:
     if budget.max_iterations is not None:
         left.append(budget.max_iterations - progress.iterations)
     if progress.per_iteration > 0 and progress.iterations >= _LEAST_CALLS:
-        left.append(int((budget.time_s - progress.step_seconds) / progress.per_iteration) + 1)
+        next_s = max(progress.per_iteration, progress.lately_s)
+        left.append(int((budget.time_s - progress.step_seconds) / next_s) + 1)
     for spec, ceiling in _ceilings(budget):
-        grown = progress.grown.get(spec.name, 0.0)
+        grown = progress.counted.get(spec.name, 0.0)
         if grown > 0 and progress.iterations > 0:
             left.append(int((ceiling - grown) / (grown / done)) + 1)
     return left
@@ -151,3 +161,30 @@ def _ceilings(budget: Budget) -> list[tuple[MeterSpec, float]]:
 def growth_since_first(samples: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     """Growth of each meter since its first reading, in its unit."""
     return {name: series[-1].value - series[0].value for name, series in samples.items() if series}
+
+
+def towards_ceiling(samples: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
+    """Growth of each meter that counts against its ceiling, in its unit: since the first calls.
+
+    What is loaded once, however large and late, does not count. Memory counts as far as it is resident: a reservation
+    costs nothing until it is touched.
+    """
+    found = {}
+    for name, series in samples.items():
+        since = [sample for sample in series if sample.iterations >= WARM_CALLS] or series[-1:]
+        found[name] = since[-1].value - since[0].value - _loaded_once(since)
+    if LEDGER in found and RESIDENT_SIZE in found:
+        found[LEDGER] = min(found[LEDGER], found[RESIDENT_SIZE])
+    return found
+
+
+def _loaded_once(since: Sequence[Sample]) -> float:
+    """The largest rise, where all others leave far less per call."""
+    rises = changes(since)
+    largest = max(rises, default=0.0)
+    if largest <= 0:
+        return 0.0
+    at = rises.index(largest)
+    calls = since[at + 1].iterations - since[at].iterations
+    others = (sum(rises) - largest) / max(1, since[-1].iterations - since[0].iterations - calls)
+    return largest if largest / calls > ALIKE * others else 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from leakcheck import meters
@@ -21,10 +22,19 @@ Formula = Callable[[int], float]
 
 
 class ScriptedProcess:
-    """Runs no step: its heap follows a formula, and time passes as it would."""
+    """Runs no step: its heap follows a formula, `others` follow theirs, and time passes as it would."""
 
-    def __init__(self, formula: Formula, *, seconds_per_step: float, jitter: bool, seed: int) -> None:
+    def __init__(
+        self,
+        formula: Formula,
+        *,
+        seconds_per_step: float | Formula,
+        jitter: bool,
+        seed: int,
+        others: Sequence[Formula] = (),
+    ) -> None:
         self._formula = formula
+        self._others = others
         self._seconds_per_step = seconds_per_step
         self._random = random.Random(seed)
         self._jitter = jitter
@@ -37,11 +47,13 @@ class ScriptedProcess:
         watched = range(self._iterations + count - watch, self._iterations + count)
         lowest = min((1_000_000 + self._formula(n + 1) for n in watched), default=None)
         self._iterations += count
-        seconds = count * self._seconds_per_step + watch * 4e-6
+        cost = self._seconds_per_step
+        seconds = count * (cost(self._iterations) if callable(cost) else cost) + watch * 4e-6
         # What a reading of malloc's ledger varies by: a chunk of 16 bytes more or less.
         noise = self._random.choice([0, 0, 0, 16, -16, 32]) if self._jitter else 0
         value = 1_000_000 + self._formula(self._iterations) + noise
-        return Round(self._iterations, seconds, seconds + 0.0012, 0, [value], None, lowest)
+        values = [value, *(1_000_000 + formula(self._iterations) for formula in self._others)]
+        return Round(self._iterations, seconds, seconds + 0.0012, 0, values, None, lowest)
 
 
 class Unsuspecting:
@@ -60,14 +72,19 @@ class Unsuspecting:
 def judged(
     formula: Formula,
     *,
-    seconds_per_step: float = 1e-6,
+    seconds_per_step: float | Formula = 1e-6,
     budget: Budget = Budget(),  # noqa: B008
     jitter: bool = True,
     seed: int = 1,
     suspected: Suspected | None = None,
+    others: Mapping[str, Formula] = MappingProxyType({}),
 ) -> tuple[Judgement, Measurement]:
-    process = ScriptedProcess(formula, seconds_per_step=seconds_per_step, jitter=jitter, seed=seed)
-    measured = measure(process, [meters.of(LEDGER, "B")], budget, suspected or Unsuspecting())
+    """What the judge says of the heap; `others` are further meters."""
+    process = ScriptedProcess(
+        formula, seconds_per_step=seconds_per_step, jitter=jitter, seed=seed, others=list(others.values())
+    )
+    read = [meters.of(name, "B") for name in (LEDGER, *others)]
+    measured = measure(process, read, budget, suspected or Unsuspecting())
     return measured.judgements["heap.bytes"], measured
 
 
@@ -78,6 +95,11 @@ def constant(_: int) -> float:
 def steady(size: float, every: int = 1, start: int = 0) -> Formula:
     """`size` bytes lost each `every` iterations, from iteration `start` on."""
     return lambda n: size * (max(0, n - start) // every)
+
+
+def steady_from(size: float, every: int, phase: int) -> Formula:
+    """The same, for the first time after `every - phase` iterations."""
+    return lambda n: size * ((n + phase) // every)
 
 
 def at_random(chance: float, size: float, seed: int) -> Formula:

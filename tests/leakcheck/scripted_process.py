@@ -61,6 +61,7 @@ def suspicion(
     measured = Measurement(
         meters=[meters.of(meters.LEDGER, "B")],
         samples={meters.LEDGER: list(series)},
+        pace=[],
         judgements={meters.LEDGER: judgement(verdict, growth)},
         iterations=iterations,
         step_seconds=0.0,

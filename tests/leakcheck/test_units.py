@@ -58,5 +58,5 @@ def test_a_spelled_number_is_the_number_to_three_digits(value):
 
 
 def test_the_smallest_growth_that_is_noticed_is_one_in_so_many():
-    assert units.noticed(0.001, "fds") == "1 in 1,000"
-    assert units.noticed(0.001, "B") == "0.001 B"
+    assert units.noticed(0.001, 1000, "fds") == "1 fd once in 1,000 calls"
+    assert units.noticed(48.0, 1, "B") == "48 B in each call"

@@ -54,8 +54,8 @@ def test_durations_read_well(value, shown):
 
 
 def test_sensitivity_reads_as_one_in_so_many():
-    assert units.noticed(0.0003662109375, "fds") == "1 in 2,731"
-    assert units.noticed(40.0, "B") == "40 B"
+    assert units.noticed(1 / 2731, 2731, "fds") == "1 fd once in 2,731 calls"
+    assert units.noticed(40.0, None, "B") == "40 B in each call"
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=40))

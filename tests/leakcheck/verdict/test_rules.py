@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
 from pathlib import Path
 
+import pytest
 import scripted
 from scripted import Formula
 
@@ -80,6 +82,32 @@ def test_accelerates():
     assert judge.accelerates(series(scripted.steps_once(20_000, 1e6)), Evidence()) is None
 
 
+def test_met_ceiling():
+    steep = Series([Sample(n, 400e6 * n) for n in range(6)], BYTES)
+    assert judge.met_ceiling(steep, Evidence(final=True, ceiling=True)).verdict == "leak"
+    assert judge.met_ceiling(steep, LAST) is None
+    loaded = Series([Sample(n, 1e6 * n + 2e9 * (n >= 4)) for n in range(6)], BYTES)
+    assert judge.met_ceiling(loaded, Evidence(final=True, ceiling=True)) is None
+
+
+def test_met_ceiling_after_too_few_calls_for_any_other_rule():
+    steep = Series([Sample(n, 400e6 * n) for n in range(6)], BYTES)
+    assert judge.too_short(steep, Evidence(final=True, ceiling=True)).verdict == "leak"
+
+
+@pytest.mark.parametrize("factor", [1.5, 2, 3, 4, 8])
+def test_jumps(factor):
+    doubles = series(lambda n: 1000.0 * factor ** math.ceil(math.log(max(n, 9) / 9, factor)))
+    assert judge.jumps(doubles, LAST).verdict == "inconclusive"
+    assert judge.jumps(doubles, Evidence()).verdict is None
+
+
+def test_jumps_that_have_ended_are_none():
+    assert judge.jumps(series(scripted.steps_once(100, 1e6)), LAST) is None
+    once_more = scripted.together(scripted.steps_once(20, 1e5), scripted.steps_once(100, 5e5))
+    assert judge.jumps(series(once_more), LAST) is None
+
+
 def test_creeps():
     noisy = random.Random(1)
     little = series(lambda n: n / 200 + noisy.uniform(0, 150))
@@ -88,11 +116,25 @@ def test_creeps():
     assert judge.creeps(series(scripted.steady(64)), Evidence()) is None
 
 
+def test_creeps_but_has_jumped():
+    noisy = random.Random(1)
+    jumped = series(lambda n: 5000.0 * (n > 400_000) + noisy.uniform(0, 150), doublings=19)
+    assert judge.creeps(jumped, Evidence()) is None
+
+
 def test_comes_back():
     teeth = itertools.cycle([0.0, 30_000.0, 60_000.0, 90_000.0, 10_000.0])
     saw = judge.comes_back(series(lambda _: next(teeth)), LAST)
     assert saw.verdict == "clean"
     assert judge.comes_back(series(scripted.steady(64)), LAST) is None
+
+
+@pytest.mark.parametrize("at", [17_000, 24_000, 30_000])
+def test_comes_back_but_has_jumped(at):
+    noisy = random.Random(1)
+    jumped = series(lambda n: 20_000.0 * (n > at) + noisy.uniform(0, 300))
+    assert judge.comes_back(jumped, LAST) is None
+    assert judge.has_no_direction(jumped, LAST) is None
 
 
 def test_undecided():
