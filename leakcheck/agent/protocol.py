@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -208,6 +208,25 @@ class Held(NamedTuple):
     """Identity and size of each container and buffer."""
     text: int
     """Length of all long texts."""
+    keyed: list[int]
+    """Which of the containers have keys, and so may be asked for one again."""
+
+
+class KeysComeAgain(NamedTuple):
+    """Asks what is put into the dicts and sets that grow when they are emptied. The step is run twice `calls` times."""
+
+    calls: int
+
+
+class KeysCame(NamedTuple):
+    """Answers `KeysComeAgain`."""
+
+    weight: float
+    """Bytes by which those that grow do so in each call."""
+    added: int
+    """Keys that were put into the emptied ones."""
+    again: int
+    """Those of them that had been there, and were not among the first."""
 
 
 class NewAreHeld(NamedTuple):
@@ -222,8 +241,21 @@ class HeldByOld(NamedTuple):
     held: bool | None
 
 
+class PutClockForward(NamedTuple):
+    """Puts the clock forward that the user's code reads."""
+
+    seconds: int
+
+
+class ClockPut(NamedTuple):
+    """Answers `PutClockForward`."""
+
+
 class WhatStays(NamedTuple):
-    """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches."""
+    """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches.
+
+    For a minute or more nobody waits: the clock is put forward.
+    """
 
     iterations: int
     pause: float
@@ -241,7 +273,9 @@ PROBES: Mapping[str, str] = {
     for module, questions in {
         "limited": ("LimitedContainers", "EmptyCaches"),
         "holders": ("HolderSizes", "NewAreHeld", "Collect"),
+        "keys": ("KeysComeAgain",),
         "expiring": ("ReadsClock", "WhatStays"),
+        "ahead": ("PutClockForward",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

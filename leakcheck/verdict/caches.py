@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from leakcheck.agent.protocol import (
@@ -34,6 +35,8 @@ _TEXT_SHARE = 0.1
 """Part of a growth that long texts must have for one of them to be the one that grows."""
 _FILLING_CALLS = 20
 """Of so many calls a container must take one for it to explain growth in each of them."""
+_KEYED_CALLS = 262_144
+"""Calls after which keys that are all new are believed to be new for ever."""
 
 
 def title(container: LimitedContainer) -> str:
@@ -109,16 +112,22 @@ class CacheSuspicion:
         )
 
     def needed(self, progress: Progress) -> int:
-        """How many iterations would show whether the growth stops when the containers that fill now are full."""
+        """How many iterations would show whether the growth stops when the containers that fill now are full.
+
+        What has keys may be a cache without a limit, which is full when all keys have come: that takes the longest.
+        """
         seen, done = self._seen, progress.iterations
         if seen is not None:
-            before, count = seen.limited, done - seen.progress.iterations
+            before, count, held = seen.limited, done - seen.progress.iterations, seen.held
         else:
             before = {each.identity: each.size for each in limited(self._process)}
+            held = self._process.ask(HolderSizes(), Held)
             count = max(32, done // 32)
             level = self._process.run(count).values[0]
             done += count
         later = limited(self._process)
+        if self._keys_are_added(held, count, {each.identity for each in later}):
+            self.full_at = _KEYED_CALLS
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         if seen is not None:
             grown = seen.grown_since(LEDGER, progress)
@@ -141,3 +150,12 @@ class CacheSuspicion:
                 self.filling.append(each)
                 self.full_at = max(self.full_at, int(_UNTIL_FLAT * progress.iterations))
         return self.full_at
+
+    def _keys_are_added(self, before: Held, count: int, limited: Collection[int]) -> bool:
+        """Whether what has keys, and no limit, has taken a part of the last `count` calls."""
+        now = self._process.ask(HolderSizes(), Held)
+        sizes, known = dict(now.sizes), dict(before.sizes)
+        gained = sum(
+            max(0, sizes[each] - known.get(each, 0)) for each in now.keyed if each in sizes and each not in limited
+        )
+        return gained * _FILLING_CALLS >= count

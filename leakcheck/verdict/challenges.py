@@ -11,9 +11,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from leakcheck.agent.protocol import ClockRead, Collect, Collected, GcMode, ReadsClock, Stayed, WhatStays
-from leakcheck.meters import LEDGER
+from leakcheck.agent.protocol import (
+    ClockPut,
+    ClockRead,
+    Collect,
+    Collected,
+    GcMode,
+    KeysCame,
+    KeysComeAgain,
+    PutClockForward,
+    ReadsClock,
+    Stayed,
+    WhatStays,
+)
+from leakcheck.meters import BYTES, LEDGER
 from leakcheck.records import Verdict
+from leakcheck.series import changes
 from leakcheck.verdict import caches
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.judge import Judgement
@@ -41,6 +54,16 @@ _SENSITIVITY_CALLS = 1000
 """Calls of which one may leave a small object and be seen."""
 _STRETCH_SHARE = 8
 """Part of the measured iterations that a stretch has after which it is looked what stays."""
+_AHEAD_S = 3600.0
+"""Seconds by which the clock is put forward: what lives for longer is as good as kept for ever."""
+_AHEAD_SHARE = 64
+"""Part of the measured iterations that are run then: some look at the clock once in many calls."""
+_LEAST_KEY_CALLS = 64
+"""Calls in which keys may come again."""
+_LEAST_AGAIN = 4
+"""Keys that must come again: one or two are fixed."""
+_AGAIN_SHARE = 0.02
+"""Part of the keys that come again which makes what has them a cache."""
 _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
@@ -65,7 +88,14 @@ class Upheld(NamedTuple):
     reason: str
 
 
-Answer = Acquitted | Smaller | Upheld
+class Found(NamedTuple):
+    """A leak where none had been seen."""
+
+    rate: Residue
+    reason: str
+
+
+Answer = Acquitted | Smaller | Upheld | Found
 
 
 class Ruling(NamedTuple):
@@ -153,7 +183,9 @@ def _ruled(judgement: Judgement, answer: Answer | None) -> Judgement:
     changed = judgement._replace(reason=answer.reason, rule="challenged", limit=None)
     if isinstance(answer, Acquitted):
         return changed._replace(verdict=answer.verdict)
-    return changed._replace(**answer.rate._asdict()) if isinstance(answer, Smaller) else changed
+    if isinstance(answer, Found):
+        changed = changed._replace(verdict="leak", shape="linear", detectable=None)
+    return changed._replace(**answer.rate._asdict()) if isinstance(answer, Smaller | Found) else changed
 
 
 def garbage(suspicion: Suspicion, process: Process) -> Ruling | None:
@@ -176,7 +208,8 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
     """What is kept for a time: wait, go on, and see what stays. Steps that read no clock do not wait.
 
     A verdict comes within a second where calls are quick, sooner than such things end. That most of it goes acquits
-    nobody: what stays of equal stretches is a leak beside it.
+    nobody: what stays of equal stretches is a leak beside it. What lives for longer than anybody waits goes when the
+    clock is put forward.
     """
     if not suspicion.leaking or not process.ask(ReadsClock(), ClockRead).reads:
         return None
@@ -201,12 +234,64 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
             if not goes or waited_s >= _ALL_GONE_S:
                 break  # it was made all the time, so it goes all the time until the last has gone
         elif waited_s >= _FIRST_GONE_S:
-            return None
+            return _with_the_clock_ahead(suspicion, process, grown)
     stayed = _stays(suspicion, process, grown, waited_s, batch)
     if not stayed and max(went.values()) < _WENT_SHARE:
         return None
     reason = "keeps for a time what it makes: it went when that was over"
     return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=waited_s)
+
+
+def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping[str, float]) -> Ruling | None:
+    """The same for what lives for up to an hour, where it is Python that looks at the clock."""
+    process.ask(PutClockForward(0), ClockPut)  # what this loads is in the next reading
+    began = process.run(0)
+    batch = max(1, suspicion.measured.iterations // _AHEAD_SHARE)
+    left = _left_alone(process, _AHEAD_S, batch, [suspicion.at(name) for name in grown])
+    if left is None:
+        return None
+    went = [(began.values[suspicion.at(name)] - left.values[suspicion.at(name)]) / more for name, more in grown.items()]
+    if max(went) < _WENT_SHARE:
+        return None
+    stayed = _stays(suspicion, process, grown, _AHEAD_S, batch)
+    reason = "keeps for a time what it makes: it went when the clock was put forward"
+    return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=_AHEAD_S)
+
+
+def recurring_keys(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """A cache without a limit that is not full: emptied, it is asked for keys that it had.
+
+    How many keys there are is not known, so nothing is decided.
+    """
+    grown = [name for name in suspicion.leaking if name == LEDGER]
+    if not grown:
+        return None
+    calls = max(_LEAST_KEY_CALLS, suspicion.measured.iterations // _STRETCH_SHARE)
+    came = process.ask(KeysComeAgain(calls), KeysCame)
+    enough = came.again >= max(_LEAST_AGAIN, _AGAIN_SHARE * came.added)
+    if not enough or came.weight < _WENT_SHARE * suspicion.judgements[LEDGER].growth:
+        return None
+    reason = (
+        f"fills what has keys, and they come again: of {came.added:,} that were put into it when it had been emptied, "
+        f"{came.again:,} had been there; how many there are is not known"
+    )
+    return Ruling(dict.fromkeys(suspicion.leaking, Acquitted(reason, "inconclusive")))
+
+
+def hidden(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """Two trends that cancel: the heap falls, as something is worked off, and containers grow beside it."""
+    if suspicion.leaking or LEDGER not in suspicion.measured.samples:
+        return None
+    series = suspicion.measured.samples[LEDGER]
+    half = [sample for sample in series if 2 * sample.iterations >= series[-1].iterations]
+    fell = half[0].value - half[-1].value
+    if len(half) < 2 or fell <= BYTES.notable or any(rise > fell for rise in changes(half)):
+        return None
+    stayed = process.ask(WhatStays(max(1, suspicion.measured.iterations // _STRETCH_SHARE), 0.0), Stayed).bytes
+    if min(stayed) <= 0:
+        return None
+    rate = Residue(sum(stayed) / len(stayed), min(stayed), max(stayed))
+    return Ruling({LEDGER: Found(rate, "that much stays of each call, while other things are worked off")})
 
 
 def filling_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
@@ -260,7 +345,9 @@ def names_of_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
     return Ruling({}, named[:_MOST_NAMED]) if named else None
 
 
-CHALLENGES: tuple[Challenge, ...] = (garbage, expiry, filling_caches, full_caches, names_of_caches)
+CHALLENGES: tuple[Challenge, ...] = (
+    hidden, garbage, expiry, filling_caches, recurring_keys, full_caches, names_of_caches,
+)  # fmt: skip
 """In the order of asking."""
 
 
@@ -284,7 +371,10 @@ def _stays(
 def _left_alone(process: Process, pause_s: float, batch: int, indexes: Sequence[int]) -> Left | None:
     """Wait, and run on for as long as it falls: some forget a few things at each call. None where the step raises."""
     before = process.run(0).values
-    time.sleep(pause_s)
+    if pause_s < _AHEAD_S:
+        time.sleep(pause_s)
+    else:
+        process.ask(PutClockForward(int(pause_s)), ClockPut)
     calls = 0
     while True:
         done = process.run(batch)

@@ -27,6 +27,8 @@ _CLOCKS = frozenset(
     {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "localtime", "gmtime"}
 )
 _DATES = frozenset({"now", "utcnow", "today"})
+LONG_S = 60.0
+"""Seconds for which nobody waits."""
 _CLOCK_CALLS = 16
 """Calls of the step in which it reads a clock, if it does."""
 _STRETCHES = 4
@@ -56,8 +58,18 @@ async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
     """
     if pause_s:
         for calls in (count, max(1, count // _LAST_CALLS_SHARE)):
-            time.sleep(pause_s)
+            _pause(pause_s)
             await driver.run(calls)
+
+
+def _pause(seconds: float) -> None:
+    """Wait; where nobody waits for so long, put the clock forward."""
+    if seconds < LONG_S:
+        time.sleep(seconds)
+        return
+    from leakcheck.agent.probes import ahead  # loaded where it is needed
+
+    ahead.put_forward(int(seconds))
 
 
 async def _reads_clock(driver: Driver) -> bool:
@@ -96,7 +108,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     seen: list[snapshot.Snapshot] = []
     for _ in range(_STRETCHES):
         await driver.run(count)
-        time.sleep(question.pause)
+        _pause(question.pause)
         await driver.run(count)  # as many, for some forget only a few things at each call
         await conversation.settler.settle()
         seen.append(snapshot.take(conversation))

@@ -11,7 +11,7 @@ import gc
 from array import array
 from collections import deque
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.meters.objects import all_in_sight
 from leakcheck.agent.probes.by_type import ByType, derived
@@ -40,7 +40,7 @@ async def answer(
     complete = conversation.settler.collects and all_in_sight()
     if isinstance(question, NewAreHeld):
         return HeldByOld(await _new_ones_are_held(conversation, question.calls) if complete else None)
-    return _held_now() if complete else Held(False, 0, [], 0)
+    return _held_now() if complete else Held(False, 0, [], 0, [])
 
 
 async def _new_ones_are_held(conversation: Conversation, calls: int) -> bool | None:
@@ -68,7 +68,7 @@ def _held_now() -> Held:
     """
     tracked = ByType(gc.get_objects())
     known = ByType(tracked.referents())
-    plain = {id(each): each for each in known.of(dict) if not gc.is_tracked(each)}
+    plain = _plain(known)
     sizes = [
         (id(each), size)
         for base in (dict, list, set, deque)
@@ -81,4 +81,24 @@ def _held_now() -> Held:
     ]
     things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG_TEXT)
-    return Held(True, len(things), sizes, text)
+    return Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+
+
+def keyed() -> list[Any]:
+    """All dicts and sets of some size, those that the collector does not know too."""
+    tracked = ByType(gc.get_objects())
+    return [*_keyed(tracked), *_plain(ByType(tracked.referents())).values()]
+
+
+def _keyed(tracked: ByType) -> list[Any]:
+    return [
+        each
+        for base, kinds in ((dict, derived(dict)), (set, derived(set)))
+        for each in tracked.of(*kinds)
+        if base.__len__(each) >= _LEAST_ELEMENTS
+    ]
+
+
+def _plain(known: ByType) -> dict[int, dict[Any, Any]]:
+    """Dicts of what cannot be part of a cycle, by identity."""
+    return {id(each): each for each in known.of(dict) if not gc.is_tracked(each)}

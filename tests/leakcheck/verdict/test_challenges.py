@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 from scripted_process import Scripted, suspicion
 
 from leakcheck.agent.protocol import (
+    ClockPut,
     ClockRead,
     Collect,
     Collected,
     Emptied,
     EmptyCaches,
+    KeysCame,
+    KeysComeAgain,
     LimitedContainer,
     LimitedContainers,
     LimitedContainersFound,
+    PutClockForward,
     ReadsClock,
     Stayed,
     WhatStays,
 )
+from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
 from leakcheck.records import Sample
 from leakcheck.verdict import challenges
@@ -77,8 +84,86 @@ class TestExpiry:
         )
 
     def test_what_nothing_goes_of_is_waited_for_and_left_alone(self):
-        process = Scripted([GROWN], {ReadsClock: ClockRead(True)})
+        process = Scripted([GROWN], {ReadsClock: ClockRead(True), PutClockForward: ClockPut()})
         assert challenges.expiry(suspicion(process), process) is None
+
+    def test_what_lives_for_longer_goes_when_the_clock_is_put_forward(self):
+        process = Ahead(left=0.0)
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert isinstance(ruling.answers[LEDGER], Acquitted)
+
+    def test_what_stays_with_the_clock_ahead_is_the_leak_beside_it(self):
+        process = Ahead(left=16.0)
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        answer = ruling.answers[LEDGER]
+        assert isinstance(answer, Smaller)
+        assert answer.rate.growth == pytest.approx(16.0, rel=0.01)
+
+
+class Ahead(Scripted):
+    """Each call keeps 64 bytes until the clock is an hour ahead, and `left` of them for good."""
+
+    def __init__(self, left: float) -> None:
+        super().__init__([0.0], {ReadsClock: ClockRead(True), WhatStays: Stayed([0.0, 0.0, 0.0])})
+        self.kept, self.gone = 10_000, 0
+        self.left = left
+
+    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+        self.kept += count
+        value = 64.0 * self.kept + self.left * self.gone
+        return Round(self.kept + self.gone, 0.0, 0.0, 0, [value], None, None)
+
+    def ask(self, question: NamedTuple, answer: type) -> Any:
+        if isinstance(question, PutClockForward):
+            if question.seconds:
+                self.kept, self.gone = 0, self.gone + self.kept
+            return ClockPut()
+        return super().ask(question, answer)
+
+
+class TestHidden:
+    def falling(self, process: Scripted) -> Any:
+        fall = [Sample(1000 * n, 5e6 - 400.0 * 1000 * n) for n in range(11)]
+        return suspicion(process, "clean", samples=fall)
+
+    def test_containers_that_grow_while_the_heap_falls_are_a_leak(self):
+        process = Scripted([0.0], {WhatStays: Stayed([60.0, 64.0, 62.0])})
+        ruling = challenges.hidden(self.falling(process), process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER].rate == Residue(62.0, 60.0, 64.0)
+        judged = challenge(self.falling(process), process, [challenges.hidden])
+        assert judged.judgements[LEDGER].verdict == "leak"
+
+    def test_a_heap_that_falls_and_nothing_grows_is_clean(self):
+        process = Scripted([0.0], {WhatStays: Stayed([0.0, 0.0, 0.0])})
+        assert challenges.hidden(self.falling(process), process) is None
+
+    def test_nobody_is_asked_where_the_heap_stands(self):
+        process = Scripted([0.0])
+        still = suspicion(process, "clean", samples=[Sample(1000 * n, 5e6) for n in range(11)])
+        assert challenges.hidden(still, process) is None
+        assert process.asked == []
+
+
+class TestRecurringKeys:
+    def test_keys_that_come_again_are_those_of_a_cache(self):
+        process = Scripted([GROWN], {KeysComeAgain: KeysCame(60.0, 900, 120)})
+        ruling = challenges.recurring_keys(suspicion(process), process)
+        assert ruling is not None
+        answer = ruling.answers[LEDGER]
+        assert isinstance(answer, Acquitted)
+        assert answer.verdict == "inconclusive"
+
+    @pytest.mark.parametrize(
+        "came",
+        [KeysCame(60.0, 900, 0), KeysCame(60.0, 900, 3), KeysCame(60.0, 9000, 100), KeysCame(5.0, 900, 120)],
+        ids=["none", "fixed ones", "few", "of what is no part of the growth"],
+    )
+    def test_a_registry_is_no_cache(self, came):
+        process = Scripted([GROWN], {KeysComeAgain: came})
+        assert challenges.recurring_keys(suspicion(process), process) is None
 
 
 class TestFillingCaches:
