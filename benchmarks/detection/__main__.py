@@ -75,7 +75,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="only cases that need no package from an index")
     parser.add_argument("--only", default="", metavar="REGEX", help="only cases whose id matches")
-    parser.add_argument("--layer", action="append", choices=["hard", "lookalike", "native", "python", "peer"])
+    parser.add_argument(
+        "--layer", action="append", choices=["hard", "lookalike", "adversarial", "native", "python", "peer"]
+    )
     parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
     parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
     parser.add_argument("--places", action="store_true", help="also tell how often the first finding names the place")
@@ -106,6 +108,8 @@ def _tools(against: str, ours: str) -> dict[str, Callable[[Case, Path], Outcome]
 def _group(case: Case) -> str:
     if case.layer in ("native", "python"):
         return f"{case.layer}, {'leaking' if case.leaks else 'mended'}"
+    if case.layer == "adversarial":
+        return f"adversarial, {'leaks' if case.leaks else 'innocents'}"
     return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
 
 

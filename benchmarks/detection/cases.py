@@ -13,12 +13,14 @@ class Case(NamedTuple):
     """One workload with one truth. A published package makes two: its leaking and its mended version."""
 
     name: str
-    layer: Literal["hard", "lookalike", "native", "python", "peer"]
+    layer: Literal["hard", "lookalike", "adversarial", "native", "python", "peer"]
     version: Literal["bad", "good", "only"]
     leaks: bool
     workload: Path
     python: str
     requirements: tuple[str, ...]
+    arguable: bool = False
+    """Whether the other answer is no mistake either: nothing is lost within the calls, or none of the process's."""
 
     @property
     def id(self) -> str:
@@ -35,6 +37,11 @@ def all_cases() -> list[Case]:
         if layer in ("hard", "lookalike"):
             needs = tuple(told.get("requires", []))
             found.append(Case(told["name"], layer, "only", layer == "hard", workload, "", needs))  # type: ignore[arg-type]
+            continue
+        if layer == "adversarial":
+            needs, arguable = tuple(told.get("requirements", [])), told.get("arguable", False)
+            leaks = told["expect"] == "leak"
+            found.append(Case(told["name"], layer, "only", leaks, workload, "", needs, arguable))  # type: ignore[arg-type]
             continue
         for version in ("bad", "good"):
             needs = (
