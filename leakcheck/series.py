@@ -65,6 +65,15 @@ def changes(samples: Sequence[Sample]) -> list[float]:
     return [later.value - earlier.value for earlier, later in pairwise(samples)]
 
 
+def rates(samples: Sequence[Sample]) -> list[float]:
+    """From each sample to the next, per iteration; what was read again without an iteration is left out."""
+    return [
+        (later.value - earlier.value) / (later.iterations - earlier.iterations)
+        for earlier, later in pairwise(samples)
+        if later.iterations > earlier.iterations
+    ]
+
+
 def rises_only(samples: Sequence[Sample]) -> bool:
     """Whether falls are no more than a tenth of the rises: a curve, and not a cloud that happens to bend."""
     moves = changes(samples)

@@ -32,7 +32,8 @@ def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, 
 
     `PYTHONMALLOC=malloc` puts Python's objects and native memory on one ledger. Without thread caches
     (`tcache_count=0`) glibc's ledger is exact to the byte: a cached chunk counts as in use there, and which chunks are
-    cached depends on what was freed last. One arena keeps all threads on one heap.
+    cached depends on what was freed last. One arena keeps all threads on one heap. Stacks of ended threads are unmapped
+    and not kept for the next one: how many there are depends on who ended first.
     """
     kept = {
         name: value for name, value in base.items() if name not in _REMOVED and not name.startswith(_REMOVED_PREFIXES)
@@ -41,7 +42,7 @@ def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, 
         "PYTHONHASHSEED": "0",
         "PYTHONMALLOC": allocator,
         "PYTHONUNBUFFERED": "",
-        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0",
         "MALLOC_ARENA_MAX": "1",
         "TMPDIR": temporary,
     }

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from leakcheck.agent.protocol import (
+    ClockRead,
     Emptied,
     EmptyCaches,
     Held,
@@ -15,6 +16,7 @@ from leakcheck.agent.protocol import (
     LimitedContainers,
     LimitedContainersFound,
     NewAreHeld,
+    ReadsClock,
 )
 from leakcheck.meters import LEDGER, LIVE_OBJECTS
 from leakcheck.verdict.process import Process
@@ -35,8 +37,12 @@ _TEXT_SHARE = 0.1
 """Part of a growth that long texts must have for one of them to be the one that grows."""
 _FILLING_CALLS = 20
 """Of so many calls a container must take one for it to explain growth in each of them."""
+_CLOCK_S = 5.0
+"""Seconds after which what grows with the clock, whatever the calls, is believed to have no end."""
 _KEYED_CALLS = 262_144
 """Calls after which keys that are all new are believed to be new for ever."""
+_LONGEST_S = 8.0
+"""Seconds for which they are waited for at most, where calls or readings are slow."""
 
 
 def title(container: LimitedContainer) -> str:
@@ -114,7 +120,8 @@ class CacheSuspicion:
     def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full.
 
-        What has keys may be a cache without a limit, which is full when all keys have come: that takes the longest.
+        What has keys may be a cache without a limit, which is full when all keys have come. What reads a clock may fill
+        with the time: a bucket a second is many calls.
         """
         seen, done = self._seen, progress.iterations
         if seen is not None:
@@ -127,7 +134,9 @@ class CacheSuspicion:
             done += count
         later = limited(self._process)
         if self._keys_are_added(held, count, {each.identity for each in later}):
-            self.full_at = _KEYED_CALLS
+            self.full_at = min(_KEYED_CALLS, int(_LONGEST_S / progress.seconds * done))
+        if self._process.ask(ReadsClock(), ClockRead).reads:
+            self.full_at = max(self.full_at, int(_CLOCK_S / max(progress.per_iteration, 1e-9)))
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         if seen is not None:
             grown = seen.grown_since(LEDGER, progress)

@@ -21,7 +21,16 @@ from typing import Literal, NamedTuple
 
 from leakcheck.meters import Thresholds
 from leakcheck.records import Sample, Verdict
-from leakcheck.series import amplitude, changes, falls_in_steps, median, right_minimum, rises_only, theil_sen
+from leakcheck.series import (
+    amplitude,
+    changes,
+    falls_in_steps,
+    median,
+    rates,
+    right_minimum,
+    rises_only,
+    theil_sen,
+)
 
 Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
 RuleName = Literal[
@@ -413,9 +422,7 @@ def met_ceiling(series: Series, evidence: Evidence) -> Judgement | None:
     if not evidence.ceiling or series.samples[-1].value - series.began < AMPLE:
         return None
     since = [sample for sample in series.samples if sample.iterations >= 1]
-    rises = [
-        (later.value - earlier.value) / (later.iterations - earlier.iterations) for earlier, later in pairwise(since)
-    ]
+    rises = rates(since)
     steady = len(rises) >= LEAST_RISES and min(rises) > 0
     if not steady or (max(rises) > ALIKE * min(rises) and any(b < a for a, b in pairwise(rises))):
         return None
@@ -589,13 +596,10 @@ def _jumps(series: Series) -> list[_Jump]:
 
 def _rises_all_the_way(window: _Window, least: float) -> bool:
     """Whether it grew by more than `least`, nowhere stood still, and in no one step."""
-    rates = [
-        (later.value - earlier.value) / (later.iterations - earlier.iterations)
-        for earlier, later in pairwise(window.samples)
-    ]
     grown = window.samples[-1].value - window.samples[0].value
     mean = grown / window.span
-    return len(rates) > 1 and grown > least and rises_only(window.samples) and min(rates) >= mean / ALIKE
+    each = rates(window.samples)
+    return len(each) > 1 and grown > least and rises_only(window.samples) and min(each) >= mean / ALIKE
 
 
 def _climbs_below_the_floor(series: Series) -> bool:

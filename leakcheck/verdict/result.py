@@ -11,6 +11,7 @@ from leakcheck import units
 from leakcheck.execution.job import Job
 from leakcheck.meters import CYCLES, FAMILIES, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
+from leakcheck.series import rates
 from leakcheck.verdict.judge import Judgement, Sensitivity
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.reach import Reached
@@ -192,10 +193,8 @@ def _slower(pace: Sequence[Sample]) -> float:
     if total < _LEAST_PACE:
         return 1.0
     at = [min(pace, key=lambda each: abs(each.iterations - total / part)) for part in (8, 4, 2, 1)]
-    costs = [
-        (later.value - earlier.value) / max(1, later.iterations - earlier.iterations) for earlier, later in pairwise(at)
-    ]
-    if min(costs) <= 0:
+    costs = rates(at)
+    if len(costs) < 3 or min(costs) <= 0:
         return 1.0
     ratios = [later / earlier for earlier, later in pairwise(costs)]
     return math.sqrt(ratios[0] * ratios[1]) if min(ratios) >= _SLOWER else 1.0

@@ -185,6 +185,6 @@ def _loaded_once(since: Sequence[Sample]) -> float:
     if largest <= 0:
         return 0.0
     at = rises.index(largest)
-    calls = since[at + 1].iterations - since[at].iterations
+    calls = max(1, since[at + 1].iterations - since[at].iterations)  # a round that raised has made none
     others = (sum(rises) - largest) / max(1, since[-1].iterations - since[0].iterations - calls)
     return largest if largest / calls > ALIKE * others else 0.0

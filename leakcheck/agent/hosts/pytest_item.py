@@ -37,6 +37,8 @@ _SILENT: dict[str, Any] = {
     "collectonly": False, "setuponly": False, "setupshow": False, "setupplan": False, "usepdb": False, "trace": False,
     "maxfail": 0, "reruns": 0, "leakcheck": False, "leakcheck_report": None,
 }  # fmt: skip
+_UNWATCHED = ("-o", "faulthandler_timeout=0")
+"""pytest's own watchdog is a thread for each repetition; who hangs here is found by the tool."""
 _BLOCKED = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
 
 
@@ -64,7 +66,7 @@ def hold(channel: Channel, opening: Open, request_text: str) -> None:
     runner = _Runner(Host(channel, opening, request.before), request)
     config = _prepareconfig(
         # The plugin is given as a module: it need not be installed here, and must not be registered twice.
-        ["-p", "no:leakcheck", *request.arguments, "--capture=no", *request.more_arguments],
+        ["-p", "no:leakcheck", *request.arguments, "--capture=no", *request.more_arguments, *_UNWATCHED],
         [plugin, runner],
     )
     try:

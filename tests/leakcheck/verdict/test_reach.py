@@ -89,7 +89,7 @@ def test_entries_that_live_for_longer_than_the_measurement_are_not_accused(verdi
                 while kept and kept[0][0] < now - {lives_s}:
                     del kept[:1000]
     """)
-    assert found == "bounded", reason
+    assert found in ("bounded", "clean"), reason
 
 
 def test_a_leak_beside_entries_that_live_for_long_is_found(verdict):
