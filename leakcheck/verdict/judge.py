@@ -69,6 +69,9 @@ LONGEST_STILL = 1 / 2048
 """Part of the calls for which a line may have stood still on its way: what did so for longer came in few pieces."""
 AMPLE = 128 * 2**20
 """Growth, in the meter's unit, that is reported in however few pieces it came: more would be dear to wait for."""
+NOTABLE_SHARE = 1 / 256
+"""Part of what a process has from which on a plateau is worth a word: the interpreter's own tables, which are made
+larger and smaller with what waits for the collector, take less."""
 LEAST_POINTS = 8
 """Samples in the last three doublings that a line needs before it can be believed."""
 FLOOR_MARGIN = 1.25
@@ -164,6 +167,8 @@ class Series:
         self.edges = _edges(samples)
         self.began = after_first_call(samples) if began is None else began
         """The value once the one-time costs of the first calls are paid."""
+        self.notable = max(limits.notable, self.began * NOTABLE_SHARE)
+        """Growth that came after the first call and stopped is worth the word `bounded` from here on."""
 
     @cached_property
     def windows(self) -> tuple[_Window, _Window, _Window]:
@@ -358,7 +363,7 @@ def stopped(series: Series, evidence: Evidence) -> Judgement | None:
     if _climbs_below_the_floor(series):
         enough = evidence.enough_for_rough or evidence.final
     grown = start - series.began
-    if grown > max(series.limits.notable, 4 * series.limits.floor):
+    if grown > max(series.notable, 4 * series.limits.floor):
         shape: Shape = "step" if _in_one_step(series.samples, grown) else "saturating"
         return series.judged("bounded" if enough else None, shape, "stopped", "grew, then stopped", limit=grown)
     return series.judged("clean" if enough else None, "constant", "stopped", "does not grow")
@@ -471,7 +476,7 @@ def comes_back(series: Series, evidence: Evidence) -> Judgement | None:
             detectable = series.detectable(moves)
             grown = min(sample.value for sample in later) - series.began
             shape: Shape = "periodic" if falls_in_steps(series.recent) else "noise"
-            if grown > max(series.limits.notable, 2 * moves):
+            if grown > max(series.notable, 2 * moves):
                 reason = "grew, then came back to a former trough"
                 verdict: Verdict | None = "bounded" if enough else None
                 return series.judged(verdict, shape, "comes_back", reason, detectable=detectable, limit=grown)
@@ -582,7 +587,7 @@ def _jumps(series: Series) -> list[_Jump]:
     Of several in neighbouring rounds, which may be one, the time is that of the last.
     """
     grown = series.samples[-1].value - series.began
-    least = max(series.limits.notable, grown / 1024)
+    least = max(series.notable, grown / 1024)
     found: list[_Jump] = []
     still = True
     for earlier, later in pairwise(series.samples):
