@@ -59,6 +59,10 @@ format: setup  ## Format Python and C++
 detection: setup  ## The benchmark of detection: every case, our tool and its peers, one table (see benchmarks/detection)
 	$(BIN)/python -m benchmarks.detection $(if $(ARGS),$(ARGS),--places)
 
+.PHONY: peers-own
+peers-own: setup  ## The leaks and innocents that peers plant to test themselves, judged by our tool
+	$(BIN)/python -m benchmarks.peers_own
+
 .PHONY: screenshots
 screenshots: setup  ## The pictures of the README, from its own example (needs Chromium)
 	$(BIN)/python docs/make_screenshots.py
