@@ -241,20 +241,24 @@ class HeldByOld(NamedTuple):
     held: bool | None
 
 
-class PutClockForward(NamedTuple):
-    """Puts the clock forward that the user's code reads."""
+class LetTimePass(NamedTuple):
+    """Runs the step while the clock that the user's code reads goes forward by so many seconds, in small pieces."""
 
-    seconds: int
+    seconds: float
+    iterations: int
 
 
-class ClockPut(NamedTuple):
-    """Answers `PutClockForward`."""
+class TimePassed(NamedTuple):
+    """Answers `LetTimePass`."""
+
+    raised: bool
+    """Whether the step raised; then less time has passed."""
 
 
 class WhatStays(NamedTuple):
     """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches.
 
-    For a minute or more nobody waits: the clock is put forward.
+    For a minute or more nobody waits: see `LetTimePass`.
     """
 
     iterations: int
@@ -275,7 +279,7 @@ PROBES: Mapping[str, str] = {
         "holders": ("HolderSizes", "NewAreHeld", "Collect"),
         "keys": ("KeysComeAgain",),
         "expiring": ("ReadsClock", "WhatStays"),
-        "ahead": ("PutClockForward",),
+        "ahead": ("LetTimePass",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

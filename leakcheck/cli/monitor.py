@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--interval",
     type=click.FloatRange(0, min_open=True),
-    default=10.0,
-    show_default=True,
     metavar="S",
-    help="Seconds between readings.",
+    help="Seconds between readings.  [default: 10; 1 for a command or a scenario; less for a short --duration]",
 )
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after so many seconds.")
 @click.option(
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     "--period",
     type=click.FloatRange(0),
     metavar="S",
-    help="Rhythm of the load in seconds, 0 for none.  [default: a day; 0 for a command or a scenario]",
+    help="Rhythm of the load in seconds, 0 for none.  [default: a day; 0 for a command, a scenario or a --duration]",
 )
 @click.option(
     "--patience",
@@ -73,7 +72,7 @@ if TYPE_CHECKING:
 def command(
     target: tuple[str, ...],
     pid: int | None,
-    interval: float,
+    interval: float | None,
     duration: float | None,
     limit: str,
     period: float | None,
@@ -92,15 +91,17 @@ def command(
     elkyn-leakcheck monitor --interval 1 -- python -m http.server
     elkyn-leakcheck monitor scenarios/events.py::subscribe_unsubscribe --duration 3600
 
-    Exit codes: 0 no growth, or growth that stopped; 1 an alert; 4 wrong usage; 6 not clear yet. Ctrl-C ends the watch
-    and gives the verdict so far.
+    Exit codes: 0 no growth, or growth that stopped; 1 an alert that was not taken back; 4 wrong usage; 6 not clear yet.
+    Ctrl-C ends the watch and gives the verdict so far.
     """
-    from leakcheck.monitor.session import Options, Session
+    from leakcheck.monitor.session import DECIDING_READINGS, Options, Session
 
+    if period is None:
+        period = 24 * 3600.0 if pid is not None and duration is None else 0.0
+    if interval is None:
+        interval = min(10.0 if period else 1.0, (duration or math.inf) / DECIDING_READINGS)
     source = _source(target, pid, interval)
     try:
-        if period is None:
-            period = 24 * 3600.0 if pid is not None else 0.0
         options = Options(
             interval=interval,
             duration=duration,

@@ -25,14 +25,16 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
     """Findings of a tracking window in another process, and why there are none; one of both is empty.
 
     Uses `memray attach`, which needs a debugger (gdb or lldb) and the right to trace the process, or a Python that
-    takes remote code (3.14 and newer).
+    takes remote code (3.14 and newer). The process need not have memray: it is given ours, which must be built for the
+    same version of Python.
     """
     reason = may_trace(pid)
     if reason:
         return [], f"cannot attach to process {pid}: {reason}"
     with tempfile.TemporaryDirectory(prefix="leakcheck-attach-") as folder:
         capture = Path(folder, "capture.bin")
-        command = [sys.executable, "-m", "memray", "attach", "--native", "--duration", str(max(1, round(seconds)))]
+        command = [sys.executable, "-c", _bringing_memray(), "attach", "--native"]
+        command += ["--duration", str(max(1, round(seconds)))]
         command += ["-o", str(capture), str(pid)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
@@ -43,6 +45,22 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
             return [], f"memray could not attach to process {pid}: {said[-1] if said else 'it did not say why'}"
         time.sleep(seconds + 1)
         return read(capture, seconds)
+
+
+def _bringing_memray() -> str:
+    """The program of `memray attach`, which also injects where memray is, behind all that the process has itself."""
+    import memray
+
+    folder = (
+        str(Path(memray.__file__).parents[1]).replace("{", "{{").replace("}", "}}")
+    )  # what is injected is formatted
+    begin = f"import sys\nsys.path.append({folder!r})\n"
+    end = f"\nsys.path.remove({folder!r})\n"
+    return (
+        "import sys, memray.commands.attach as attach; from memray.commands import main\n"
+        f"attach.PAYLOAD = {begin!r} + attach.PAYLOAD + {end!r}\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
 
 
 def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:

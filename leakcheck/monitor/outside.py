@@ -195,7 +195,6 @@ class Repeated:
         """Run rounds for about the interval, then the readings of the worker's own meters."""
         end = time.monotonic() + self._seconds
         while True:
-            began = time.monotonic()
             try:
                 done = self._worker.run(self._pace, timeout=max(60.0, 20 * self._seconds))
             except WorkerFailed as failed:
@@ -205,9 +204,8 @@ class Repeated:
             if done.raised is not None:
                 self.ended = f"the step raised {done.raised.type}: {done.raised.message}"
                 return None
-            took = max(time.monotonic() - began, 1e-4)
-            # Rounds of half an interval: each reading settles first.
-            share = max(SHORTEST_ROUND, self._seconds) / took / 2
+            # Rounds of half an interval of the step's own time: a reading, which settles first, may take longer.
+            share = max(SHORTEST_ROUND, self._seconds) / max(done.seconds, 1e-4) / 2
             self._pace = max(1, min(int(self._pace * min(share, 10.0)), 10_000_000))
             if time.monotonic() >= end:
                 return dict(zip((gauge.name for gauge in self.gauges), done.values, strict=True))

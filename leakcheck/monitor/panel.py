@@ -22,6 +22,10 @@ REACH = 120 * 24 * HOUR
 """Seconds of history that are judged."""
 REACH_WITHOUT_PERIOD = 40
 """The same where the load has no rhythm, in times of the patience."""
+FINAL_SHARE = 0.45
+"""Part of a run that a straight line must have at its end."""
+LEAST_RUN_S = 60.0
+"""Seconds that a run must have for that: some programs take as long to start."""
 STARTS = 32
 """Number of starts that are remembered."""
 CALM = 2
@@ -81,9 +85,11 @@ class Episodes:
         """Take a trend; returns what it begins or ends."""
         state = self._states.get(name)
         if state is None:
-            if trend.verdict == "leak":
-                self._states[name] = _State(now, trend.window)
-            return None
+            if trend.verdict != "leak":
+                return None
+            at_once = not trend.hold
+            self._states[name] = _State(now, trend.window, reported=at_once)
+            return "begin" if at_once else None
         passed = now - state.at
         if state.reported:
             calm = state.held + passed if trend.verdict in ("steady", "bounded") else 0.0
@@ -178,6 +184,28 @@ class Panel:
             if step is not None:
                 changes.append(Change(family, self._alert(series, now) if step == "begin" else None))
         return changes
+
+    def close(self, now: float) -> None:
+        """It is over: of a load without a rhythm, what grew in a straight line to the end is judged by its newest half.
+
+        Nobody can wait for more, and what the start took is not in it.
+        """
+        age = now - self._starts[-1]
+        for series in self._series.values():
+            if not series.rules.period and age >= LEAST_RUN_S:
+                patience = min(series.rules.patience, FINAL_SHARE * age)
+                series.rules = series.rules._replace(patience=patience, final=True)
+
+    def family(self, name: str) -> str:
+        """Gauges of one family show the same growth."""
+        return self._series[name].gauge.family
+
+    def now(self, alert: Alert, now: float) -> Alert:
+        """An alert with what is so now: as it was where its growth cannot be seen at this moment."""
+        series = self._series[alert.meter]
+        if series.trend.verdict not in ("leak", "rising"):
+            return alert
+        return self._alert(series, now)._replace(pid=alert.pid, at=alert.at)
 
     def limit(self, name: str) -> float | None:
         """What a gauge may reach; the heap may take what is left of the process's memory."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,10 @@ import msgspec
 from leakcheck import units
 from leakcheck.monitor.alert import Alert, duration
 from leakcheck.monitor.outside import Source
-from leakcheck.monitor.panel import Panel, Reading
+from leakcheck.monitor.panel import LEAST_RUN_S, Panel, Reading
 from leakcheck.monitor.record import VERDICTS, run_of
-from leakcheck.monitor.trend import ORDER
+from leakcheck.monitor.trend import Trend
+from leakcheck.monitor.trend import Verdict as TrendVerdict
 from leakcheck.records import Finding, RunResult, Verdict
 from leakcheck.report.folder import write_run
 from leakcheck.results import atomic
@@ -30,6 +32,10 @@ JUDGE_SHARE = 0.02
 """Part of a core that judging may take: the more it costs, the less often it is done."""
 READINGS_PER_JUDGEMENT = 4
 """Readings between two judgements, at the least."""
+DECIDES: tuple[TrendVerdict, ...] = ("steady", "bounded", "warming", "rising", "leak")
+"""What decides the verdict of all meters together, the least first: what is not known yet is not clean."""
+DECIDING_READINGS = 200
+"""Readings after which a run is long enough for its interval: its newest half has three times what a line takes."""
 COMMAND_TIMEOUT = 60.0
 """Seconds, after the end of the watch, that an alert command may go on."""
 
@@ -91,6 +97,8 @@ class Session:
         self._attach = attach
         self._view = view
         self._clock = clock
+        self._taken_back: set[str] = set()
+        self._evidence: Future[tuple[list[Finding], str]] | None = None
         self._commands: list[subprocess.Popen[bytes]] = []
         self._report_due = 0.0
         self._judge_due = 0.0
@@ -113,7 +121,9 @@ class Session:
             while self._once():
                 due = max(due + self.options.interval, self._clock())
                 time.sleep(max(0.0, due - self._clock()))
-        self.panel.judge(self._clock())
+        self.panel.close(self._clock())
+        self._judge(self._clock())
+        self._take_evidence(wait=True)
         verdict = self.verdict()
         self._line("end", {"verdict": verdict, "reason": self.reason(), "ended": self.source.ended})
         self._write_report()
@@ -139,41 +149,78 @@ class Session:
         self._line("reading", {"meters": values})
         if now >= self._judge_due:
             began = time.thread_time()
-            for _, alert in self.panel.judge(now):
-                if alert is not None:
-                    self._report(alert._replace(pid=self.source.pid))
+            self._judge(now)
             pause = (time.thread_time() - began) / JUDGE_SHARE
             self._judge_due = now + max(READINGS_PER_JUDGEMENT * self.options.interval, pause)
+        self._take_evidence()
         if now >= self._report_due:
             self._report_due = now + REPORT_INTERVAL
             self._write_report()
         self._view.update(self)
         return self.options.duration is None or now - self.began < self.options.duration
 
+    def _judge(self, now: float) -> None:
+        """Report the episodes that begin, and take back the alerts of those that end."""
+        for family, alert in self.panel.judge(now):
+            if alert is not None:
+                self._taken_back.discard(alert.meter)
+                self._report(alert._replace(pid=self.source.pid))
+                continue
+            over = [each for each in self.standing if self.panel.family(each.meter) == family]
+            self._taken_back |= {each.meter for each in over}
+            for each in over:
+                self._line("calm", {"meter": each.meter})
+                self._view.note(f"{each.meter} has stopped growing: the alert of {each.at} is taken back")
+
     def verdict(self) -> Verdict:
-        """What can be said so far."""
-        if self.alerts:
+        """What can be said so far. An alert whose growth has stopped for good is taken back."""
+        if self.standing:
             return "leak"
         worst = self.worst()
-        return "inconclusive" if worst is None else VERDICTS[worst.trend.verdict]
+        if worst is None:
+            return "inconclusive"
+        verdict = VERDICTS[worst.trend.verdict]
+        return "bounded" if self.alerts and verdict == "clean" else verdict
+
+    @property
+    def standing(self) -> list[Alert]:
+        """Alerts that were not taken back."""
+        return [alert for alert in self.alerts if alert.meter not in self._taken_back]
 
     def worst(self) -> Reading | None:
-        """The reading that decides."""
+        """The reading that decides: what grows, else what nothing can be said of, else what has stopped."""
         decisive = [reading for reading in self.panel.readings() if reading.decisive]
-        return max(decisive, key=lambda each: ORDER[each.trend.verdict], default=None)
+        return max(decisive, key=lambda each: DECIDES.index(each.trend.verdict), default=None)
 
     def reason(self) -> str:
-        """The verdict in one sentence."""
-        if self.alerts:
-            return str(self.alerts[0])
+        """The verdict in one sentence, with what is so now: the rate of an alert is that of its time."""
+        if self.standing:
+            return str(self.panel.now(self.standing[0], self._clock()))
         worst = self.worst()
         if worst is None:
             return "it ended before anything could be read" if self.source.ended else "nothing could be read"
         trend = worst.trend
+        taken_back = f"; the alert of {self.alerts[0].at} is taken back" if self.alerts else ""
         if trend.verdict in ("leak", "rising"):
             rate = units.quantity(trend.rate, worst.unit)
-            return f"{worst.meter} grows by {rate} an hour, for {duration(trend.window / 3600)}: {trend.reason}"
-        return f"{worst.meter}: {trend.reason}"
+            return (
+                f"{worst.meter} grows by {rate} an hour, for {duration(trend.window / 3600)}: {self._undecided(trend)}"
+            )
+        return f"{worst.meter}: {self._undecided(trend)}{taken_back}"
+
+    def _undecided(self, trend: Trend) -> str:
+        """Why a trend says what it says, and what would decide it where it decides nothing."""
+        if VERDICTS[trend.verdict] != "inconclusive":
+            return trend.reason
+        age = self._clock() - self.began
+        readings = age / self.options.interval
+        if not self.options.period and readings < DECIDING_READINGS:
+            return (
+                f"{trend.reason}; --interval {max(age, 1.0) / DECIDING_READINGS:.1g} would decide a run of this length"
+            )
+        if not self.options.period:
+            return f"{trend.reason}; --duration {max(2 * age, 2 * LEAST_RUN_S):.0f} would decide"
+        return f"{trend.reason}; needs three periods of the load, or --period 0 where it has no rhythm"
 
     def _report(self, alert: Alert) -> None:
         self.alerts.append(alert)
@@ -182,13 +229,22 @@ class Session:
         if self.options.alert_command:
             self._start_command(self.options.alert_command, alert)
         self._report_due = 0.0
-        if self._attach is not None and alert.unit == "B":
+        if self._attach is not None and alert.unit == "B" and self._evidence is None:
             from leakcheck.monitor.attach import survivors
 
-            self.findings, why_not = survivors(self.source.pid, self._attach)
-            for text in [why_not] if why_not else [finding.title for finding in self.findings[:3]]:
-                self._view.note(text)
-            self._line("evidence", {"findings": msgspec.to_builtins(self.findings), "missing": why_not})
+            # In a thread: readings go on meanwhile.
+            self._evidence = ThreadPoolExecutor(1).submit(survivors, self.source.pid, self._attach)
+
+    def _take_evidence(self, *, wait: bool = False) -> None:
+        """What was seen of the cause, once it is there."""
+        if self._evidence is None or not (wait or self._evidence.done()):
+            return
+        self.findings, why_not = self._evidence.result()
+        self._evidence = None
+        for text in [why_not] if why_not else [finding.title for finding in self.findings[:3]]:
+            self._view.note(text)
+        self._line("evidence", {"findings": msgspec.to_builtins(self.findings), "missing": why_not})
+        self._report_due = 0.0
 
     def _start_command(self, command: str, alert: Alert) -> None:
         """Run the alert command with the alert as JSON on its standard input; nobody waits for it."""

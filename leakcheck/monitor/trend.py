@@ -75,6 +75,8 @@ class Rules(NamedTuple):
     """Part of a period after a start that is left out: imports, pools, first caches."""
     least: float = 2 * 1024 * 1024.0
     """Growth over a window, in the meter's unit, below which nothing is reported."""
+    final: bool = False
+    """There will be no more readings: what is a leak need not be seen for longer."""
     least_rate: float = 0.85e6
     """Growth per period, in the meter's unit, below which nothing is reported: it would take years to matter, and
     fragmentation goes on like that."""
@@ -86,6 +88,8 @@ COUNTS = Rules(least=8.0, least_rate=1.0)
 
 LEAST_READINGS = 8
 """Readings since the start below which nothing is said."""
+START_SHARE = 0.25
+"""Part of its age, at the beginning, in which growth may be that of a start: imports, pools, first caches."""
 LEAST_PERIODS = 3
 """Levels, of one period each, below which periods are not compared."""
 NEWEST_PERIODS = (4, 6, NEWEST)
@@ -450,14 +454,16 @@ def _over_window(case: Case, inside: Series, window: float, level: float) -> Tre
     trend = trend._replace(verdict="rising", reason="grows, not clear enough yet")
     if fit.rms > WINDOW_SCATTER * grown or fit.low <= 0 or not _clear(case, window, grown, level):
         return trend
-    return trend._replace(verdict="leak", reason="grew in a straight line, above all before", hold=window / HOLD)
+    hold = 0.0 if rules.final else window / HOLD
+    return trend._replace(verdict="leak", reason="grew in a straight line, above all before", hold=hold)
 
 
 def _clear(case: Case, window: float, grown: float, level: float) -> bool:
     """Whether growth in a straight line over a window has used enough to be called a leak."""
     rules, limit = case.rules, case.limit
     if not rules.period:
-        return window >= rules.patience or (limit is not None and grown >= rules.share * limit)
+        started = case.now - window < case.current[0].at + START_SHARE * case.age
+        return window >= rules.patience or (not started and limit is not None and grown >= rules.share * limit)
     assert limit is not None
     begin = case.now - window
     before = max((each.mean for each in case.current if each.at < begin), default=0.0)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from leakcheck.agent.protocol import (
-    ClockRead,
     Emptied,
     EmptyCaches,
     Held,
@@ -16,7 +15,6 @@ from leakcheck.agent.protocol import (
     LimitedContainers,
     LimitedContainersFound,
     NewAreHeld,
-    ReadsClock,
 )
 from leakcheck.meters import LEDGER, LIVE_OBJECTS
 from leakcheck.verdict.process import Process
@@ -37,8 +35,6 @@ _TEXT_SHARE = 0.1
 """Part of a growth that long texts must have for one of them to be the one that grows."""
 _FILLING_CALLS = 20
 """Of so many calls a container must take one for it to explain growth in each of them."""
-_CLOCK_S = 5.0
-"""Seconds after which what grows with the clock, whatever the calls, is believed to have no end."""
 _KEYED_CALLS = 262_144
 """Calls after which keys that are all new are believed to be new for ever."""
 _LONGEST_S = 8.0
@@ -120,8 +116,7 @@ class CacheSuspicion:
     def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full.
 
-        What has keys may be a cache without a limit, which is full when all keys have come. What reads a clock may fill
-        with the time: a bucket a second is many calls.
+        What has keys may be a cache without a limit, which is full when all keys have come: that takes the longest.
         """
         seen, done = self._seen, progress.iterations
         if seen is not None:
@@ -135,8 +130,6 @@ class CacheSuspicion:
         later = limited(self._process)
         if self._keys_are_added(held, count, {each.identity for each in later}):
             self.full_at = min(_KEYED_CALLS, int(_LONGEST_S / progress.seconds * done))
-        if self._process.ask(ReadsClock(), ClockRead).reads:
-            self.full_at = max(self.full_at, int(_CLOCK_S / max(progress.per_iteration, 1e-9)))
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         if seen is not None:
             grown = seen.grown_since(LEDGER, progress)

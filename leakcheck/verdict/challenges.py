@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from leakcheck.agent.protocol import (
-    ClockPut,
     ClockRead,
     Collect,
     Collected,
     GcMode,
     KeysCame,
     KeysComeAgain,
-    PutClockForward,
+    LetTimePass,
     ReadsClock,
     Stayed,
+    TimePassed,
     WhatStays,
 )
 from leakcheck.meters import BYTES, LEDGER
@@ -56,8 +56,8 @@ _STRETCH_SHARE = 8
 """Part of the measured iterations that a stretch has after which it is looked what stays."""
 _AHEAD_S = 3600.0
 """Seconds by which the clock is put forward: what lives for longer is as good as kept for ever."""
-_AHEAD_SHARE = 64
-"""Part of the measured iterations that are run then: some look at the clock once in many calls."""
+_AHEAD_SHARE = 16
+"""Part of the measured iterations that are run meanwhile: some look at the clock once in many calls."""
 _LEAST_KEY_CALLS = 64
 """Calls in which keys may come again."""
 _LEAST_AGAIN = 4
@@ -75,8 +75,8 @@ class Acquitted(NamedTuple):
     verdict: Literal["bounded", "inconclusive"] = "bounded"
 
 
-class Smaller(NamedTuple):
-    """A leak of less: the rest has another explanation."""
+class Leaks(NamedTuple):
+    """A leak of so much: the rest of the growth, where there is more, has another explanation."""
 
     rate: Residue
     reason: str
@@ -88,14 +88,7 @@ class Upheld(NamedTuple):
     reason: str
 
 
-class Found(NamedTuple):
-    """A leak where none had been seen."""
-
-    rate: Residue
-    reason: str
-
-
-Answer = Acquitted | Smaller | Upheld | Found
+Answer = Acquitted | Leaks | Upheld
 
 
 class Ruling(NamedTuple):
@@ -139,10 +132,10 @@ class Suspicion(NamedTuple):
         """Where a meter's value stands in a reading."""
         return next(index for index, spec in enumerate(self.measured.meters) if spec.name == meter)
 
-    def grown(self) -> dict[str, float]:
-        """How far each leaking meter has grown."""
+    def grown(self, meters: Sequence[str] = ()) -> dict[str, float]:
+        """How far each of the meters has grown; those that leak, where none are named."""
         samples = self.measured.samples
-        return {name: samples[name][-1].value - samples[name][0].value for name in self.leaking}
+        return {name: samples[name][-1].value - samples[name][0].value for name in meters or self.leaking}
 
     def trifle(self, meter: str, count: int) -> float:
         """What `count` iterations may leave of a meter without being a leak."""
@@ -183,9 +176,9 @@ def _ruled(judgement: Judgement, answer: Answer | None) -> Judgement:
     changed = judgement._replace(reason=answer.reason, rule="challenged", limit=None)
     if isinstance(answer, Acquitted):
         return changed._replace(verdict=answer.verdict)
-    if isinstance(answer, Found):
-        changed = changed._replace(verdict="leak", shape="linear", detectable=None)
-    return changed._replace(**answer.rate._asdict()) if isinstance(answer, Smaller | Found) else changed
+    if not isinstance(answer, Leaks):
+        return changed
+    return changed._replace(verdict="leak", shape="linear", detectable=None, **answer.rate._asdict())
 
 
 def garbage(suspicion: Suspicion, process: Process) -> Ruling | None:
@@ -209,11 +202,12 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
 
     A verdict comes within a second where calls are quick, sooner than such things end. That most of it goes acquits
     nobody: what stays of equal stretches is a leak beside it. What lives for longer than anybody waits goes when the
-    clock is put forward.
+    clock is put forward. What could not be decided is asked too: things that come and go with the time hide a line.
     """
-    if not suspicion.leaking or not process.ask(ReadsClock(), ClockRead).reads:
+    accused = suspicion.leaking or suspicion.undecided
+    if not accused or not process.ask(ReadsClock(), ClockRead).reads:
         return None
-    grown = {name: more for name, more in suspicion.grown().items() if more > 0}
+    grown = {name: more for name, more in suspicion.grown(accused).items() if more > 0}
     if not grown:  # the last reading was in a trough: nothing could be seen to go
         return None
     began = process.run(0).values
@@ -244,7 +238,7 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
 
 def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping[str, float]) -> Ruling | None:
     """The same for what lives for up to an hour, where it is Python that looks at the clock."""
-    process.ask(PutClockForward(0), ClockPut)  # what this loads is in the next reading
+    process.ask(LetTimePass(0.0, 1), TimePassed)  # what this loads is in the next reading
     began = process.run(0)
     batch = max(1, suspicion.measured.iterations // _AHEAD_SHARE)
     left = _left_alone(process, _AHEAD_S, batch, [suspicion.at(name) for name in grown])
@@ -254,7 +248,7 @@ def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping
     if max(went) < _WENT_SHARE:
         return None
     stayed = _stays(suspicion, process, grown, _AHEAD_S, batch)
-    reason = "keeps for a time what it makes: it went when the clock was put forward"
+    reason = "keeps for a time what it makes: it went when its clock was put forward"
     return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=_AHEAD_S)
 
 
@@ -291,7 +285,7 @@ def hidden(suspicion: Suspicion, process: Process) -> Ruling | None:
     if min(stayed) <= 0:
         return None
     rate = Residue(sum(stayed) / len(stayed), min(stayed), max(stayed))
-    return Ruling({LEDGER: Found(rate, "that much stays of each call, while other things are worked off")})
+    return Ruling({LEDGER: Leaks(rate, "that much stays of each call, while other things are worked off")})
 
 
 def filling_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
@@ -373,8 +367,8 @@ def _left_alone(process: Process, pause_s: float, batch: int, indexes: Sequence[
     before = process.run(0).values
     if pause_s < _AHEAD_S:
         time.sleep(pause_s)
-    else:
-        process.ask(PutClockForward(int(pause_s)), ClockPut)
+    elif process.ask(LetTimePass(pause_s, batch), TimePassed).raised:
+        return None
     calls = 0
     while True:
         done = process.run(batch)
@@ -399,6 +393,6 @@ def _by_name(suspicion: Suspicion, stayed: Mapping[int, Residue]) -> dict[str, R
 def _apart(grown: Mapping[str, float], stayed: Mapping[str, Residue], reason: str, when: str) -> dict[str, Answer]:
     """What stays is the leak where something does, and the rest explains the others."""
     return {
-        name: Smaller(stayed[name], f"that much stays when {when}") if name in stayed else Acquitted(reason)
+        name: Leaks(stayed[name], f"that much stays when {when}") if name in stayed else Acquitted(reason)
         for name in grown
     }

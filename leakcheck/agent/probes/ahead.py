@@ -1,4 +1,4 @@
-"""A clock that is put forward: what a step keeps for an hour goes at once, and nobody has to wait for it.
+"""Time that passes in an instant: what a step keeps for an hour goes at once, and nobody has to wait for it.
 
 The functions of `time` and the dates of `datetime` are replaced wherever a module has them under a name of its own.
 Native code, and threads that sleep, have the true time.
@@ -12,34 +12,44 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import ClockPut, PutClockForward
+from leakcheck.agent.protocol import LetTimePass, TimePassed
+from leakcheck.agent.step import StepRaisedError
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
+    from leakcheck.agent.step import Driver
 
 _IN_SECONDS = ("time", "monotonic", "perf_counter")
 _SECOND_NS = 1_000_000_000
 """Nanoseconds."""
+_PIECES = 512
+"""Of an hour each piece is seven seconds."""
 
-_ahead_s = 0
+_ahead_s = 0.0
 """By how much the clock is ahead of the true one."""
 _put = False
 """Whether modules have the replaced clocks."""
 
 
-async def answer(_conversation: Conversation, question: PutClockForward) -> ClockPut:
-    """Runs no code of the user's."""
-    put_forward(question.seconds)
-    return ClockPut()
+async def answer(conversation: Conversation, question: LetTimePass) -> TimePassed:
+    """Runs the step."""
+    try:
+        await pass_time(conversation.driver, question.seconds, question.iterations)
+    except StepRaisedError:
+        return TimePassed(True)
+    return TimePassed(False)
 
 
-def put_forward(seconds: int) -> None:
-    """The same for another probe."""
+async def pass_time(driver: Driver, seconds: float, iterations: int) -> None:
+    """Run the step while its clock goes forward, in many pieces: what has a bucket a second gets its buckets."""
     global _ahead_s, _put
-    _ahead_s += seconds
     if not _put:
         _put = True
         _replace(dict(_clocks()))
+    pieces = max(1, min(_PIECES, iterations))
+    for piece in range(pieces):
+        _ahead_s += seconds / pieces
+        await driver.run((piece + 1) * iterations // pieces - piece * iterations // pieces)
 
 
 def _clocks() -> Iterator[tuple[int, Any]]:
@@ -57,7 +67,7 @@ def _clocks() -> Iterator[tuple[int, Any]]:
 
 
 def _shifted(true: Callable[[], Any], unit: int) -> Callable[[], Any]:
-    return lambda: true() + _ahead_s * unit
+    return lambda: true() + (_ahead_s if unit == 1 else int(_ahead_s * unit))
 
 
 def _of_now(true: Callable[[float], Any], now: Callable[[], float] = time.time) -> Callable[..., Any]:

@@ -58,18 +58,18 @@ async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
     """
     if pause_s:
         for calls in (count, max(1, count // _LAST_CALLS_SHARE)):
-            _pause(pause_s)
-            await driver.run(calls)
+            await _pause(driver, pause_s, calls)
 
 
-def _pause(seconds: float) -> None:
-    """Wait; where nobody waits for so long, put the clock forward."""
+async def _pause(driver: Driver, seconds: float, calls: int) -> None:
+    """Wait, and run on; where nobody waits for so long, time passes while the step runs."""
     if seconds < LONG_S:
         time.sleep(seconds)
+        await driver.run(calls)
         return
     from leakcheck.agent.probes import ahead  # loaded where it is needed
 
-    ahead.put_forward(int(seconds))
+    await ahead.pass_time(driver, seconds, calls)
 
 
 async def _reads_clock(driver: Driver) -> bool:
@@ -108,8 +108,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     seen: list[snapshot.Snapshot] = []
     for _ in range(_STRETCHES):
         await driver.run(count)
-        _pause(question.pause)
-        await driver.run(count)  # as many, for some forget only a few things at each call
+        await _pause(driver, question.pause, count)  # as many, for some forget only a few things at each call
         await conversation.settler.settle()
         seen.append(snapshot.take(conversation))
     points = [each.point for each in seen]

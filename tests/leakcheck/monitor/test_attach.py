@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from leakcheck.monitor.attach import may_trace
+from leakcheck.monitor.attach import may_trace, survivors
 
 PTRACE, NOTHING = 1 << 19, 0
 
@@ -44,3 +47,20 @@ def test_the_process_of_another_user_takes_a_capability(tmp_path):
 
 def test_a_process_that_is_gone_cannot_be_seen(tmp_path):
     assert may_trace(8, proc(tmp_path)) == "process 8 cannot be seen"
+
+
+@pytest.mark.skipif(not shutil.which("gdb") and not os.environ.get("CI"), reason="gdb not found: install it")
+def test_a_process_without_memray_is_looked_into():
+    code = "import sys\ntry:\n    import memray\nexcept ImportError:\n    print('none', flush=True)\n" + (
+        "import time\nkept = []\ndef grow(): kept.append(bytearray(100_000))\nwhile True: grow(); time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "none\n"
+        findings, why_not = survivors(process.pid, 2)
+        assert not why_not
+        assert "grow" in findings[0].title
+    finally:
+        process.kill()
+        process.wait()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from leakcheck.errors import UsageError
-from leakcheck.monitor import panel
+from leakcheck.monitor import attach, panel
 from leakcheck.monitor.dashboard import Silent, chart
 from leakcheck.monitor.outside import Command, Processes
 from leakcheck.monitor.panel import Gauge
@@ -68,18 +69,21 @@ class Scripted:
         if value is None:
             self.ended = "no more numbers"
             return None
-        return {"pss": value}
+        return value if isinstance(value, dict) else {"pss": value}
 
     def close(self) -> None:
         return
 
 
-def watch(source, tmp_path, **changes):
-    options = Options(
+def options(tmp_path, **changes):
+    return Options(
         interval=0.001, duration=None, limits={"pss": 500e6}, period=0, patience=600, lines=tmp_path / "lines.jsonl",
         report=tmp_path / "report", alert_command=None,
     )._replace(**changes)  # fmt: skip
-    session = Session(source, options, Silent(), clock=source.clock)
+
+
+def watch(source, tmp_path, **changes):
+    session = Session(source, options(tmp_path, **changes), Silent(), clock=source.clock)
     return session, session.run()
 
 
@@ -107,6 +111,86 @@ def test_a_warm_up_is_no_leak(tmp_path):
 
 def test_too_short_a_look_is_inconclusive(tmp_path):
     assert watch(Scripted([1e6, 2e6, 3e6]), tmp_path)[1] == "inconclusive"
+
+
+MACHINE = {"pss": 24e9}
+"""A limit of which nothing that these tests do uses a noticeable part."""
+
+
+def test_memory_of_which_nothing_can_be_said_yet_is_not_clean_because_descriptors_are_steady(tmp_path):
+    source = Scripted([{"pss": 100e6 + 1e5 * second, "fds": 7.0} for second in range(200)])
+    source.gauges = (Gauge("pss", "B", "memory"), Gauge("fds", "fds", "fds"))
+    session, verdict = watch(source, tmp_path, period=24 * 3600.0, limits=MACHINE)
+    assert verdict == "inconclusive"
+    assert session.reason().startswith("pss: less than three periods")
+    assert "--period 0" in session.reason()
+
+
+@pytest.mark.parametrize("seconds", [180, 300, 480])
+def test_a_load_test_of_some_minutes_that_grows_in_a_straight_line_leaks(tmp_path, seconds):
+    start = [100e6 + 2e6 * min(second, 20) for second in range(seconds)]
+    grows = [value + 1e5 * second for second, value in enumerate(start)]
+    assert watch(Scripted(grows), tmp_path, limits=MACHINE, interval=1.0)[1] == "leak"
+    assert watch(Scripted(start), tmp_path, limits=MACHINE, interval=1.0)[1] in ("clean", "bounded")
+
+
+@pytest.mark.parametrize("ramp", [20, 45, 90])
+def test_the_alert_of_a_start_is_taken_back_when_the_curve_is_flat(tmp_path, ramp):
+    values = [20e6 + 120e6 * min(second, ramp) / ramp for second in range(6 * ramp)]
+    session, verdict = watch(Scripted(values), tmp_path, limits={"pss": 400e6}, interval=1.0)
+    assert verdict in ("clean", "bounded"), session.reason()
+    assert "GiB an hour" not in session.reason()
+    if session.alerts:
+        assert verdict == "bounded"
+        assert "is taken back" in session.reason()
+        assert "calm" in [each["event"] for each in events(tmp_path / "lines.jsonl")]
+
+
+def test_the_closing_sentence_tells_the_rate_that_is_so_now(tmp_path):
+    values = [100e6 + 1e6 * second + 4e6 * max(0, second - 100) for second in range(400)]
+    source = Scripted(values)
+    session, verdict = watch(source, tmp_path, interval=1.0)
+    assert verdict == "leak"
+    assert session.alerts[0].rate == pytest.approx(3.6e9, rel=0.1)
+    now = session.panel.now(session.alerts[0], source.now)
+    assert now.rate == pytest.approx(5e6 * 3600, rel=0.2)
+    assert session.reason() == str(now)
+
+
+def test_a_run_that_is_too_short_says_how_long_it_would_have_to_be(tmp_path):
+    session, verdict = watch(Scripted([100e6 + 1e5 * second for second in range(50)]), tmp_path, limits=MACHINE)
+    assert verdict == "inconclusive"
+    assert "--duration 120 would decide" in session.reason()
+
+
+def test_readings_go_on_while_evidence_is_gathered(tmp_path, monkeypatch):
+    read_on = threading.Event()
+
+    class Watched(Scripted):
+        reads = 0
+
+        def read(self):
+            self.reads += 1
+            if asked.is_set() and self.reads > asked.at + 10:
+                read_on.set()
+            return super().read()
+
+    class Asked(threading.Event):
+        at = 0
+
+    asked = Asked()
+    source = Watched([100e6 + 1e6 * second for second in range(200)])
+
+    def survivors(_pid, _seconds):
+        asked.at = source.reads
+        asked.set()
+        return [], "" if read_on.wait(30) else "nobody read on"
+
+    monkeypatch.setattr(attach, "survivors", survivors)
+    session = Session(source, options(tmp_path), Silent(), attach=1.0, clock=source.clock)
+    session.run()
+    assert read_on.is_set()
+    assert [each["missing"] for each in events(tmp_path / "lines.jsonl") if each["event"] == "evidence"] == [""]
 
 
 def test_the_alert_command_gets_the_alert(tmp_path):

@@ -7,7 +7,7 @@ from scripted_process import Scripted, judgement, suspicion
 from leakcheck import meters
 from leakcheck.meters import LEDGER
 from leakcheck.verdict.budget import applied
-from leakcheck.verdict.challenges import Ruling, Smaller, challenge
+from leakcheck.verdict.challenges import Leaks, Ruling, challenge
 from leakcheck.verdict.residue import Residue
 
 HEAP = [meters.of(LEDGER, "B")]
@@ -15,7 +15,7 @@ HEAP = [meters.of(LEDGER, "B")]
 
 def test_a_growth_that_a_challenge_lowers_below_the_budget_is_no_leak():
     process = Scripted([0.0])
-    lowered = Ruling({LEDGER: Smaller(Residue(10.0, 9.0, 11.0), "that much stays")})
+    lowered = Ruling({LEDGER: Leaks(Residue(10.0, 9.0, 11.0), "that much stays")})
     left = challenge(suspicion(process, growth=432.0), process, [lambda *_: lowered])
     assert left.judgements[LEDGER].verdict == "leak"
     assert applied(left.judgements, HEAP, {LEDGER: 64})[LEDGER].verdict == "clean"

@@ -8,7 +8,6 @@ import pytest
 from scripted_process import Scripted, suspicion
 
 from leakcheck.agent.protocol import (
-    ClockPut,
     ClockRead,
     Collect,
     Collected,
@@ -16,19 +15,20 @@ from leakcheck.agent.protocol import (
     EmptyCaches,
     KeysCame,
     KeysComeAgain,
+    LetTimePass,
     LimitedContainer,
     LimitedContainers,
     LimitedContainersFound,
-    PutClockForward,
     ReadsClock,
     Stayed,
+    TimePassed,
     WhatStays,
 )
 from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
 from leakcheck.records import Sample
 from leakcheck.verdict import challenges
-from leakcheck.verdict.challenges import Acquitted, Ruling, Smaller, challenge
+from leakcheck.verdict.challenges import Acquitted, Leaks, Ruling, challenge
 from leakcheck.verdict.residue import Residue
 
 GROWN = 64.0 * 10_000
@@ -79,12 +79,12 @@ class TestExpiry:
         process = Scripted(levels, {ReadsClock: ClockRead(True), WhatStays: Stayed([8.0, 9.0, 8.5])})
         ruling = challenges.expiry(suspicion(process), process)
         assert ruling is not None
-        assert ruling.answers[LEDGER] == Smaller(
+        assert ruling.answers[LEDGER] == Leaks(
             Residue(8.5, 8.0, 9.0), "that much stays when what is kept for a time has gone"
         )
 
     def test_what_nothing_goes_of_is_waited_for_and_left_alone(self):
-        process = Scripted([GROWN], {ReadsClock: ClockRead(True), PutClockForward: ClockPut()})
+        process = Scripted([GROWN], {ReadsClock: ClockRead(True), LetTimePass: TimePassed(False)})
         assert challenges.expiry(suspicion(process), process) is None
 
     def test_what_lives_for_longer_goes_when_the_clock_is_put_forward(self):
@@ -97,16 +97,16 @@ class TestExpiry:
         process = Ahead(left=16.0)
         ruling = challenges.expiry(suspicion(process), process)
         assert ruling is not None
-        answer = ruling.answers[LEDGER]
-        assert isinstance(answer, Smaller)
-        assert answer.rate.growth == pytest.approx(16.0, rel=0.01)
+        assert ruling.answers[LEDGER] == Leaks(
+            Residue(16.0, 16.0, 16.0), "that much stays when what is kept for a time has gone"
+        )
 
 
 class Ahead(Scripted):
     """Each call keeps 64 bytes until the clock is an hour ahead, and `left` of them for good."""
 
     def __init__(self, left: float) -> None:
-        super().__init__([0.0], {ReadsClock: ClockRead(True), WhatStays: Stayed([0.0, 0.0, 0.0])})
+        super().__init__([0.0], {ReadsClock: ClockRead(True), WhatStays: Stayed([left, left, left])})
         self.kept, self.gone = 10_000, 0
         self.left = left
 
@@ -116,10 +116,10 @@ class Ahead(Scripted):
         return Round(self.kept + self.gone, 0.0, 0.0, 0, [value], None, None)
 
     def ask(self, question: NamedTuple, answer: type) -> Any:
-        if isinstance(question, PutClockForward):
+        if isinstance(question, LetTimePass):
             if question.seconds:
-                self.kept, self.gone = 0, self.gone + self.kept
-            return ClockPut()
+                self.kept, self.gone = 0, self.gone + self.kept + question.iterations
+            return TimePassed(False)
         return super().ask(question, answer)
 
 
@@ -183,7 +183,7 @@ class TestFillingCaches:
         process = Scripted(stretches, {EmptyCaches: Emptied(1)})
         ruling = challenges.filling_caches(suspicion(process, filling=[LRU], full_at=20_000), process)
         assert ruling is not None
-        assert ruling.answers[LEDGER] == Smaller(
+        assert ruling.answers[LEDGER] == Leaks(
             Residue(10.0, 10.0, 10.0), "that much stays when caches have been emptied"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leakcheck.agent.protocol import ClockPut, PutClockForward
+from leakcheck.agent.protocol import LetTimePass, TimePassed
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 
@@ -32,8 +32,7 @@ def answers(tmp_path):
             worker.open()
             worker.run(1)
             for _ in range(2):
-                worker.ask(PutClockForward(3600), ClockPut)
-                worker.run(1)
+                worker.ask(LetTimePass(3600.0, 1), TimePassed)
         return wrote.read_text().splitlines()
 
     return run
@@ -56,3 +55,29 @@ def test_dates_stay_dates(answers):
     assert lines == [lines[0]] * 3
     assert lines[0].startswith("True True True 427 days")
     assert lines[0].endswith("True")
+
+
+def test_time_passes_in_small_pieces(tmp_path):
+    """A bucket a minute, of which sixty stay."""
+    wrote = tmp_path / "wrote"
+    file = tmp_path / "scenarios_under_test.py"
+    file.write_text(
+        "import time\nfrom leakcheck import scenario\nbuckets = set()\n@scenario\ndef case():\n"
+        f"    yield lambda: buckets.add(time.time() // 60)\n    open({str(wrote)!r}, 'w').write(str(len(buckets)))\n"
+    )
+    with Worker(Job(scenario=ScenarioInfo(id="case", target=str(file), name="case"), cwd=tmp_path)) as worker:
+        worker.open()
+        worker.ask(LetTimePass(3600.0, 1000), TimePassed)
+        worker.close()
+    assert int(wrote.read_text()) >= 60
+
+
+def test_a_step_that_raises_meanwhile_is_told(tmp_path):
+    file = tmp_path / "scenarios_under_test.py"
+    file.write_text(
+        "import time\nfrom leakcheck import scenario\nbegan = time.time()\n@scenario\ndef case():\n"
+        "    if time.time() > began + 600:\n        raise TimeoutError\n"
+    )
+    with Worker(Job(scenario=ScenarioInfo(id="case", target=str(file), name="case"), cwd=tmp_path)) as worker:
+        worker.open()
+        assert worker.ask(LetTimePass(3600.0, 100), TimePassed).raised
