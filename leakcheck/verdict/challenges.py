@@ -58,6 +58,12 @@ _AHEAD_S = 3600.0
 """Seconds by which the clock is put forward: what lives for longer is as good as kept for ever."""
 _AHEAD_SHARE = 16
 """Part of the measured iterations that are run meanwhile: some look at the clock once in many calls."""
+_MORE_HOURS = 3
+"""Hours that pass to see whether something that has grown goes on."""
+_LEAST_DUE = 3
+"""Of the smallest things, how many a leak must have left in them for their absence to mean anything."""
+_STOPPED_SHARE = 0.25
+"""Part of what a leak would have left that what has stopped may leave."""
 _LEAST_KEY_CALLS = 64
 """Calls in which keys may come again."""
 _LEAST_AGAIN = 4
@@ -204,7 +210,7 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
     nobody: what stays of equal stretches is a leak beside it. What lives for longer than anybody waits goes when the
     clock is put forward. What could not be decided is asked too: things that come and go with the time hide a line.
     """
-    accused = suspicion.leaking or suspicion.undecided
+    accused = [*suspicion.leaking, *suspicion.undecided]
     if not accused or not process.ask(ReadsClock(), ClockRead).reads:
         return None
     grown = {name: more for name, more in suspicion.grown(accused).items() if more > 0}
@@ -246,10 +252,31 @@ def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping
         return None
     went = [(began.values[suspicion.at(name)] - left.values[suspicion.at(name)]) / more for name, more in grown.items()]
     if max(went) < _WENT_SHARE:
-        return None
+        return _stopped_with_the_clock(suspicion, process, left, list(grown), batch)
     stayed = _stays(suspicion, process, grown, _AHEAD_S, batch)
     reason = "keeps for a time what it makes: it went when its clock was put forward"
     return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=_AHEAD_S)
+
+
+def _stopped_with_the_clock(
+    suspicion: Suspicion, process: Process, left: Left, names: Sequence[str], batch: int
+) -> Ruling | None:
+    """What fills by the clock, a bucket a second, is full after an hour, whatever the calls."""
+    for _ in range(_MORE_HOURS):
+        if process.ask(LetTimePass(_AHEAD_S, batch), TimePassed).raised:
+            return None
+    values = process.run(0).values
+    stopped = []
+    for name in names:
+        due = suspicion.judgements[name].growth * _MORE_HOURS * batch
+        quantum = suspicion.measured.meters[suspicion.at(name)].thresholds.quantum
+        came = values[suspicion.at(name)] - left.values[suspicion.at(name)]
+        if due >= _LEAST_DUE * quantum and came <= _STOPPED_SHARE * due:
+            stopped.append(name)
+    if not set(suspicion.leaking) <= set(stopped):
+        return None
+    reason = "fills with the time: it stopped growing when its clock was put forward"
+    return Ruling(dict.fromkeys(stopped, Acquitted(reason)))
 
 
 def recurring_keys(suspicion: Suspicion, process: Process) -> Ruling | None:

@@ -83,8 +83,8 @@ class TestExpiry:
             Residue(8.5, 8.0, 9.0), "that much stays when what is kept for a time has gone"
         )
 
-    def test_what_nothing_goes_of_is_waited_for_and_left_alone(self):
-        process = Scripted([GROWN], {ReadsClock: ClockRead(True), LetTimePass: TimePassed(False)})
+    def test_a_step_that_raises_when_time_passes_is_left_alone(self):
+        process = Scripted([GROWN], {ReadsClock: ClockRead(True), LetTimePass: TimePassed(True)})
         assert challenges.expiry(suspicion(process), process) is None
 
     def test_what_lives_for_longer_goes_when_the_clock_is_put_forward(self):
@@ -100,6 +100,25 @@ class TestExpiry:
         assert ruling.answers[LEDGER] == Leaks(
             Residue(16.0, 16.0, 16.0), "that much stays when what is kept for a time has gone"
         )
+
+
+class Buckets(Scripted):
+    """Grows by a bucket a second, of which a hundred stay; each call keeps `left` bytes for good."""
+
+    def __init__(self, left: float) -> None:
+        super().__init__([0.0], {ReadsClock: ClockRead(True)})
+        self.calls, self.buckets, self.left = 10_000, 25, left
+
+    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+        self.calls += count
+        return Round(self.calls, 0.0, 0.0, 0, [25_600.0 * self.buckets + self.left * self.calls], None, None)
+
+    def ask(self, question: NamedTuple, answer: type) -> Any:
+        if isinstance(question, LetTimePass):
+            self.calls += question.iterations
+            self.buckets = 100 if question.seconds else self.buckets
+            return TimePassed(False)
+        return super().ask(question, answer)
 
 
 class Ahead(Scripted):
@@ -121,6 +140,18 @@ class Ahead(Scripted):
                 self.kept, self.gone = 0, self.gone + self.kept + question.iterations
             return TimePassed(False)
         return super().ask(question, answer)
+
+
+class TestFillingByTheClock:
+    def test_what_stops_when_time_has_passed_is_no_leak(self):
+        process = Buckets(left=0.0)
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert "fills with the time" in ruling.answers[LEDGER].reason
+
+    def test_what_goes_on_with_the_calls_is_left_alone(self):
+        process = Buckets(left=50.0)
+        assert challenges.expiry(suspicion(process), process) is None
 
 
 class TestHidden:
