@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from leakcheck.cli import main
+from leakcheck.cli.command import Command
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @click.option("--python", metavar="PATH", default=sys.executable, help="Look at this interpreter instead of our own.")
 @click.option("--allocator", type=click.Choice(["malloc", "pymalloc"]), default="malloc", show_default=True)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from leakcheck.pytest_plugin.keys import MEASURING
-from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, own_results, template
+from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, in_terminal, own_results, template
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.report.folder import write_run
 from leakcheck.report.text import line
@@ -86,7 +86,7 @@ class Session:
         """The section `leakcheck summary`."""
         terminalreporter.section("leakcheck summary")
         for text in self._summary():
-            terminalreporter.write_line(text, yellow=text.startswith("warning: "))
+            terminalreporter.write_line(in_terminal(text), yellow=text.startswith("warning: "))
 
     def _unmatched(self) -> str:
         """The selection, if it matches no test that ran: then it has a typo, or is older than the names."""
