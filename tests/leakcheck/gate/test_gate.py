@@ -365,7 +365,7 @@ def test_a_known_leak_is_not_repeated_in_annotations_of_a_new_one(story):
     story.run(leaky(sample_run.BUFFER, sample_run.HEADER))
     assert story.gate().exit_code == 1
     found = json.loads(story.written("leaks.sarif"))["runs"][0]["results"]
-    assert [one["partialFingerprints"]["leakcheck/v1"] for one in found] == [sample_run.HEADER.fingerprint]
+    assert [one["partialFingerprints"]["leakcheck/v2"] for one in found] == [sample_run.HEADER.fingerprint]
 
 
 def test_an_update_that_asks_for_nothing_changes_nothing(story):
