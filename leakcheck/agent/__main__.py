@@ -47,7 +47,8 @@ def _refuse(replies: int, why: str) -> NoReturn:
     """Answer the first request by hand, and end."""
     import json
 
-    failed = ["ProtocolError", f"{why}: install the same version there, or none", "", None, "Hello"]
+    said = f"{why}: install the same version there, or none"
+    failed = ["ProtocolError", said, "", None, "Hello", said, ""]
     os.write(replies, json.dumps({"failed": failed}).encode() + b"\n")
     sys.exit(1)
 

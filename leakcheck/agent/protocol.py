@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -30,6 +30,14 @@ class Failed(NamedTuple):
     traceback: str
     errno: int | None
     during: str
+    said: str
+    """The message as far as it holds no value of the program, and where it was raised."""
+    stack: str
+    """The traceback without messages."""
+
+
+NOT_THERE = "not there"
+"""Type of a `Failed` whose target names something that does not exist: a mistake of typing, and none of the code."""
 
 
 class Roots(NamedTuple):

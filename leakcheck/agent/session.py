@@ -12,14 +12,27 @@ from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
+from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.clock import own_clock
-from leakcheck.agent.loading import load, named
+from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import PROBES, VERSION, Closed, Described, Failed, Listed, Open, Opened, Run, Sampled
+from leakcheck.agent.protocol import (
+    NOT_THERE,
+    PROBES,
+    VERSION,
+    Closed,
+    Described,
+    Failed,
+    Listed,
+    Open,
+    Opened,
+    Run,
+    Sampled,
+)
 from leakcheck.agent.scenario import MARK, Context, Scenario
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
@@ -187,12 +200,16 @@ def describe_error(error: BaseException, during: str) -> Failed:
         message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
     lines = traceback.format_exception(type(error), error, frames)
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
+    if isinstance(error, TargetError):
+        kind = NOT_THERE
     return Failed(
         type=kind,
         message=message,
         traceback="".join(lines)[-_MOST_TRACEBACK:],
         errno=_number(getattr(error, "errno", None)),
         during=during,
+        said=message if message is CLOSED_OURS else exceptions.said(error, frames),
+        stack=exceptions.stack(error, frames)[-_MOST_TRACEBACK:],
     )
 
 

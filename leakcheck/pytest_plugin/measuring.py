@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import linecache
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,12 +15,14 @@ import pytest
 
 from leakcheck import validation
 from leakcheck.agent.protocol import PytestRequest
+from leakcheck.agent.scenario import is_name_in
 from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.records import ScenarioResult
 from leakcheck.report import failing
 from leakcheck.run.discovery import select
+from leakcheck.signs import printable
 
 if TYPE_CHECKING:
     from _pytest._code.code import ReprExceptionInfo
@@ -36,6 +40,7 @@ _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOL
 _TOOLS = frozenset({"growth", "memray"})
 """Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
 _UNDECIDED = ("inconclusive", "skipped")
+_NUMBER = re.compile(r"[\d.]*|True|False|None")
 
 
 class Measuring:
@@ -142,6 +147,7 @@ def template(config: pytest.Config) -> Job:
         scenario=ScenarioInfo(id="", target="", name=""),
         budget=Budget(time_s=config.option.leakcheck_time_budget),
         cwd=config.invocation_params.dir,
+        values=config.option.leakcheck_values,
     )
 
 
@@ -160,19 +166,36 @@ def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before:
         sys_path=sys.path,
         plugin=__package__,
     )
-    identifier = nodeid if before is None else f"{nodeid}::call {len(before) + 1}"
+    named = _without_values(item, nodeid)
+    identifier = named if before is None else f"{named}::call {len(before) + 1}"
     scenario = ScenarioInfo(
         id=identifier,
         target=f"pytest_item://{json.dumps(request)}",
-        name=nodeid if before is None else "call",
+        name=named if before is None else "call",
         doc=(getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0],
         file=str(item.path),
         line=(item.location[1] or 0) + 1,
         tags=sorted({mark.name for mark in item.iter_markers()} - {"parametrize", "usefixtures"}),
-        command=["pytest", "--leakcheck", nodeid],
+        command=["pytest", "--leakcheck", nodeid if named == nodeid else nodeid.partition("[")[0]],
         **asked(options),
     )
     return msgspec.structs.replace(template, scenario=scenario)
+
+
+def _without_values(item: pytest.Item, nodeid: str) -> str:
+    """The test's id; its parameters are told where they are numbers, or names that its source has, else by position.
+
+    An id goes into files that leave the machine, and a parameter may be any value.
+    """
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or item.config.option.leakcheck_values:
+        return nodeid
+    source = "".join(linecache.getlines(str(item.path)))
+    by_position = [f"{name}{index}" for name, index in callspec.indices.items()]
+    for part in callspec.id.split("-"):
+        if not (part in by_position or _NUMBER.fullmatch(part) or is_name_in(source, part)):
+            return f"{nodeid.partition('[')[0]}[{'-'.join(by_position)}]"
+    return nodeid
 
 
 def _more_arguments(config: pytest.Config) -> list[str]:
@@ -212,10 +235,16 @@ def _is_not_repeatable(result: ScenarioResult) -> bool:
     )
 
 
+def in_terminal(text: str) -> str:
+    """As the terminal can print it: of what it cannot, pytest would make one line of numbers."""
+    return printable(text, sys.__stdout__.encoding if sys.__stdout__ is not None else None)
+
+
 def _representation(item: pytest.Item, text: str) -> ReprExceptionInfo:
     """The failure as pytest shows it; its first line is what the short summary repeats."""
     from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
+    text = in_terminal(text)
     where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
     trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)

@@ -11,8 +11,9 @@ from typing import Self
 import msgspec
 
 from leakcheck import meters
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.records import Control, ControlCheck, Verdict
 from leakcheck.run import control_scenarios
 from leakcheck.verdict.reach import Reached, reach

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from leakcheck import meters
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.interpreter import unfit
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.meters import BLOCKS_LEDGER, LEDGER
 from leakcheck.run import provenance
 from leakcheck.run.control import run_control

@@ -28,8 +28,9 @@ from leakcheck.agent.protocol import (
     WhatStays,
 )
 from leakcheck.agent.step import _watched
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.meters import BYTES
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.measure import measure
