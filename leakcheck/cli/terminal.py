@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print one line, at once."""
+    """Print one line, at once; its colours are for terminals only."""
     stream = sys.stderr if err else sys.stdout
-    stream.write(f"{text}\n")
+    stream.write(f"{text if stream.isatty() else click.unstyle(text)}\n")
     stream.flush()

@@ -40,7 +40,7 @@ _WIDTH = 100
 """Columns where the output is no terminal."""
 _VERDICT, _GROWTH, _TIME = 14, 16, 8
 """Columns of the table of results beside the names: for `✓ leak, found`, `growth/iteration`, `12.3 s`."""
-_NAME = 24
+_NAME = 20
 """Columns that names need at the least: for more, the narrow terminal has no growth and no time."""
 
 
@@ -236,14 +236,22 @@ def _least(meter: str) -> float:
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
     left = running.seconds_left
     clock = f"~{units.seconds(left)} left" if left is not None else units.seconds(now - running.began)
-    parts = [(f" {running.tool} {running.fraction * 100:3.0f}%", "dim"), (f" {clock}", "dim")]
-    parts += [(f" {line(running.meter, 20)}", "dim"), (f" {running.curve}", "cyan")]
+    parts = {
+        "tool": (f" {running.tool} {running.fraction * 100:3.0f}%", "dim"),
+        "meter": (f" {line(running.meter, 20)} ", "dim"),
+        "curve": (running.curve, "cyan"),
+        "clock": (f" {clock}", "dim"),
+    }
+
+    def spare() -> int:
+        return width - 2 - sum(len(part) for part, _ in parts.values())
+
+    for name in ("curve", "meter", "clock"):  # what a narrow terminal leaves out first
+        if spare() < min(_NAME, len(scenario_id)):
+            del parts[name]
     text = Text("  ", no_wrap=True, overflow="ellipsis")
-    while len(parts) > 1 and width - len(text) - sum(len(part) for part, _ in parts) < min(_NAME, len(scenario_id)):
-        parts.pop()
-    spare = width - len(text) - sum(len(part) for part, _ in parts)
-    text.append(middle(scenario_id, spare), style="bold")
-    for part, style in parts:
+    text.append(middle(scenario_id, spare()), style="bold")
+    for part, style in parts.values():
         text.append(part, style=style)
     return text
 

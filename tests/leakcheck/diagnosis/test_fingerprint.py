@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.records import Frame
@@ -49,12 +51,80 @@ def test_two_native_functions_below_one_line_are_told_apart() -> None:
     assert fingerprint.of_frames("allocation", first) != fingerprint.of_frames("allocation", second)
 
 
-def test_a_path_is_named_by_its_suspect_stretch() -> None:
-    one = judge_path([("app", "module"), (".hub", "app.Hub"), (".listeners", "list")], "Listener", "wider")
-    moved = judge_path([("new.place", "module"), (".hub", "app.Hub"), (".listeners", "list")], "Listener", "wider")
-    other = judge_path([("app", "module"), (".hub", "app.Hub"), (".errors", "list")], "Listener", "wider")
-    assert fingerprint.of_path(one) == fingerprint.of_path(moved)
-    assert fingerprint.of_path(one) != fingerprint.of_path(other)
+HUB = [("app", "module"), (".hub", "app.Hub"), (".listeners", "list")]
+ON = frame("/src/app.py", 41, "Hub.on", "self.listeners.append(listener)")
+
+
+def of_container(steps=HUB, element: str = "app.Listener", adder: Frame | None = ON) -> str:
+    return fingerprint.of_path(judge_path(steps, element, "wider"), element, adder)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"steps": [("shop", "module"), *HUB[1:]]},
+        {"steps": [*HUB[:2], (".errors", "list")]},
+        {"steps": [HUB[0], (".hub", "app.Bus"), HUB[2]]},
+        {"steps": [*HUB[:2], (".listeners", "collections.deque")]},
+        {"element": "app.Session"},
+        {"adder": frame("/src/app.py", 41, "Hub.once", "self.listeners.append(listener)")},
+        {"adder": frame("/src/shop.py", 41, "Hub.on", "self.listeners.append(listener)")},
+    ],
+    ids=["module", "attribute", "holder", "type of the container", "element", "function", "module of the function"],
+)
+def test_another_container_is_another_fault(other) -> None:
+    assert of_container(**other) != of_container()
+
+
+def test_a_container_is_the_same_after_lines_moved_elsewhere() -> None:
+    moved = frame("/builds/17/app.py", 97, "Hub.on", "self.listeners.append(it)")
+    assert of_container(adder=moved) == of_container()
+
+
+def test_what_the_data_name_does_not_matter() -> None:
+    """Keys that are no names, threads, parameters: they differ from run to run, and from machine to machine."""
+
+    def at(*steps: str) -> str:
+        return of_container([*((step, "dict") for step in steps), (".kept", "list")])
+
+    assert at("app", "['a b']") == at("app", "['c/d']")
+    assert at("app", "['listeners']") != at("app", "['errors']")
+    assert at("<frame run of thread pool_3>") == at("<frame run of thread other>")
+    assert at("<scenario f[alice]>") == at("<scenario f[bob]>")
+
+
+def test_modules_of_one_name_in_different_packages_are_told_apart(tmp_path) -> None:
+    def of(folder: str) -> str:
+        file = tmp_path / folder / "hub.py"
+        file.parent.mkdir(exist_ok=True)
+        (file.parent / "__init__.py").touch()
+        return fingerprint.of_frames("allocation", [frame(str(file), 4, "on", "x = []")])
+
+    assert of("a") != of("b")
+
+
+def test_a_file_is_named_by_its_place_in_the_project(tmp_path) -> None:
+    def of(project: str, file: str) -> str:
+        path = tmp_path / project / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / project / "pyproject.toml").touch()
+        return fingerprint.of_frames("allocation", [frame(str(path), 4, "on", "x = []")])
+
+    assert of("one", "a/hub.py") == of("two", "a/hub.py")
+    assert of("one", "a/hub.py") != of("one", "b/hub.py")
+    assert of("one", "a/hub.py") == of("three", "src/a/hub.py")
+
+
+def test_two_findings_never_share_a_fingerprint() -> None:
+    marks = fingerprint.told_apart(["x", "x", "y", "x"], ["b", "a", "c", "d"])
+    assert len(set(marks)) == 4
+    assert marks[1:3] == ["x", "y"]
+    assert fingerprint.told_apart(["x", "x", "y", "x"], ["b", "a", "c", "d"]) == marks
+
+
+def test_the_order_in_which_findings_come_does_not_matter() -> None:
+    one = fingerprint.told_apart(["x", "x"], ["a", "b"])
+    assert fingerprint.told_apart(["x", "x"], ["b", "a"]) == one[::-1]
 
 
 def test_numbers_and_addresses_in_names_do_not_matter() -> None:
