@@ -23,7 +23,7 @@ _OF_NAMES = re.compile(
 
 def said(error: BaseException, frames: TracebackType | None) -> str:
     """The message as far as it holds no values, and the innermost line."""
-    return ", ".join(filter(None, (_message(error), _place(frames))))
+    return ", ".join(filter(None, (_message(error), _place(frames)))) or "in native code"
 
 
 def stack(error: BaseException, frames: TracebackType | None) -> str:
@@ -39,7 +39,7 @@ def stack(error: BaseException, frames: TracebackType | None) -> str:
         last = f"{type(each).__name__}{f': {message}' if message else ''}\n"
         inner = getattr(each, "exceptions", ())
         last += "".join(f"  {type(one).__name__}\n" for one in inner) if isinstance(inner, tuple) else ""
-        rows = "".join(traceback.format_tb(frames))
+        rows = "".join(traceback.format_tb(frames)) + _line_of_syntax(each)
         parts.append(f"Traceback (most recent call last):\n{rows}{last}" if rows else last)
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
         frames = each.__traceback__ if each is not None else None
@@ -68,10 +68,17 @@ def _message(error: BaseException) -> str:
     return text if text in _FIXED or _OF_NAMES.fullmatch(text) else ""
 
 
+def _line_of_syntax(error: BaseException) -> str:
+    """The line that cannot be read, which is code."""
+    if not isinstance(error, SyntaxError) or not (error.filename and error.lineno and error.text):
+        return ""
+    return f'  File "{error.filename}", line {error.lineno}\n    {error.text.strip()}\n'
+
+
 def _place(frames: TracebackType | None) -> str:
     if frames is None:
         return ""
     while frames.tb_next is not None:
         frames = frames.tb_next
     code = frames.tb_frame.f_code
-    return f"in {code.co_qualname} ({os.path.basename(code.co_filename)}:{frames.tb_lineno})"
+    return f"at {os.path.basename(code.co_filename)}:{frames.tb_lineno} in {code.co_qualname}"

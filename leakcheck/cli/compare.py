@@ -52,7 +52,8 @@ def command(
     directory. Revisions are built, each in an environment of its own, and run in turn (A B A B) with the scenarios
     of HEAD.
 
-    Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 6 something is not known.
+    Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 5 nothing was run, 6 something
+    is not known.
 
     \b
     Example:
@@ -77,8 +78,13 @@ def _revisions(
     base: str, head: str, targets: Sequence[str], build: str | None, repeat: int, options: Sequence[str]
 ) -> tuple[list[RunResult], list[RunResult]]:
     current = Path.cwd()
+    missing = next(name for name in (base, head) if not Path(name).exists())
+    try:
+        repository = git.root(current)
+    except UsageError as error:
+        raise UsageError(f"{missing}: no such result; for a revision: {error}") from None
     for name in (base, head):
-        git.commit_of(git.root(current), name)
+        git.commit_of(repository, name)
     with tempfile.TemporaryDirectory(prefix="leakcheck-compare-") as temporary:
         place = Path(temporary)
         before = git.checked_out(current, base, place / "base" / "source")

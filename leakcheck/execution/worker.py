@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import selectors
@@ -319,7 +320,8 @@ class Worker:
 
 
 def _line(request: NamedTuple) -> bytes:
-    return msgspec.json.encode([type(request).__name__, *request]) + b"\n"
+    """The request's line. A path may have bytes that are no text, which Python's own JSON hands on as they are."""
+    return json.dumps([type(request).__name__, *request]).encode() + b"\n"
 
 
 def _last_lines(text: str) -> str:

@@ -236,23 +236,21 @@ def _least(meter: str) -> float:
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
     left = running.seconds_left
     clock = f"~{units.seconds(left)} left" if left is not None else units.seconds(now - running.began)
-    parts = {
-        "tool": (f" {running.tool} {running.fraction * 100:3.0f}%", "dim"),
-        "meter": (f" {line(running.meter, 20)} ", "dim"),
-        "curve": (running.curve, "cyan"),
-        "clock": (f" {clock}", "dim"),
-    }
+    tool = f" {running.tool} {running.fraction * 100:3.0f}%"
+    tail, curve, clock = f"{tool} {line(running.meter, 20)} ", running.curve, f" {clock}"
+    least = min(_NAME, len(scenario_id))
 
     def spare() -> int:
-        return width - 2 - sum(len(part) for part, _ in parts.values())
+        return width - 2 - len(tail) - len(curve) - len(clock)
 
-    for name in ("curve", "meter", "clock"):  # what a narrow terminal leaves out first
-        if spare() < min(_NAME, len(scenario_id)):
-            del parts[name]
+    curve = curve if spare() >= least else ""
+    tail = tail if spare() >= least else tool
+    clock = clock if spare() >= least else ""
     text = Text("  ", no_wrap=True, overflow="ellipsis")
     text.append(middle(scenario_id, spare()), style="bold")
-    for part, style in parts.values():
-        text.append(part, style=style)
+    text.append(tail, style="dim")
+    text.append(curve, style="cyan")
+    text.append(clock, style="dim")
     return text
 
 
