@@ -38,6 +38,10 @@ def main() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for probe in ASKED_WHILE_MEASURING:
         import_module(probe)
+    if sys.warnoptions:
+        import warnings
+
+        warnings.filterwarnings("ignore", module=r"leakcheck\.")  # the user's options are for the user's code
     put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()

@@ -38,6 +38,8 @@ class Failed(NamedTuple):
 
 NOT_THERE = "not there"
 """Type of a `Failed` whose target names something that does not exist: a mistake of typing, and none of the code."""
+INTERNAL = "internal"
+"""Type of a `Failed` that the tool's own code in the measured process has raised."""
 
 
 class Roots(NamedTuple):

@@ -21,6 +21,7 @@ from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import (
+    INTERNAL,
     NOT_THERE,
     PROBES,
     VERSION,
@@ -202,6 +203,8 @@ def describe_error(error: BaseException, during: str) -> Failed:
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
     if isinstance(error, TargetError):
         kind = NOT_THERE
+    elif during != "step" and _is_ours(error):
+        kind = INTERNAL
     return Failed(
         type=kind,
         message=message,
@@ -211,6 +214,24 @@ def describe_error(error: BaseException, during: str) -> Failed:
         said=message if message is CLOSED_OURS else exceptions.said(error, frames),
         stack=exceptions.stack(error, frames)[-_MOST_TRACEBACK:],
     )
+
+
+_CALLS_THE_USERS = tuple(os.path.join(os.path.dirname(__file__), name) for name in ("step.py", "loading.py"))
+"""Modules in whose lines an error of the user's may end that has no line: the call of a function written in C."""
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception was raised by our own code, and is none that tells the user of a mistake."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    file = frames.tb_frame.f_code.co_filename if frames is not None else ""
+    told = (
+        type(error).__module__.startswith("leakcheck.")
+        or isinstance(error, OSError)
+        or not isinstance(error, Exception)
+    )
+    return HERE.own(file) and file not in _CALLS_THE_USERS and not told
 
 
 def _number(value: object) -> int | None:

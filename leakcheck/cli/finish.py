@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from leakcheck import validation
+from leakcheck.agent.protocol import INTERNAL
 from leakcheck.cli import main
 from leakcheck.cli import options as shared
+from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
 from leakcheck.report.console import RunView
@@ -16,7 +18,7 @@ from leakcheck.report.folder import new_run_directory, point_latest, write_run
 from leakcheck.results import history
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Collected
-from leakcheck.run.runner import INTERNAL, Plan, Runner
+from leakcheck.run.runner import Plan, Runner
 
 
 def run_and_report(
@@ -42,7 +44,7 @@ def run_and_report(
         len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
     )
     with view:
-        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"])
+        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
         run = Runner(plan, view).run()
     base = Path("reports") if options["report"] is None else directory
     write_run(run, directory, history=base / history.FILE_NAME)

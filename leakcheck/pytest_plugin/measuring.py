@@ -7,6 +7,7 @@ import linecache
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from leakcheck import validation
-from leakcheck.agent.protocol import PytestRequest
+from leakcheck.agent.protocol import INTERNAL, PytestRequest
 from leakcheck.agent.scenario import is_name_in
 from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.errors import UsageError
@@ -84,7 +85,9 @@ class Measuring:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
-        result = measured(job, _TOOLS).record
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
+            result = measured(job, _TOOLS).record
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
@@ -106,7 +109,9 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     __tracebackhide__ = True
     validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = measured(job_of(item, template(item.config), options, before), _TOOLS)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
 
@@ -231,7 +236,7 @@ def _is_not_repeatable(result: ScenarioResult) -> bool:
     return (
         result.verdict == "error"
         and result.failure is not None
-        and result.failure.type not in ("signal", "exit", "memory", "internal")
+        and result.failure.type not in ("signal", "exit", "memory", "protocol", INTERNAL)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from leakcheck.execution.environment import left_out
 from leakcheck.pytest_plugin.keys import MEASURING
 from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, in_terminal, own_results, template
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
@@ -99,6 +100,8 @@ class Session:
         counts = summarize(self._results)
         counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{len(self._results)} measured: {counted}" if self._results else self._nothing()
+        if self._results:
+            yield from left_out()
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
         for reason, count in self._left_alone.items():

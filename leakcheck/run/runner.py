@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import Opened
+from leakcheck.agent.protocol import INTERNAL, Opened
 from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
@@ -28,10 +28,6 @@ from leakcheck.verdict import result as verdicts
 from leakcheck.verdict.measure import Measurement
 from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
-
-INTERNAL = "internal"
-"""Type of a `Failure` that is the tool's own."""
-
 
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
