@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import linecache
 import os
-import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,6 @@ _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOL
 _TOOLS = frozenset({"growth", "memray"})
 """Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
 _UNDECIDED = ("inconclusive", "skipped")
-_NUMBER = re.compile(r"[\d.]*|True|False|None")
 
 
 class Measuring:
@@ -197,10 +195,20 @@ def _without_values(item: pytest.Item, nodeid: str) -> str:
         return nodeid
     source = "".join(linecache.getlines(str(item.path)))
     by_position = [f"{name}{index}" for name, index in callspec.indices.items()]
-    for part in callspec.id.split("-"):
-        if not (part in by_position or _NUMBER.fullmatch(part) or is_name_in(source, part)):
-            return f"{nodeid.partition('[')[0]}[{'-'.join(by_position)}]"
-    return nodeid
+    told = [_told(value, place, source) for value, place in zip(callspec.params.values(), by_position, strict=True)]
+    if callspec.id == "-".join(told) or is_name_in(source, callspec.id):
+        return nodeid
+    return f"{nodeid.partition('[')[0]}[{'-'.join(by_position)}]"
+
+
+def _told(value: object, place: str, source: str) -> str:
+    """How pytest names a parameter where it is no value of the data."""
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, str):
+        return value if is_name_in(source, value) else place
+    name = getattr(value, "__name__", place)
+    return name if isinstance(name, str) else place
 
 
 def _more_arguments(config: pytest.Config) -> list[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SECRET = "hunter2-1082"
-MADE = '"hunter2-" + str(1000 + 82)'
+SECRET = "sesame-open-door"
+"""Without digits: numbers are left out of descriptions for another reason."""
+MADE = '"-".join(["sesame", "open", "door"])'
 """How the planted files make it: a line of source is code, and may be shown."""
 
 MEMORY = f"""
@@ -205,13 +206,13 @@ def leakcheck(folder: Path, *arguments: str, module: str = "leakcheck", ok=(1,))
 
 def assert_nowhere(said: str, *folders: Path) -> None:
     """Neither in what was printed nor in any file; nor in a file's name."""
-    shown = [row for row in said.splitlines() if SECRET in row]
+    shown = [row for row in said.splitlines() if SECRET[:10] in row]
     assert shown == []
     for folder in folders:
         for file in folder.rglob("*"):
-            assert SECRET not in file.name
+            assert SECRET[:10] not in file.name
             if file.is_file():
-                rows = [row for row in file.read_bytes().splitlines() if SECRET.encode() in row]
+                rows = [row for row in file.read_bytes().splitlines() if SECRET[:10].encode() in row]
                 assert rows == [], file
 
 
@@ -229,6 +230,16 @@ def test_what_is_kept_is_told_by_type_and_length(tmp_path, planted):
     assert_nowhere(said, tmp_path / "out", tmp_path / "gate")
     kinds = {each["verdict"] for each in json.loads((tmp_path / "out" / "results.json").read_text())["scenarios"]}
     assert kinds == {"leak"}, said
+    assert "graph failed: internal" not in said
+
+
+def test_pictures_have_types_and_no_values(tmp_path):
+    pytest.importorskip("objgraph")
+    (tmp_path / "planted.py").write_text(MEMORY)
+    leakcheck(tmp_path, "run", "planted.py", "-k", "dicts", "--report", "out", "--graph")
+    (picture,) = (tmp_path / "out" / "graphs").iterdir()
+    assert "dict" in picture.read_text()
+    assert_nowhere("", tmp_path / "out")
 
 
 def findings(folder: Path) -> list[dict]:
@@ -303,7 +314,7 @@ def test_the_pytest_plugin_tells_none(tmp_path):
     assert_nowhere("\n".join(own), tmp_path / "out")
     assert "test_planted.py::test_keeps[token0]" in said
     assert "test_planted.py::test_keeps[token1]" in said or "test_planted.py::test_keeps[plain]" in said
-    assert "{str of 8: str of 12}" in (tmp_path / "out" / "index.html").read_text()
+    assert "{str of 8: str of 16}" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_the_monitor_tells_no_arguments(tmp_path):

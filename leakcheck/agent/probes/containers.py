@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, PinnedObjects
+from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, Picture, PinnedObjects
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import births, gained, snapshot
 from leakcheck.agent.probes.births import birth
@@ -183,7 +183,7 @@ class ContainerProbe:
             turns = min(most, int(_WATCHED_ADDITIONS / self.at_exit) + 1)
             self.registering = await _adders(self.driver, atexit._ncallbacks, turns)
         if self.question.picture is not None and self.sample is not None:
-            self.no_picture = snapshot.draw(self.sample, self.question.picture, self.question.values)
+            self.no_picture = snapshot.draw(self.sample, Picture(*self.question.picture), self.question.values)
         self.sample = None
         for index, (container, read, members) in enumerate(self.found[:_MOST_WATCHED]):
             turns = min(most, max(5, int(_WATCHED_ADDITIONS / container.per_iteration)))

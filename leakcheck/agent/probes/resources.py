@@ -187,7 +187,9 @@ def _socket_of(inode: str, values: bool) -> str:
                 return f"{protocol} socket {_address(fields[1])} to {_address(fields[2])}"
     for fields in _table("/proc/self/net/unix"):
         if len(fields) > 6 and fields[6] == inode:
-            return f"unix socket {fields[7]}" if len(fields) > 7 else "unix socket without a name"
+            if len(fields) <= 7:
+                return "unix socket without a name"
+            return f"unix socket {fields[7]}" if values else "unix socket with a name"
     return ""
 
 
