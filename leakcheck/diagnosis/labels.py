@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from functools import partial
 
 from leakcheck.agent.scenario import is_name_in
 
@@ -40,5 +39,8 @@ def named_in_code(label: str, is_code: Callable[[str], bool] = _none) -> str:
 
 
 def literal_in(source: str) -> Callable[[str], bool]:
-    """Whether a key is a name that the text of a source file has in quotes: then it is the author's word."""
-    return partial(is_name_in, source)
+    """Whether a key is the author's word: a name in quotes, of a function, or of a parameter in a text of source."""
+    return lambda key: (
+        is_name_in(source, key)
+        or (key.isidentifier() and re.search(rf"(?:\bdef |[(,]\s*){key}\b(?!-)", source) is not None)
+    )

@@ -85,6 +85,7 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The section `leakcheck summary`."""
+        terminalreporter.ensure_newline()
         terminalreporter.section("leakcheck summary")
         for text in self._summary():
             terminalreporter.write_line(in_terminal(text), yellow=text.startswith("warning: "))
