@@ -172,7 +172,8 @@ def check(
     label = name or _name(function)
     if not callable(function):
         raise UsageError(
-            f"check({label}): the first argument is a function, not {function!r}; pass it without calling it"
+            f"check({label}): the first argument is a function, not {type(function).__name__}; pass it without calling "
+            "it"
         )
     asked = {
         "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,

@@ -56,7 +56,7 @@ def make_console(color: str = "auto") -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if terminal else int(os.environ.get("COLUMNS") or 80),
+        width=None if terminal else int(columns) if (columns := os.environ.get("COLUMNS", "")).isdecimal() else 80,
     )
 
 

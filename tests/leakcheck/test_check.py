@@ -112,7 +112,7 @@ def test_a_wrong_option_is_one_sentence(options, told):
 
 
 def test_what_is_no_function_is_said_to_be_none():
-    with pytest.raises(UsageError, match="first argument is a function, not 5; pass it without calling it"):
+    with pytest.raises(UsageError, match="first argument is a function, not int; pass it without calling it"):
         check(5)
 
 

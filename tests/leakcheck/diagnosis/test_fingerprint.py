@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from leakcheck import results
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.suspects import judge_path
-from leakcheck.records import Frame
+from leakcheck.records import Finding, Frame
 
 
 def frame(file: str, line: int, function: str, source: str, *, user: bool = True, native: bool = False) -> Frame:
@@ -143,3 +148,57 @@ def test_the_suspect_stretch_begins_after_the_last_innocent_node() -> None:
     ]
     assert path[0].status == "innocent"
     assert path[-1].status == "guilty"
+
+
+HUB_FILE = """{shift}
+class Listener:
+    def __init__(self):
+        self.size = bytes(40)
+
+
+class Hub:
+    def __init__(self):
+        self.listeners = []
+
+    def on(self, kind):
+        self.listeners.append(kind())
+
+
+hub = Hub()
+"""
+USES_IT = """{shift}
+from leakcheck import scenario
+
+from {package}.hub import Listener, hub
+
+
+class Session(Listener):
+    pass
+
+
+@scenario
+def listens():
+    hub.on({element})
+"""
+
+
+def measured(folder, package: str = "shop", element: str = "Listener", shift: str = "", seed: str = "0") -> Finding:
+    """What is found in a project of two modules that keeps what it is given."""
+    (folder / package).mkdir(parents=True)
+    (folder / package / "__init__.py").touch()
+    (folder / package / "hub.py").write_text(HUB_FILE.format(shift=shift))
+    (folder / "uses.py").write_text(USES_IT.format(package=package, element=element, shift=shift))
+    command = [sys.executable, "-m", "leakcheck", "run", str(folder / "uses.py"), "--no-control", "--report", "out"]
+    subprocess.run(command, cwd=folder, check=False, timeout=120, env={**os.environ, "PYTHONHASHSEED": seed})
+    (scenario,) = results.read(folder / "out").scenarios
+    (finding,) = scenario.findings
+    return finding
+
+
+def test_a_run_knows_a_fault_again_and_another_for_another(tmp_path) -> None:
+    first = measured(tmp_path / "a" / "checkout")
+    again = measured(tmp_path / "elsewhere", shift="\n\n# more lines\n", seed="7")
+    assert again.stack[0].line != first.stack[0].line
+    assert again.fingerprint == first.fingerprint
+    assert measured(tmp_path / "b", element="Session").fingerprint != first.fingerprint
+    assert measured(tmp_path / "c", package="store").fingerprint != first.fingerprint
