@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from leakcheck.agent.channel import CLOSED_OURS
 from leakcheck.agent.protocol import Failed
 from leakcheck.errors import LeakcheckError
 from leakcheck.records import Failure
@@ -36,7 +37,9 @@ def of_exception(failed: Failed, output: str, *, values: bool, after: str = "") 
 
 
 def of_process(kind: str, message: str, printed: str, stack: str, *, values: bool) -> WorkerFailed:
-    """How the process ended, with the stacks that faulthandler printed at last."""
+    """How the process ended, with the stacks that faulthandler printed at last; our own last words are told too."""
+    if CLOSED_OURS in printed:
+        message = f"{message}: {CLOSED_OURS}"
     whole = Failure(type=kind, message=message, traceback=stack, output=printed)
     code = "\n".join(row for row in stack.splitlines() if _OF_FAULTHANDLER.fullmatch(row))
     return WorkerFailed(whole if values else Failure(type=kind, message=message, traceback=code), whole)
