@@ -36,7 +36,7 @@ def command(python: str, allocator: str, color: str) -> int:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for check in checks:
         style, mark = {"ok": ("green", "✓"), "missing": ("yellow", "-"), "failed": ("bold red", "✗")}[check.state]
-        found = Text(line(check.found))
+        found = Text(line(check.found.replace(str(Path.home()), "~")))
         if check.advice:
             found.append(f"\n{line(check.advice)}", style="dim")
         table.add_row(Text(mark, style=style), Text(check.name), found)

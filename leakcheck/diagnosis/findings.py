@@ -67,8 +67,7 @@ def findings_of(
     """
     found = [finding_of(fault, heap_growth, source, origin, values=values) for fault in faults]
     names = [f"{path_text(_path(fault))} {each.type}" for fault, each in zip(faults, found, strict=True)]
-    marks = fingerprint.told_apart([each.fingerprint for each in found], names)
-    return [msgspec.structs.replace(each, fingerprint=mark) for each, mark in zip(found, marks, strict=True)]
+    return fingerprint.told_apart(found, names)
 
 
 def finding_of(
@@ -114,7 +113,11 @@ def finding_of(
         stack=stack[:_MOST_FRAMES],
         path=facts.path,
         type=fault.type,
-        examples=[*fault.examples, *_threads(fault), *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
+        examples=[
+            *fault.examples,
+            *_threads(fault, values),
+            *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3]),
+        ],
         hint=_hint(fault, stack),
         source="resources" if isinstance(fault.detail, Resource) else source,
     )
@@ -320,9 +323,9 @@ def _frames(fault: Fault, origin: Origin) -> list[Frame]:
     return [python_frame(file, line, name, origin) for (file, line), name in zip(trace, names, strict=False)]
 
 
-def _threads(fault: Fault) -> list[str]:
-    names = dict.fromkeys(site.thread for site in fault.sites if site.thread)
-    return [f"allocated in thread {name}" for name in list(names)[:2]]
+def _threads(fault: Fault, values: bool) -> list[str]:
+    names = dict.fromkeys(site.thread if values else "" for site in fault.sites if site.thread)
+    return [f"allocated in thread {name}" if name else "allocated in another thread" for name in list(names)[:2]]
 
 
 def _loss_text(loss: Loss) -> str:

@@ -14,9 +14,11 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
+
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis.labels import named_in_code
-from leakcheck.records import Frame, PathNode
+from leakcheck.records import Finding, Frame, PathNode
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"\d+")
@@ -54,19 +56,19 @@ def of_frames(kind: str, frames: Iterable[Frame], extra: Iterable[str] = (), ori
     return _digest(kind, [*map(_plain, extra), *map(_plain, native), *names, *statement])
 
 
-def told_apart(marks: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The fingerprints of one scenario's findings, each another.
+def told_apart(findings: Sequence[Finding], names: Sequence[str]) -> list[Finding]:
+    """The findings of one scenario, each with a fingerprint of its own.
 
     Those that are the same are numbered in the order of `names`, what is known of each beside it: that order stays,
     where one by rates would not.
     """
+    marks = [each.fingerprint for each in findings]
     order = sorted(range(len(marks)), key=lambda index: names[index])
-    told = list(marks)
     for position, index in enumerate(order):
-        before = sum(marks[earlier] == marks[index] for earlier in order[:position])
+        before = sum(findings[earlier].fingerprint == marks[index] for earlier in order[:position])
         if before:
-            told[index] = _digest("again", [marks[index], str(before)])
-    return told
+            marks[index] = _digest("again", [marks[index], str(before)])
+    return [msgspec.structs.replace(each, fingerprint=mark) for each, mark in zip(findings, marks, strict=True)]
 
 
 def _function(frame: Frame, origin: Origin) -> str:

@@ -28,7 +28,7 @@ from leakcheck.agent.probes.elements import described, different, element_name
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.snapshot import path_of
 from leakcheck.agent.probes.walk import Node, Walk, roots
-from leakcheck.diagnosis.fingerprint import of_path
+from leakcheck.diagnosis.fingerprint import of_path, told_apart
 from leakcheck.diagnosis.labels import named_in_code
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.monitor.alert import Alert, Evidence
@@ -104,7 +104,9 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
             remarks.append(newest.remark)
         if index:
             candidates = growing([each.point for each in snapshots], newest.parents, newest.chains)
-    findings = [_finding(each, newest, options.values) for each in candidates[:FINDINGS] if each.node in newest.nodes]
+    grown = [each for each in candidates[:FINDINGS] if each.node in newest.nodes]
+    names = ["".join(step.label for step in path_of(newest.nodes[each.node])) for each in grown]
+    findings = told_apart([_finding(each, newest, options.values) for each in grown], names)
     newest.members.clear()
     if options.memray_s > 0 and not watch.wait(0):
         more, why_not = _memray(options.memray_s, watch)

@@ -18,6 +18,7 @@ from leakcheck.pytest_plugin.keys import MEASURING
 from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, in_terminal, own_results, template
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.report.folder import write_run
+from leakcheck.report.sentences import relative
 from leakcheck.report.text import line
 from leakcheck.run import provenance
 from leakcheck.run.control import run_control
@@ -114,7 +115,7 @@ class Session:
         if self._verdict_of_control.status == "failed":
             yield f"the control failed, no verdict can be relied on: {line(self._verdict_of_control.reason)}"
         if self._written is not None:
-            yield f"report: {self._written / 'index.html'}"
+            yield f"report: {relative(str(self._written / 'index.html'))}"
 
     def _nothing(self) -> str:
         if self._config.option.leakcheck:

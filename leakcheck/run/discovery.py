@@ -194,7 +194,7 @@ def _named(target: _Target, listed: list[Described], cwd: Path) -> list[Scenario
         if target.in_folder and not each.marked:
             continue
         identifier = f"{target.label}::{each.name}" if is_file else target.label
-        command = ["elkyn-leakcheck", "run", f"{target.load}::{each.name}"] if elsewhere else []
+        command = ["elkyn-leakcheck", "run", f"{_from_home(target.load)}::{each.name}"] if elsewhere else []
         fields = {field: value for field, value in each._asdict().items() if field != "marked"}
         options = {name: fields[name] for name in validation.names("scenario") if name in fields}
         validation.examine(f"@scenario of {identifier}", options, options)
@@ -210,6 +210,12 @@ def _named(target: _Target, listed: list[Described], cwd: Path) -> list[Scenario
             "package.module:function"
         )
     return chosen
+
+
+def _from_home(path: str) -> str:
+    """A path as it may be told: the name of a home folder is a person's. `_targets` reads it again."""
+    home = os.path.expanduser("~")
+    return f"~{path.removeprefix(home)}" if path.startswith(f"{home}/") and home != "/" else path
 
 
 _Words = Callable[[str], bool]
