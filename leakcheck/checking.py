@@ -148,6 +148,7 @@ def check(
     gc: GcMode = "collect",
     allocator: Allocator = "malloc",
     python: str = sys.executable,
+    values: bool = False,
 ) -> Result:
     """Call `function(*arguments)` again and again in a fresh process, and say whether it leaks; a leak raises nothing.
 
@@ -157,7 +158,8 @@ def check(
 
     The other options are those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter,
     `time_budget` the seconds that the function may run where growth must be told from a filling cache, `max_growth` the
-    size at which it is stopped. Another interpreter, `python`, has its own packages and the caller's own folders to
+    size at which it is stopped. With `values` the result shows what the program keeps and the messages of exceptions;
+    else types, lengths and places. Another interpreter, `python`, has its own packages and the caller's own folders to
     import from.
 
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
@@ -170,11 +172,13 @@ def check(
     label = name or _name(function)
     if not callable(function):
         raise UsageError(
-            f"check({label}): the first argument is a function, not {function!r}; pass it without calling it"
+            f"check({label}): the first argument is a function, not {type(function).__name__}; pass it without calling "
+            "it"
         )
     asked = {
         "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,
         "max_growth": max_growth, "tools": tools, "raises": raises, "gc": gc, "allocator": allocator,
+        "values": values,
     }  # fmt: skip
     examine(f"check({label})", asked, asked)
     version, problem = look(python)
@@ -210,6 +214,7 @@ def check(
                 time_s=time_budget, max_iterations=max_iterations, max_growth=size(max_growth) or Budget().max_growth
             ),
             cwd=Path.cwd(),
+            values=values,
         )
         return measured(job, tool_names(tools) or frozenset({"auto"}))
 
@@ -231,7 +236,7 @@ class _Unseen:
     def start(self, *_: Any) -> None:
         """Ignore."""
 
-    progress = finish = control = start
+    progress = failed = finish = control = start
 
 
 def _where(python: str, folder: Path) -> tuple[list[str], bool, list[str]]:

@@ -1,5 +1,7 @@
 """The errors that leakcheck raises; each message says what was wrong, where, and what to do."""
 
+from __future__ import annotations
+
 
 class LeakcheckError(Exception):
     """Base of all errors of the toolkit."""
@@ -15,3 +17,11 @@ class NothingCollectedError(LeakcheckError):
 
 class ControlError(LeakcheckError):
     """The planted controls did not come out as planted: this machine's readings cannot be trusted (exit code 3)."""
+
+
+def guess(name: str, names: list[str]) -> str:
+    """What a mistyped name may have been meant for, in parentheses after a blank; empty where nothing is near."""
+    from difflib import get_close_matches  # only for this one sentence
+
+    close = get_close_matches(name, names, 1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from leakcheck.errors import UsageError
+from leakcheck.errors import UsageError, guess
 
 Place = Literal["scenario", "check", "test", "call", "command"]
 """`scenario`: the decorator. `check`: `leakcheck.check`. `test`: the marks of pytest and of unittest. `call`: pytest's
@@ -117,6 +117,10 @@ OPTIONS: tuple[Option, ...] = (
         "malloc puts Python's and native memory on one exact ledger.",
     ),
     Option(
+        "values", _OF_A_RUN, "True or False", lambda value: isinstance(value, bool), default=False,
+        help="Tell what the program keeps, its keys, messages of exceptions and output, also in files.",
+    ),
+    Option(
         "raises", frozenset({"scenario", "check", "call"}), "a class of exceptions, or a tuple of some", _is_exceptions
     ),
 )  # fmt: skip
@@ -156,11 +160,3 @@ def unknown_meter(name: str, meters: Iterable[str]) -> str:
     """What is wrong with a budget for a meter that there is not."""
     there = sorted(meters)
     return f"the budget names {name!r}, which is no meter here{guess(name, there)}; there are {', '.join(there)}"
-
-
-def guess(name: str, names: list[str]) -> str:
-    """What a mistyped name may have been meant for, in parentheses after a blank; empty where nothing is near."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, names, 1)
-    return f" (did you mean {close[0]}?)" if close else ""

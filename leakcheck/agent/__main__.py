@@ -38,6 +38,10 @@ def main() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for probe in ASKED_WHILE_MEASURING:
         import_module(probe)
+    if sys.warnoptions:
+        import warnings
+
+        warnings.filterwarnings("ignore", module=r"leakcheck\.")  # the user's options are for the user's code
     put_aside()
     serve(Channel(commands, replies))
     sys.stdout.flush()
@@ -47,7 +51,8 @@ def _refuse(replies: int, why: str) -> NoReturn:
     """Answer the first request by hand, and end."""
     import json
 
-    failed = ["ProtocolError", f"{why}: install the same version there, or none", "", None, "Hello"]
+    said = f"{why}: install the same version there, or none"
+    failed = ["ProtocolError", said, "", None, "Hello", said, ""]
     os.write(replies, json.dumps({"failed": failed}).encode() + b"\n")
     sys.exit(1)
 

@@ -26,7 +26,7 @@ class Channel:
         self._replies = replies
         self._pending = b""
         # Bound now: the user's code may replace the functions of a module, and its step some more at each call.
-        self._encode, self._decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+        self._encode, self._decode = json.JSONEncoder(ensure_ascii=False).encode, json.JSONDecoder().decode
         self._read, self._write = os.read, os.write
         os.set_inheritable(commands, False)
         os.set_inheritable(replies, False)
@@ -54,7 +54,8 @@ class Channel:
         self._send({"failed": failed})
 
     def _send(self, message: Any) -> None:
-        rest = memoryview(self._encode(message).encode() + b"\n")
+        # A name may have bytes that are no text, which the parent would refuse to read.
+        rest = memoryview(self._encode(message).encode(errors="replace") + b"\n")
         while rest:
             try:
                 rest = rest[self._write(self._replies, rest) :]

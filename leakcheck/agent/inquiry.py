@@ -59,6 +59,8 @@ class FindContainers(NamedTuple):
     """By which the heap grows with each iteration."""
     pause: float
     """Seconds after which has gone what the step keeps for a time only."""
+    values: bool
+    """Whether examples may show what the program keeps, and not types and lengths only."""
     picture: Picture | None
 
 
@@ -131,6 +133,8 @@ class WatchResources(NamedTuple):
     warm: int
     kinds: dict[str, int]
     """Iterations to be watched, by meter."""
+    values: bool
+    """Whether names that the program's data give may be told: of files, threads, tasks, peers, commands."""
 
 
 class Thing(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 
 from leakcheck.agent.scenario import MARK, Options, Scenario, expand
 from leakcheck.agent.step import CO_COROUTINE, flags
+from leakcheck.errors import guess
 
 _TOP_LEVEL_AWAIT = 0x2000
 """`ast.PyCF_ALLOW_TOP_LEVEL_AWAIT`, without importing `ast` into the measured process."""
@@ -40,14 +41,38 @@ def load(target: str) -> list[Scenario]:
         return scenarios_in(module) or _script(module)
     module_name, _, qualified_name = target.partition(":")
     sys.path.insert(0, os.getcwd())
-    found: Any = importlib.import_module(module_name)
+    found: Any = _module(module_name)
+    owner = f"module {module_name}"
     for part in qualified_name.split("."):
         if not hasattr(found, part):
-            raise TargetError(f"module {module_name!r} has no {qualified_name!r}")
-        found = getattr(found, part)
+            raise TargetError(f"{owner} has no {part!r}{guess(part, dir(found))}")
+        found, owner = getattr(found, part), part
     if not callable(found):
-        raise TargetError(f"{target} is {type(found).__name__}, not a function that can be called")
+        raise TargetError(f"it is {type(found).__name__}, not a function that can be called")
     return expand(qualified_name, found, getattr(found, MARK, Options()))
+
+
+def _module(name: str) -> ModuleType:
+    """Import what was typed. That it does not exist is a mistake of typing; what its own imports raise is not."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing != name and not name.startswith(f"{missing}."):
+            raise
+        parent, _, last = missing.rpartition(".")
+        raise TargetError(f"there is no module {missing!r}{guess(last, _modules_of(parent))}") from None
+
+
+def _modules_of(package: str) -> list[str]:
+    """The names that could have been imported from a package, or without one."""
+    import pkgutil
+
+    if not package:
+        return [*(each.name for each in pkgutil.iter_modules()), *sys.stdlib_module_names]
+    parent = sys.modules.get(package)
+    inside = [each.name for each in pkgutil.iter_modules(getattr(parent, "__path__", ()))]
+    return [*inside, *(name for name, value in vars(parent).items() if isinstance(value, ModuleType))]
 
 
 def named(scenarios: list[Scenario], name: str, target: str) -> Scenario:
@@ -94,7 +119,7 @@ def import_file(path: str) -> ModuleType:
     sys.path.insert(0, folder)
     name = file_name.removesuffix(".py")
     if not name.isidentifier() or name in sys.modules:
-        name = f"scenarios_in_{abs(hash(name))}"
+        name = "scenarios_in_" + "".join(each if each.isalnum() else "_" for each in name)
     spec = importlib.util.spec_from_file_location(name, os.path.join(folder, file_name))
     assert spec is not None
     assert spec.loader is not None

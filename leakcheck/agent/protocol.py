@@ -30,6 +30,16 @@ class Failed(NamedTuple):
     traceback: str
     errno: int | None
     during: str
+    said: str
+    """The message as far as it holds no value of the program, and where it was raised."""
+    stack: str
+    """The traceback without messages."""
+
+
+NOT_THERE = "not there"
+"""Type of a `Failed` whose target names something that does not exist: a mistake of typing, and none of the code."""
+INTERNAL = "internal"
+"""Type of a `Failed` that the tool's own code in the measured process has raised."""
 
 
 class Roots(NamedTuple):

@@ -163,17 +163,38 @@ def expand(name: str, function: Callable[..., Any], options: Options) -> list[Sc
     if not options.params:
         return [Scenario(name, function, {}, options)]
     scenarios = []
+    source = (
+        _source(function) if any(type(value) is str for given in options.params.values() for value in given) else ""
+    )
     for position, values in enumerate(itertools.product(*options.params.values())):
-        label = "-".join(_label(value, position) for value in values)
+        label = "-".join(_label(value, position, source) for value in values)
         arguments = dict(zip(options.params, values, strict=True))
         scenarios.append(Scenario(f"{name}[{label}]", function, arguments, options))
     return scenarios
 
 
-def _label(value: Any, position: int) -> str:
-    """How a parameter's value reads in the scenario's name: simple values as they are, others by their position."""
+def _source(function: Callable[..., Any]) -> str:
+    """The text of the file that defines a function; empty where it cannot be read."""
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+    try:
+        with open(getattr(code, "co_filename", ""), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def is_name_in(source: str, text: str) -> bool:
+    """Whether a text is a name that stands in quotes in a source file: the author's word, and no value of the data."""
+    return text.isidentifier() and (f"'{text}'" in source or f'"{text}"' in source)
+
+
+def _label(value: Any, position: int, source: str) -> str:
+    """How a parameter's value reads in the scenario's name, which is told and written everywhere.
+
+    Numbers, and names that stand in the source, read as they are; others by their position.
+    """
     if isinstance(value, str):
-        return value if value.isprintable() and len(value) <= 40 else f"value{position}"
+        return value if is_name_in(source, value) else f"value{position}"
     if value is None or isinstance(value, bool | int | float):
         return str(value)
     return getattr(value, "__name__", f"value{position}")

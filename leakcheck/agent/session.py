@@ -12,14 +12,28 @@ from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
 
+from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.clock import own_clock
-from leakcheck.agent.loading import load, named
+from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import PROBES, VERSION, Closed, Described, Failed, Listed, Open, Opened, Run, Sampled
+from leakcheck.agent.protocol import (
+    INTERNAL,
+    NOT_THERE,
+    PROBES,
+    VERSION,
+    Closed,
+    Described,
+    Failed,
+    Listed,
+    Open,
+    Opened,
+    Run,
+    Sampled,
+)
 from leakcheck.agent.scenario import MARK, Context, Scenario
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
@@ -187,13 +201,37 @@ def describe_error(error: BaseException, during: str) -> Failed:
         message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
     lines = traceback.format_exception(type(error), error, frames)
     kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
+    if isinstance(error, TargetError):
+        kind = NOT_THERE
+    elif during != "step" and _is_ours(error):
+        kind = INTERNAL
     return Failed(
         type=kind,
         message=message,
         traceback="".join(lines)[-_MOST_TRACEBACK:],
         errno=_number(getattr(error, "errno", None)),
         during=during,
+        said=message if message is CLOSED_OURS else exceptions.said(error, frames),
+        stack=exceptions.stack(error, frames)[-_MOST_TRACEBACK:],
     )
+
+
+_CALLS_THE_USERS = tuple(os.path.join(os.path.dirname(__file__), name) for name in ("step.py", "loading.py"))
+"""Modules in whose lines an error of the user's may end that has no line: the call of a function written in C."""
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception was raised by our own code, and is none that tells the user of a mistake."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    file = frames.tb_frame.f_code.co_filename if frames is not None else ""
+    told = (
+        type(error).__module__.startswith("leakcheck.")
+        or isinstance(error, OSError)
+        or not isinstance(error, Exception)
+    )
+    return HERE.own(file) and file not in _CALLS_THE_USERS and not told
 
 
 def _number(value: object) -> int | None:

@@ -32,6 +32,10 @@ class StepRaisedError(Exception):
         self.done = done
 
 
+class NoStepError(Exception):
+    """A scenario does not give one step."""
+
+
 class DidNotRaiseError(Exception):
     """A step of a scenario with `raises=` returned."""
 
@@ -90,10 +94,10 @@ class Driver:
         else:
             step = function
         if not callable(step):
-            raise TypeError(f"{self.scenario.name} must yield its step, a function; it yielded {type(step).__name__}")
+            raise NoStepError(f"{self.scenario.name} must yield its step, a function; it yielded {type(step).__name__}")
         self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
         if self._async_step and not self.in_loop:
-            raise TypeError(
+            raise NoStepError(
                 f"{self.scenario.name} yields an async step: make the scenario itself `async def`, so that set-up "
                 "and step share one event loop"
             )
@@ -151,7 +155,7 @@ class Driver:
                 next(generator)
         except (StopIteration, StopAsyncIteration):
             return
-        raise RuntimeError(f"{self.scenario.name} yielded twice; a scenario yields one step")
+        raise NoStepError(f"{self.scenario.name} yielded twice; a scenario yields one step")
 
 
 def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:

@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 
 from leakcheck import units
+from leakcheck.cli.command import Command
+from leakcheck.cli.options import SECONDS
+from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.records import RunResult
 from leakcheck.report.text import line
@@ -18,7 +21,7 @@ from leakcheck.versions import sandbox, search
 _GIT = {"good": 0, "bad": 1, "unknown": 125}
 
 
-@click.command("bisect")
+@click.command("bisect", cls=Command)
 @click.argument("targets", nargs=-1, required=True, metavar="SCENARIOS...")
 @click.option("--package", metavar="NAME", help="Search over the versions of this package from pip's index.")
 @click.option("--good", metavar="VERSION", help="A version of the package that does not leak.")
@@ -27,7 +30,7 @@ _GIT = {"good": 0, "bad": 1, "unknown": 125}
 @click.option("--with", "extra", multiple=True, metavar="REQUIREMENT", help="Install this too, beside the package.")
 @click.option("--build", metavar="COMMAND", help="Under git bisect: builds the revision; a failure is exit 125.")
 @click.option("--fingerprint", default="", metavar="HASH", help="Only this leak makes a version bad.")
-@click.option("--time-budget", type=float, metavar="S", help="As in `run`.")
+@click.option("--time-budget", type=SECONDS, metavar="S", help="As in `run`.")
 @click.option("-k", "keyword", metavar="EXPR", help="As in `run`.")
 def command(
     targets: tuple[str, ...],
@@ -76,12 +79,12 @@ def _revision(targets: Sequence[str], build: str | None, fingerprint: str, optio
                 sandbox.build(build, Path(sys.executable), Path.cwd())
             run = sandbox.run(Path(sys.executable), targets, Path.cwd(), Path(temporary) / "report", options)
         except (sandbox.TrialError, UsageError) as error:
-            click.echo(f"unknown: {line(str(error), 600)}")
+            echo(f"unknown: {line(str(error), 600)}")
             return _GIT["unknown"]
     if run.interrupted:
         return 130  # git bisect stops for good on 128 and more
     said = search.answer(run, fingerprint)
-    click.echo(f"{said}: {_why(run)}")
+    echo(f"{said}: {_why(run)}")
     return _GIT[said]
 
 
@@ -109,7 +112,7 @@ def _package(
     def ask(version: str) -> search.Answer:
         said, why = _try(package, version, absolute, fingerprint, options, extra)
         asked[version] = why
-        click.echo(f"{package} {version}: {said}: {line(why, 300)}")
+        echo(f"{package} {version}: {said}: {line(why, 300)}")
         return said
 
     for version, expected in ((good, "good"), (bad, "bad")):
@@ -119,12 +122,12 @@ def _package(
     found = search.search(known[first : last + 1], ask)
     if found.unknown:
         between = ", ".join(found.unknown)
-        click.echo(
+        echo(
             f"{package}: the first version that leaks is one of {between}, {found.first_bad}; "
             f"{found.last_good} does not leak, and what lies between cannot be judged"
         )
         return 6
-    click.echo(
+    echo(
         f"{package} {found.first_bad} is the first that leaks, {found.last_good} does not "
         f"({units.count(len(asked), 'version')} tried): {line(asked[found.first_bad], 600)}"
     )

@@ -10,6 +10,9 @@ import click
 import msgspec
 
 from leakcheck import results
+from leakcheck.cli.command import Command
+from leakcheck.cli.options import SECONDS
+from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.gate import compare
 from leakcheck.records import RunResult
@@ -20,7 +23,7 @@ _MARKS = {"worse": "✗", "undecided": "?", "better": "✓", "new": "+", "gone":
 _COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("base")
 @click.argument("head")
 @click.argument("targets", nargs=-1, metavar="[SCENARIOS]...")
@@ -30,7 +33,7 @@ _COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
     metavar="COMMAND",
     help="Shell command that builds a revision in its folder.  [default: pip install . where that can be done]",
 )
-@click.option("--time-budget", type=float, metavar="S", help="As in `run`, for revisions.")
+@click.option("--time-budget", type=SECONDS, metavar="S", help="As in `run`, for revisions.")
 @click.option("-k", "keyword", metavar="EXPR", help="As in `run`, for revisions.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
@@ -49,7 +52,8 @@ def command(
     directory. Revisions are built, each in an environment of its own, and run in turn (A B A B) with the scenarios
     of HEAD.
 
-    Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 6 something is not known.
+    Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 5 nothing was run, 6 something
+    is not known.
 
     \b
     Example:
@@ -64,7 +68,7 @@ def command(
     changes = compare.compare(bases, heads)
     code = compare.exit_code(changes, [*bases, *heads])
     if form == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "changes": changes}), indent=1))
+        echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "changes": changes}), indent=1).decode())
     else:
         _print(changes, [*bases, *heads])
     click.get_current_context().exit(code)
@@ -74,8 +78,13 @@ def _revisions(
     base: str, head: str, targets: Sequence[str], build: str | None, repeat: int, options: Sequence[str]
 ) -> tuple[list[RunResult], list[RunResult]]:
     current = Path.cwd()
+    missing = next(name for name in (base, head) if not Path(name).exists())
+    try:
+        repository = git.root(current)
+    except UsageError as error:
+        raise UsageError(f"{missing}: no such result; for a revision: {error}") from None
     for name in (base, head):
-        git.commit_of(git.root(current), name)
+        git.commit_of(repository, name)
     with tempfile.TemporaryDirectory(prefix="leakcheck-compare-") as temporary:
         place = Path(temporary)
         before = git.checked_out(current, base, place / "base" / "source")
@@ -83,9 +92,9 @@ def _revisions(
         scenarios = [_scenario(after, target) for target in targets]
         sides = []
         for revision in (before, after):
-            click.echo(f"building {revision.name} ({revision.commit[:12]})", err=True)
+            echo(f"building {revision.name} ({revision.commit[:12]})", err=True)
             sides.append(git.build(revision, scenarios, build, revision.source.parent))
-        runs = git.measure(sides, targets, repeat, options, place, lambda text: click.echo(text, err=True))
+        runs = git.measure(sides, targets, repeat, options, place, lambda text: echo(text, err=True))
     return runs[0], runs[1]
 
 
@@ -102,10 +111,10 @@ def _scenario(head: git.Revision, target: str) -> git.Scenario:
 def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
     for change in changes:
         mark = click.style(f"{_MARKS[change.kind]} {change.kind:<10}", fg=_COLORS.get(change.kind))
-        click.echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
+        echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
     failed = [run for run in runs if run.control.status == "failed"]
     if failed:
-        click.echo(f"The control failed, so nothing here can be relied on: {line(failed[0].control.reason)}")
+        echo(f"The control failed, so nothing here can be relied on: {line(failed[0].control.reason)}")
     counts = {kind: sum(change.kind == kind for change in changes) for kind in compare.ORDER}
     said = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    click.echo(f"{len(changes)} scenarios: {said or 'nothing to compare'}")
+    echo(f"{len(changes)} scenarios: {said or 'nothing to compare'}")

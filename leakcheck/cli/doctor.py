@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from leakcheck.cli import main
+from leakcheck.cli.command import Command
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @click.option("--python", metavar="PATH", default=sys.executable, help="Look at this interpreter instead of our own.")
 @click.option("--allocator", type=click.Choice(["malloc", "pymalloc"]), default="malloc", show_default=True)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
@@ -35,7 +36,7 @@ def command(python: str, allocator: str, color: str) -> int:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for check in checks:
         style, mark = {"ok": ("green", "✓"), "missing": ("yellow", "-"), "failed": ("bold red", "✗")}[check.state]
-        found = Text(line(check.found))
+        found = Text(line(check.found.replace(str(Path.home()), "~")))
         if check.advice:
             found.append(f"\n{line(check.advice)}", style="dim")
         table.add_row(Text(mark, style=style), Text(check.name), found)

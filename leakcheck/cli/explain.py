@@ -12,6 +12,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from leakcheck import results
+from leakcheck.cli.command import Command
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, PathNode, RunResult, ScenarioResult
 from leakcheck.report import sentences
@@ -21,7 +22,7 @@ from leakcheck.report.text import line
 _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 
 
-@click.command("explain")
+@click.command("explain", cls=Command)
 @click.argument("path", metavar="RESULTS", type=click.Path(path_type=Path))
 @click.argument("wanted", metavar="[ID]", required=False, default="")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from leakcheck import validation
+from leakcheck.agent.protocol import INTERNAL
 from leakcheck.cli import main
 from leakcheck.cli import options as shared
-from leakcheck.errors import UsageError
+from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
 from leakcheck.report.console import RunView
@@ -16,7 +18,7 @@ from leakcheck.report.folder import new_run_directory, point_latest, write_run
 from leakcheck.results import history
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Collected
-from leakcheck.run.runner import INTERNAL, Plan, Runner
+from leakcheck.run.runner import Plan, Runner
 
 
 def run_and_report(
@@ -29,7 +31,7 @@ def run_and_report(
         scenarios=scenarios,
         broken=broken,
         template=template,
-        tools=shared.tools(options["tools"]),
+        tools=validation.tool_names(options["tools"]) or frozenset(),
         jobs=options["jobs"],
         control=begun,
         loaded=loaded,
@@ -42,7 +44,7 @@ def run_and_report(
         len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
     )
     with view:
-        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"])
+        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
         run = Runner(plan, view).run()
     base = Path("reports") if options["report"] is None else directory
     write_run(run, directory, history=base / history.FILE_NAME)
@@ -66,12 +68,8 @@ def exit_code(run: RunResult, *, strict: bool) -> int:
     return main.EXIT_OK
 
 
-def _report_directory(folder: Path | None) -> Path:
-    """The folder of this run's files, made now: that it cannot be written must be said before, not after the run."""
-    try:
-        if folder is None:
-            return new_run_directory(Path("reports"))
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--report {folder or 'reports'}: cannot be made: {error.strerror or error}") from error
-    return folder
+def _report_directory(asked: Path | None) -> Path:
+    """The folder of this run's files."""
+    if asked is not None:
+        return shared.folder("--report", asked)
+    return new_run_directory(shared.folder("--report", Path("reports")))

@@ -11,6 +11,8 @@ import click
 import msgspec
 
 from leakcheck import results
+from leakcheck.cli.command import Command
+from leakcheck.cli.options import folder
 from leakcheck.errors import UsageError
 from leakcheck.gate import baseline as accepted
 from leakcheck.gate import budgets as rules
@@ -22,7 +24,7 @@ from leakcheck.results import atomic
 DEFAULT_BASELINE = Path("ci/baseline.json")
 
 
-@click.command("gate")
+@click.command("gate", cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS...", type=click.Path(path_type=Path))
 @click.option(
     "--baseline",
@@ -73,6 +75,8 @@ def command(
       elkyn-leakcheck gate out --baseline ci/baseline.json --report out/gate
     """
     run = results.merge([results.read(path) for path in paths])
+    if directory is not None:
+        _look_at(directory, paths)
     known = _baseline(baseline)
     if partial:
         known = gate.only(known, run)
@@ -89,7 +93,7 @@ def command(
 
         sys.stdout.write(of_gate(judged))
     if directory is not None:
-        _write(judged, seen, directory, paths)
+        _write(judged, seen, directory)
     click.get_current_context().exit(judged.exit_code)
 
 
@@ -104,13 +108,18 @@ def _budgets(file: Path | None) -> list[rules.Budget]:
     return rules.read(found) if found else []
 
 
-def _write(judged: gate.Gate, seen: RunResult, directory: Path, paths: tuple[Path, ...]) -> None:
-    from leakcheck.report import gate as words
-
+def _look_at(directory: Path, paths: tuple[Path, ...]) -> None:
+    """Whether the gate may write there; said before it says anything else."""
     if directory.resolve() in {(path if path.is_dir() else path.parent).resolve() for path in paths}:
         raise UsageError(
             f"--report {directory} holds the files of the run itself; give the gate a directory of its own"
         )
+    folder("--report", directory)
+
+
+def _write(judged: gate.Gate, seen: RunResult, directory: Path) -> None:
+    from leakcheck.report import gate as words
+
     verdict = {"exit_code": judged.exit_code, "lines": judged.lines}
     atomic.write_together(
         directory,

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from leakcheck.cli.command import Command
+from leakcheck.cli.terminal import echo
+
 _STARTER = Path(__file__).parent.parent / "starter"
 _FILES = {
     "scenarios/first.py": "first.py.txt",
@@ -16,7 +19,7 @@ _FILES = {
 _IGNORED = ("reports/", "leakcheck-report/")
 
 
-@click.command("init")
+@click.command("init", cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 def command(folder: Path) -> None:
     """Write a first scenario, gate configuration and workflow.
@@ -35,17 +38,17 @@ def command(folder: Path) -> None:
         _ignore(folder / ".gitignore")
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from error
-    click.echo("\nNext: elkyn-leakcheck run scenarios/")
+    echo("\nNext: elkyn-leakcheck run scenarios/")
 
 
 def _write(folder: Path, target: str, text: str) -> None:
     path = folder / target
     if path.exists():
-        click.echo(f"kept     {target} (it was there)")
+        echo(f"kept     {target} (it was there)")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
-    click.echo(f"written  {target}")
+    echo(f"written  {target}")
 
 
 def _ignore(path: Path) -> None:
@@ -56,4 +59,4 @@ def _ignore(path: Path) -> None:
     missing = [each for each in _IGNORED if each not in lines]
     if missing:
         path.write_text("\n".join([*lines, *missing]) + "\n", "utf-8")
-        click.echo(f"added    {' '.join(missing)} to .gitignore")
+        echo(f"added    {' '.join(missing)} to .gitignore")

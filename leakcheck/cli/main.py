@@ -10,7 +10,10 @@ from typing import Any
 
 import click
 
-from leakcheck.errors import ControlError, LeakcheckError, NothingCollectedError, UsageError
+from leakcheck.cli.command import EXIT_CODES
+from leakcheck.cli.terminal import echo
+from leakcheck.errors import ControlError, LeakcheckError, NothingCollectedError, UsageError, guess
+from leakcheck.signs import adapt
 
 EXIT_OK, EXIT_LEAK, EXIT_INTERRUPTED, EXIT_INTERNAL, EXIT_USAGE, EXIT_NOTHING, EXIT_UNDECIDED = range(7)
 
@@ -47,8 +50,6 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from leakcheck.validation import guess  # only for this one sentence
-
             raise click.UsageError(f"No such command {args[0]!r}{guess(args[0], names)}.", ctx)
         return super().resolve_command(ctx, args)
 
@@ -57,7 +58,9 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="elkyn-leakcheck", prog_name="elkyn-leakcheck")
 @click.pass_context
 def command_line(ctx: click.Context) -> None:
@@ -66,9 +69,6 @@ def command_line(ctx: click.Context) -> None:
     \b
     elkyn-leakcheck run scenarios/              leak or not, where, and who holds it
     elkyn-leakcheck snippet "json.loads('[1]')" -s "import json"
-
-    Exit codes: 0 as expected; 1 a leak, a broken budget or an unexpected pass; 2 interrupted; 3 internal error or
-    failed control; 4 wrong usage; 5 nothing collected; 6 nothing worse than inconclusive or skipped.
     """
     ctx.default_map = _configured(Path.cwd())
 
@@ -90,6 +90,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    adapt(sys.stdout, sys.stderr)
     try:
         code = command_line.main(arguments, prog_name="elkyn-leakcheck", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -99,7 +100,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except click.ClickException as wrong:
-        wrong.show()
+        wrong.show(sys.stderr)  # by itself click writes UTF-8 also where that cannot be shown
         return EXIT_USAGE
     except NothingCollectedError as error:
         return _told(error, EXIT_NOTHING)
@@ -113,15 +114,13 @@ def run(arguments: list[str]) -> int:
         import traceback
 
         traceback.print_exc()
-        click.echo(
-            "elkyn-leakcheck: this is an error in the tool itself; please report it with the lines above", err=True
-        )
+        echo("elkyn-leakcheck: this is an error in the tool itself; please report it with the lines above", err=True)
         return EXIT_INTERNAL
     return code if isinstance(code, int) else EXIT_OK
 
 
 def _told(error: Exception, code: int) -> int:
-    click.echo(f"elkyn-leakcheck: {error}", err=True)
+    echo(f"elkyn-leakcheck: {error}", err=True)
     return code
 
 
@@ -153,6 +152,4 @@ def _look_for_typos(options: dict[str, Any], file: Path) -> None:
     for command in _COMMANDS:  # all of them are loaded for an option that is not one of measuring only
         names |= {each.name or "" for each in import_module(f"leakcheck.cli.{command}").command.params}
     for name in options.keys() - names:
-        from leakcheck.validation import guess
-
         raise UsageError(f"{file}: [tool.leakcheck] has {name!r}, which no command knows{guess(name, sorted(names))}")

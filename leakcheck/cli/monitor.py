@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leakcheck.cli.command import Command
+from leakcheck.cli.options import SECONDS, Seconds, folder
+from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,16 +20,16 @@ if TYPE_CHECKING:
     from leakcheck.records import Verdict
 
 
-@click.command("monitor", context_settings={"ignore_unknown_options": False})
+@click.command("monitor", cls=Command, context_settings={"ignore_unknown_options": False})
 @click.argument("target", nargs=-1, metavar="[SCENARIO | -- COMMAND ...]")
 @click.option("--pid", type=click.IntRange(1), help="Watch this process and all that it starts.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="S",
     help="Seconds between readings.  [default: 10; 1 for a command or a scenario; less for a short --duration]",
 )
-@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="End after so many seconds.")
+@click.option("--duration", type=SECONDS, metavar="S", help="End after so many seconds.")
 @click.option(
     "--limit",
     default="cgroup",
@@ -36,13 +39,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--period",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     metavar="S",
     help="Rhythm of the load in seconds, 0 for none.  [default: a day; 0 for a command, a scenario or a --duration]",
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="S",
     help="Seconds after which steady growth is reported however small.  [default: two weeks; without a rhythm 600 "
     "intervals]",
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
 @click.option("--alert-command", metavar="COMMAND", help="Run this shell command for each alert, JSON on its input.")
 @click.option(
     "--attach",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="S",
     help="On an alert, attach memray to the process for so many seconds and name what stays.",
 )
@@ -100,6 +103,9 @@ def command(
         period = 24 * 3600.0 if pid is not None and duration is None else 0.0
     if interval is None:
         interval = min(10.0 if period else 1.0, (duration or math.inf) / DECIDING_READINGS)
+    for option, place in (("--report", report), ("--lines", lines and lines.parent)):
+        if place is not None:
+            folder(option, place)
     source = _source(target, pid, interval)
     try:
         options = Options(
@@ -118,7 +124,7 @@ def command(
             verdict = session.run()
     finally:
         source.close()
-    click.echo(_last_line(session, verdict))
+    echo(_last_line(session, verdict))
     return {"leak": 1, "inconclusive": 6}.get(verdict, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -42,14 +43,47 @@ def check_interpreter(python: str) -> None:
         raise UsageError(f"--python {python}: it {problem}")
 
 
+class Seconds(click.FloatRange):
+    """Seconds that come to an end: not `nan`, and not `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As its base does."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
+
+
+SECONDS = Seconds(0, min_open=True)
+
+
+def folder(option: str, place: Path) -> Path:
+    """A folder to write into, made now: that it cannot be written must be said before, not after the work."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option} {place}: cannot be made: {error.strerror or error}") from error
+    if not os.access(place, os.W_OK):
+        raise UsageError(f"{option} {place}: cannot be written to; name another folder")
+    return place
+
+
 def _click(option: Option) -> Callable[[Decorated], Decorated]:
     """The declaration of an option, as one of the command line."""
-    kinds: dict[str, Any] = {"time_budget": click.FloatRange(0, min_open=True), "max_iterations": click.IntRange(1)}
+    kinds: dict[str, Any] = {"time_budget": SECONDS, "max_iterations": click.IntRange(1)}
+
+    def examined(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value is not None and not option.fits(value):
+            raise click.BadParameter(f"{value!r} is not {option.meaning}.", ctx, parameter)
+        return value
+
     return click.option(
         f"--{option.name.replace('_', '-')}",
         type=click.Choice(option.choices) if option.choices else kinds.get(option.name),
         default=option.default,
-        show_default=option.default is not None,
+        is_flag=option.default is False,
+        show_default=option.default not in (None, False),
+        callback=examined,
         metavar=option.metavar or None,
         help=option.help,
     )
@@ -84,22 +118,6 @@ def measuring(function: Decorated) -> Decorated:
     return function
 
 
-def tools(text: str) -> frozenset[str]:
-    """The names in `--tools`. Raises `UsageError` for one that is not known."""
-    names = validation.tool_names(text)
-    if names is None:
-        raise UsageError(f"--tools {text}: known are {', '.join(validation.TOOLS)}, with commas between them")
-    return names
-
-
-def size(text: str) -> int:
-    """Bytes of `512MiB`, `1GB`, `1000`. Raises `UsageError`."""
-    found = validation.size(text)
-    if found is None:
-        raise UsageError(f"--max-growth {text}: not a size; write bytes, or 64MiB, 1GiB, 500MB")
-    return found
-
-
 def template(options: Mapping[str, Any]) -> Job:
     """The job that every scenario of the run is a copy of."""
     return Job(
@@ -110,9 +128,10 @@ def template(options: Mapping[str, Any]) -> Job:
         budget=Budget(
             time_s=options["time_budget"],
             max_iterations=options["max_iterations"],
-            max_growth=size(options["max_growth"]),
+            max_growth=validation.size(options["max_growth"]) or Budget().max_growth,
         ),
         cwd=Path.cwd(),
+        values=options["values"],
     )
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import click
 
 from leakcheck import results
+from leakcheck.cli.command import Command
+from leakcheck.cli.options import folder
 from leakcheck.errors import UsageError
 from leakcheck.records import RunResult
-from leakcheck.report import FILES, render
+from leakcheck.report import FILES, in_ascii, render
 from leakcheck.report.folder import FORMATS
 from leakcheck.results import atomic, history
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="RESULTS...", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -62,12 +64,15 @@ def command(
         return
     if "text" in forms:
         raise UsageError("--format text goes to the terminal alone; leave it out, or the other forms and --output")
+    if output is None and len(forms) > 1:
+        raise UsageError("several forms need a directory: add --output DIR")
+    if output is not None:
+        folder("--output", output.parent)
     before = history.read(past) if past else []
     made = {form: render(form, run, before) for form in forms}
     if output is None:
-        if len(made) > 1:
-            raise UsageError("several forms need a directory: add --output DIR")
-        sys.stdout.write(next(iter(made.values())))
+        ((form, text),) = made.items()
+        sys.stdout.write(text if (sys.stdout.encoding or "utf-8").lower().startswith("utf") else in_ascii(form, text))
     elif len(made) == 1 and not output.is_dir() and output.suffix:
         atomic.write(output, next(iter(made.values())).encode())
     else:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from leakcheck.cli import options as shared
+from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import NothingCollectedError
 
 
-@click.command("run")
+@click.command("run", cls=Command, epilog=EXIT_CODES)
 @click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
@@ -27,6 +28,7 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
     from leakcheck.cli.start import begin
     from leakcheck.run.discovery import collect, select
 
+    select((), keyword, mark)  # a mistake in it is said before anything is started
     template = shared.template(options)
     with ExitStack() as stack:
         begun = stack.enter_context(begin(template, options))

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from leakcheck.cli import options as shared
+from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import UsageError
 
 
-@click.command("snippet")
+@click.command("snippet", cls=Command, epilog=EXIT_CODES)
 @click.argument("statement")
 @click.option("-s", "--setup", multiple=True, metavar="CODE", help="Run once before; may be given several times.")
 @shared.measuring

@@ -81,7 +81,7 @@ def shared_elements(case: Case) -> Case:
                 case Container() as first, Container() as second if (
                     second.shared_with == first.path.name and not _holds_weakly(holder)
                 ):
-                    also = (*first.also, second.path.name + second.many)
+                    also = (*first.also, (second.path, second.many))
                     kept[index] = replace(holder.merged(fault, fault.bytes), detail=replace(first, also=also))
                     break
         else:

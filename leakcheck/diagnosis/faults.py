@@ -56,8 +56,8 @@ class Container:
     opaque: bool = False
     limit: int = 0
     shared_with: str = ""
-    also: tuple[str, ...] = ()
-    """Names of other containers that hold the same objects."""
+    also: tuple[tuple[RetainingPath, str], ...] = ()
+    """Other containers that hold the same objects: their path, and what their elements are called."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import linecache
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
+
+import msgspec
 
 from leakcheck import meters, units
 from leakcheck.agent.inquiry import Trace
@@ -23,6 +26,7 @@ from leakcheck.diagnosis.faults import (
     Untracked,
 )
 from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, python_frame, short_name
+from leakcheck.diagnosis.labels import literal_in, named_in_code
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.valgrind import Loss
 from leakcheck.meters import Words
@@ -42,6 +46,9 @@ class _Facts(NamedTuple):
     stack: list[Frame]
     """The Python stack with the native frames."""
     path: list[PathNode]
+    """As it is shown."""
+    shown: Callable[[str], str]
+    """How the label of a step is shown."""
     origin: Origin
     """Whose code is whose."""
 
@@ -51,19 +58,36 @@ class _Facts(NamedTuple):
         return places_named(self.frames, self.origin)
 
 
-def finding_of(fault: Fault, heap_growth: float, source: str, origin: Origin = HERE) -> Finding:
+def findings_of(
+    faults: Sequence[Fault], heap_growth: float, source: str, origin: Origin = HERE, *, values: bool = False
+) -> list[Finding]:
+    """The records of the faults of one scenario, each with a fingerprint of its own.
+
+    `source` names the means that saw the memory. With `values`, what the program's data name stays in the paths.
+    """
+    found = [finding_of(fault, heap_growth, source, origin, values=values) for fault in faults]
+    names = [f"{path_text(_path(fault))} {each.type}" for fault, each in zip(faults, found, strict=True)]
+    return fingerprint.told_apart(found, names)
+
+
+def finding_of(
+    fault: Fault, heap_growth: float, source: str, origin: Origin = HERE, *, values: bool = False
+) -> Finding:
     """The record of one fault."""
     frames = _frames(fault, origin)
     stack = [*_native(fault, frames), *_with_callers(fault, frames)]
-    facts = _Facts(fault, frames, stack, _path(fault), origin)
+    path, shown = _path(fault), str if values else partial(named_in_code, is_code=literal_in(_sources(stack)))
+    in_words = [msgspec.structs.replace(node, name=shown(node.name)) for node in path]
+    facts = _Facts(fault, frames, stack, in_words, shown, origin)
     kind: FindingKind = "allocation"
     of_frames = partial(fingerprint.of_frames, origin=origin)
     match fault.detail:
         case Resource() as detail:
             kind, title = "resource", _resource_title(facts, detail)
-            mark = of_frames(detail.meter, stack, [] if stack else fault.examples[:1])
+            mark = of_frames(detail.meter, stack, [] if stack else [fault.type])
         case Container() as detail:
-            kind, title, mark = "container", _container_title(facts, detail), fingerprint.of_path(facts.path)
+            kind, title = "container", _container_title(facts, detail)
+            mark = fingerprint.of_path(path, fault.type, _adder(fault, frames, origin), origin)
         case Frozen():
             title, mark = _frozen_title(facts), of_frames("frozen", stack)
         case Native():
@@ -89,9 +113,13 @@ def finding_of(fault: Fault, heap_growth: float, source: str, origin: Origin = H
         stack=stack[:_MOST_FRAMES],
         path=facts.path,
         type=fault.type,
-        examples=[*fault.examples, *_threads(fault), *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3])],
+        examples=[
+            *fault.examples,
+            *_threads(fault, values),
+            *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3]),
+        ],
         hint=_hint(fault, stack),
-        source=source,
+        source="resources" if isinstance(fault.detail, Resource) else source,
     )
 
 
@@ -151,7 +179,8 @@ def _container_title(facts: _Facts, detail: Container) -> str:
     if detail.shape == "heavier":
         amount = f"{units.size(fault.bytes)} of {what}"
         return f"leaks {amount} per iteration: {path} gets ever larger, by {named}, never emptied"
-    also = "".join(f" and by {other}" for other in detail.also[:2])
+    others = ["".join([*(facts.shown(node.label) for node in other.nodes), many]) for other, many in detail.also[:2]]
+    also = "".join(f" and by {other}" for other in others)
     end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
     return f"leaks {amount} per iteration: added at {named}, held by {path}{also}, {end}"
 
@@ -233,6 +262,17 @@ def _path(fault: Fault) -> list[PathNode]:
     return []
 
 
+def _adder(fault: Fault, frames: Iterable[Frame], origin: Origin) -> Frame | None:
+    """The function whose line adds, where that was seen; of the library's own, the one that calls it."""
+    return next((frame for frame in frames if origin.rank(frame.file) < 2), None) if fault.adders else None
+
+
+def _sources(stack: Iterable[Frame]) -> str:
+    """The text of the user's files on a stack."""
+    files = dict.fromkeys(frame.file for frame in stack if frame.user)
+    return "".join(line for file in files for line in linecache.getlines(file))
+
+
 def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     """The native frames inside the innermost Python line: valgrind's, where it knows more lines than memray."""
     if isinstance(fault.detail, Container | Resource | Frozen):
@@ -283,9 +323,9 @@ def _frames(fault: Fault, origin: Origin) -> list[Frame]:
     return [python_frame(file, line, name, origin) for (file, line), name in zip(trace, names, strict=False)]
 
 
-def _threads(fault: Fault) -> list[str]:
-    names = dict.fromkeys(site.thread for site in fault.sites if site.thread)
-    return [f"allocated in thread {name}" for name in list(names)[:2]]
+def _threads(fault: Fault, values: bool) -> list[str]:
+    names = dict.fromkeys(site.thread if values else "" for site in fault.sites if site.thread)
+    return [f"allocated in thread {name}" if name else "allocated in another thread" for name in list(names)[:2]]
 
 
 def _loss_text(loss: Loss) -> str:

@@ -21,14 +21,15 @@ from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Opened
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.drawing import draw, picture_of
-from leakcheck.diagnosis.faults import Allocation, Case, Resource, Untracked
-from leakcheck.diagnosis.findings import finding_of
+from leakcheck.diagnosis.faults import Allocation, Case, Untracked
+from leakcheck.diagnosis.findings import findings_of
 from leakcheck.diagnosis.memray import Site, read_sites, sites_of_births
 from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts, Plan, ToolMissing, ToolName
 from leakcheck.diagnosis.resources import faults_of
 from leakcheck.diagnosis.valgrind import Loss, run_valgrind
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.records import ToolRun
 
 _MOST_DISTANCE = 3.0
@@ -60,10 +61,7 @@ def diagnose(
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} loss records were suppressed"] if suppressed else [])
     return Diagnosis(
-        findings=[
-            finding_of(fault, plan.heap, "resources" if isinstance(fault.detail, Resource) else seen.means, plan.origin)
-            for fault in case.faults
-        ],
+        findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values),
         tools=[*seen.tools, resources_tool, valgrind_tool],
         explained=case.explained_part(growth.meters),
         pictures=pictures,
@@ -135,6 +133,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         watch=plan.watched,
         bytes=plan.heap,
         pause=plan.growth.pause,
+        values=plan.job.values,
         picture=picture_of(plan, temporary),
     )
     return _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
@@ -169,7 +168,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
 
 
 def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]:
-    question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds})
+    question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds}, plan.job.values)
     absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
     return _run("resources", absent, lambda: _ask(plan, question, Resources)[0])
 

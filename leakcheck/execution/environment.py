@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from leakcheck.execution.elf import defines
 from leakcheck.execution.job import Allocator
 
 _REMOVED_PREFIXES = ("MALLOC_", "COVERAGE_", "COV_CORE_", "PYTEST_")
 _REMOVED = frozenset(
     {
-        "GLIBC_TUNABLES",
-        "LD_PRELOAD",  # another malloc would have a ledger that we cannot read
         "PYTHONASYNCIODEBUG",
         "PYTHONDEBUG",
         "PYTHONDEVMODE",
@@ -25,6 +25,14 @@ _REMOVED = frozenset(
         "PYTHONVERBOSE",
     }
 )
+_TUNABLES = {
+    "glibc.malloc.tcache_count": "0",
+    "glibc.malloc.arena_max": "1",
+    "glibc.pthread.stack_cache_size": "0",
+}
+"""glibc's ledger is exact to the byte without thread caches, one ledger with one arena, and mappings are without stacks
+that are kept for the next thread."""
+_ALLOCATORS = ("jemalloc", "mimalloc", "tcmalloc", "hoard", "snmalloc")
 
 
 def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -33,16 +41,58 @@ def worker_environment(allocator: Allocator, temporary: str, base: Mapping[str, 
     `PYTHONMALLOC=malloc` puts Python's objects and native memory on one ledger. Without thread caches
     (`tcache_count=0`) glibc's ledger is exact to the byte: a cached chunk counts as in use there, and which chunks are
     cached depends on what was freed last. One arena keeps all threads on one heap. Stacks of ended threads are unmapped
-    and not kept for the next one: how many there are depends on who ended first.
+    and not kept for the next one: how many there are depends on who ended first. The user's other tunables and
+    preloaded libraries are kept, but for another allocator.
     """
     kept = {
         name: value for name, value in base.items() if name not in _REMOVED and not name.startswith(_REMOVED_PREFIXES)
     }
+    preloaded = [library for library in _preloaded(base) if not _allocator(library)]
+    kept.pop("LD_PRELOAD", None)
     return kept | {
         "PYTHONHASHSEED": "0",
         "PYTHONMALLOC": allocator,
         "PYTHONUNBUFFERED": "",
-        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.pthread.stack_cache_size=0",
+        "GLIBC_TUNABLES": ":".join([*_tunables(base), *(f"{name}={value}" for name, value in _TUNABLES.items())]),
         "MALLOC_ARENA_MAX": "1",
         "TMPDIR": temporary,
+        **({"LD_PRELOAD": ":".join(preloaded)} if preloaded else {}),
     }
+
+
+def left_out(base: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """What of the user's environment does not reach the measured process though it is about memory, and why not."""
+    for library in _preloaded(base):
+        if name := _allocator(library):
+            yield (
+                f"LD_PRELOAD: {os.path.basename(library)} ({name}) is left out of the measured process, for it takes "
+                "the place of malloc, and its ledger cannot be read"
+            )
+    own = _tunables(base)
+    for tunable in filter(None, base.get("GLIBC_TUNABLES", "").split(":")):
+        if tunable not in own:
+            name = tunable.partition("=")[0]
+            yield f"GLIBC_TUNABLES: {name} is {_TUNABLES[name]} in the measured process, or readings would not be exact"
+    for name in sorted(base):
+        if name.startswith("MALLOC_"):
+            yield f"{name} is left out of the measured process, for it would move its readings"
+
+
+def _tunables(base: Mapping[str, str]) -> list[str]:
+    """The user's tunables, without those that have to be as they are."""
+    given = filter(None, base.get("GLIBC_TUNABLES", "").split(":"))
+    return [tunable for tunable in given if tunable.partition("=")[0] not in _TUNABLES]
+
+
+def _preloaded(base: Mapping[str, str]) -> list[str]:
+    """The libraries of LD_PRELOAD, between which blanks or colons stand."""
+    return base.get("LD_PRELOAD", "").replace(":", " ").split()
+
+
+def _allocator(library: str) -> str:
+    """The name of the allocator that a library is; empty for any other library."""
+    named = next((name for name in _ALLOCATORS if name in os.path.basename(library)), "")
+    try:
+        return named or ("an allocator" if defines(Path(library).read_bytes(), b"malloc") else "")
+    except (OSError, ValueError):  # not a path: the loader knows where to look for it
+        return ""

@@ -66,6 +66,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
     cwd: Path = Path()
     """Folder in which the worker runs: the user's own, so that relative paths in scenarios mean what they say."""
+    values: bool = False
+    """Whether the user has asked for values of the program in what is told and written."""
 
 
 def asked(options: Mapping[str, Any]) -> dict[str, Any]:

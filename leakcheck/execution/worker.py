@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import selectors
@@ -33,8 +34,8 @@ from leakcheck.agent.protocol import (
     Run,
     Sampled,
 )
-from leakcheck.errors import LeakcheckError
 from leakcheck.execution.environment import worker_environment
+from leakcheck.execution.failure import WorkerFailed, of_exception, of_process
 from leakcheck.execution.job import Job
 from leakcheck.records import Failure
 
@@ -50,14 +51,6 @@ _FAILED = b'{"failed"'
 """How the answer begins to a request that came to nothing."""
 
 Answer = TypeVar("Answer")
-
-
-class WorkerFailed(LeakcheckError):  # noqa: N818 - the field's word: the worker failed, we did not
-    """The worker cannot go on; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 class Round(NamedTuple):
@@ -229,10 +222,7 @@ class Worker:
         line, _, self._pending = self._pending.partition(b"\n")
         if line.startswith(_FAILED):
             failed = msgspec.json.decode(line, type=dict[str, Failed])["failed"]
-            output = _last_lines(self.output)
-            raise WorkerFailed(
-                Failure(type=failed.type, message=failed.message, traceback=failed.traceback, output=output)
-            )
+            raise of_exception(failed, _last_lines(self.output), values=self.job.values)
         try:
             return msgspec.json.decode(line, type=answer)
         except msgspec.ValidationError as error:
@@ -320,7 +310,7 @@ class Worker:
             if (start := printed.rfind(begins)) >= 0:
                 printed, stack = printed[:start], printed[start:]
                 break
-        return WorkerFailed(Failure(type=kind, message=message, traceback=stack, output=_last_lines(printed)))
+        return of_process(kind, message, _last_lines(printed), stack, values=self.job.values)
 
     def _signal_group(self, number: int) -> None:
         try:
@@ -330,7 +320,8 @@ class Worker:
 
 
 def _line(request: NamedTuple) -> bytes:
-    return msgspec.json.encode([type(request).__name__, *request]) + b"\n"
+    """The request's line. A path may have bytes that are no text, which Python's own JSON hands on as they are."""
+    return json.dumps([type(request).__name__, *request]).encode() + b"\n"
 
 
 def _last_lines(text: str) -> str:

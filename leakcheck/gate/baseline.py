@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import msgspec
 
 from leakcheck.errors import UsageError
+from leakcheck.gate.pattern import fits
 from leakcheck.records import Finding, Meter, Record, RunResult, ScenarioResult
 from leakcheck.results import atomic
-from leakcheck.results.problems import leaking_meters, leaks
+from leakcheck.results.problems import Problem, leaking_meters, leaks
 
-SCHEMA = "leakcheck-baseline/1"
+SCHEMA = "leakcheck-baseline/2"
+EARLIER = "leakcheck-baseline/1"
+"""Its fingerprints did not tell all faults apart; what it accepts is known by scenario and sentence instead."""
 
 
 class Accepted(Record, frozen=True, kw_only=True):
@@ -21,6 +25,7 @@ class Accepted(Record, frozen=True, kw_only=True):
 
     fingerprint: str
     scenario: str
+    """The scenario in which it is accepted, or a pattern of several: `*` and `?` as in file names."""
     title: str
     reason: str
     """Why it is accepted: a person wrote this."""
@@ -34,6 +39,10 @@ class Accepted(Record, frozen=True, kw_only=True):
     """The upper end of the confidence interval of `rate`."""
     meters: dict[str, float] = msgspec.field(default_factory=dict)
     """The upper ends of the growth of all meters that leaked in this scenario."""
+
+    def covers(self, scenario: str) -> bool:
+        """Whether it is accepted there."""
+        return fits(self.scenario, scenario)
 
 
 class Known(Record, frozen=True, kw_only=True):
@@ -49,6 +58,11 @@ class Baseline(Record, frozen=True, kw_only=True):
     schema: str = SCHEMA
     leaks: list[Accepted] = msgspec.field(default_factory=list)
     scenarios: dict[str, Known] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_of_an_earlier_version(self) -> bool:
+        """Whether it accepts leaks by fingerprints that are no longer made."""
+        return self.schema == EARLIER and bool(self.leaks)
 
 
 def read(path: Path) -> Baseline:
@@ -68,7 +82,7 @@ def read(path: Path) -> Baseline:
         raise UsageError(
             f"the baseline {path} is damaged: {error}; restore it from version control or make it anew"
         ) from None
-    if found.schema != SCHEMA:
+    if found.schema not in (SCHEMA, EARLIER):
         raise UsageError(
             f"{path} has the schema {found.schema[:40]!r}, but {SCHEMA!r} is needed; "
             "give a file made by `elkyn-leakcheck baseline update`, or upgrade elkyn-leakcheck"
@@ -118,9 +132,12 @@ def rate_of(finding: Finding | None, scenario: ScenarioResult) -> tuple[float, M
 
 
 def accept(
-    baseline: Baseline, run: RunResult, fingerprint: str, reason: str, today: date, expires: str = ""
+    baseline: Baseline, run: RunResult, fingerprint: str, reason: str, today: date, expires: str = "", pattern: str = ""
 ) -> Baseline:
-    """Accept a leak of `run` by its fingerprint, or by as many of its first characters as tell it from others."""
+    """Accept a leak of `run` by its fingerprint, or by as many of its first characters as tell it from others.
+
+    In each scenario that has it; with `pattern` in all scenarios that this fits, by the largest rate among them.
+    """
     if not reason.strip():
         raise UsageError(f"accepting {fingerprint} needs a reason; say why the leak is acceptable")
     if expires:
@@ -128,37 +145,77 @@ def accept(
     found = [
         problem
         for scenario in run.scenarios
-        if scenario.verdict == "leak" and scenario.expect != "leak"
+        if scenario.verdict == "leak" and scenario.expect != "leak" and (not pattern or fits(pattern, scenario.id))
         for problem in leaks(scenario)
         if problem.fingerprint.startswith(fingerprint)
     ]
     if not found:
-        raise UsageError(f"no leak of this run has the fingerprint {fingerprint!r}; the gate names those that do")
+        there = f" in a scenario that fits {pattern!r}" if pattern else ""
+        raise UsageError(
+            f"no leak of this run has the fingerprint {fingerprint!r}{there}; the gate names those that do"
+        )
     if len({problem.fingerprint for problem in found}) > 1:
         several = ", ".join(sorted({problem.fingerprint for problem in found}))
         raise UsageError(f"{fingerprint!r} is the beginning of several fingerprints: {several}; give one whole")
-    new = []
-    for problem in found:
-        rate, meter = rate_of(problem.finding, problem.scenario)
-        new.append(
-            Accepted(
-                fingerprint=problem.fingerprint,
-                scenario=problem.scenario.id,
-                title=problem.message,
-                reason=reason.strip(),
-                accepted=today.isoformat(),
-                expires=expires,
-                rate=rate,
-                high=interval(rate, meter)[1],
-                meters={one.name: one.high for one in leaking_meters(problem.scenario)},
-            )
-        )
+    new = [_accepted(problem, reason.strip(), today.isoformat(), expires) for problem in found]
+    if pattern:
+        new = [_in_all(new, pattern)]
     return _with_leaks(baseline, [*_without(baseline.leaks, new), *new])
 
 
-def remove(baseline: Baseline, fingerprint: str) -> Baseline:
-    """Take a leak out of the baseline. Raises `UsageError` when it is not in it."""
-    left = [leak for leak in baseline.leaks if not leak.fingerprint.startswith(fingerprint)]
+def _accepted(problem: Problem, reason: str, day: str, expires: str) -> Accepted:
+    rate, meter = rate_of(problem.finding, problem.scenario)
+    return Accepted(
+        fingerprint=problem.fingerprint,
+        scenario=problem.scenario.id,
+        title=problem.message,
+        reason=reason,
+        accepted=day,
+        expires=expires,
+        rate=rate,
+        high=interval(rate, meter)[1],
+        meters={one.name: one.high for one in leaking_meters(problem.scenario)},
+    )
+
+
+def _in_all(found: Sequence[Accepted], pattern: str) -> Accepted:
+    """One entry for several scenarios."""
+    worst = max(found, key=lambda leak: leak.high)
+    names = {name for leak in found for name in leak.meters}
+    highest = {name: max(leak.meters.get(name, 0.0) for leak in found) for name in sorted(names)}
+    return msgspec.structs.replace(worst, scenario=pattern, meters=highest)
+
+
+def renewed(baseline: Baseline, run: RunResult) -> Baseline:
+    """A baseline of an earlier version with the fingerprints of now.
+
+    A leak is known again by its scenario and its sentence, numbers left out; one that `run` does not show is dropped.
+    """
+    if not baseline.is_of_an_earlier_version:
+        return msgspec.structs.replace(baseline, schema=SCHEMA)
+    old = {(leak.scenario, _sentence(leak.title)): leak for leak in baseline.leaks}
+    shown = [problem for scenario in run.scenarios if scenario.verdict == "leak" for problem in leaks(scenario)]
+    new = [
+        msgspec.structs.replace(leak, fingerprint=problem.fingerprint, title=problem.message)
+        for problem in shown
+        if (leak := old.get((problem.scenario.id, _sentence(problem.message))))
+    ]
+    return msgspec.structs.replace(baseline, schema=SCHEMA, leaks=new)
+
+
+def _sentence(title: str) -> str:
+    """Without numbers, and without the keys that an earlier version showed."""
+    without_keys = re.sub(r"\['[^']*'\]", "[key]", title)
+    return re.sub(r"\d[\d.,]*( [KMGT]?i?B\b)?", "#", without_keys)
+
+
+def remove(baseline: Baseline, fingerprint: str, pattern: str = "") -> Baseline:
+    """Take a leak out of the baseline, or what accepts it for `pattern`. Raises `UsageError` when it is not in it."""
+    left = [
+        leak
+        for leak in baseline.leaks
+        if not leak.fingerprint.startswith(fingerprint) or pattern not in ("", leak.scenario)
+    ]
     if len(left) == len(baseline.leaks):
         raise UsageError(f"no accepted leak has the fingerprint {fingerprint!r}; `baseline show` lists them")
     return _with_leaks(baseline, left)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from leakcheck.errors import UsageError
+from leakcheck.gate.pattern import fits
 from leakcheck.records import Meter, Record, ScenarioResult
 
 _SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
@@ -71,9 +71,8 @@ def find(directory: Path) -> Path | None:
 
 
 def applies(budget: Budget, scenario: ScenarioResult) -> bool:
-    """Whether a budget is meant for a scenario. Brackets in ids are parameters, not patterns."""
-    fits = fnmatchcase(scenario.id, budget.scenarios.replace("[", "[[]"))
-    return fits and (not budget.tags or bool(set(budget.tags) & set(scenario.tags)))
+    """Whether a budget is meant for a scenario."""
+    return fits(budget.scenarios, scenario.id) and (not budget.tags or bool(set(budget.tags) & set(scenario.tags)))
 
 
 def check(budget: Budget, scenario: ScenarioResult) -> Iterator[Excess]:

@@ -17,6 +17,7 @@ from leakcheck.gate import baseline as accepted_leaks
 from leakcheck.gate import budgets
 from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
+from leakcheck.gate.pattern import fits
 from leakcheck.meters import of_family
 from leakcheck.records import Record, RunResult, ScenarioResult, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
@@ -37,6 +38,7 @@ Kind = Literal[
     "vanished scenario",
     "less sensitive",
     "undecided",
+    "old baseline",
 ]
 Level = Literal["red", "blind", "info"]
 
@@ -54,6 +56,7 @@ LEVELS: dict[Kind, Level] = {
     "unchecked budget": "blind",
     "less sensitive": "blind",
     "undecided": "blind",
+    "old baseline": "info",
     "known leak": "info",
     "fixed leak": "info",
 }
@@ -106,6 +109,9 @@ class Gate(Record, frozen=True, kw_only=True):
 def judge(run: RunResult, baseline: Baseline, rules: Sequence[Budget], today: date, *, strict: bool = False) -> Gate:
     """Hold `run` against the baseline and the budgets."""
     lines = [*_run_lines(run)]
+    if baseline.is_of_an_earlier_version:
+        lines.append(_line("old baseline", "", _OLD_BASELINE))
+        baseline = accepted_leaks.renewed(baseline, run)
     for scenario in run.scenarios:
         said = [
             *_scenario_lines(scenario, baseline, today),
@@ -120,19 +126,26 @@ def judge(run: RunResult, baseline: Baseline, rules: Sequence[Budget], today: da
     return Gate(lines=sorted(lines, key=lambda line: order.index(line.kind)), strict=strict)
 
 
+_OLD_BASELINE = (
+    "the baseline was made by an earlier version, whose fingerprints did not tell all faults apart: what it accepts is "
+    "known here by scenario and sentence; make it anew with `elkyn-leakcheck baseline update RESULTS --renew`"
+)
+
+
 def only(baseline: Baseline, run: RunResult) -> Baseline:
     """The baseline of a partial run: what it says of scenarios that were not run does not count."""
     names = {scenario.id for scenario in run.scenarios}
-    return Baseline(
-        leaks=[leak for leak in baseline.leaks if leak.scenario in names],
+    return msgspec.structs.replace(
+        baseline,
+        leaks=[leak for leak in baseline.leaks if any(map(leak.covers, names))],
         scenarios={name: known for name, known in baseline.scenarios.items() if name in names},
     )
 
 
 def applied(run: RunResult, gate: Gate, baseline: Baseline) -> RunResult:
     """The run as the gate sees it, for any report: known leaks are as expected, broken budgets are not."""
-    reasons = {leak.fingerprint: leak.reason for leak in baseline.leaks}
-    scenarios = [_applied(scenario, gate, reasons) for scenario in run.scenarios]
+    leaks_now = accepted_leaks.renewed(baseline, run).leaks
+    scenarios = [_applied(scenario, gate, leaks_now) for scenario in run.scenarios]
     scenarios += [
         ScenarioResult(id=line.scenario, verdict="error", ok=False, reason=line.message)
         for line in gate.lines
@@ -141,10 +154,11 @@ def applied(run: RunResult, gate: Gate, baseline: Baseline) -> RunResult:
     return msgspec.structs.replace(run, scenarios=scenarios, summary=summarize(scenarios))
 
 
-def _applied(scenario: ScenarioResult, gate: Gate, reasons: dict[str, str]) -> ScenarioResult:
+def _applied(scenario: ScenarioResult, gate: Gate, accepted: Sequence[Accepted]) -> ScenarioResult:
     mine = [line for line in gate.lines if (line.scenario, line.origin) == (scenario.id, scenario.origin)]
     red = [line for line in mine if line.level == "red" or (line.level == "blind" and gate.strict)]
     known = {line.fingerprint for line in mine if line.kind == "known leak"}
+    reasons = {leak.fingerprint: leak.reason for leak in accepted if leak.covers(scenario.id)}
     findings = [
         msgspec.structs.replace(finding, known=reasons.get(finding.fingerprint, ""))
         if finding.fingerprint in known
@@ -201,11 +215,10 @@ _KINDS: dict[str, Kind] = {
 
 
 def _leak_lines(scenario: ScenarioResult, baseline: Baseline, today: date) -> Iterator[Line]:
-    found = []
-    for problem in leaks(scenario):
-        same = [leak for leak in baseline.leaks if leak.fingerprint == problem.fingerprint]
-        here = [leak for leak in same if leak.scenario == scenario.id]
-        found.append(_leak_line(problem, here or same, today))
+    found = [
+        _leak_line(problem, [leak for leak in baseline.leaks if leak.fingerprint == problem.fingerprint], today)
+        for problem in leaks(scenario)
+    ]
     yield from found
     if all(line.kind == "known leak" for line in found):
         yield from _unexplained(scenario, baseline)
@@ -213,14 +226,16 @@ def _leak_lines(scenario: ScenarioResult, baseline: Baseline, today: date) -> It
 
 def _leak_line(problem: Problem, same: Sequence[Accepted], today: date) -> Line:
     scenario = problem.scenario.id
-    if not same:
-        return _line("new leak", scenario, problem.message, problem)
-    leak = same[0]
+    here = sorted((leak for leak in same if leak.covers(scenario)), key=lambda leak: leak.scenario != scenario)
+    if not here:
+        elsewhere = f"; accepted in {same[0].scenario} alone" if same else ""
+        return _line("new leak", scenario, f"{problem.message}{elsewhere}", problem)
+    leak = here[0]
     if accepted_leaks.is_expired(leak, today):
         text = f"{problem.message}; it was accepted until {leak.expires} ({leak.reason})"
         return _line("expired leak", scenario, text, problem)
     rate, meter = accepted_leaks.rate_of(problem.finding, problem.scenario)
-    if leak.scenario == scenario and accepted_leaks.interval(rate, meter)[0] > leak.high * TOLERANCE:
+    if accepted_leaks.interval(rate, meter)[0] > leak.high * TOLERANCE:
         unit = "B" if problem.finding is None or problem.finding.bytes_per_iteration else "things"
         text = (
             f"{problem.message}; {units.quantity(rate, unit)} per iteration, "
@@ -234,13 +249,14 @@ def _leak_line(problem: Problem, same: Sequence[Accepted], today: date) -> Line:
 
 def _unexplained(scenario: ScenarioResult, baseline: Baseline) -> Iterator[Line]:
     """Growth that the known leaks of a scenario do not account for: a second leak whose place was not found."""
-    here = [leak for leak in baseline.leaks if leak.scenario == scenario.id]
+    here = [leak for leak in baseline.leaks if leak.covers(scenario.id)]
+    by_pattern = all(leak.scenario != scenario.id for leak in here)
     accepted: dict[str, float] = {}
     for leak in here:
         for name, high in leak.meters.items():
             accepted[name] = max(high, accepted.get(name, 0.0))
     families = {family(name) for name in accepted} | {family(one.meter) for one in scenario.findings}
-    if not here and scenario.explained is not None and scenario.explained < _EXPLAINED:
+    if by_pattern and scenario.explained is not None and scenario.explained < _EXPLAINED:
         text = f"the known leaks explain only {scenario.explained * 100:.0f} % of its growth"
         yield _line("new leak", scenario.id, text)
     for meter in leaking_meters(scenario):
@@ -248,7 +264,7 @@ def _unexplained(scenario: ScenarioResult, baseline: Baseline) -> Iterator[Line]
         if meter.name in accepted and meter.low > accepted[meter.name] * TOLERANCE:
             before = units.quantity(accepted[meter.name], meter.unit)
             yield _line("worse leak", scenario.id, f"{grows}, it was at most {before} when its leaks were accepted")
-        elif here and family(meter.name) not in families:
+        elif family(meter.name) not in families:
             yield _line("new leak", scenario.id, f"{grows}, which no known leak of the scenario explains")
 
 
@@ -294,15 +310,14 @@ def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator
 
 
 def _fixed_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
-    judged = {one.id for one in run.scenarios if one.verdict in ("clean", "bounded", "leak")}
-    undecided = {one.id for one in run.scenarios} - judged
-    alive = {problem.fingerprint for one in run.scenarios if one.verdict == "leak" for problem in leaks(one)}
     for leak in baseline.leaks:
-        gone = leak.scenario in judged and leak.scenario not in undecided and leak.fingerprint not in alive
-        if gone:
+        mine = [one for one in run.scenarios if leak.covers(one.id)]
+        judged = [one for one in mine if one.verdict in ("clean", "bounded", "leak")]
+        alive = {problem.fingerprint for one in judged if one.verdict == "leak" for problem in leaks(one)}
+        if mine and judged == mine and leak.fingerprint not in alive:
             text = (
                 f"fixed, remove it from the baseline with `elkyn-leakcheck baseline update --remove "
-                f"{leak.fingerprint}`: {leak.title}"
+                f"{leak.fingerprint} --in '{leak.scenario}'`: {leak.title}"
             )
             yield Line(
                 kind="fixed leak", level="info", scenario=leak.scenario, message=text, fingerprint=leak.fingerprint
@@ -313,7 +328,7 @@ def _vanished_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
     present = {scenario.id for scenario in run.scenarios}
     known = dict.fromkeys([*baseline.scenarios, *(leak.scenario for leak in baseline.leaks)])
     for name in known:
-        if name not in present and run.scenarios:
+        if run.scenarios and not any(fits(name, one) for one in present):
             text = (
                 f"was not run; if it is gone for good, say so with `elkyn-leakcheck baseline update --forget '{name}'`"
             )

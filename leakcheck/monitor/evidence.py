@@ -21,12 +21,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.probes.elements import different, element_name, safe_repr
+from leakcheck.agent.probes.elements import described, different, element_name
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.snapshot import path_of
 from leakcheck.agent.probes.walk import Node, Walk, roots
-from leakcheck.diagnosis.fingerprint import of_path
+from leakcheck.diagnosis.fingerprint import of_path, told_apart
+from leakcheck.diagnosis.labels import named_in_code
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.monitor.alert import Alert, Evidence
 from leakcheck.monitor.panel import Reading
@@ -64,6 +67,8 @@ class EvidenceOptions(NamedTuple):
     """Seconds of a memray window; 0 for none. It costs the service about a third of its speed for that time."""
     report: str | Path | None = None
     """Folder for `results.json` and `index.html` of each alert."""
+    values: bool = False
+    """Whether what the service keeps may be shown: keys and examples, which may be anything; else types and lengths."""
 
 
 class Watched(Protocol):
@@ -99,7 +104,9 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
             remarks.append(newest.remark)
         if index:
             candidates = growing([each.point for each in snapshots], newest.parents, newest.chains)
-    findings = [_finding(each, newest) for each in candidates[:FINDINGS] if each.node in newest.nodes]
+    grown = [each for each in candidates[:FINDINGS] if each.node in newest.nodes]
+    names = ["".join(step.label for step in path_of(newest.nodes[each.node])) for each in grown]
+    findings = told_apart([_finding(each, newest, options.values) for each in grown], names)
     newest.members.clear()
     if options.memray_s > 0 and not watch.wait(0):
         more, why_not = _memray(options.memray_s, watch)
@@ -214,7 +221,7 @@ class _GentleWalk(Walk):
         self._since = time.thread_time()
 
 
-def _finding(each: Growing, snapshot: _Snapshot) -> Finding:
+def _finding(each: Growing, snapshot: _Snapshot, values: bool) -> Finding:
     """One growing container as a finding."""
     node = snapshot.nodes[each.node]
     members = snapshot.members.get(each.node, [])
@@ -223,17 +230,20 @@ def _finding(each: Growing, snapshot: _Snapshot) -> Finding:
     element = kinds.most_common(1)[0][0] if kinds else "object"
     path = path_of(node)
     nodes = judge_path(path, element, each.shape)
-    name = "".join(label for label, _ in path)
+    mark = of_path(nodes, element)
+    if not values:
+        nodes = [msgspec.structs.replace(step, name=named_in_code(step.name)) for step in nodes]
+    name = "".join(step.name for step in nodes[: len(path)])
     an_hour = each.per_iteration * 3_600_000
     return Finding(
         kind="container",
-        fingerprint=of_path(nodes),
+        fingerprint=mark,
         title=f"{name} grows by {an_hour:,.0f} {element} an hour, and nothing was removed while it was looked at",
         count_per_iteration=round(each.per_iteration * 1000, 4),
         meter="rss",
         path=nodes,
         type=element,
-        examples=list(different(safe_repr(value) for value in elements[-3:])),
+        examples=list(different(described(value, values) for value in elements[-3:])),
         hint=_cache_hint(path, members),
         source="graph",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -14,8 +15,9 @@ import psutil
 
 from leakcheck import meters
 from leakcheck.errors import UsageError
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.monitor.panel import Gauge
 
 RESTARTED_PROCESSES, RESTARTED_MEMORY = 0.5, 0.8
@@ -48,6 +50,19 @@ class Source(Protocol):
         """Let go of it; ends what was started for watching."""
 
 
+def program(command: Sequence[str]) -> str:
+    """What a command line runs, without its arguments, which may be anything: `python -m http.server`."""
+    words = [os.path.basename(word) for word in command[:1]]
+    rest = list(command[1:])
+    while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c"):
+        rest.pop(0)
+    if rest[:1] == ["-m"]:
+        words += rest[:2]
+    elif rest and rest[0].endswith(".py"):
+        words.append(os.path.basename(rest[0]))
+    return " ".join(words)
+
+
 class Processes:
     """A process and its descendants. Memory is the sum of proportional sets (PSS): shared pages count once."""
 
@@ -55,7 +70,7 @@ class Processes:
         try:
             self._root = psutil.Process(pid)
             born = self._root.create_time()
-            self.name = name or " ".join(self._root.cmdline()[:6]) or self._root.name()
+            self.name = name or program(self._root.cmdline()) or self._root.name()
         except psutil.NoSuchProcess:
             raise UsageError(f"--pid {pid}: there is no such process (any more)") from None
         except psutil.AccessDenied:
@@ -132,7 +147,7 @@ class Command(Processes):
             self._child = subprocess.Popen(command)
         except OSError as error:
             raise UsageError(f"cannot start {command[0]}: {error.strerror or error}") from error
-        super().__init__(self._child.pid, " ".join(command))
+        super().__init__(self._child.pid, program(command))
 
     def read(self) -> dict[str, float] | None:
         """Like `Processes`; says how the command ended."""
@@ -202,7 +217,7 @@ class Repeated:
                 return None
             self.iterations = done.iterations
             if done.raised is not None:
-                self.ended = f"the step raised {done.raised.type}: {done.raised.message}"
+                self.ended = f"the step raised {done.raised.type}: {done.raised.said}"
                 return None
             # Rounds of half an interval of the step's own time: a reading, which settles first, may take longer.
             share = max(SHORTEST_ROUND, self._seconds) / max(done.seconds, 1e-4) / 2

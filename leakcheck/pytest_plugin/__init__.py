@@ -31,6 +31,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise ValueError(text)
+    return Path(text)
+
+
+_folder.__name__ = "name of a folder"
 _seconds.__name__ = "number of seconds"  # as argparse names it: invalid number of seconds value: '-1'
 
 
@@ -50,9 +57,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--leakcheck-report",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="Write results.json, index.html, ... of the measured tests.",
+    )
+    group.addoption(
+        "--leakcheck-values",
+        action="store_true",
+        help="Show what the program keeps and the messages of exceptions, in the terminal and in the report.",
     )
     group.addoption(
         "--leakcheck-strict",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,15 @@ import msgspec
 import pytest
 
 from leakcheck import validation
-from leakcheck.agent.protocol import PytestRequest
+from leakcheck.agent.protocol import INTERNAL, PytestRequest
+from leakcheck.agent.scenario import is_name_in
 from leakcheck.checking import CallOptions, Result, measured
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.records import ScenarioResult
 from leakcheck.report import failing
 from leakcheck.run.discovery import select
+from leakcheck.signs import printable
 
 if TYPE_CHECKING:
     from _pytest._code.code import ReprExceptionInfo
@@ -79,7 +83,9 @@ class Measuring:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
-        result = measured(job, _TOOLS).record
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
+            result = measured(job, _TOOLS).record
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
@@ -101,7 +107,9 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     __tracebackhide__ = True
     validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = measured(job_of(item, template(item.config), options, before), _TOOLS)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
 
@@ -142,6 +150,7 @@ def template(config: pytest.Config) -> Job:
         scenario=ScenarioInfo(id="", target="", name=""),
         budget=Budget(time_s=config.option.leakcheck_time_budget),
         cwd=config.invocation_params.dir,
+        values=config.option.leakcheck_values,
     )
 
 
@@ -160,19 +169,46 @@ def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before:
         sys_path=sys.path,
         plugin=__package__,
     )
-    identifier = nodeid if before is None else f"{nodeid}::call {len(before) + 1}"
+    named = _without_values(item, nodeid)
+    identifier = named if before is None else f"{named}::call {len(before) + 1}"
     scenario = ScenarioInfo(
         id=identifier,
         target=f"pytest_item://{json.dumps(request)}",
-        name=nodeid if before is None else "call",
+        name=named if before is None else "call",
         doc=(getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0],
         file=str(item.path),
         line=(item.location[1] or 0) + 1,
         tags=sorted({mark.name for mark in item.iter_markers()} - {"parametrize", "usefixtures"}),
-        command=["pytest", "--leakcheck", nodeid],
+        command=["pytest", "--leakcheck", nodeid if named == nodeid else nodeid.partition("[")[0]],
         **asked(options),
     )
     return msgspec.structs.replace(template, scenario=scenario)
+
+
+def _without_values(item: pytest.Item, nodeid: str) -> str:
+    """The test's id; its parameters are told where they are numbers, or names that its source has, else by position.
+
+    An id goes into files that leave the machine, and a parameter may be any value.
+    """
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or item.config.option.leakcheck_values:
+        return nodeid
+    source = "".join(linecache.getlines(str(item.path)))
+    by_position = [f"{name}{index}" for name, index in callspec.indices.items()]
+    told = [_told(value, place, source) for value, place in zip(callspec.params.values(), by_position, strict=True)]
+    if callspec.id == "-".join(told) or is_name_in(source, callspec.id):
+        return nodeid
+    return f"{nodeid.partition('[')[0]}[{'-'.join(by_position)}]"
+
+
+def _told(value: object, place: str, source: str) -> str:
+    """How pytest names a parameter where it is no value of the data."""
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, str):
+        return value if is_name_in(source, value) else place
+    name = getattr(value, "__name__", place)
+    return name if isinstance(name, str) else place
 
 
 def _more_arguments(config: pytest.Config) -> list[str]:
@@ -208,14 +244,20 @@ def _is_not_repeatable(result: ScenarioResult) -> bool:
     return (
         result.verdict == "error"
         and result.failure is not None
-        and result.failure.type not in ("signal", "exit", "memory", "internal")
+        and result.failure.type not in ("signal", "exit", "memory", "protocol", INTERNAL)
     )
+
+
+def in_terminal(text: str) -> str:
+    """As the terminal can print it: of what it cannot, pytest would make one line of numbers."""
+    return printable(text, sys.__stdout__.encoding if sys.__stdout__ is not None else None)
 
 
 def _representation(item: pytest.Item, text: str) -> ReprExceptionInfo:
     """The failure as pytest shows it; its first line is what the short summary repeats."""
     from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
+    text = in_terminal(text)
     where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
     trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from leakcheck.execution.environment import left_out
 from leakcheck.pytest_plugin.keys import MEASURING
-from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, own_results, template
+from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, in_terminal, own_results, template
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.report.folder import write_run
+from leakcheck.report.sentences import relative
 from leakcheck.report.text import line
 from leakcheck.run import provenance
 from leakcheck.run.control import run_control
@@ -84,9 +86,10 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The section `leakcheck summary`."""
+        terminalreporter.ensure_newline()
         terminalreporter.section("leakcheck summary")
         for text in self._summary():
-            terminalreporter.write_line(text, yellow=text.startswith("warning: "))
+            terminalreporter.write_line(in_terminal(text), yellow=text.startswith("warning: "))
 
     def _unmatched(self) -> str:
         """The selection, if it matches no test that ran: then it has a typo, or is older than the names."""
@@ -99,6 +102,8 @@ class Session:
         counts = summarize(self._results)
         counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{len(self._results)} measured: {counted}" if self._results else self._nothing()
+        if self._results:
+            yield from left_out()
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
         for reason, count in self._left_alone.items():
@@ -110,7 +115,7 @@ class Session:
         if self._verdict_of_control.status == "failed":
             yield f"the control failed, no verdict can be relied on: {line(self._verdict_of_control.reason)}"
         if self._written is not None:
-            yield f"report: {self._written / 'index.html'}"
+            yield f"report: {relative(str(self._written / 'index.html'))}"
 
     def _nothing(self) -> str:
         if self._config.option.leakcheck:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
@@ -28,6 +30,13 @@ def render(form: str, run: RunResult, past: Sequence[Entry] = ()) -> str:
         return results.encode(run).decode()
     text: str = import_module(f"leakcheck.report.{form}").render(run, past)
     return text
+
+
+def in_ascii(form: str, text: str) -> str:
+    """The same document in ASCII, each other character written as the form writes it: for a terminal without them."""
+    if FILES[form].endswith((".json", ".sarif")):
+        return re.sub(r"[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], text)
+    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def prepare(forms: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.padding import Padding
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leakcheck import meters, units
-from leakcheck.records import VERDICTS, Control, Finding, Frame, RunResult, Sample, ScenarioResult
+from leakcheck.records import VERDICTS, Control, Failure, Finding, Frame, RunResult, Sample, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.sparkline import sparkline
 from leakcheck.report.text import block, line, middle
@@ -37,6 +38,10 @@ _REFRESH_HZ = 2
 """Redraws a second: the drawing runs on the machine that measures, so it must cost next to nothing."""
 _WIDTH = 100
 """Columns where the output is no terminal."""
+_VERDICT, _GROWTH, _TIME = 14, 16, 8
+"""Columns of the table of results beside the names: for `✓ leak, found`, `growth/iteration`, `12.3 s`."""
+_NAME = 20
+"""Columns that names need at the least: for more, the narrow terminal has no growth and no time."""
 
 
 def make_console(color: str = "auto") -> Console:
@@ -51,7 +56,7 @@ def make_console(color: str = "auto") -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=None if terminal else int(os.environ.get("COLUMNS") or 80),
+        width=None if terminal else int(columns) if (columns := os.environ.get("COLUMNS", "")).isdecimal() else 80,
     )
 
 
@@ -90,6 +95,8 @@ class RunView:
         self._done = 0
         self._began = time.monotonic()
         self._running: dict[str, _Running] = {}
+        self._whole: dict[str, Failure] = {}
+        """What failed scenarios said, for the person before the terminal; what is recorded has no values."""
         self._live: Live | None = None
         if self.console.is_interactive and self.console.is_terminal and not quiet:
             self._live = Live(
@@ -141,6 +148,11 @@ class RunView:
         if self._live:
             running.curve = sparkline(samples, least=_least(meter))
 
+    def failed(self, scenario_id: str, whole: Failure) -> None:
+        """Keep all that a failed scenario said, where a person looks on and nothing is recorded."""
+        if self.console.is_interactive:
+            self._whole[scenario_id] = whole
+
     def finish(self, result: ScenarioResult) -> None:
         """A scenario has its result: one line of it stays."""
         self._running.pop(result.id, None)
@@ -180,7 +192,8 @@ class RunView:
             self.console.print(_table(run, self.console.width, self._verbose))
         for scenario in run.scenarios:
             if not scenario.ok or (self._verbose and scenario.findings):
-                print_scenario(scenario, self.console, verbose=self._verbose)
+                whole = self._whole.get(scenario.id, scenario.failure)
+                print_scenario(msgspec.structs.replace(scenario, failure=whole), self.console, verbose=self._verbose)
         self.console.print()
         self._tools_without_result(run)
         style = "bold green" if _is_good(run) else "bold red" if run.summary.get("unexpected") else "bold yellow"
@@ -222,13 +235,21 @@ def _least(meter: str) -> float:
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
     left = running.seconds_left
     clock = f"~{units.seconds(left)} left" if left is not None else units.seconds(now - running.began)
-    tail = f" {running.tool} {running.fraction * 100:3.0f}% {line(running.meter, 20)} "
-    spare = width - len(tail) - len(running.curve) - len(clock) - 4
+    tool = f" {running.tool} {running.fraction * 100:3.0f}%"
+    tail, curve, clock = f"{tool} {line(running.meter, 20)} ", running.curve, f" {clock}"
+    least = min(_NAME, len(scenario_id))
+
+    def spare() -> int:
+        return width - 2 - len(tail) - len(curve) - len(clock)
+
+    curve = curve if spare() >= least else ""
+    tail = tail if spare() >= least else tool
+    clock = clock if spare() >= least else ""
     text = Text("  ", no_wrap=True, overflow="ellipsis")
-    text.append(middle(scenario_id, max(12, spare)), style="bold")
+    text.append(middle(scenario_id, spare()), style="bold")
     text.append(tail, style="dim")
-    text.append(running.curve, style="cyan")
-    text.append(f" {clock}", style="dim")
+    text.append(curve, style="cyan")
+    text.append(clock, style="dim")
     return text
 
 
@@ -255,28 +276,22 @@ def _table(run: RunResult, width: int, verbose: int) -> Group:
     width = min(width, _WIDTH)
     directory = _common_directory([scenario.id for scenario in run.scenarios])
     table = Table(box=None, padding=(0, 1, 0, 0), width=width, header_style="dim", pad_edge=False)
-    table.add_column("verdict", width=14, no_wrap=True)
-    table.add_column(f"scenario in {middle(directory, 24)}" if directory else "scenario", ratio=1, no_wrap=True)
-    table.add_column("growth/iteration", width=16, justify="right", no_wrap=True)
-    table.add_column("time", width=8, justify="right", no_wrap=True)
-    name_width = max(12, width - 14 - 16 - 8 - 4)
+    name_width = width - _VERDICT - _GROWTH - _TIME - 4
+    wide = name_width >= _NAME
+    table.add_column("verdict", width=_VERDICT, no_wrap=True)
+    table.add_column(f"scenario in {middle(directory, 24)}" if directory else "scenario", ratio=1, overflow="fold")
+    if wide:
+        table.add_column("growth/iteration", width=_GROWTH, justify="right", no_wrap=True)
+        table.add_column("time", width=_TIME, justify="right", no_wrap=True)
     for scenario in run.scenarios:
-        table.add_row(
-            _mark(scenario),
-            Text(middle(scenario.id[len(directory) :], name_width), style="" if scenario.ok else "bold"),
-            _growth(scenario),
-            Text(units.seconds(scenario.duration_s), style="dim"),
-        )
+        name = line(scenario.id[len(directory) :])  # where there is little room it takes lines, and is whole
+        figures = [_growth(scenario), Text(units.seconds(scenario.duration_s), style="dim")] if wide else []
+        style = "" if scenario.ok else "bold"
+        table.add_row(_mark(scenario), Text(middle(name, name_width) if wide else name, style=style), *figures)
         for meter in scenario.meters if verbose else []:
-            table.add_row(
-                "",
-                Text(
-                    f"  {line(meter.name, 20):<13} {sparkline(meter.samples, least=_least(meter.name))} {meter.model}",
-                    style="dim",
-                ),
-                Text(units.quantity(meter.growth, meter.unit), style="dim"),
-                "",
-            )
+            curve = f"  {line(meter.name, 20):<13} {sparkline(meter.samples, least=_least(meter.name))} {meter.model}"
+            growth = Text(units.quantity(meter.growth, meter.unit), style="dim")
+            table.add_row("", Text(curve, style="dim"), *([growth, Text()] if wide else []))
     counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
     took = f"{units.count(len(run.scenarios), 'scenario')} in {units.seconds(run.duration_s)}"
     return Group(table, Text(), Text(f"{took}: {', '.join(counts) or 'nothing was run'}", overflow="fold"))
@@ -377,6 +392,10 @@ def _print_failure(scenario: ScenarioResult, console: Console, verbose: int) -> 
     failure = scenario.failure
     assert failure is not None
     say(console, f"{line(failure.type)}: {line(failure.message)}", 4, "magenta")
+    if not failure.output:
+        say(
+            console, "messages of exceptions and output are left out: they may hold values; --values has them", 4, "dim"
+        )
     for title, content in (("traceback", failure.traceback), ("last output", failure.output)):
         lines = block(content).strip().splitlines()
         if lines:

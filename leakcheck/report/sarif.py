@@ -80,7 +80,7 @@ def _result(problem: Problem, rules: Sequence[str], states: dict[str, str]) -> d
         "level": problem.level,
         "message": {"text": message},
         "locations": [_location(problem.file, problem.line)],
-        "partialFingerprints": {"leakcheck/v1": text.line(problem.fingerprint, 200)},
+        "partialFingerprints": {"leakcheck/v2": text.line(problem.fingerprint, 200)},
         "properties": {"scenario": text.line(problem.scenario.id, 1000), "verdict": problem.scenario.verdict},
     }
     if problem.fingerprint in states:

@@ -96,12 +96,15 @@ def location(frame: Frame | None) -> str:
 
 
 def relative(file: str) -> str:
-    """The path as a person types it from here; paths of elsewhere stay as they are."""
-    if not os.path.isabs(file):
+    """The path as a person types it: relative where it lies here, else with `~` where it lies in the home folder."""
+    whole = os.path.expanduser(file)
+    if not os.path.isabs(whole):
         return file
-    path = Path(os.path.normpath(file))
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+    path = Path(os.path.normpath(whole))
+    for folder, name in ((Path.cwd(), ""), (Path.home(), "~")):
+        if path.is_relative_to(folder) and folder != Path("/"):
+            return str(Path(name, path.relative_to(folder)))
+    return file
 
 
 def rates(finding: Finding) -> str:

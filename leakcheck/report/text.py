@@ -45,11 +45,16 @@ def block(text: str, limit: int = BLOCK) -> str:
 
 
 def middle(text: str, limit: int) -> str:
-    """A name cut in its middle, where paths say least: `scenarios/subscr...forgotten[1024]`."""
+    """A name cut in its middle, where paths say least: `scenarios/subscr...forgotten[1024]`.
+
+    What stands after `::` stays whole, if there is room for it.
+    """
     text = line(text, 4 * LINE)
     if len(text) <= limit:
         return text
-    tail = (limit - 1) * 2 // 3
+    _, colons, name = text.rpartition("::")
+    named = len(colons + name)
+    tail = named if colons and named < limit else (limit - 1) * 2 // 3
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}" if limit > 2 else text[:limit]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class ResultFileError(UsageError):
 
 
 def encode(run: RunResult) -> bytes:
-    """The bytes of `results.json`, always readable again.
+    """The bytes of `results.json`, always readable again, with the user's home folder as `~`: its name is a person's.
 
     JSON has no NaN, no infinity and no lone surrogates, but a scenario's own meter or the output of a child
     may: such samples are left out, such characters are replaced.
@@ -33,7 +34,15 @@ def encode(run: RunResult) -> bytes:
         records.decode(content)
     except (UnicodeEncodeError, msgspec.MsgspecError):
         content = records.encode(msgspec.convert(_storable(msgspec.to_builtins(run)), RunResult))
-    return content
+    return _without_home(content)
+
+
+def _without_home(content: bytes) -> bytes:
+    home = os.path.expanduser("~").rstrip("/")
+    if not home.startswith("/"):
+        return content
+    written = re.escape(msgspec.json.encode(home)[1:-1])
+    return re.sub(rb"(?<![\w./~-])" + written + rb"(?=[/\"\\\s:])", b"~", content)
 
 
 def read(path: Path) -> RunResult:

@@ -11,8 +11,10 @@ from typing import Self
 import msgspec
 
 from leakcheck import meters
+from leakcheck.agent.protocol import Opened
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.records import Control, ControlCheck, Verdict
 from leakcheck.run import control_scenarios
 from leakcheck.verdict.reach import Reached, reach
@@ -40,7 +42,8 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
             for name, (expected, iterations) in _PLANTED.items():
                 budget = Budget(time_s=5.0, max_iterations=iterations)
                 worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
-                verdict, reason = _by_the_ledger(reach(worker, worker.open(), budget))
+                opened = worker.open()
+                verdict, reason = _by_the_ledger(reach(worker, opened, budget), opened)
                 worker.close()
                 checks.append(
                     ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
@@ -87,11 +90,12 @@ class BackgroundControl:
         self._pool.shutdown()
 
 
-def _by_the_ledger(reached: Reached) -> tuple[Verdict, str]:
+def _by_the_ledger(reached: Reached, opened: Opened) -> tuple[Verdict, str]:
     """The scenario's verdict by the allocator's meters, for these scenarios touch nothing else."""
     names = [name for name in meters.of_family("heap") if name in reached.judgements]
     if not names:
-        return "skipped", "no exact meter of memory works here"
+        why = "; ".join(opened.unavailable[name] for name in meters.of_family("heap") if name in opened.unavailable)
+        return "skipped", f"no exact meter of memory works here: {why}"
     if reached.leaking:
         name = next((name for name in names if name in reached.leaking), next(iter(reached.leaking)))
         return "leak", f"{name} {reached.judgements[name].reason}"

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import msgspec
 
 from leakcheck import validation
-from leakcheck.agent.protocol import Described
-from leakcheck.errors import UsageError
+from leakcheck.agent.protocol import NOT_THERE, Described
+from leakcheck.errors import UsageError, guess
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job, ScenarioInfo, asked
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.records import Failure
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
@@ -30,6 +31,8 @@ class Broken(NamedTuple):
     id: str
     file: str
     failure: Failure
+    whole: Failure
+    """With all that the program said of it."""
 
 
 class Collected(NamedTuple):
@@ -82,10 +85,10 @@ def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> C
 def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
     """Those that match `-k` (parts of the id) and `-m` (tags); both take names, `and`, `or`, `not`, parentheses."""
     chosen = list(scenarios)
-    if keyword:
+    if keyword is not None:
         matches = _expression(keyword, "-k")
         chosen = [each for each in chosen if matches(partial(_in_id, each.id.lower()))]
-    if mark:
+    if mark is not None:
         matches = _expression(mark, "-m")
         chosen = [each for each in chosen if matches(each.tags.__contains__)]
     return chosen
@@ -97,8 +100,10 @@ def _in_id(identifier: str, word: str) -> bool:
 
 def _targets(argument: str, cwd: Path) -> list[_Target]:
     path_part, separator, wanted = _file_and_name(argument, cwd)
-    path = cwd / path_part
-    if path.is_dir():
+    path = cwd / os.path.expanduser(path_part)
+    if separator and not wanted:
+        raise UsageError(f"{argument}: name the scenario after the colons, or leave them out for all of the file")
+    if os.path.isdir(path):
         if separator:
             raise UsageError(f"{argument}: {path_part} is a folder; name the file before '::'")
         root = path.resolve()
@@ -106,14 +111,23 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
             _Target(str(file), _label(file, root.parent, cwd), None, in_folder=True)
             for file in sorted(_python_files(root))
         ]
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix != ".py":
             raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
         file = path.resolve()
         return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
     if _FUNCTION.match(argument):
         return [_Target(argument, argument, None)]
-    raise UsageError(f"{argument}: no such file or folder (and not of the form package.module:function)")
+    meant = guess(path.name, _neighbours(path.parent))
+    raise UsageError(f"{argument}: no such file or folder{meant} (and not of the form package.module:function)")
+
+
+def _neighbours(folder: Path) -> list[str]:
+    """What there is beside a name that is not there."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _file_and_name(argument: str, cwd: Path) -> tuple[str, str, str]:
@@ -132,9 +146,17 @@ def _python_files(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
         for name in names:
             file = Path(directory, name)
-            if name.endswith(".py") and b"scenario" in file.read_bytes():
+            if name.endswith(".py") and _mentions_scenarios(file):
                 found.append(file)
     return found
+
+
+def _mentions_scenarios(file: Path) -> bool:
+    """What cannot be read may have some: the attempt to import it says what is wrong. A link to nothing has none."""
+    try:
+        return b"scenario" in file.read_bytes()
+    except OSError:
+        return os.path.exists(file)
 
 
 def _label(file: Path, root: Path, cwd: Path) -> str:
@@ -153,7 +175,9 @@ def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[S
             worker = stack.enter_context(Worker(probe))
             found = _named(target, worker.list_scenarios(), template.cwd)
         except WorkerFailed as failed:
-            return Broken(target.label, target.load, failed.failure)
+            if failed.failure.type == NOT_THERE:
+                raise UsageError(f"{target.label}: {failed.failure.message}") from None
+            return Broken(target.label, target.load, failed.failure, failed.whole)
         if found and loaded is not None:
             loaded.append(worker)
             stack.pop_all()
@@ -170,7 +194,7 @@ def _named(target: _Target, listed: list[Described], cwd: Path) -> list[Scenario
         if target.in_folder and not each.marked:
             continue
         identifier = f"{target.label}::{each.name}" if is_file else target.label
-        command = ["elkyn-leakcheck", "run", f"{target.load}::{each.name}"] if elsewhere else []
+        command = ["elkyn-leakcheck", "run", f"{_from_home(target.load)}::{each.name}"] if elsewhere else []
         fields = {field: value for field, value in each._asdict().items() if field != "marked"}
         options = {name: fields[name] for name in validation.names("scenario") if name in fields}
         validation.examine(f"@scenario of {identifier}", options, options)
@@ -179,12 +203,19 @@ def _named(target: _Target, listed: list[Described], cwd: Path) -> list[Scenario
         return found
     chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]
     if not chosen:
-        known = ", ".join(each.name for each in found) or "none"
+        names = [each.name for each in found]
         raise UsageError(
-            f"{target.label}::{target.wanted}: no such scenario in that file (it has: {known}); "
-            "a function without @scenario is named by its module, as package.module:function"
+            f"{target.label}::{target.wanted}: no such scenario in that file{guess(target.wanted, names)}; it has: "
+            f"{', '.join(names) or 'none'}; a function without @scenario is named by its module, as "
+            "package.module:function"
         )
     return chosen
+
+
+def _from_home(path: str) -> str:
+    """A path as it may be told: the name of a home folder is a person's. `_targets` reads it again."""
+    home = os.path.expanduser("~")
+    return f"~{path.removeprefix(home)}" if path.startswith(f"{home}/") and home != "/" else path
 
 
 _Words = Callable[[str], bool]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import platform
 import shutil
-import struct
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from leakcheck import meters
+from leakcheck.execution.elf import sections
+from leakcheck.execution.environment import left_out
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.interpreter import unfit
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.meters import BLOCKS_LEDGER, LEDGER
 from leakcheck.run import provenance
 from leakcheck.run.control import run_control
@@ -39,6 +41,7 @@ def examine(python: str, allocator: Any, cwd: Path) -> list[Check]:
         cwd=cwd,
     )
     checks = _interpreter(job)
+    checks += [Check("environment", "ok", sentence) for sentence in left_out()]
     checks += [_memray(python), _valgrind(), _symbols(python), _ptrace(), _pictures(), _browser()]
     if all(check.state != "failed" for check in checks):
         checks.append(_control(job))
@@ -92,32 +95,17 @@ def _valgrind() -> Check:
 def _symbols(python: str) -> Check:
     """Without a symbol table the interpreter's native frames have no names; without debug information no lines."""
     try:
-        sections = elf_sections(Path(python).resolve().read_bytes())
+        names = {section.name for section in sections(Path(python).resolve().read_bytes())}
     except (OSError, ValueError) as error:
         return Check("debug symbols", "missing", f"{python}: {error}")
-    if ".debug_info" in sections:
+    if ".debug_info" in names:
         return Check("debug symbols", "ok", "the interpreter has debug information")
     advice = (
         "build extensions with -g to see their lines; for the interpreter itself: python3-dbg (verdicts need neither)"
     )
-    if ".symtab" in sections:
+    if ".symtab" in names:
         return Check("debug symbols", "ok", "the interpreter has function names, no lines", advice)
     return Check("debug symbols", "missing", "the interpreter is stripped", advice)
-
-
-def elf_sections(content: bytes) -> frozenset[str]:
-    """Names of the sections of a 64-bit little-endian ELF file. Raises `ValueError` for anything else."""
-    if content[:6] != b"\x7fELF\x02\x01":
-        raise ValueError("not a 64-bit ELF program")
-    try:
-        (offset,) = struct.unpack_from("<Q", content, 0x28)
-        size, count, names_at = struct.unpack_from("<HHH", content, 0x3A)
-        headers = [struct.unpack_from("<IIQQQQ", content, offset + number * size) for number in range(count)]
-        start = headers[names_at][4]
-    except (struct.error, IndexError, OverflowError):
-        raise ValueError("a damaged ELF file") from None
-    positions = [start + name for name, *_ in headers]
-    return frozenset(content[place : content.index(b"\0", place)].decode(errors="replace") for place in positions)
 
 
 def _ptrace() -> Check:

@@ -32,7 +32,7 @@ def environment(job: Job) -> dict[str, Any]:
         "memray": _version("memray"),
         "valgrind": valgrind_version(),
         "commit": _output(["git", "rev-parse", "--short=12", "HEAD"]),
-        "ci": os.environ.get("CI"),
+        "ci": "true" if os.environ.get("CI") else None,
     }
 
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import Opened
+from leakcheck.agent.protocol import INTERNAL, Opened
+from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import Worker
 from leakcheck.meters import LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
@@ -27,10 +28,6 @@ from leakcheck.verdict import result as verdicts
 from leakcheck.verdict.measure import Measurement
 from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
-
-INTERNAL = "internal"
-"""Type of a `Failure` that is the tool's own."""
-
 
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
@@ -67,6 +64,9 @@ class View(Protocol):
     ) -> None:
         """A round was read."""
 
+    def failed(self, scenario_id: str, whole: Failure) -> None:
+        """A scenario came to no verdict; `whole` has values of the program, which its result may not have."""
+
     def finish(self, result: ScenarioResult) -> None:
         """A scenario has its result."""
 
@@ -91,6 +91,7 @@ class Runner:
         started, began = datetime.now(UTC), time.perf_counter()
         results: dict[str, ScenarioResult] = {}
         for broken in plan.broken:
+            self._view.failed(broken.id, broken.whole)
             self._finish(results, _broken_result(plan.template, broken))
         control = Control(
             status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
@@ -177,7 +178,7 @@ class Runner:
         try:
             result = self._measured(job)
         except WorkerFailed as failed:
-            result = verdicts.failed(job, failed.failure)
+            result = verdicts.failed(job, self._told(info, failed))
         except Exception as error:  # noqa: BLE001 - an error of ours in one scenario must not take the others with it
             failure = Failure(type=INTERNAL, message=repr(error), traceback=traceback.format_exc())
             result = verdicts.failed(job, failure)
@@ -186,6 +187,12 @@ class Runner:
             duration_s=time.perf_counter() - began,
             command=command(info, self._plan.options),
         )
+
+    def _told(self, info: ScenarioInfo, failed: WorkerFailed) -> Failure:
+        """The failure for the results; the view may show more of it."""
+        with self._viewing:
+            self._view.failed(info.id, failed.whole)
+        return failed.failure
 
     def _measured(self, job: Job) -> ScenarioResult:
         info = job.scenario
@@ -199,12 +206,8 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, watch=watch)
             failed, iterations = reached.failed, reached.measured.iterations
             if failed is not None:
-                failure = Failure(
-                    type=failed.type,
-                    message=f"{failed.message} (iteration {iterations + 1:,})",
-                    traceback=failed.traceback,
-                    output=worker.output[-4000:],
-                )
+                after = f" (iteration {iterations + 1:,})"
+                failure = self._told(info, of_exception(failed, worker.output[-4000:], values=job.values, after=after))
                 return verdicts.failed(job, failure, meters=verdicts.meters(reached), iterations=iterations)
             if reached.measured.raised is None:
                 worker.close()

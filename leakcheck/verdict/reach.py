@@ -61,7 +61,7 @@ def reach(
     if raised is None:
         judgements, advice, pause_s = challenge(Suspicion(measured, judgements, gc, suspected), process)
     elif _ran_into_a_limit(raised) and measured.leaking:
-        advice = [f"the step ended with {raised.type}: {raised.message}, which the growth explains"]
+        advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
     judgements = budget.applied(judgements, specs, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed)

@@ -651,3 +651,64 @@ def test_it_is_right_on_all_targets_on_which_leak_testers_differ(suite, argument
     told = results(folder)
     assert len(told) == 17
     assert [name for name, each in told.items() if each["verdict"] in ("inconclusive", "skipped", "error")] == []
+
+
+STRICT = """
+import threading
+
+import pytest
+
+kept = []
+
+
+def test_clean():
+    pass
+
+
+def test_leaks():
+    kept.append(bytearray(100))
+
+
+def test_calls(leakcheck):
+    leakcheck(lambda: [1])
+
+
+def test_starts_a_thread():
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("how", ["configuration", "environment"])
+def test_where_warnings_are_errors_none_of_ours_skips_or_fails_a_test(suite, how):
+    folder = suite(STRICT)
+    strict = "filterwarnings = error\n" if how == "configuration" else ""
+    (folder / "pytest.ini").write_text(f"[pytest]\nasyncio_default_fixture_loop_scope = function\n{strict}")
+    environment = {"PYTHONWARNINGS": "error"} if how == "environment" else {}
+    done = run(folder, "--leakcheck", *QUICK, **environment)
+    assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 measured: " in done.stdout
+    assert "skipped" not in done.stdout
+    assert "leak: leaks 1 bytearray" in done.stdout
+
+
+def test_an_error_of_the_tools_own_is_never_that_a_test_cannot_be_repeated():
+    from leakcheck.agent.origin import HERE
+    from leakcheck.agent.session import describe_error
+    from leakcheck.pytest_plugin.measuring import _is_not_repeatable
+    from leakcheck.records import Failure, ScenarioResult
+
+    def raised_in(file: str) -> str:
+        try:
+            exec(compile("raise RuntimeError('a warning')", file, "exec"))
+        except RuntimeError as error:
+            return describe_error(error, "FindContainers").type
+        raise AssertionError
+
+    def repeatable(kind: str) -> bool:
+        failure = Failure(type=kind, message="")
+        return not _is_not_repeatable(ScenarioResult(id="x", verdict="error", ok=False, reason="", failure=failure))
+
+    assert repeatable(raised_in(f"{HERE.roots.own[0]}settle.py"))
+    assert not repeatable(raised_in("/src/test_it.py"))

@@ -15,11 +15,11 @@ from leakcheck.execution.job import ScenarioInfo, asked
 
 FITTING = {
     "expect": "leak", "budget": {"heap.bytes": 64}, "tools": "growth,memray", "time_budget": 2.5, "max_iterations": 100,
-    "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "raises": (ValueError, KeyError),
+    "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "raises": (ValueError, KeyError), "values": True,
 }  # fmt: skip
 WRONG = {
     "expect": "maybe", "budget": 5, "tools": "gdb", "time_budget": 0, "max_iterations": 1.5,
-    "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "raises": "ValueError",
+    "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "raises": "ValueError", "values": "yes",
 }  # fmt: skip
 
 

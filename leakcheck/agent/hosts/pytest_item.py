@@ -43,15 +43,17 @@ _BLOCKED = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
 
 
 class TestNotReachedError(Exception):
-    """pytest ended, or failed, before it came to the test."""
+    """pytest ended, or failed, before it came to the test. `told` is what may be said of it anywhere."""
 
     __test__ = False
 
+    def __init__(self, told: str, report: str = "") -> None:
+        super().__init__(f"{told}: {report}" if report else told)
+        self.told = told
 
-class TestDidNotPassError(Exception):
+
+class TestDidNotPassError(TestNotReachedError):
     """The test was skipped, or a report of it says failure without an exception."""
-
-    __test__ = False
 
 
 def hold(channel: Channel, opening: Open, request_text: str) -> None:
@@ -84,7 +86,7 @@ def hold(channel: Channel, opening: Open, request_text: str) -> None:
     if runner.error is not None:
         raise runner.error
     if not runner.host.held:
-        raise TestNotReachedError(runner.why_not or f"pytest did not come to {request.nodeid}")
+        raise TestNotReachedError(*(runner.why_not or (f"pytest did not come to {request.nodeid}",)))
 
 
 class _Runner:
@@ -93,12 +95,14 @@ class _Runner:
     def __init__(self, host: Host, request: PytestRequest) -> None:
         self.host = host
         self.error: BaseException | None = None
-        self.why_not = ""
+        self.why_not: tuple[str, str] | None = None
+        """What may be told of the reason for which there was no test, and pytest's own report of it."""
         self.config: Any = None
         self._nodeid = request.nodeid
         self._explicit = request.explicit
         self._raised: BaseException | None = None
-        self._outcome = ""
+        self._outcome: tuple[str, str] | None = None
+        """How a test ended that did not pass, and pytest's report of it."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the one test; a path may name several where ids are alike."""
@@ -107,11 +111,11 @@ class _Runner:
     def pytest_collectreport(self, report: Any) -> None:
         """Remember why there is no test."""
         if report.failed:
-            self.why_not = f"pytest cannot collect {self._nodeid} here: {str(report.longrepr)[-4000:]}"
+            self.why_not = f"pytest cannot collect {self._nodeid} here", str(report.longrepr)[-4000:]
 
     def pytest_internalerror(self, excrepr: Any) -> None:
         """Remember what broke."""
-        self.why_not = f"pytest failed: {str(excrepr)[-4000:]}"
+        self.why_not = "pytest failed", str(excrepr)[-4000:]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of running all tests once, run one as often as the parent asks."""
@@ -133,7 +137,7 @@ class _Runner:
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep how the test ended."""
         if not report.passed and not self._outcome:
-            self._outcome = f"{report.outcome} in {report.when}: {report.longreprtext[-2000:]}"
+            self._outcome = f"{report.outcome} in {report.when}", report.longreprtext[-2000:]
 
     def _run_once(self, item: pytest.Item) -> None:
         """Up to the call of the fixture that is wanted; the test must come so far."""
@@ -154,7 +158,7 @@ class _Runner:
             forget(fixtures)
             if self._outcome:
                 raised, outcome = self._raised, self._outcome
-                self._raised, self._outcome = None, ""
+                self._raised, self._outcome = None, None
                 raise _told(raised, outcome)
 
         def protocol_of_the_test() -> Iterator[Callable[[], None]]:
@@ -179,9 +183,9 @@ class _Runner:
         return self.host.answer()
 
 
-def _told(raised: BaseException | None, outcome: str) -> BaseException:
+def _told(raised: BaseException | None, outcome: tuple[str, str]) -> BaseException:
     if not isinstance(raised, Exception):
-        return TestDidNotPassError(outcome)  # skipped, or given up by pytest.exit: never ours to pass on
+        return TestDidNotPassError(*outcome)  # skipped, or given up by pytest.exit: never ours to pass on
     frames = raised.__traceback__
     while frames is not None and frames.tb_next is not None and _is_pytest(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next

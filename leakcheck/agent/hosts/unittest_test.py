@@ -17,15 +17,17 @@ from leakcheck.agent.protocol import Open, UnittestRequest
 
 
 class TestNotReachedError(Exception):
-    """The test ended before it came to the call."""
+    """The test ended before it came to the call. `told` is what may be said of it anywhere."""
 
     __test__ = False
 
+    def __init__(self, told: str, report: str = "") -> None:
+        super().__init__(f"{told}: {report}" if report else told)
+        self.told = told
 
-class TestDidNotPassError(Exception):
+
+class TestDidNotPassError(TestNotReachedError):
     """The test passes once, and when it is repeated it is skipped, or succeeds where it was expected to fail."""
-
-    __test__ = False
 
 
 def hold(channel: Channel, opening: Open, request_text: str) -> None:
@@ -57,7 +59,9 @@ def hold(channel: Channel, opening: Open, request_text: str) -> None:
         messages = [text for _, text in (*result.errors, *result.failures)] or [
             f"{reason}" for _, reason in result.skipped
         ]
-        raise TestNotReachedError(messages[0][-4000:] if messages else f"{test.id()} did not come to the call again")
+        raise TestNotReachedError(
+            f"{test.id()} did not come to the call again", messages[0][-4000:] if messages else ""
+        )
 
 
 class _Result(unittest.TestResult):
@@ -91,6 +95,7 @@ def _repetition(case: weakref.ref[Any], request: UnittestRequest) -> Callable[[]
         if result.raised is not None:
             raise result.raised
         if result.skipped or not result.wasSuccessful():
-            raise TestDidNotPassError(result.skipped[0][1] if result.skipped else "it was expected to fail")
+            skipped = ("it was skipped", result.skipped[0][1]) if result.skipped else ("it was expected to fail",)
+            raise TestDidNotPassError(*skipped)
 
     return step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -29,9 +30,13 @@ def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
         _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO2]
 
     try:
-        mallinfo2 = ctypes.CDLL(None).mallinfo2
+        process = ctypes.CDLL(None)
+        mallinfo2, malloc = process.mallinfo2, process.malloc
     except (AttributeError, OSError, TypeError):
         raise Unavailable("the C library has no mallinfo2 (glibc 2.33 or newer has it)") from None
+    of_ledger, of_memory = (_library_of(ctypes.cast(each, ctypes.c_void_p).value or 0) for each in (mallinfo2, malloc))
+    if of_ledger != of_memory:
+        raise Unavailable(f"memory comes from {os.path.basename(of_memory)}, whose ledger cannot be read")
     mallinfo2.restype = MallocInfo
 
     def in_use() -> float:
@@ -43,6 +48,19 @@ def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
         return info.arena + info.hblkhd  # type: ignore[no-any-return]
 
     return in_use, from_system
+
+
+def _library_of(address: int) -> str:
+    """The file whose code lies at an address of this process; empty where the system does not say."""
+    try:
+        with open("/proc/self/maps") as file:
+            for line in file:
+                first, _, rest = line.partition("-")
+                if int(first, 16) <= address < int(rest.partition(" ")[0], 16):
+                    return line.split(None, 5)[-1].rstrip()
+    except OSError:
+        return ""
+    return ""
 
 
 def trim() -> Callable[[], object]:

@@ -12,14 +12,15 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, PinnedObjects
+from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, Picture, PinnedObjects
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import births, gained, snapshot
 from leakcheck.agent.probes.births import birth
-from leakcheck.agent.probes.elements import entries_of
+from leakcheck.agent.probes.elements import described, entries_of
 from leakcheck.agent.probes.expiring import let_expire
 from leakcheck.agent.probes.growing import Candidate, Growing, Point, growing, together
 from leakcheck.agent.probes.limited import limits
@@ -72,6 +73,7 @@ class ContainerProbe:
         self.conversation = conversation
         self.driver, self.settler = conversation.driver, conversation.settler
         self.question = question
+        self.describe = partial(described, values=question.values)
         self.candidates: list[Candidate] = []
         self.kept: frozenset[int] = frozenset()
         self.needed: frozenset[int] = frozenset()
@@ -181,7 +183,7 @@ class ContainerProbe:
             turns = min(most, int(_WATCHED_ADDITIONS / self.at_exit) + 1)
             self.registering = await _adders(self.driver, atexit._ncallbacks, turns)
         if self.question.picture is not None and self.sample is not None:
-            self.no_picture = snapshot.draw(self.sample, self.question.picture)
+            self.no_picture = snapshot.draw(self.sample, Picture(*self.question.picture), self.question.values)
         self.sample = None
         for index, (container, read, members) in enumerate(self.found[:_MOST_WATCHED]):
             turns = min(most, max(5, int(_WATCHED_ADDITIONS / container.per_iteration)))
@@ -238,12 +240,12 @@ class ContainerProbe:
                 members = [member for node in nodes for member in walk.members.get(node, [])]
                 if each.shape == "heavier":
                     before = self.before.bytes.get(each.node, 0)
-                    container = gained.gained_weight(each, members, path, before, stretch)
+                    container = gained.gained_weight(each, members, path, before, stretch, self.describe)
                     read = gained.weight(members, walk.owners.get(each.node), path[-1][0])
                 else:
                     numbers = self.before.objects if each.shape == "deeper" else self.before.children
                     before = sum(map(numbers.__getitem__, nodes))
-                    container = gained.gained(each, members, path, before, stretch, claimed)
+                    container = gained.gained(each, members, path, before, stretch, claimed, self.describe)
                     read = gained.length(members)
                 if container is not None:
                     limit = min((self.limits.get(id(member), 0) for member in members), default=0)
@@ -254,7 +256,7 @@ class ContainerProbe:
             for name, rate in self.pinned:
                 if self.sample is None and newborn.get(name):
                     self.sample = newborn[name][-1]
-                group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, stretch)
+                group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, stretch, self.describe)
                 if group is not None:
                     self.groups.append(group)
         finally:

@@ -49,21 +49,32 @@ def _written_in_c(method: Any) -> str:
     return f"method {full_name(bound_to if issubclass(kind, type) else kind)}.{method.__name__}"
 
 
-def safe_repr(value: Any, depth: int = 1) -> str:
-    """A `repr` of built-in values; of others the type alone."""
+def described(value: Any, values: bool, depth: int = 1) -> str:
+    """A built-in value: with `values` its `repr`, else types and lengths, `{str of 8: [int, int]}`. Of others the type.
+
+    What a program keeps may be a password; a description goes into reports and logs.
+    """
     kind = type(value)
     if id(kind) in _NUMBERS:
-        return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
+        return _number(value, kind) if values else kind.__name__
     if id(kind) in _TEXTS:
-        text = repr(value[:_SHOWN_CHARACTERS])
-        if len(value) <= _SHOWN_CHARACTERS and len(text) <= 2 * _SHOWN_CHARACTERS:
-            return text
-        return f"{text[:_SHOWN_CHARACTERS]}… ({len(value)} long)"
+        return _text(value) if values else f"{kind.__name__} of {len(value)}"
     if id(kind) in _SEQUENCES:
-        return _sequence(value, kind, depth)
+        return _sequence(value, kind, values, depth)
     if kind is dict:
-        return _dict(value, depth)
+        return _dict(value, values, depth)
     return element_name(value)
+
+
+def _number(value: Any, kind: type) -> str:
+    return repr(value) if kind is not int or value.bit_length() < 200 else "a large int"
+
+
+def _text(value: Any) -> str:
+    text = repr(value[:_SHOWN_CHARACTERS])
+    if len(value) <= _SHOWN_CHARACTERS and len(text) <= 2 * _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]}… ({len(value)} long)"
 
 
 def different(texts: Iterable[str]) -> tuple[str, ...]:
@@ -71,20 +82,20 @@ def different(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
-def _sequence(value: Any, kind: type, depth: int) -> str:
+def _sequence(value: Any, kind: type, values: bool, depth: int) -> str:
     if not depth:
         return f"{kind.__name__} of {len(value)}"
     # Not by iteration: a list that native code made and never filled has holes, over which that would crash.
-    inner = ", ".join(safe_repr(each, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN_ELEMENTS])
+    inner = ", ".join(described(each, values, depth - 1) for each in gc.get_referents(value)[::-1][:_SHOWN_ELEMENTS])
     opening, closing = _BRACKETS.get(kind.__name__, ("{", "}"))
     return f"{opening}{inner}{', …' if len(value) > _SHOWN_ELEMENTS else ''}{closing}"
 
 
-def _dict(value: dict[Any, Any], depth: int) -> str:
+def _dict(value: dict[Any, Any], values: bool, depth: int) -> str:
     if not depth:
         return f"dict of {len(value)}"
     items = list(dict.items(value))[:_SHOWN_ELEMENTS]
-    inner = ", ".join(f"{safe_repr(key, 0)}: {safe_repr(item, depth - 1)}" for key, item in items)
+    inner = ", ".join(f"{described(key, values, 0)}: {described(item, values, depth - 1)}" for key, item in items)
     return f"{{{inner}{', …' if len(value) > _SHOWN_ELEMENTS else ''}}}"
 
 

@@ -20,7 +20,6 @@ from leakcheck.agent.probes.elements import (
     entries_of,
     is_namespace,
     mean_weight,
-    safe_repr,
     slot_bytes,
     table_of,
 )
@@ -28,6 +27,8 @@ from leakcheck.agent.probes.growing import Growing, Path
 from leakcheck.agent.probes.sizes import Weigh, weigher
 from leakcheck.agent.probes.walk import derives, full_name, is_leaf, namespace_of, reference_count, references
 
+Describe = Callable[[Any], str]
+"""A short description of one of the newest elements."""
 _MOST_ENTRIES = 40
 """Additions that are looked at, of the newest and of all others."""
 _GOLDEN = 0.6180339887498949
@@ -42,7 +43,13 @@ _MOST_READ = 1000
 
 
 def gained(
-    each: Growing, members: list[Any], path: Path, before: int, stretch: int, claimed: dict[int, str]
+    each: Growing,
+    members: list[Any],
+    path: Path,
+    before: int,
+    stretch: int,
+    claimed: dict[int, str],
+    describe: Describe,
 ) -> GrowingContainer | None:
     """What a node has gained of references or objects; None when it did not go on growing.
 
@@ -84,13 +91,15 @@ def gained(
         shared_with=kept.main_owner(),
         elements={name: n * rate / max(1, names.total()) for name, n in names.most_common(4)},
         heads=births.heads([entry[part] for entry in newest]),
-        examples=different(safe_repr(entry[part]) for entry in latest[-3:]),
+        examples=different(describe(entry[part]) for entry in latest[-3:]),
         adders=(),
         other_threads=_other_threads(),
     )
 
 
-def gained_weight(each: Growing, members: list[Any], path: Path, before: int, stretch: int) -> GrowingContainer | None:
+def gained_weight(
+    each: Growing, members: list[Any], path: Path, before: int, stretch: int, describe: Describe
+) -> GrowingContainer | None:
     """The same of a node whose objects refer to no more than before, but weigh more: `before` in bytes."""
     weigh = weigher(type(members[-1])) if members else None
     if weigh is None:
@@ -112,14 +121,14 @@ def gained_weight(each: Growing, members: list[Any], path: Path, before: int, st
         shared_with="",
         elements={kind: rate},
         heads=(),
-        examples=(safe_repr(members[-1]),),
+        examples=(describe(members[-1]),),
         adders=(),
         other_threads=_other_threads(),
     )
 
 
 def gained_by_native_code(
-    name: str, rate: float, members: list[Any], claimed: dict[int, str], stretch: int
+    name: str, rate: float, members: list[Any], claimed: dict[int, str], stretch: int, describe: Describe
 ) -> PinnedObjects | None:
     """What a group of objects that only native code holds has gained."""
     if len(members) / stretch < rate * _LEAST_SHARE:
@@ -137,7 +146,7 @@ def gained_by_native_code(
         type=Counter(map(element_name, members[-20:])).most_common(1)[0][0],
         per_iteration=len(members) / stretch,
         heads=births.heads(members[-2 * _MOST_ENTRIES :]),
-        examples=different(map(safe_repr, members[-3:])),
+        examples=different(map(describe, members[-3:])),
     )
 
 

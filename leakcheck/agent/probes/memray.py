@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from leakcheck.agent.inquiry import Capture, Captures, TrackSurvivors
@@ -26,6 +27,7 @@ what was captured takes longer still."""
 
 async def answer(conversation: Conversation, question: TrackSurvivors) -> Captures:
     """Run under the tracker."""
+    warnings.simplefilter("ignore")  # here nothing is judged; a warning of memray's own would end it in strict projects
     try:
         import memray
     except ImportError:

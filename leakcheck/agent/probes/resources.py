@@ -25,6 +25,10 @@ _MOST_DESCRIBED = 5
 """Things of one line that are described."""
 _MOST_STACKS = 6
 """Lines of one meter that are reported."""
+_SYSTEM = ("/dev/", "/lib", "/proc/", "/sys/", "/usr/")
+"""Where files lie that are not the program's data."""
+_LONGEST_ENDING = 8
+"""Characters of a file's ending, with its dot, that names a kind of file: `.sqlite`."""
 
 
 async def answer(conversation: Conversation, question: WatchResources) -> Resources:
@@ -45,14 +49,16 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
-            found[kind] = KeptResource(_grouped(kept, kind, iterations))
+            found[kind] = KeptResource(_grouped(kept, iterations, _describer(kind, question.values)))
         else:
             with Ledger(reader) as ledger:
                 await driver.run(3)
                 ledger.clear()
                 await driver.run(iterations)
                 sums = ledger.sums()
-            found[kind] = KeptResource(_net(sums, iterations), _grown(sizes, _sizes(conversation, kind)))
+            grown = _grown(sizes, _sizes(conversation, kind))
+            names = grown if question.values else dict.fromkeys(map(_outline_of_file, grown))
+            found[kind] = KeptResource(_net(sums, iterations), tuple(names))
     return Resources(found)
 
 
@@ -109,12 +115,11 @@ def _kept_things(additions: list[Addition], before: frozenset[Hashable], after: 
     return kept + [Addition(thing, 1, ()) for thing in there - seen]
 
 
-def _grouped(kept: list[Addition], kind: str, iterations: int) -> tuple[Arrival, ...]:
+def _grouped(kept: list[Addition], iterations: int, describe: Callable[[Any], Thing]) -> tuple[Arrival, ...]:
     groups: dict[Any, list[Addition]] = {}
     for each in kept:
         groups.setdefault(each.stack, []).append(each)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))[:_MOST_STACKS]
-    describe = _describer(kind)
     return tuple(
         Arrival(stack, len(members) / iterations, tuple(describe(each.thing) for each in members[-_MOST_DESCRIBED:]))
         for stack, members in ordered
@@ -130,38 +135,61 @@ def _net(sums: list[tuple[Stack, float]], iterations: int) -> tuple[Arrival, ...
     return tuple(Arrival(stack, amount / iterations) for stack, amount in ordered[:_MOST_STACKS] if amount > 0)
 
 
-def _describer(kind: str) -> Callable[[Any], Thing]:
+def _describer(kind: str, values: bool) -> Callable[[Any], Thing]:
+    """How a thing is told: with what the program's data name it by, or without."""
     if kind == "tasks":
-        return _describe_task()
-    describers: dict[str, Callable[[Any], Thing]] = {
+        return _describe_task(values)
+    describers: dict[str, Callable[[Any, bool], Thing]] = {
         "fds": _describe_descriptor,
         "threads": _describe_thread,
         "py.threads": _describe_python_thread,
         "children": _describe_child,
     }
-    return describers.get(kind, lambda thing: Thing("", str(thing)))
+    describe = describers.get(kind, _describe_file)
+    return lambda thing: describe(thing, values)
 
 
-def _describe_descriptor(number: int) -> Thing:
+def _describe_file(path: str, values: bool) -> Thing:
+    return Thing("", path if values else _outline_of_file(path))
+
+
+def _outline_of_file(path: str) -> str:
+    """A file that belongs to the system or to a package by its path, another by the ending of its name."""
+    known = path.startswith(_SYSTEM) and not path.startswith("/dev/shm/")  # noqa: S108 - shared memory is the program's
+    if not path.startswith("/") or known or HERE.rank(path):
+        return path
+    ending = os.path.splitext(path.removesuffix(" (deleted)"))[1]
+    kind = f" *{ending}" if ending[1:].isalpha() and len(ending) <= _LONGEST_ENDING else ""
+    ours = os.path.dirname(os.environ.get("TMPDIR", ""))
+    return f"a file{kind}{' in the temporary folder' if ours and path.startswith(f'{ours}/') else ''}"
+
+
+def _describe_descriptor(number: int, values: bool) -> Thing:
     try:
         target = os.readlink(f"/proc/self/fd/{number}")
     except OSError:
         return Thing("descriptor", f"descriptor {number}")
     kind = target.partition(":")[0] if ":[" in target else "anonymous" if target.startswith("anon_inode") else "file"
     if kind == "socket":
-        target = _socket_of(target.partition("[")[2].rstrip("]")) or target
+        target = _socket_of(target.partition("[")[2].rstrip("]"), values) or target
+    elif not values:
+        target = _outline_of_file(target)
     return Thing(kind, target)
 
 
-def _socket_of(inode: str) -> str:
-    """Protocol and peer of a socket, from the tables of the kernel."""
+def _socket_of(inode: str, values: bool) -> str:
+    """Protocol and peer of a socket, from the tables of the kernel; without values the peer's port alone."""
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
         for fields in _table(f"/proc/self/net/{protocol}"):
             if len(fields) > 9 and fields[9] == inode:
+                if not values:
+                    return f"{protocol} socket to port {_address(fields[2]).rpartition(':')[2]}"
                 return f"{protocol} socket {_address(fields[1])} to {_address(fields[2])}"
     for fields in _table("/proc/self/net/unix"):
         if len(fields) > 6 and fields[6] == inode:
-            return f"unix socket {fields[7]}" if len(fields) > 7 else "unix socket without a name"
+            if len(fields) <= 7:
+                return "unix socket without a name"
+            return f"unix socket {fields[7]}" if values else "unix socket with a name"
     return ""
 
 
@@ -181,24 +209,24 @@ def _address(text: str) -> str:
     return f"{host}:{int(port, 16)}"
 
 
-def _describe_thread(tid: str) -> Thing:
+def _describe_thread(tid: str, values: bool) -> Thing:
     for thread in threading.enumerate():
         if str(thread.native_id) == tid:
-            return _named_thread(thread)
+            return _named_thread(thread, values)
     try:
         with open(f"/proc/self/task/{tid}/comm") as file:
-            name = file.read().strip()
+            name = file.read().strip() if values else ""
     except OSError:
         name = ""
     return Thing("of native code", f"thread {tid} {name}".strip())
 
 
-def _describe_python_thread(ident: int) -> Thing:
+def _describe_python_thread(ident: int, values: bool) -> Thing:
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    return _named_thread(thread) if thread is not None else Thing("", f"thread {ident}")
+    return _named_thread(thread, values) if thread is not None else Thing("", f"thread {ident}")
 
 
-def _named_thread(thread: threading.Thread) -> Thing:
+def _named_thread(thread: threading.Thread, values: bool) -> Thing:
     target = getattr(thread, "_target", None)
     name = getattr(target, "__qualname__", "") or type(thread).__qualname__
     frame = sys._current_frames().get(thread.ident or 0)
@@ -207,24 +235,25 @@ def _named_thread(thread: threading.Thread) -> Thing:
     where = (
         "" if frame is None else f", now in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
     )
-    return Thing(f"running {name}", f"{thread.name}: {name}{where}")
+    return Thing(f"running {name}", f"{thread.name if values else 'thread'}: {name}{where}")
 
 
-def _describe_child(pid: int) -> Thing:
+def _describe_child(pid: int, values: bool) -> Thing:
     try:
         with open(f"/proc/{pid}/stat") as file:
             after = file.read().rpartition(")")
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+            words = [os.fsdecode(word) for word in file.read().split(b"\0")]
     except OSError:
         return Thing("child", f"process {pid}")
     state = after[2].split()[0]
+    command = " ".join(words).strip() if values else os.path.basename(words[0])
     name = command or after[0].partition("(")[2]
     kind = "zombie, ended but not waited for" if state == "Z" else "running"
     return Thing(kind, f"{name} ({kind})")
 
 
-def _describe_task() -> Callable[[int], Thing]:
+def _describe_task(values: bool) -> Callable[[Any], Thing]:
     import asyncio
 
     tasks = {id(task): task for task in asyncio.all_tasks()}
@@ -236,7 +265,7 @@ def _describe_task() -> Callable[[int], Thing]:
         if task is None or code is None:
             return Thing("task", "a task")
         where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
-        return Thing(code.co_qualname, f"{task.get_name()}: {code.co_qualname} ({where})")
+        return Thing(code.co_qualname, f"{task.get_name() if values else 'task'}: {code.co_qualname} ({where})")
 
     return describe
 

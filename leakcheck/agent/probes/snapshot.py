@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Node as Step
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.elements import element_name
 from leakcheck.agent.probes.growing import Path, Point
 from leakcheck.agent.probes.sizes import LIGHT
 from leakcheck.agent.probes.walk import Node, Root, Walk, full_name, roots
@@ -145,10 +146,11 @@ def path_of(node: Node) -> Path:
     return tuple(Step(each.label + ("…" if each.fold else ""), each.type) for each in reversed(list(node.above())))
 
 
-def draw(value: Any, picture: Picture) -> str:
+def draw(value: Any, picture: Picture, values: bool) -> str:
     """Write the back-references of `value` as a graphviz file, by objgraph; returns why not, or nothing.
 
-    It is plain Python, and works in any interpreter.
+    It is plain Python, and works in any interpreter. It writes the beginning of each object's `repr`, and keys; where
+    these are not wanted, it is given their types.
     """
     sys.path.append(picture.folder)
     try:
@@ -157,6 +159,9 @@ def draw(value: Any, picture: Picture) -> str:
         return "objgraph is not installed: python -m pip install objgraph"
     finally:
         sys.path.remove(picture.folder)
+    if not values:
+        objgraph._safe_repr = element_name
+        objgraph._edge_label = lambda *_arguments, **_options: ""
     objgraph.show_backrefs(
         [value],
         max_depth=_DRAWN_DEPTH,

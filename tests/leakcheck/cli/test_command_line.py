@@ -138,7 +138,7 @@ def test_one_broken_scenario_or_file_leaves_the_others_their_results(project):
     assert "exit code 3" in found["c_bad.py::ends"]["reason"]
     assert "SIGKILL" in found["c_bad.py::killed"]["reason"]
     assert "SIGSEGV" in found["c_bad.py::crashes"]["reason"]
-    assert "no such thing" in found["c_bad.py::raises"]["reason"]
+    assert "raised ValueError: at c_bad.py:19 in raises" in found["c_bad.py::raises"]["reason"]
 
 
 def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
@@ -175,7 +175,7 @@ def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
         (["rnu", "clean.py"], 4, "No such command 'rnu' (did you mean run?)."),
         (["xyzzy"], 4, "No such command 'xyzzy'.\n"),
         (["run", "clean.py", "--nonsense"], 4, "--nonsense"),
-        (["run", "no.such.module:function"], 1, "No module named"),
+        (["run", "no.such.module:function"], 4, "no.such.module:function: there is no module 'no'"),
     ],
 )
 def test_bad_input_is_told_in_a_sentence_with_its_exit_code(project, arguments, code, word):

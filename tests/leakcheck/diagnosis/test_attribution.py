@@ -172,7 +172,7 @@ def test_shared_elements() -> None:
     (fault,) = attribution.shared_elements(case_of(growth=460, faults=(first, second))).faults
     assert (ends([fault]), fault.bytes) == ([".listeners"], 460)
     assert isinstance(fault.detail, Container)
-    assert fault.detail.also == ("app.by_name[*]",)
+    assert [f"{path.name}{many}" for path, many in fault.detail.also] == ["app.by_name[*]"]
     weak = replace(first, type="weakref.ReferenceType")
     assert len(attribution.shared_elements(case_of(growth=460, faults=(weak, second))).faults) == 2
 

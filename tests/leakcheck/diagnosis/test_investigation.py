@@ -12,8 +12,8 @@ from leakcheck.agent.protocol import PROBES, Opened
 from leakcheck.diagnosis.faults import RetainingPath
 from leakcheck.diagnosis.investigation import diagnose
 from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.execution.worker import WorkerFailed
 from leakcheck.records import Failure
 
 CONTAINER = GrowingContainer(

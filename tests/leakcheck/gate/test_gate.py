@@ -131,17 +131,77 @@ def test_an_accepted_leak_is_new_again_after_its_last_day(today, code):
     assert judged.exit_code == code
 
 
-def test_the_same_fault_seen_by_another_scenario_is_known():
-    run = sample_run.run([*leaky().scenarios, *leaky(name="scenarios/requests.py::other").scenarios])
+OTHER = "scenarios/requests.py::other"
+
+
+def test_the_same_fault_in_another_scenario_is_new():
+    run = sample_run.run([*leaky().scenarios, *leaky(name=OTHER).scenarios])
     judged = judge(run, accepting())
+    assert kinds(judged) == ["new leak", "known leak"]
+    assert (judged.lines[0].scenario, f"accepted in {NAME} alone" in judged.lines[0].message) == (OTHER, True)
+    assert judged.exit_code == 1
+
+
+def accepting_in(pattern, run=None):
+    run = run or leaky()
+    return baseline.accept(Baseline(), run, sample_run.BUFFER.fingerprint, "of libfoo", TODAY, pattern=pattern)
+
+
+def test_a_fault_that_is_accepted_for_a_pattern_is_known_wherever_it_fits():
+    run = sample_run.run([*leaky().scenarios, *leaky(name=OTHER).scenarios])
+    known = accepting_in("scenarios/requests.py::*")
+    judged = judge(run, known)
     assert kinds(judged) == ["known leak", "known leak"]
-    assert f"accepted in {NAME}" in judged.lines[1].message
+    assert "accepted in scenarios/requests.py::*" in judged.lines[1].message
+    assert all(finding.known for one in gate.applied(run, judged, known).scenarios for finding in one.findings)
+    assert kinds(judge(leaky(name="elsewhere.py::one"), known)) == ["new leak", "vanished scenario"]
 
 
-def test_a_known_fault_does_not_cover_the_rest_of_another_scenarios_growth():
-    other = leaky(name="scenarios/requests.py::other", explained=0.3)
-    judged = judge(other, gate.only(accepting(), leaky()))
-    assert sorted(kinds(judged)) == ["known leak", "new leak", "vanished scenario"]
+def test_a_fault_that_is_accepted_for_a_pattern_is_worse_where_it_leaks_faster():
+    faster = sample_run.replace(sample_run.BUFFER, bytes_per_iteration=2048.0)
+    run = sample_run.run([*leaky().scenarios, *leaky(faster, name=OTHER).scenarios])
+    judged = judge(run, accepting_in("scenarios/*"))
+    assert [(line.kind, line.scenario) for line in judged.lines] == [("worse leak", OTHER), ("known leak", NAME)]
+
+
+def test_a_fault_that_is_accepted_for_a_pattern_is_fixed_when_no_scenario_has_it_any_more():
+    known = accepting_in("scenarios/*")
+    one_left = sample_run.run([*clean().scenarios, *leaky(name=OTHER).scenarios])
+    assert "fixed leak" not in kinds(judge(one_left, known))
+    none_left = sample_run.run([*clean().scenarios, *clean(OTHER).scenarios])
+    assert kinds(judge(none_left, known)) == ["fixed leak"]
+
+
+def test_a_pattern_does_not_cover_the_rest_of_another_scenarios_growth():
+    other = leaky(name=OTHER, explained=0.3)
+    assert sorted(kinds(judge(other, accepting_in("scenarios/*")))) == ["known leak", "new leak"]
+
+
+def test_two_entries_of_one_fault_are_removed_one_by_one():
+    both = baseline.accept(accepting_in("other.py::*", leaky(name="other.py::a")), leaky(),
+                           sample_run.BUFFER.fingerprint, "here too", TODAY)  # fmt: skip
+    left = baseline.remove(both, sample_run.BUFFER.fingerprint, NAME)
+    assert [leak.scenario for leak in left.leaks] == ["other.py::*"]
+
+
+def earlier(known):
+    """The same as an earlier version wrote it: other fingerprints, keys shown in sentences."""
+    leaks = [sample_run.replace(leak, fingerprint="0" * 16) for leak in known.leaks]
+    return Baseline(schema=baseline.EARLIER, leaks=leaks, scenarios=known.scenarios)
+
+
+def test_a_baseline_of_an_earlier_version_is_read_with_a_clear_word():
+    old = earlier(accepting())
+    judged = judge(leaky(), old)
+    assert kinds(judged) == ["old baseline", "known leak"]
+    assert "baseline update RESULTS --renew" in judged.lines[0].message
+    assert judged.exit_code == 0
+
+
+def test_a_baseline_of_an_earlier_version_knows_no_other_fault():
+    judged = judge(leaky(sample_run.HEADER), earlier(accepting()))
+    assert "new leak" in kinds(judged)
+    assert judged.exit_code == 1
 
 
 def test_platforms_are_judged_apart():
@@ -365,7 +425,7 @@ def test_a_known_leak_is_not_repeated_in_annotations_of_a_new_one(story):
     story.run(leaky(sample_run.BUFFER, sample_run.HEADER))
     assert story.gate().exit_code == 1
     found = json.loads(story.written("leaks.sarif"))["runs"][0]["results"]
-    assert [one["partialFingerprints"]["leakcheck/v1"] for one in found] == [sample_run.HEADER.fingerprint]
+    assert [one["partialFingerprints"]["leakcheck/v2"] for one in found] == [sample_run.HEADER.fingerprint]
 
 
 def test_an_update_that_asks_for_nothing_changes_nothing(story):
@@ -398,6 +458,27 @@ def test_a_wrong_update_says_what_is_wrong(story, options, says):
     assert isinstance(said.exception, UsageError)
     assert says in str(said.exception)
     assert not story.baseline.exists()
+
+
+def test_one_command_brings_a_baseline_of_an_earlier_version_up_to_date(story):
+    story.run(leaky())
+    story.update("--scenarios", "--accept", sample_run.BUFFER.fingerprint, "waits for libfoo 2.1")
+    new = story.baseline.read_text()
+    story.baseline.write_text(
+        new.replace(baseline.SCHEMA, baseline.EARLIER).replace(sample_run.BUFFER.fingerprint, "0" * 16)
+    )
+    refused = story.update("--accept", sample_run.BUFFER.fingerprint, "again")
+    assert "--renew" in str(refused.exception)
+    assert story.update("--renew").exit_code == 0
+    assert story.baseline.read_text() == new
+
+
+def test_a_baseline_is_not_renewed_by_results_that_lack_a_scenario_of_it(story):
+    story.run(leaky())
+    story.update("--accept", sample_run.BUFFER.fingerprint, "known")
+    story.baseline.write_text(story.baseline.read_text().replace(baseline.SCHEMA, baseline.EARLIER))
+    story.run(clean(OTHER))
+    assert f"{NAME} is not in these" in str(story.update("--renew").exception)
 
 
 def test_nothing_is_learned_from_a_run_whose_control_failed(story):

@@ -40,7 +40,7 @@ def test_a_leak_stands_at_its_line_with_its_fingerprint():
     place = leak["locations"][0]["physicalLocation"]
     assert place["artifactLocation"] == {"uri": "app/hub.py", "uriBaseId": "%SRCROOT%"}
     assert place["region"]["startLine"] == 41
-    assert leak["partialFingerprints"] == {"leakcheck/v1": sample_run.LISTENER.fingerprint}
+    assert leak["partialFingerprints"] == {"leakcheck/v2": sample_run.LISTENER.fingerprint}
     assert leak["level"] == "error"
 
 

@@ -11,7 +11,7 @@ def gained(more: int) -> GrowingContainer | None:
     """A node that grew by 20 in 1000 iterations, and by `more` in the next 1000."""
     kept: list[list[int]] = [[number] for number in range(100 + more)]
     path = [("app", "module"), (".kept", "list")]
-    return probe.gained(Growing(node=1, per_iteration=0.02, shape="wider"), [kept], path, 100, 1000, {})
+    return probe.gained(Growing(node=1, per_iteration=0.02, shape="wider"), [kept], path, 100, 1000, {}, repr)
 
 
 def test_a_leak_keeps_about_its_rate() -> None:

@@ -264,7 +264,7 @@ class BoobyTrappedDict(dict[Any, Any]):
 
 @pytest.mark.parametrize("count", [1, 100])
 def test_no_code_of_the_users_runs(count: int) -> None:
-    from leakcheck.agent.probes.elements import safe_repr
+    from leakcheck.agent.probes.elements import described
     from leakcheck.agent.probes.sizes import size_of
 
     values = [BoobyTrapped() for _ in range(count)]
@@ -273,7 +273,7 @@ def test_no_code_of_the_users_runs(count: int) -> None:
         dict.__setitem__(table, id(value), value)
     paths = walk([values, table])
     assert paths["app[*][*]"][0] == count
-    assert safe_repr(values[0]).endswith("BoobyTrapped")
+    assert described(values[0], values=True).endswith("BoobyTrapped")
     assert size_of(values[0]) > 0
     assert size_of(table) > 0
 

@@ -1,0 +1,143 @@
+"""What is mistyped is said in one sentence, with the documented exit code, before anything is started or written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from leakcheck.cli import main
+from leakcheck.cli.command import EXIT_CODES
+
+ROOT = Path(__file__).parents[3]
+SCENARIOS = """
+from leakcheck import scenario
+
+@scenario
+def parses():
+    pass
+
+@scenario
+def renders():
+    pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "good.py").write_text(SCENARIOS)
+    (tmp_path / "broken.py").write_text("import json, jsn\n\ndef work():\n    pass\n")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").touch()
+    (tmp_path / "pack" / "parser.py").write_text("class Parser:\n    limit = 3\n    def parse(self): pass\n")
+    return tmp_path
+
+
+def leakcheck(folder, *arguments, module="leakcheck"):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "NO_COLOR": "1", "CI": "true"},
+    )  # fmt: skip
+
+
+MISTAKES = [
+    (["run", "os.path:joi"], "os.path:joi: module os.path has no 'joi' (did you mean join?)"),
+    (["run", "jsn:loads"], "jsn:loads: there is no module 'jsn' (did you mean json?)"),
+    (["run", "pack.parsr:Parser"], "there is no module 'pack.parsr' (did you mean parser?)"),
+    (["run", "os.paht:join"], "there is no module 'os.paht' (did you mean path?)"),
+    (["run", "pack.parser:Parser.pars"], "Parser has no 'pars' (did you mean parse?)"),
+    (["run", "pack.parser:Parser.limit"], "it is int, not a function that can be called"),
+    (["run", "good.py::parse"], "no such scenario in that file (did you mean parses?); it has: parses, renders"),
+    (["run", "good.py::"], "name the scenario after the colons"),
+    (["run", "good.py", "god.py"], "god.py: no such file or folder (did you mean good.py?)"),
+    (["run", "good.py", "os.path:joi"], "did you mean join?"),
+    (["run", "x" * 5000], "no such file or folder"),
+    (["run", ""], "it is empty"),
+    (["run", "good.py", "--report", ""], "Invalid value for '--report': it is empty"),
+    (["run", "good.py", "--report", "good.py"], "--report good.py: cannot be made"),
+    (["run", "good.py", "--python", " "], "Invalid value for '--python': it is empty"),
+    (["run", "good.py", "-k", ""], "Invalid value for '-k': it is empty"),
+    (["run", "good.py", "-m", ""], "Invalid value for '-m': it is empty"),
+    (["run", "good.py", "-k", "parses and"], "-k 'parses and': the expression ends too early"),
+    (["run", "good.py", "--tools", "memry"], "'memry' is not some of auto, growth, memray, valgrind"),
+    (["run", "good.py", "--max-growth", "5 apples"], "'5 apples' is not whole bytes, or a size"),
+    (["run", "good.py", "--time-budget", "nan"], "nan is no number of seconds"),
+    (["run", "good.py", "--time-budget", "inf"], "inf is no number of seconds"),
+    (["run", "good.py", "--gc", "colect"], "'colect'"),
+    (["run", "good.py", "--reprot", "x"], "--reprot"),
+    (["run", "good.py", "--suppressions", "none.supp"], "none.supp"),
+    (["snippet", ""], "it is empty"),
+    (["snippet", "json.loads("], "the statement: "),
+    (["list", "os.path:joi"], "did you mean join?"),
+    (["list", "good.py", "-k", "("], "-k '('"),
+    (["gate", "nowhere"], "does not exist"),
+    (["gate", ""], "it is empty"),
+    (["report", "nowhere"], "does not exist"),
+    (["explain", "nowhere"], "does not exist"),
+    (["compare", "nowhere", "nowhere"], "nowhere"),
+    (["monitor", "os.path:joi", "--duration", "1"], "did you mean join?"),
+    (["monitor", "--report", "", "--", "sleep", "1"], "Invalid value for '--report': it is empty"),
+    (["monitor", "--interval", "nan", "--", "sleep", "1"], "nan is no number of seconds"),
+    (["monitor", "--", "no-such-program"], "cannot start no-such-program"),
+    (["init", ""], "it is empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(words)[:60] for words, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_before_anything_is_started(folder, arguments, sentence):
+    before = {path.name for path in folder.iterdir()}
+    done = leakcheck(folder, *arguments)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert sentence in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == before
+
+
+def test_an_empty_value_in_the_configuration_is_refused_as_one_that_was_typed(folder):
+    (folder / "pyproject.toml").write_text('[tool.leakcheck]\nreport = ""\n')
+    done = leakcheck(folder, "run", "good.py")
+    assert (done.returncode, "'--report': it is empty" in done.stderr) == (4, True)
+
+
+def test_what_stands_after_two_dashes_may_be_empty(folder):
+    done = leakcheck(folder, "monitor", "--duration", "0.3", "--interval", "0.1", "--", "sleep", "2", "")
+    assert "it is empty" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [("--leakcheck-report=", "invalid name of a folder"), ("--leakcheck-select=", "--leakcheck-select ''")],
+)
+def test_pytest_refuses_an_empty_value(folder, option, sentence):
+    (folder / "test_it.py").write_text("def test_it(): pass\n")
+    done = leakcheck(folder, "--leakcheck", option, "-p", "no:cacheprovider", module="pytest")
+    assert done.returncode == 4
+    assert sentence in done.stdout + done.stderr
+
+
+def test_an_import_that_fails_inside_of_what_was_named_is_an_error_and_no_mistake_of_typing(folder):
+    done = leakcheck(folder, "run", "broken:work", "--no-control")
+    assert done.returncode == 1
+    assert "No module named 'jsn'" in done.stdout
+
+
+def test_links_that_lead_nowhere_are_passed_over_in_a_folder(folder):
+    (folder / ".#good.py").symlink_to("someone@somewhere.4711:1")
+    done = leakcheck(folder, "list", ".")
+    assert done.returncode == 0, done.stderr
+    assert "parses" in done.stdout
+
+
+def test_readme_help_and_documentation_say_the_same_of_exit_codes():
+    for file in ("README.md", "docs/ci.md"):
+        text = re.sub(r"\s+", " ", (ROOT / file).read_text("utf-8").replace("`", ""))
+        assert EXIT_CODES in text, file
+    for arguments in (["--help"], ["run", "--help"], ["snippet", "--help"]):
+        shown = CliRunner().invoke(main.command_line, arguments, terminal_width=100).output
+        assert EXIT_CODES in re.sub(r"\s+", " ", shown), arguments
