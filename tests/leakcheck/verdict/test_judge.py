@@ -149,7 +149,7 @@ def test_no_period_near_a_round_looks_like_a_line(period):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds_per_step", [2e-7, 1e-6, 1e-5, 1e-4])
 def test_twenty_thousand_innocent_series_raise_no_alarm(seconds_per_step):
-    """5000 of each cost, 1000 of each kind, with random sizes; what fills does so within the iterations of a verdict."""
+    """5000 of each cost, 1000 of each kind, of random sizes; what fills does so within the iterations of a verdict."""
     source = random.Random(int(1 / seconds_per_step))
     room = 8192 if seconds_per_step > 5e-5 else 32_768
     kinds = [
