@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -65,6 +65,7 @@ class Described(NamedTuple):
     max_iterations: int | None
     max_growth: int | str | None
     tools: list[str] | None
+    timeouts: dict[str, float] | None
     native: bool
 
 
@@ -88,6 +89,10 @@ class Open(NamedTuple):
     """To be read, in this order."""
 
 
+HOSTED = ("pytest_item://", "unittest_test://")
+"""Targets whose step exists only inside another runner: that imports them, and holds the conversation where it is."""
+
+
 class Opened(NamedTuple):
     """Answers `Open`."""
 
@@ -109,6 +114,11 @@ class Run(NamedTuple):
     """How many of the last iterations have a reading of the heap after each."""
     whole: bool
     """Whether garbage is looked for among all objects, and not among young ones only."""
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called."""
+        return int(self.iterations)
 
     @classmethod
     def of(cls, iterations: int, watch: int, whole: bool) -> "Run":
@@ -183,7 +193,9 @@ class Collected(NamedTuple):
 
 
 class ReadsClock(NamedTuple):
-    """Asks whether the user's code reads a clock when the step runs, which it does a few times."""
+    """Asks whether the user's code reads a clock when the step runs, which it does `calls` times."""
+
+    calls: int
 
 
 class ClockRead(NamedTuple):
@@ -222,11 +234,20 @@ class HeldByOld(NamedTuple):
     held: bool | None
 
 
+STRETCHES = 4
+"""Stretches that are compared, after which it is asked what stays: three gains."""
+
+
 class WhatStays(NamedTuple):
     """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches."""
 
     iterations: int
     pause: float
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called: as often again after each pause."""
+        return 2 * STRETCHES * self.iterations
 
 
 class Stayed(NamedTuple):

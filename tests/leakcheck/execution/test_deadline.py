@@ -1,0 +1,63 @@
+"""A deadline in a process's own time: a busy machine does not use it up, and a process that hangs does."""
+
+from __future__ import annotations
+
+import os
+
+from leakcheck.execution.deadline import Deadline, waited
+
+
+class Machine:
+    """A clock, and the seconds that each thread of the one process has waited for a processor."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.waits = {1: 7.0}
+
+    def pass_on(self, seconds: float, *, waiting: float = 0.0, thread: int = 1) -> None:
+        self.time += seconds
+        self.waits[thread] = self.waits.get(thread, 0.0) + waiting
+
+    def deadline(self, limit: float) -> Deadline:
+        deadline = Deadline(limit, 1, lambda: self.time, lambda _: dict(self.waits))
+        assert not deadline.passed()
+        return deadline
+
+
+def test_a_process_that_hangs_has_had_its_time_at_the_limit():
+    machine = Machine()
+    deadline = machine.deadline(30.0)
+    machine.pass_on(29.9)
+    assert not deadline.passed()
+    machine.pass_on(0.2)
+    assert deadline.passed()
+
+
+def test_what_a_thread_has_waited_for_a_processor_does_not_count():
+    machine = Machine()
+    deadline = machine.deadline(30.0)
+    machine.pass_on(100.0, waiting=75.0)
+    assert not deadline.passed()
+    machine.pass_on(10.0, waiting=1.0)
+    assert deadline.passed()
+
+
+def test_nor_does_it_where_the_step_waits_for_such_a_thread():
+    machine = Machine()
+    deadline = machine.deadline(30.0)
+    machine.pass_on(100.0, waiting=75.0, thread=2)
+    assert not deadline.passed()
+
+
+def test_a_process_that_is_never_let_is_not_waited_for_without_an_end():
+    machine = Machine()
+    deadline = machine.deadline(30.0)
+    machine.pass_on(299.0, waiting=299.0)
+    assert not deadline.passed()
+    machine.pass_on(2.0, waiting=2.0)
+    assert deadline.passed()
+
+
+def test_the_system_says_what_each_thread_has_waited_and_nothing_of_a_process_that_is_gone():
+    assert os.getpid() in waited(os.getpid())
+    assert waited(2**22 + 1) == {}
