@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 
 from leakcheck import results
 from leakcheck.errors import UsageError
+from leakcheck.execution.workspace import Workspace
 from leakcheck.gate import compare
 from leakcheck.records import RunResult
 from leakcheck.report.text import line
@@ -76,8 +76,7 @@ def _revisions(
     current = Path.cwd()
     for name in (base, head):
         git.commit_of(git.root(current), name)
-    with tempfile.TemporaryDirectory(prefix="leakcheck-compare-") as temporary:
-        place = Path(temporary)
+    with Workspace() as place:
         before = git.checked_out(current, base, place / "base" / "source")
         after = git.checked_out(current, head, place / "head" / "source")
         scenarios = [_scenario(after, target) for target in targets]

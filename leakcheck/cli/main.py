@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from leakcheck.cli import interrupts
 from leakcheck.errors import ControlError, LeakcheckError, NothingCollectedError, UsageError
 
 EXIT_OK, EXIT_LEAK, EXIT_INTERRUPTED, EXIT_INTERNAL, EXIT_USAGE, EXIT_NOTHING, EXIT_UNDECIDED = range(7)
@@ -67,8 +68,9 @@ def command_line(ctx: click.Context) -> None:
     elkyn-leakcheck run scenarios/              leak or not, where, and who holds it
     elkyn-leakcheck snippet "json.loads('[1]')" -s "import json"
 
-    Exit codes: 0 as expected; 1 a leak, a broken budget or an unexpected pass; 2 interrupted; 3 internal error or
-    failed control; 4 wrong usage; 5 nothing collected; 6 nothing worse than inconclusive or skipped.
+    Exit codes: 0 as expected; 1 a leak, a broken budget or an unexpected pass; 2 interrupted (Ctrl-C, SIGTERM, a closed
+    terminal); 3 internal error or failed control; 4 wrong usage; 5 nothing collected; 6 nothing worse than inconclusive
+    or skipped.
     """
     ctx.default_map = _configured(Path.cwd())
 
@@ -79,6 +81,7 @@ def main() -> None:
     Ends the process without taking the interpreter apart: that takes a tenth of the time of a short run, and `run` has
     left nothing behind that would need it.
     """
+    interrupts.install()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -94,9 +97,8 @@ def run(arguments: list[str]) -> int:
         code = command_line.main(arguments, prog_name="elkyn-leakcheck", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.Abort:
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("elkyn-leakcheck: interrupted", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as wrong:
         wrong.show()

@@ -44,7 +44,11 @@ def check_interpreter(python: str) -> None:
 
 def _click(option: Option) -> Callable[[Decorated], Decorated]:
     """The declaration of an option, as one of the command line."""
-    kinds: dict[str, Any] = {"time_budget": click.FloatRange(0, min_open=True), "max_iterations": click.IntRange(1)}
+    kinds: dict[str, Any] = {
+        "time_budget": click.FloatRange(0, min_open=True),
+        "max_iterations": click.IntRange(1),
+        "timeouts": click.UNPROCESSED,  # a table in pyproject.toml
+    }
     return click.option(
         f"--{option.name.replace('_', '-')}",
         type=click.Choice(option.choices) if option.choices else kinds.get(option.name),
@@ -100,6 +104,15 @@ def size(text: str) -> int:
     return found
 
 
+def timeouts(asked: Any) -> dict[str, float]:
+    """The seconds of `import=600,call=60`, by name. Raises `UsageError`."""
+    found = validation.timeouts(asked or {})
+    if found is None:
+        known = ", ".join(validation.TIMEOUTS)
+        raise UsageError(f"--timeouts {asked}: write seconds above 0 for some of {known}, as import=600,call=60")
+    return found
+
+
 def template(options: Mapping[str, Any]) -> Job:
     """The job that every scenario of the run is a copy of."""
     return Job(
@@ -113,6 +126,7 @@ def template(options: Mapping[str, Any]) -> Job:
             max_growth=size(options["max_growth"]),
         ),
         cwd=Path.cwd(),
+        timeouts=timeouts(options["timeouts"]),
     )
 
 

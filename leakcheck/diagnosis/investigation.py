@@ -7,7 +7,6 @@ them resources are watched. Where much stays unexplained the heap's own ledger i
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,8 @@ from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts, P
 from leakcheck.diagnosis.resources import faults_of
 from leakcheck.diagnosis.valgrind import Loss, run_valgrind
 from leakcheck.execution.job import Job
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import INTERRUPT, Worker, WorkerFailed
+from leakcheck.execution.workspace import Workspace
 from leakcheck.records import ToolRun
 
 _MOST_DISTANCE = 3.0
@@ -45,8 +45,7 @@ def diagnose(
 ) -> Diagnosis:
     """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why."""
     plan = Plan.of(job, growth, options, start_worker)
-    with tempfile.TemporaryDirectory(prefix="leakcheck-captures-", ignore_cleanup_errors=True) as folder:
-        temporary = Path(folder)
+    with Workspace() as temporary:
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
@@ -177,8 +176,7 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        seconds, start = options.valgrind_time_s, plan.start_worker
-        return run_valgrind(plan.job, counts, options.suppressions, directory, seconds, start)
+        return run_valgrind(plan.job, counts, options.suppressions, directory, plan.start_worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
@@ -186,8 +184,8 @@ def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Los
 def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
     """Open the scenario in a process of its own and ask it."""
     with plan.start_worker(plan.job) as worker:
-        opened = worker.open(plan.options.time_s)
-        return worker.ask(question, answer, plan.options.time_s), opened
+        opened = worker.open()
+        return worker.ask(question, answer), opened
 
 
 def _needs_memory(plan: Plan) -> str:
@@ -221,6 +219,8 @@ def _run(name: str, absent: ToolRun | None, means: Callable[[], _T]) -> tuple[_T
     except ToolMissing as missing:
         return None, ToolRun(name=name, status="skipped", reason=str(missing))
     except WorkerFailed as failed:
+        if failed.failure.type == INTERRUPT:
+            return None, ToolRun(name=name, status="skipped", reason=failed.failure.message)
         reason = f"{failed.failure.type}: {failed.failure.message}"
         return None, ToolRun(name=name, status="error", reason=reason, duration_s=_since(began))
     except OSError as error:

@@ -197,7 +197,7 @@ class Repeated:
         while True:
             began = time.monotonic()
             try:
-                done = self._worker.run(self._pace, timeout=max(60.0, 20 * self._seconds))
+                done = self._worker.run(self._pace)
             except WorkerFailed as failed:
                 self.ended = f"the scenario failed: {failed.failure.message}"
                 return None

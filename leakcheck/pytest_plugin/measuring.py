@@ -13,7 +13,7 @@ import pytest
 
 from leakcheck import validation
 from leakcheck.agent.protocol import PytestRequest
-from leakcheck.checking import CallOptions, Result, measured
+from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, measured
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.records import ScenarioResult
@@ -31,6 +31,9 @@ LEFT_ALONE = "leakcheck_left_alone"
 
 RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
+
+IN_FLIGHT: pytest.StashKey[ScenarioResult] = pytest.StashKey()
+"""Where a session keeps what was known of the test that was being measured when it was interrupted."""
 
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _TOOLS = frozenset({"growth", "memray"})
@@ -79,7 +82,7 @@ class Measuring:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
-        result = measured(job, _TOOLS).record
+        result = _measured(job, item).record
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
@@ -101,9 +104,19 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     __tracebackhide__ = True
     validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    result = _measured(job_of(item, template(item.config), options, before), item)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
+
+
+def _measured(job: Job, item: pytest.Item) -> Result:
+    """As `measured`; what is known when Ctrl-C comes is kept for the session, for the test has no report then."""
+    try:
+        return measured(job, _TOOLS)
+    except MeasurementInterrupted as interrupted:
+        if interrupted.record is not None:
+            item.config.stash[IN_FLIGHT] = interrupted.record
+        raise
 
 
 def own_results(item: pytest.Item) -> list[ScenarioResult]:
@@ -142,6 +155,7 @@ def template(config: pytest.Config) -> Job:
         scenario=ScenarioInfo(id="", target="", name=""),
         budget=Budget(time_s=config.option.leakcheck_time_budget),
         cwd=config.invocation_params.dir,
+        timeouts=config.option.leakcheck_timeouts,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from leakcheck import meters
+from leakcheck.execution.crew import Crew
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
 from leakcheck.records import Control, ControlCheck, Verdict
@@ -41,7 +42,7 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
                 budget = Budget(time_s=5.0, max_iterations=iterations)
                 worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
                 verdict, reason = _by_the_ledger(reach(worker, worker.open(), budget))
-                worker.close()
+                worker.close()  # raises where the measurement was cut short
                 checks.append(
                     ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
                 )
@@ -62,16 +63,9 @@ class BackgroundControl:
     """The control under way, in a process of its own: it needs to know nothing of what will be measured."""
 
     def __init__(self, template: Job) -> None:
-        self._stopped = False
-        self._worker: Worker | None = None
+        self._crew = Crew()
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self.result: Future[Control] = self._pool.submit(run_control, template, self._start)
-
-    def _start(self, job: Job) -> Worker:
-        self._worker = Worker(job)
-        if self._stopped:
-            self._worker.kill()
-        return self._worker
+        self.result: Future[Control] = self._pool.submit(run_control, template, self._crew.start)
 
     def __enter__(self) -> Self:
         return self
@@ -81,9 +75,7 @@ class BackgroundControl:
 
     def stop(self) -> None:
         """End it; its result says then that it was not finished. Idempotent."""
-        self._stopped = True
-        if self._worker is not None and not self.result.done():
-            self._worker.kill()
+        self._crew.interrupt()
         self._pool.shutdown()
 
 

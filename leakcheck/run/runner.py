@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from leakcheck.agent.protocol import Opened
+from leakcheck.execution.crew import Crew
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.meters import LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
@@ -32,6 +34,8 @@ INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
 
 
+_KEPT_OUTPUT = 4000
+"""Characters of what a process printed that are reported with an exception, the last."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -81,8 +85,7 @@ class Runner:
         self._plan = plan
         self._view = view
         self._viewing = threading.Lock()
-        self._workers: set[Worker] = set()
-        self._stopping = False
+        self._crew = Crew()
         self._loaded = plan.loaded
 
     def run(self) -> RunResult:
@@ -96,9 +99,10 @@ class Runner:
             status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
         )
         interrupted = False
-        with ThreadPoolExecutor(max_workers=plan.jobs + 1) as pool:
+        with ThreadPoolExecutor(max_workers=plan.jobs + 2) as pool:
             futures: dict[Future[Any], ScenarioInfo | None] = {}
             environment = pool.submit(provenance.environment, plan.template)
+            pool.submit(clear_abandoned)
             try:
                 if plan.control is not None:
                     futures[plan.control.result] = None
@@ -120,7 +124,12 @@ class Runner:
                             self._finish(results, future.result())
             except KeyboardInterrupt:
                 interrupted = True
-                self._stop()
+                self._crew.interrupt()
+                if plan.control is not None:
+                    plan.control.stop()
+        for future, in_flight in futures.items():  # none but where it was interrupted; the pool has waited for them
+            if in_flight is not None:
+                self._finish(results, future.result())
         ordered = [results[each.id] for each in plan.broken]
         ordered += [results[each.id] for each in plan.scenarios if each.id in results]
         return RunResult(
@@ -138,13 +147,8 @@ class Runner:
 
     def _start(self, job: Job, **options: Any) -> Worker:
         """A worker that is known here, so that an interrupt ends it."""
-        worker = self._take_loaded(job) if not options else None
-        if worker is None:
-            worker = Worker(job, **options)
-        self._workers.add(worker)
-        if self._stopping:
-            worker.kill()
-        return worker
+        loaded = None if options else self._take_loaded(job)
+        return self._crew.start(job, **options) if loaded is None else self._crew.join(loaded)
 
     def _take_loaded(self, job: Job) -> Worker | None:
         """The process that has imported the scenario's file already, once."""
@@ -153,13 +157,6 @@ class Runner:
             return None
         loaded.job = job
         return loaded
-
-    def _stop(self) -> None:
-        self._stopping = True
-        if self._plan.control is not None:
-            self._plan.control.stop()
-        for worker in list(self._workers):
-            worker.kill()
 
     def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
         results[result.id] = result
@@ -185,6 +182,7 @@ class Runner:
             result,
             duration_s=time.perf_counter() - began,
             command=command(info, self._plan.options),
+            interrupted=self._crew.interrupted,
         )
 
     def _measured(self, job: Job) -> ScenarioResult:
@@ -197,21 +195,30 @@ class Runner:
             _look_at_budget(info.budget, opened)
             watch = self._watcher(info, job.budget)
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, watch=watch)
-            failed, iterations = reached.failed, reached.measured.iterations
-            if failed is not None:
-                failure = Failure(
-                    type=failed.type,
-                    message=f"{failed.message} (iteration {iterations + 1:,})",
-                    traceback=failed.traceback,
-                    output=worker.output[-4000:],
-                )
-                return verdicts.failed(job, failure, meters=verdicts.meters(reached), iterations=iterations)
-            if reached.measured.raised is None:
-                worker.close()
+            failure = _of_step(reached, worker) or reached.measured.broken
+            unclosed = None if worker.gone else self._torn_down(worker)
+        advice = [f"the tear-down failed ({unclosed.type}: {unclosed.message})"] if unclosed else []
+        wrong = failure or unclosed
+        if wrong is not None and (reached.failed is not None or not reached.leaking):
+            return verdicts.failed(
+                job,
+                wrong,
+                meters=verdicts.meters(reached),
+                iterations=reached.measured.iterations,
+                advice=advice if failure else [],
+            )
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
-        advice = [*reached.advice, *_advice(reached.measured, opened, job)]
-        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run])
+        advice = [*reached.advice, *advice, *_advice(reached.measured, opened, job)]
+        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
         return self._diagnosed(job, reached, result)
+
+    def _torn_down(self, worker: Worker) -> Failure | None:
+        """Why the tear-down failed, if it did; one that is cut short by an interrupt has not."""
+        try:
+            worker.close()
+        except WorkerFailed as failed:
+            return None if self._crew.interrupted else failed.failure
+        return None
 
     def _diagnosed(self, job: Job, reached: Reached, result: ScenarioResult) -> ScenarioResult:
         """Ask why, where something grows (or where valgrind was asked for)."""
@@ -264,8 +271,6 @@ class Runner:
 
     def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:
         def watch(progress: Progress, samples: Any, judgements: Any) -> None:
-            if self._stopping:
-                raise WorkerFailed(Failure(type="interrupt", message="stopped by the user"))
             name = next((each for each, judgement in judgements.items() if judgement.suspicious), LEDGER)
             series = samples.get(name) or next(iter(samples.values()))
             fraction = min(1.0, progress.step_seconds / budget.time_s)
@@ -274,6 +279,16 @@ class Runner:
                 self._view.progress(info.id, fraction, name, list(series), left)
 
         return watch
+
+
+def _of_step(reached: Reached, worker: Worker) -> Failure | None:
+    """What the step raised, as the failure of its scenario."""
+    raised = reached.failed
+    if raised is None:
+        return None
+    message = f"{raised.message} (iteration {reached.measured.iterations + 1:,})"
+    output = worker.output[-_KEPT_OUTPUT:]
+    return Failure(type=raised.type, message=message, traceback=raised.traceback, output=output)
 
 
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from leakcheck.agent.protocol import ClockRead, Collect, Collected, GcMode, ReadsClock, Stayed, WhatStays
+from leakcheck.execution.worker import WorkerFailed
 from leakcheck.meters import LEDGER
 from leakcheck.records import Verdict
 from leakcheck.verdict import caches
@@ -41,6 +42,8 @@ _SENSITIVITY_CALLS = 1000
 """Calls of which one may leave a small object and be seen."""
 _STRETCH_SHARE = 8
 """Part of the measured iterations that a stretch has after which it is looked what stays."""
+_CLOCK_CALLS = 16
+"""Calls of the step in which it reads a clock, if it does."""
 _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
@@ -136,7 +139,12 @@ def challenge(suspicion: Suspicion, process: Process, challenges: Sequence[Chall
     advice: list[str] = []
     pause_s = 0.0
     for ask in CHALLENGES if challenges is None else challenges:
-        ruling = ask(suspicion, process)
+        try:
+            ruling = ask(suspicion, process)
+        except WorkerFailed as failed:
+            name, why = ask.__name__.replace("_", " "), failed.failure.message
+            advice.append(f"not looked at: whether it has an innocent explanation, from {name!r} on ({why})")
+            break  # who did not answer, or has crashed, answers no more
         if ruling is not None:
             judgements = {
                 name: _ruled(judgement, ruling.answers.get(name)) for name, judgement in suspicion.judgements.items()
@@ -178,7 +186,7 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
     A verdict comes within a second where calls are quick, sooner than such things end. That most of it goes acquits
     nobody: what stays of equal stretches is a leak beside it.
     """
-    if not suspicion.leaking or not process.ask(ReadsClock(), ClockRead).reads:
+    if not suspicion.leaking or not process.ask(ReadsClock(_CLOCK_CALLS), ClockRead).reads:
         return None
     grown = {name: more for name, more in suspicion.grown().items() if more > 0}
     if not grown:  # the last reading was in a trough: nothing could be seen to go

@@ -11,6 +11,7 @@ import msgspec
 from leakcheck import meters
 from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
 from leakcheck.execution.job import Budget
+from leakcheck.records import Failure
 from leakcheck.verdict import budget
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
@@ -58,13 +59,22 @@ def reach(
     measured = measure(process, specs, _within_limits(allowed, opened), suspected, watch)
     judgements, advice, pause_s = dict(measured.judgements), list[str](), 0.0
     raised = failed = measured.raised
-    if raised is None:
+    if measured.broken is not None:
+        advice = [_cut_short(measured.broken, measured.unasked)] if measured.leaking else []
+    elif raised is None:
         judgements, advice, pause_s = challenge(Suspicion(measured, judgements, gc, suspected), process)
     elif _ran_into_a_limit(raised) and measured.leaking:
         advice = [f"the step ended with {raised.type}: {raised.message}, which the growth explains"]
         failed = None
     judgements = budget.applied(judgements, specs, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed)
+
+
+def _cut_short(failure: Failure, unasked: str) -> str:
+    """What is not known of a leak that the readings had shown before the process was gone."""
+    if unasked:
+        return f"not looked at: whether it is in a cache, a buffer or a pool ({unasked})"
+    return f"the measurement ended early ({failure.type}: {failure.message}); what was read until then shows the leak"
 
 
 def _within_limits(allowed: Budget, opened: Opened) -> Budget:

@@ -33,7 +33,7 @@ class ScriptedProcess:
     def ask(self, question: NamedTuple, answer: type[Answer]) -> Answer:
         raise AssertionError(f"nobody should ask {question}")
 
-    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+    def run(self, count: int, /, *, watch: int = 0, whole: bool = True) -> Round:
         watched = range(self._iterations + count - watch, self._iterations + count)
         lowest = min((1_000_000 + self._formula(n + 1) for n in watched), default=None)
         self._iterations += count

@@ -17,7 +17,7 @@ from leakcheck.agent.probes.elements import entries_of, mean_weight, slot_bytes
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.limited import limits
 from leakcheck.agent.probes.walk import Walk
-from leakcheck.agent.protocol import ClockRead, ReadsClock, Stayed, WhatStays
+from leakcheck.agent.protocol import STRETCHES, ClockRead, ReadsClock, Stayed, WhatStays
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -27,10 +27,6 @@ _CLOCKS = frozenset(
     {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "localtime", "gmtime"}
 )
 _DATES = frozenset({"now", "utcnow", "today"})
-_CLOCK_CALLS = 16
-"""Calls of the step in which it reads a clock, if it does."""
-_STRETCHES = 4
-"""Pictures that are compared: three gains."""
 _RARE_CALLS = 100
 """Of so many calls at least one must leave something: what is there by chance differs by as much."""
 _UNEVEN_SHARE = 0.1
@@ -44,7 +40,7 @@ _LAST_CALLS_SHARE = 64
 async def answer(conversation: Conversation, question: ReadsClock | WhatStays) -> ClockRead | Stayed:
     """Runs the step."""
     if isinstance(question, ReadsClock):
-        return ClockRead(await _reads_clock(conversation.driver))
+        return ClockRead(await _reads_clock(conversation.driver, question.calls))
     return Stayed(await _stay(conversation, question))
 
 
@@ -60,7 +56,7 @@ async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
             await driver.run(calls)
 
 
-async def _reads_clock(driver: Driver) -> bool:
+async def _reads_clock(driver: Driver, calls: int) -> bool:
     """Whether code that is not the standard library's reads a clock in the step.
 
     The library itself looks at clocks wherever it waits or logs, and keeps nothing for a time. Other threads are not
@@ -76,7 +72,7 @@ async def _reads_clock(driver: Driver) -> bool:
     before = sys.getprofile()
     sys.setprofile(look)
     try:
-        await driver.run(_CLOCK_CALLS)
+        await driver.run(calls)
     except Exception:  # noqa: BLE001 - a step that raises now has no answer to give
         return False
     finally:
@@ -94,7 +90,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     """The bytes that stay of an iteration, by stretch."""
     driver, count = conversation.driver, question.iterations
     seen: list[snapshot.Snapshot] = []
-    for _ in range(_STRETCHES):
+    for _ in range(STRETCHES):
         await driver.run(count)
         time.sleep(question.pause)
         await driver.run(count)  # as many, for some forget only a few things at each call
@@ -108,7 +104,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     walk.hide([conversation, seen])
     walk.run(snapshot.all_roots(conversation))
     limited = limits()
-    bytes_left = [0.0] * (_STRETCHES - 1)
+    bytes_left = [0.0] * (STRETCHES - 1)
     for each in found:
         members = walk.members.get(each.node, [])
         if members and all(id(member) in limited for member in members):

@@ -57,10 +57,10 @@ class ScriptedWorkers:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def open(self, timeout: float) -> Opened:
+    def open(self) -> Opened:
         return OPENED
 
-    def ask(self, question: NamedTuple, answer: type, timeout: float) -> Any:
+    def ask(self, question: NamedTuple, answer: type) -> Any:
         name = PROBES[type(question).__name__].rpartition(".")[2]
         self.asked.append(name)
         if name not in self.answers:
