@@ -212,8 +212,8 @@ class Held(NamedTuple):
     """Answers `HolderSizes`."""
 
     complete: bool
-    """False where not all can be seen, since the program has put objects aside itself, or the collector is not ours to
-    run. Then the rest says nothing."""
+    """False where not all can be seen, since the program has put objects aside itself, the collector is not ours to
+    run, or there are too many. Then the rest says nothing."""
     things: int
     """How many things something refers to."""
     sizes: list[tuple[int, int]]

@@ -44,6 +44,8 @@ class _Facts(NamedTuple):
     path: list[PathNode]
     origin: Origin
     """Whose code is whose."""
+    unseen: frozenset[str]
+    """Names of the means that came to nothing: what they would show is not known, and is not said to be absent."""
 
     @property
     def places(self) -> str:
@@ -51,11 +53,13 @@ class _Facts(NamedTuple):
         return places_named(self.frames, self.origin)
 
 
-def finding_of(fault: Fault, heap_growth: float, source: str, origin: Origin = HERE) -> Finding:
-    """The record of one fault."""
+def finding_of(
+    fault: Fault, heap_growth: float, source: str, origin: Origin = HERE, *, unseen: frozenset[str] = frozenset()
+) -> Finding:
+    """The record of one fault; `unseen` are the means that came to nothing."""
     frames = _frames(fault, origin)
     stack = [*_native(fault, frames), *_with_callers(fault, frames)]
-    facts = _Facts(fault, frames, stack, _path(fault), origin)
+    facts = _Facts(fault, frames, stack, _path(fault), origin, unseen)
     kind: FindingKind = "allocation"
     of_frames = partial(fingerprint.of_frames, origin=origin)
     match fault.detail:
@@ -195,18 +199,26 @@ def _pinned_title(facts: _Facts, detail: Pinned) -> str:
 
 def _untracked_title(facts: _Facts) -> str:
     size, named = facts.fault.bytes, facts.places
-    why = (
-        "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
-        if size <= LEDGER_NOISE_BYTES
-        else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
-    )
+    if "memray" in facts.unseen:
+        why = "what allocated it was not looked at, as memray did not do it"
+    elif "valgrind" in facts.unseen:
+        why = "memray sees no allocation there, and valgrind has not looked"
+    elif size <= LEDGER_NOISE_BYTES:
+        why = "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
+    else:
+        why = "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
     return f"leaks {units.size(size)} per iteration: after {named} the heap has grown; {why}"
 
 
 def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     by = _by(facts.stack)
     place = f" at {facts.places}" if facts.frames or not by else ""
-    holder = "too rarely for what holds it to be seen" if detail.rare else "and nothing that Python knows of holds it"
+    if "graph" in facts.unseen:
+        holder = "what holds it was not looked at"
+    elif detail.rare:
+        holder = "too rarely for what holds it to be seen"
+    else:
+        holder = "and nothing that Python knows of holds it"
     return f"leaks {_blocks(facts.fault)} per iteration: allocated{place}{by}, {holder}"
 
 

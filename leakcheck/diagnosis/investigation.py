@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from leakcheck import meters
 from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
 from leakcheck.agent.origin import Origin
@@ -58,12 +60,20 @@ def diagnose(
     lost, suppressed = losses or ([], 0)
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} loss records were suppressed"] if suppressed else [])
+    tools = [*seen.tools, resources_tool, valgrind_tool]
+    unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
     return Diagnosis(
         findings=[
-            finding_of(fault, plan.heap, "resources" if isinstance(fault.detail, Resource) else seen.means, plan.origin)
+            finding_of(
+                fault,
+                plan.heap,
+                "resources" if isinstance(fault.detail, Resource) else seen.means,
+                plan.origin,
+                unseen=unseen,
+            )
             for fault in case.faults
         ],
-        tools=[*seen.tools, resources_tool, valgrind_tool],
+        tools=tools,
         explained=case.explained_part(growth.meters),
         pictures=pictures,
         notes=notes,
@@ -81,7 +91,7 @@ class _Seen(NamedTuple):
     @property
     def means(self) -> str:
         """The source of a finding."""
-        if self.graph is None:
+        if self.graph is None or self.graph.unseen:
             return "survivors"
         return "graph" if self.sites is None else "graph, survivors"
 
@@ -136,7 +146,10 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         pause=plan.growth.pause,
         picture=picture_of(plan, temporary),
     )
-    return _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
+    graph, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
+    if graph is not None and graph.unseen:
+        return graph, msgspec.structs.replace(run, status="skipped", reason=graph.unseen)
+    return graph, run
 
 
 def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | None, ToolRun]:

@@ -17,7 +17,7 @@ import msgspec
 from leakcheck.agent.protocol import Opened
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker, WorkerFailed
+from leakcheck.execution.worker import INTERRUPT, Worker, WorkerFailed
 from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.meters import LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
@@ -76,6 +76,17 @@ class View(Protocol):
 
     def control(self, control: Control) -> None:
         """The control is done."""
+
+
+class _Ended(NamedTuple):
+    """How the measurement of one scenario ended."""
+
+    opened: Opened
+    reached: Reached
+    failure: Failure | None
+    """What the step raised, or what became of the process."""
+    unclosed: Failure | None
+    """Why the tear-down failed."""
 
 
 class Runner:
@@ -186,17 +197,14 @@ class Runner:
         )
 
     def _measured(self, job: Job) -> ScenarioResult:
-        info = job.scenario
         with self._viewing:
-            self._view.start(info.id, "growth")
+            self._view.start(job.scenario.id, "growth")
         began = time.perf_counter()
-        with self._start(job) as worker:
-            opened = worker.open()
-            _look_at_budget(info.budget, opened)
-            watch = self._watcher(info, job.budget)
-            reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, watch=watch)
-            failure = _of_step(reached, worker) or reached.measured.broken
-            unclosed = None if worker.gone else self._torn_down(worker)
+        ended = self._reached(job)
+        broken = ended.reached.measured.broken
+        if broken is not None and ended.reached.measured.unanswered and broken.type != INTERRUPT:
+            ended = self._reached(job, unasked=broken.message)  # the step would have gone on
+        reached, failure, unclosed = ended.reached, ended.failure, ended.unclosed
         advice = [f"the tear-down failed ({unclosed.type}: {unclosed.message})"] if unclosed else []
         wrong = failure or unclosed
         if wrong is not None and (reached.failed is not None or not reached.leaking):
@@ -208,9 +216,20 @@ class Runner:
                 advice=advice if failure else [],
             )
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
-        advice = [*reached.advice, *advice, *_advice(reached.measured, opened, job)]
+        advice = [*reached.advice, *advice, *_advice(reached.measured, ended.opened, job)]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
         return self._diagnosed(job, reached, result)
+
+    def _reached(self, job: Job, unasked: str = "") -> _Ended:
+        """Open the scenario, come to a verdict on its meters, and tear it down."""
+        info = job.scenario
+        with self._start(job) as worker:
+            opened = worker.open()
+            _look_at_budget(info.budget, opened)
+            watch = self._watcher(info, job.budget)
+            reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
+            failure = _of_step(reached, worker) or reached.measured.broken
+            return _Ended(opened, reached, failure, None if worker.gone else self._torn_down(worker))
 
     def _torn_down(self, worker: Worker) -> Failure | None:
         """Why the tear-down failed, if it did; one that is cut short by an interrupt has not."""

@@ -42,8 +42,8 @@ class Measurement(NamedTuple):
     broken: Failure | None = None
     """Why no further round could be read: the process has ended, did not answer, or was called off. What was read
     before is judged as if it went on."""
-    unasked: str = ""
-    """Why it is not known whether a cache holds what grows, where that was asked and had no answer."""
+    unanswered: bool = False
+    """Whether it was a question that ended the process: the step would have gone on."""
 
     @property
     def leaking(self) -> list[str]:
@@ -144,6 +144,21 @@ _MANY_OBJECTS = 40_000
 """Objects of which a whole collection costs milliseconds."""
 
 
+class Unsuspecting:
+    """Stands in for the suspicion where questions are no good: what grows may be held by anything."""
+
+    def look(self, progress: Progress, /) -> None:
+        """Nothing is noted."""
+
+    def may_be_cached(self, progress: Progress, /) -> bool:  # noqa: ARG002
+        """It may."""
+        return True
+
+    def needed(self, progress: Progress, /) -> int:  # noqa: ARG002
+        """Nobody knows."""
+        return 0
+
+
 class _Run:
     """The state of one measurement."""
 
@@ -172,7 +187,7 @@ class _Run:
         self.samples: dict[str, list[Sample]] = {meter.name: [] for meter in meters}
         self.raised: Failed | None = None
         self.broken: Failure | None = None
-        self.unasked = ""
+        self.unanswered = False
         self.ended_by: Ended | None = None
         self.progress = Progress(0, 0.0, 0.0, {})
 
@@ -263,8 +278,8 @@ class _Run:
             self._watched_from = len(series)
 
     def without_answer(self, judgements: dict[str, Judgement], failure: Failure) -> Measurement:
-        """What came out where a question, and not the step, has ended the process: a leak by the readings is one."""
-        self.broken, self.unasked = failure, failure.message
+        """What came out where a question, and not the step, has ended the process."""
+        self.broken, self.unanswered = failure, True
         return self.result(judgements)
 
     def result(self, judgements: dict[str, Judgement]) -> Measurement:
@@ -282,5 +297,5 @@ class _Run:
             ended_by=self.ended_by,
             raised=self.raised,
             broken=self.broken,
-            unasked=self.unasked,
+            unanswered=self.unanswered,
         )

@@ -16,7 +16,7 @@ from leakcheck.verdict import budget
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement, Watch, decisive, measure
+from leakcheck.verdict.measure import Measurement, Unsuspecting, Watch, decisive, measure
 from leakcheck.verdict.process import Process
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
@@ -51,16 +51,22 @@ def reach(
     *,
     gc: GcMode = "collect",
     accepted: Mapping[str, float] | None = None,
+    unasked: str = "",
     watch: Watch = lambda *_: None,
 ) -> Reached:
-    """Measure an opened scenario within `allowed`, and judge it; `accepted` is the growth of its budget, by meter."""
+    """Measure an opened scenario within `allowed`, and judge it; `accepted` is the growth of its budget, by meter.
+
+    `unasked` says why the process is asked nothing: a question has been the end of the one before.
+    """
     specs = [meters.of(name, unit) for name, unit in opened.meters]
     suspected = CacheSuspicion(process)
-    measured = measure(process, specs, _within_limits(allowed, opened), suspected, watch)
+    measured = measure(process, specs, _within_limits(allowed, opened), Unsuspecting() if unasked else suspected, watch)
     judgements, advice, pause_s = dict(measured.judgements), list[str](), 0.0
     raised = failed = measured.raised
     if measured.broken is not None:
-        advice = [_cut_short(measured.broken, measured.unasked)] if measured.leaking else []
+        advice = [_cut_short(measured.broken)] if measured.leaking else []
+    elif raised is None and unasked:
+        advice = [f"not looked at: whether it has an innocent explanation ({unasked})"] if measured.leaking else []
     elif raised is None:
         judgements, advice, pause_s = challenge(Suspicion(measured, judgements, gc, suspected), process)
     elif _ran_into_a_limit(raised) and measured.leaking:
@@ -70,10 +76,8 @@ def reach(
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed)
 
 
-def _cut_short(failure: Failure, unasked: str) -> str:
-    """What is not known of a leak that the readings had shown before the process was gone."""
-    if unasked:
-        return f"not looked at: whether it is in a cache, a buffer or a pool ({unasked})"
+def _cut_short(failure: Failure) -> str:
+    """Why a leak that the readings had shown is reported before its time."""
     return f"the measurement ended early ({failure.type}: {failure.message}); what was read until then shows the leak"
 
 

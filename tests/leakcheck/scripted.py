@@ -12,9 +12,8 @@ from leakcheck.execution.job import Budget
 from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement, Suspected, measure
+from leakcheck.verdict.measure import Measurement, Suspected, Unsuspecting, measure
 from leakcheck.verdict.process import Answer
-from leakcheck.verdict.rounds import Progress
 
 Formula = Callable[[int], float]
 """Bytes in use after so many iterations."""
@@ -42,19 +41,6 @@ class ScriptedProcess:
         noise = self._random.choice([0, 0, 0, 16, -16, 32]) if self._jitter else 0
         value = 1_000_000 + self._formula(self._iterations) + noise
         return Round(self._iterations, seconds, seconds + 0.0012, 0, [value], None, lowest)
-
-
-class Unsuspecting:
-    """Knows nothing: what grows may be held by anything."""
-
-    def look(self, progress: Progress) -> None:
-        pass
-
-    def may_be_cached(self, progress: Progress) -> bool:
-        return True
-
-    def needed(self, progress: Progress) -> int:
-        return 0
 
 
 def judged(

@@ -23,7 +23,7 @@ from leakcheck.agent.probes.elements import entries_of
 from leakcheck.agent.probes.expiring import let_expire
 from leakcheck.agent.probes.growing import Candidate, Growing, Point, growing, together
 from leakcheck.agent.probes.limited import limits
-from leakcheck.agent.probes.walk import FOLD_PERIOD, Walk
+from leakcheck.agent.probes.walk import FOLD_PERIOD, TooLargeError, Walk
 from leakcheck.agent.probes.watch import Ledger
 
 if TYPE_CHECKING:
@@ -59,9 +59,13 @@ async def answer(conversation: Conversation, question: FindContainers) -> Graph:
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
     probe = ContainerProbe(conversation, question)
-    await probe.compare()
-    await probe.trace()
-    await probe.watch()
+    try:
+        await probe.compare()
+        await probe.trace()
+        await probe.watch()
+    except TooLargeError as error:
+        probe.nothing_seen(str(error))
+        await probe.trace()
     return probe.answer()
 
 
@@ -90,6 +94,7 @@ class ContainerProbe:
         self.frozen, self.freezing = 0.0, tuple[Adder, ...]()
         self.at_exit, self.registering = 0.0, tuple[Adder, ...]()
         self.no_picture = ""
+        self.unseen = ""
 
     def answer(self) -> Graph:
         """What was found."""
@@ -104,7 +109,13 @@ class ContainerProbe:
             iterations=self.driver.iterations,
             phases=self.clock.phases,
             no_picture=self.no_picture,
+            unseen=self.unseen,
         )
+
+    def nothing_seen(self, why: str) -> None:
+        """Begin again without the object graph."""
+        self.candidates, self.pinned, self.found, self.groups = [], [], [], []
+        self.unseen = why
 
     async def compare(self) -> None:
         """Walk, run, walk: learn what grew."""
@@ -158,6 +169,7 @@ class ContainerProbe:
         gc.freeze()  # the collector need not look at what is there already, and its list of objects is that of new ones
         tracemalloc.start(births.DEPTH)
         try:
+            began = self.driver.iterations
             await self._run(count)
             early, frozen = births.surviving(), gc.get_freeze_count()
             count = await self._run(count)
@@ -166,7 +178,8 @@ class ContainerProbe:
             self.frozen = (gc.get_freeze_count() - frozen) / count
             del early, late
             self.clock("traced run")
-            self._examine(self.driver.iterations - self.before.iterations)
+            if not self.unseen:
+                self._examine(self.driver.iterations - self.before.iterations, self.driver.iterations - began)
             self.clock("examine")
         finally:
             tracemalloc.stop()
@@ -228,7 +241,8 @@ class ContainerProbe:
         wanted = max(self.question.traced, min(fastest, 8 * affordable), min(slowest, affordable))
         return int(min(self.question.iterations, wanted))
 
-    def _examine(self, stretch: int) -> None:
+    def _examine(self, stretch: int, traced: int) -> None:
+        """Look at what came in the last `stretch` iterations, of which the last `traced` were under `tracemalloc`."""
         enabled = gc.isenabled()
         gc.disable()
         try:
@@ -236,7 +250,11 @@ class ContainerProbe:
             claimed: dict[int, str] = {}
             for each, nodes, path in self.candidates:
                 members = [member for node in nodes for member in walk.members.get(node, [])]
-                if each.shape == "heavier":
+                if not walk.cut.isdisjoint(nodes):
+                    members = [member for member in members if birth(member) is not None]
+                    container = gained.gained(each, members, path, 0, traced, claimed)
+                    read = None
+                elif each.shape == "heavier":
                     before = self.before.bytes.get(each.node, 0)
                     container = gained.gained_weight(each, members, path, before, stretch)
                     read = gained.weight(members, walk.owners.get(each.node), path[-1][0])
@@ -266,7 +284,8 @@ class ContainerProbe:
         walk.only = self.needed
         walk.keep = self.kept
         walk.through = self.through
-        walk.hide([self.conversation])
+        walk.fresh = gc.get_objects()  # all others are put aside
+        walk.hide([self.conversation, walk.fresh])
         walk.run(snapshot.all_roots(self.conversation))
         if self.native:
             # What native code holds now may be another object than before: the new head of a chain.
