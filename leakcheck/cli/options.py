@@ -133,7 +133,11 @@ def template(options: Mapping[str, Any]) -> Job:
 def changed(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that change what is measured and differ from their defaults: for the command that reproduces."""
     defaults = {option.name: option.default for option in validation.of_place("command")} | {"python": None}
-    return {name: options[name] for name, default in defaults.items() if options[name] != default}
+    found = {name: options[name] for name, default in defaults.items() if options[name] != default}
+    if "timeouts" in found:
+        limits = timeouts(found["timeouts"])
+        found["timeouts"] = ",".join(f"{name}={seconds:g}" for name, seconds in limits.items())
+    return found
 
 
 def known() -> frozenset[str]:

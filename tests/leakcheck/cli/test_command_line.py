@@ -455,3 +455,85 @@ def test_every_shell_is_given_its_script(shell):
     assert f"_ELKYN_LEAKCHECK_COMPLETE={shell}_complete" in done.stdout
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, timeout=30).returncode == 0
+
+
+HANGS = """
+    import time
+    from leakcheck import scenario
+    {at_import}
+
+    @scenario{options}
+    def hangs():
+        {in_set_up}
+        yield step
+        {in_tear_down}
+
+    def step():
+        {in_step}
+"""
+IDLE = dict.fromkeys(("at_import", "in_set_up", "in_tear_down", "in_step"), "pass")
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "name"),
+    [
+        ("at_import", "the import", "import"),
+        ("in_set_up", "the set-up", "setup"),
+        ("in_step", "the step", "call"),
+        ("in_tear_down", "the tear-down", "teardown"),
+    ],
+)
+def test_what_hangs_is_named_with_the_option_that_allows_more(project, where, what, name):
+    project("hangs.py", HANGS.format(options="", **{**IDLE, where: "time.sleep(600)"}))
+    limits = ",".join(f"{each}=1" for each in ("import", "setup", "call", "teardown"))
+    done = leakcheck(project.folder, "run", "hangs.py", "--timeouts", limits, "--no-control")
+    assert done.returncode == 1
+    (result,) = results(project.folder)["scenarios"]
+    message = f"{what} did not come back within 1 s; --timeouts {name}=2 allows more"
+    assert (result["failure"]["type"], result["failure"]["message"]) == ("timeout", message)
+    assert bool(result["meters"]) == (where in ("in_step", "in_tear_down")), "what was read is kept"
+
+
+@pytest.mark.parametrize("where", ["decorator", "configuration", "command"])
+def test_a_limit_can_be_set_in_each_place(project, where):
+    options = '(timeouts={"call": 1})' if where == "decorator" else ""
+    project("hangs.py", HANGS.format(options=options, **{**IDLE, "in_step": "time.sleep(600)"}))
+    if where == "configuration":
+        project("pyproject.toml", "[tool.leakcheck]\ntimeouts = { call = 1 }\n")
+    limits = ["--timeouts", "call=1"] if where == "command" else []
+    leakcheck(project.folder, "run", "hangs.py", *limits, "--no-control")
+    (result,) = results(project.folder)["scenarios"]
+    assert "did not come back within 1 s" in result["reason"]
+    assert ("--timeouts call=1" in result["command"]) == (where != "decorator"), "it can be seen again"
+
+
+def test_a_wrong_limit_is_told_in_a_sentence(project):
+    project("clean.py", CLEAN)
+    done = leakcheck(project.folder, "run", "clean.py", "--timeouts", "lunch=600")
+    assert done.returncode == 4
+    assert "import, setup, call, teardown, diagnosis" in done.stderr
+
+
+def test_a_crash_after_a_clear_leak_is_a_leak_with_the_crash(project):
+    project(
+        "crashes.py",
+        """
+        import os, time
+        from leakcheck import scenario
+
+        kept = []
+
+        @scenario
+        def case():
+            time.sleep(0.02)
+            kept.append(bytearray(100_000))
+            if len(kept) > 60:
+                os.abort()
+        """,
+    )
+    done = leakcheck(project.folder, "run", "crashes.py", "--time-budget", "2", "--tools", "growth", "--no-control")
+    assert done.returncode == 1, done.stdout
+    (result,) = results(project.folder)["scenarios"]
+    assert result["verdict"] == "leak"
+    assert "SIGABRT" in result["failure"]["message"]
+    assert result["advice"][0].startswith("the measurement ended early (signal: the process was ended by SIGABRT)")
