@@ -34,6 +34,8 @@ INTERNAL = "internal"
 """Type of a `Failure` that is the tool's own."""
 
 
+_INTERRUPTED = "the run was interrupted here: this is judged by what was read until then"
+
 _KEPT_OUTPUT = 4000
 """Characters of what a process printed that are reported with an exception, the last."""
 _NEARLY_FULL = 0.95
@@ -189,11 +191,13 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - an error of ours in one scenario must not take the others with it
             failure = Failure(type=INTERNAL, message=repr(error), traceback=traceback.format_exc())
             result = verdicts.failed(job, failure)
+        interrupted = self._crew.interrupted
         return msgspec.structs.replace(
             result,
+            advice=[*result.advice, _INTERRUPTED] if interrupted else result.advice,
             duration_s=time.perf_counter() - began,
             command=command(info, self._plan.options),
-            interrupted=self._crew.interrupted,
+            interrupted=interrupted,
         )
 
     def _measured(self, job: Job) -> ScenarioResult:

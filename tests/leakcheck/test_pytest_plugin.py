@@ -651,3 +651,17 @@ def test_it_is_right_on_all_targets_on_which_leak_testers_differ(suite, argument
     told = results(folder)
     assert len(told) == 17
     assert [name for name, each in told.items() if each["verdict"] in ("inconclusive", "skipped", "error")] == []
+
+
+def test_a_call_that_hangs_names_the_option_that_allows_more_and_a_wrong_one_is_told(suite):
+    folder = suite("""
+        import time
+
+        def test_hangs(leakcheck):
+            leakcheck(lambda: time.sleep(600))
+    """)
+    done = run(folder, "--leakcheck-timeouts", "call=1", *QUICK)
+    assert "the step did not come back within 1 s; --leakcheck-timeouts call=2 allows more" in done.stdout
+    done = run(folder, "--leakcheck", "--leakcheck-timeouts", "lunch=1")
+    assert done.returncode == 4
+    assert "invalid list of seconds by name value: 'lunch=1'" in done.stderr

@@ -220,6 +220,16 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def test_a_reader_that_goes_takes_no_result_with_it(running):
+    running.write("quick.py", "from leakcheck import scenario\n@scenario\ndef quick():\n    pass\n")
+    reads, writes = os.pipe()
+    running.start("leakcheck", "run", "quick.py", "--no-control", stdout=writes)
+    os.close(reads)
+    os.close(writes)
+    assert running.process.wait(60) == 0
+    assert [each["verdict"] for each in running.results()["scenarios"]] == ["clean"]
+
+
 def test_who_ignores_a_closed_terminal_goes_on(running):
     running.write("quick.py", "from leakcheck import scenario\n@scenario\ndef quick():\n    pass\n")
     running.write("nohup.py", "import signal, sys\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + NOHUP)
