@@ -128,20 +128,21 @@ class Runner:
                         busy += 1
                     done, _ = wait(futures, return_when=FIRST_COMPLETED)
                     for future in done:
-                        if futures.pop(future) is None:
+                        if futures[future] is None:
                             control = future.result()
                             with self._viewing:
                                 self._view.control(control)
                         else:
                             busy -= 1
                             self._finish(results, future.result())
+                        del futures[future]
             except KeyboardInterrupt:
                 interrupted = True
                 self._crew.interrupt()
                 if plan.control is not None:
                     plan.control.stop()
         for future, in_flight in futures.items():  # none but where it was interrupted; the pool has waited for them
-            if in_flight is not None:
+            if in_flight is not None and in_flight.id not in results:
                 self._finish(results, future.result())
         ordered = [results[each.id] for each in plan.broken]
         ordered += [results[each.id] for each in plan.scenarios if each.id in results]

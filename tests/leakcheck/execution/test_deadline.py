@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 
 from leakcheck.execution.deadline import Deadline, waited
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.execution.worker import Worker
 
 
 class Machine:
@@ -61,3 +66,34 @@ def test_a_process_that_is_never_let_is_not_waited_for_without_an_end():
 def test_the_system_says_what_each_thread_has_waited_and_nothing_of_a_process_that_is_gone():
     assert os.getpid() in waited(os.getpid())
     assert waited(2**22 + 1) == {}
+
+
+COMPUTES = """
+import time
+from leakcheck import scenario
+
+@scenario
+def case():
+    until = time.process_time() + 0.8
+    while time.process_time() < until:
+        pass
+"""
+
+
+def test_a_step_that_others_keep_from_the_processor_does_not_hang(tmp_path):
+    """It computes for 0.8 s, of the second that it may take, and three more want each processor meanwhile."""
+    (tmp_path / "case.py").write_text(COMPUTES)
+    info = ScenarioInfo(id="case", target=str(tmp_path / "case.py"), name="case")
+    busy = [sys.executable, "-c", "while True: pass"]
+    # A session is a group for the scheduler: each gets as much of a processor as the worker does.
+    others = [subprocess.Popen(busy, start_new_session=True) for _ in range(3 * (os.cpu_count() or 1))]
+    try:
+        with Worker(Job(scenario=info, cwd=tmp_path, timeouts={"call": 1.0})) as worker:
+            worker.open()
+            began = time.monotonic()
+            assert worker.run(1).iterations == 1
+            assert time.monotonic() - began > 1.0, "a deadline by the clock on the wall would have passed"
+    finally:
+        for each in others:
+            each.kill()
+            each.wait()
