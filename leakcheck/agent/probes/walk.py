@@ -150,8 +150,8 @@ class Walk:
         self.through: frozenset[int] = frozenset()
         """Nodes of `keep` that are entered even so: chains, and what others of them lie below."""
         self.fresh: list[Any] | None = None
-        """New objects, where of a deep chain only these matter: to pass all the old ones takes minutes under
-        `tracemalloc`."""
+        """New objects, where of a deep chain at a node of `keep` only these matter: to pass all the old ones takes
+        minutes under `tracemalloc`."""
         self.cut: set[int] = set()
         """Nodes of chains that were not followed: their members are some of the first links, and the new ones."""
         self.owners: dict[int, list[Any]] = {}
@@ -210,7 +210,8 @@ class Walk:
         """Add the rest of a chain to its nodes, whatever its length: one level then has all the links of a node."""
         stretch = node.stretch
         links: dict[int, tuple[Node, list[Any]]] = {node.key: (node, objects)}
-        for each in self._links_behind(objects, stretch) if self.fresh is None else self._new_links(stretch):
+        new_only = self.fresh is not None and any(each.key in self.keep for each in stretch.values())
+        for each in self._new_links(stretch) if new_only else self._links_behind(objects, stretch):
             at = stretch[id(type(each))]
             links.setdefault(at.key, (at, []))[1].append(each)
         for key, (at, group) in links.items():
