@@ -229,9 +229,13 @@ class Worker:
         return Round(int(iterations), seconds, spent, int(cycles), values, answer.raised, watched)
 
     def close(self) -> None:
-        """Run the scenario's tear-down; what it raises is a failure."""
+        """Run the scenario's tear-down; what it raises is a failure. That it ends the process, and well, is none."""
         self._open = False
-        self.ask(Close(), Closed)
+        try:
+            self.ask(Close(), Closed)
+        except WorkerFailed:
+            if self._process.poll() != 0:
+                raise
 
     def wait(self) -> int:
         """Let the child end by itself (no more commands) and return its exit code, negative for a signal."""

@@ -121,6 +121,19 @@ def test_a_clean_scenario_whose_tear_down_fails_is_an_error_with_its_readings(jo
     assert record.meters
 
 
+@pytest.mark.parametrize(("code", "verdict"), [(0, "clean"), (3, "error")])
+def test_a_tear_down_may_end_the_process_if_it_ends_well(job, code, verdict):
+    """As some plugins of test runners do, when all is done."""
+    source = f"""
+        import os
+        @scenario
+        def case():
+            yield lambda: None
+            os._exit({code})
+    """
+    assert measured(job(source)).record.verdict == verdict
+
+
 @pytest.mark.parametrize("yielded", ["3", "step"])
 def test_a_scenario_that_yields_no_step_of_its_kind_is_torn_down(job, notes, yielded):
     source = f"""
