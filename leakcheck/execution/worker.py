@@ -49,7 +49,7 @@ _DEATH_S = 5.0
 _LAST_WORDS_S = 3.0
 """How long a tear-down may take where the run was interrupted, and the round before it that cannot be called off."""
 _SLOWER = 10
-"""How many times as long as the slowest before them calls may take: they may work on more by now."""
+"""How many times as long as those before them calls may take: they may work on more by now."""
 
 INTERRUPT = "interrupt"
 """Type of the `Failure` of a worker that was called off."""
@@ -126,8 +126,8 @@ class Worker:
         self._greeted = self._listed = self._open = self._interrupted = False
         self._owed = 0
         """Answers that have not come."""
-        self._slowest = 0.0
-        """Seconds of a call of the step, in the round in which they took longest."""
+        self._calls, self._seconds = 0, 0.0
+        """Calls of the step so far, and what they took."""
         self._output = b""
         self._pending = b""
         commands_read, self._commands = os.pipe()
@@ -223,8 +223,8 @@ class Worker:
         """
         answer = self.ask(Run.of(count, watch, whole), Sampled)
         iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer.numbers))
-        if count and answer.raised is None:
-            self._slowest = max(self._slowest, seconds / count)
+        self._calls += count
+        self._seconds += seconds
         watched = lowest if watch and math.isfinite(lowest) else None
         return Round(int(iterations), seconds, spent, int(cycles), values, answer.raised, watched)
 
@@ -313,7 +313,7 @@ class Worker:
         limit = self.job.timeout(self._limited(request)[0])
         if isinstance(request, Open) and not self._listed:
             limit += self.job.timeout("import")
-        return limit + _SLOWER * self._slowest * getattr(request, "calls", 0)
+        return limit + _SLOWER * self._seconds / max(self._calls, 1) * getattr(request, "calls", 0)
 
     def _limited(self, request: NamedTuple) -> tuple[str, str]:
         """The name of its limit, and what is waited for. A tool that slows down all of it has one limit for all."""
