@@ -223,8 +223,7 @@ class Worker:
         """
         answer = self.ask(Run.of(count, watch, whole), Sampled)
         iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer.numbers))
-        self._calls += count
-        self._seconds += seconds
+        self._calls, self._seconds = self._calls + count, self._seconds + (seconds if count else 0.0)
         watched = lowest if watch and math.isfinite(lowest) else None
         return Round(int(iterations), seconds, spent, int(cycles), values, answer.raised, watched)
 
