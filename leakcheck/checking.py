@@ -7,7 +7,6 @@ import os
 import pickle
 import sys
 import sysconfig
-import tempfile
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
@@ -34,6 +33,7 @@ class TestOptions(TypedDict, total=False):
     max_iterations: int | None
     max_growth: int | str | None
     tools: str | Iterable[str] | None
+    timeouts: Mapping[str, float] | None
 
 
 class CallOptions(TestOptions, total=False):
@@ -145,6 +145,7 @@ def check(
     max_growth: int | str = "1GiB",
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
     tools: str | Iterable[str] = "auto",
+    timeouts: Mapping[str, float] | None = None,
     gc: GcMode = "collect",
     allocator: Allocator = "malloc",
     python: str = sys.executable,
@@ -158,16 +159,18 @@ def check(
 
     The other options are those of `elkyn-leakcheck run`: `budget` is the accepted growth per iteration by meter,
     `time_budget` the seconds that the function may run where growth must be told from a filling cache, `max_growth` the
-    size at which it is stopped. With `values` the result shows what the program keeps and the messages of exceptions;
-    else types, lengths and places. Another interpreter, `python`, has its own packages and the caller's own folders to
-    import from.
+    size at which it is stopped, `timeouts` the seconds after which an import, set-up, call, tear-down or look of the
+    diagnosis counts as hanging, `{"call": 600}`. With `values` the result shows what the program keeps and the messages
+    of exceptions; else types, lengths and places. Another interpreter, `python`, has its own packages and the caller's
+    own folders to import from.
 
     Blocks until the verdict is there, usually for less than a second; safe in any thread and under a running event loop
     (which waits: use `asyncio.to_thread(check, ...)` where it must not).
     """
+    from leakcheck import validation
     from leakcheck.execution.interpreter import dotted, look
     from leakcheck.execution.job import Budget, Job, ScenarioInfo
-    from leakcheck.validation import examine, size, tool_names
+    from leakcheck.execution.workspace import Workspace
 
     label = name or _name(function)
     if not callable(function):
@@ -177,15 +180,15 @@ def check(
         )
     asked = {
         "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,
-        "max_growth": max_growth, "tools": tools, "raises": raises, "gc": gc, "allocator": allocator,
-        "values": values,
+        "max_growth": max_growth, "tools": tools, "timeouts": timeouts, "raises": raises, "gc": gc,
+        "allocator": allocator, "values": values,
     }  # fmt: skip
-    examine(f"check({label})", asked, asked)
+    validation.examine(f"check({label})", asked, asked)
     version, problem = look(python)
     if problem:
         raise UsageError(f"check({label}): python={python!r} {problem}")
     code = getattr(function, "__code__", None)
-    with tempfile.TemporaryDirectory(prefix="leakcheck-call-") as folder:
+    with Workspace() as folder:
         file = Path(folder, "call.pickle").resolve()
         pickled = _pickled(label, function, arguments, raises)
         if b"cloudpickle" in pickled and version != sys.version_info[:2]:
@@ -203,6 +206,7 @@ def check(
             line=getattr(code, "co_firstlineno", 0),
             expect=expect,
             budget=dict(budget or {}),
+            timeouts=validation.timeouts(timeouts or {}) or {},
             command=["python"],
         )
         job = Job(
@@ -211,22 +215,32 @@ def check(
             allocator=allocator,
             gc=gc,
             budget=Budget(
-                time_s=time_budget, max_iterations=max_iterations, max_growth=size(max_growth) or Budget().max_growth
+                time_s=time_budget,
+                max_iterations=max_iterations,
+                max_growth=validation.size(max_growth) or Budget().max_growth,
             ),
             cwd=Path.cwd(),
             values=values,
         )
-        return measured(job, tool_names(tools) or frozenset({"auto"}))
+        return measured(job, validation.tool_names(tools) or frozenset({"auto"}))
+
+
+class MeasurementInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while something was measured; `record` is what was known by then, if anything was."""
+
+    def __init__(self, record: ScenarioResult | None) -> None:
+        super().__init__("interrupted while measuring")
+        self.record = record
 
 
 def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
-    """Measure one job and say nothing meanwhile; an interrupt goes on to the caller."""
+    """Measure one job and say nothing meanwhile. Raises `MeasurementInterrupted`."""
     from leakcheck.run.runner import Plan, Runner
 
     plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools)
     run = Runner(plan, _Unseen()).run()
     if run.interrupted:
-        raise KeyboardInterrupt
+        raise MeasurementInterrupted(next(iter(run.scenarios), None))
     return Result(run.scenarios[0])
 
 

@@ -42,6 +42,28 @@ def tool_names(value: Any) -> frozenset[str] | None:
     return names if names and names <= {*TOOLS} else None
 
 
+TIMEOUTS: Mapping[str, float] = {"import": 300.0, "setup": 120.0, "call": 60.0, "teardown": 60.0, "diagnosis": 120.0}
+"""Seconds of its own time that each may take: far more than most need, and few enough to be waited for where it hangs.
+`call` is for a round, beside ten times what its calls took before; `diagnosis` for each look of one of its tools."""
+
+
+def timeouts(value: Any) -> dict[str, float] | None:
+    """The seconds in `import=600,call=60` or in a mapping; None for what is neither, or names what has no limit."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        value = {name.strip(): _seconds(text) for name, _, text in pairs}
+    if not isinstance(value, Mapping) or not value.keys() <= TIMEOUTS.keys():
+        return None
+    return dict(value) if all(_is_number(seconds) and seconds > 0 for seconds in value.values()) else None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -107,6 +129,12 @@ OPTIONS: tuple[Option, ...] = (
         lambda value: _is_count(value) if _is_number(value) else isinstance(value, str) and size(value) is not None,
         default="1GiB", metavar="BYTES",
         help="Stop a scenario that has grown by so much (2GiB, 64MiB, 1000000).",
+    ),
+    Option(
+        "timeouts", _EVERYWHERE, f"seconds above 0 for some of {', '.join(TIMEOUTS)}, {{'call': 60}}",
+        lambda value: timeouts(value) is not None, metavar="LIST",
+        help="Seconds, of the process's own time, after which something counts as hanging: "
+        f"{','.join(f'{name}={seconds:.0f}' for name, seconds in TIMEOUTS.items())} unless others are given.",
     ),
     _choice(
         "gc", _OF_A_RUN, ("collect", "auto", "off", "freeze"), "collect",

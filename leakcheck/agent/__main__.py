@@ -1,10 +1,11 @@
-"""Start of a worker: `python .../leakcheck/agent/__main__.py COMMANDS_FD REPLIES_FD PACKAGE_PARENT`.
+"""Start of a worker: `python .../leakcheck/agent/__main__.py COMMANDS_FD REPLIES_FD LIFELINE_FD PACKAGE_PARENT`.
 
 Run by path and not with `-m`, so that an interpreter in which nothing of ours is installed can run it. `PACKAGE_PARENT`
 is a folder that holds nothing but a link to this package; it is used only where `leakcheck` cannot be imported anyhow.
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import NoReturn
@@ -15,7 +16,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whichever interpreter the user h
 
 def main() -> None:
     """Serve the parent until it has no more to say."""
-    commands, replies, package_parent = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    commands, replies, lifeline = map(int, sys.argv[1:4])
+    package_parent = sys.argv[4]
     del sys.path[0]  # this file's own folder: it must not shadow anything of the user's
     sys.argv[1:] = []
     if find_spec("leakcheck") is None:
@@ -27,12 +29,14 @@ def main() -> None:
         from importlib import import_module
 
         from leakcheck.agent.channel import Channel
+        from leakcheck.agent.lifeline import hold
         from leakcheck.agent.meters.objects import put_aside
         from leakcheck.agent.protocol import ASKED_WHILE_MEASURING
         from leakcheck.agent.session import serve
     except ImportError as error:
         _refuse(replies, f"another version of elkyn-leakcheck is installed in {sys.executable} ({error})")
 
+    hold(lifeline, signal.SIGKILL)
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -64,7 +64,7 @@ class Channel:
 
 
 def _explained(error: OSError) -> BaseException:
-    """Ends the process with a clear word where the user's code has closed our descriptors among others."""
-    if error.errno != errno.EBADF:
-        return error
-    return SystemExit(f"leakcheck: {CLOSED_OURS}")
+    """Ends the process: where the parent has gone, or with a clear word where the user's code has closed our ends."""
+    if error.errno == errno.EPIPE:
+        return SystemExit(1)
+    return SystemExit(f"leakcheck: {CLOSED_OURS}") if error.errno == errno.EBADF else error

@@ -125,6 +125,8 @@ class Graph(NamedTuple):
     """Processor seconds by phase."""
     no_picture: str = ""
     """Why the back-references could not be drawn."""
+    unseen: str = ""
+    """Why the object graph was not looked at; where blocks were allocated was, even so."""
 
 
 class WatchResources(NamedTuple):

@@ -75,6 +75,7 @@ class Described(NamedTuple):
     max_iterations: int | None
     max_growth: int | str | None
     tools: list[str] | None
+    timeouts: dict[str, float] | None
     native: bool
 
 
@@ -98,6 +99,10 @@ class Open(NamedTuple):
     """To be read, in this order."""
 
 
+HOSTED = ("pytest_item://", "unittest_test://")
+"""Targets whose step exists only inside another runner: that imports them, and holds the conversation where it is."""
+
+
 class Opened(NamedTuple):
     """Answers `Open`."""
 
@@ -119,6 +124,11 @@ class Run(NamedTuple):
     """How many of the last iterations have a reading of the heap after each."""
     whole: bool
     """Whether garbage is looked for among all objects, and not among young ones only."""
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called."""
+        return int(self.iterations)
 
     @classmethod
     def of(cls, iterations: int, watch: int, whole: bool) -> "Run":
@@ -193,7 +203,9 @@ class Collected(NamedTuple):
 
 
 class ReadsClock(NamedTuple):
-    """Asks whether the user's code reads a clock when the step runs, which it does a few times."""
+    """Asks whether the user's code reads a clock when the step runs, which it does `calls` times."""
+
+    calls: int
 
 
 class ClockRead(NamedTuple):
@@ -210,8 +222,8 @@ class Held(NamedTuple):
     """Answers `HolderSizes`."""
 
     complete: bool
-    """False where not all can be seen, since the program has put objects aside itself, or the collector is not ours to
-    run. Then the rest says nothing."""
+    """False where not all can be seen, since the program has put objects aside itself, the collector is not ours to
+    run, or there are too many. Then the rest says nothing."""
     things: int
     """How many things something refers to."""
     sizes: list[tuple[int, int]]
@@ -265,6 +277,10 @@ class TimePassed(NamedTuple):
     """Whether the step raised; then less time has passed."""
 
 
+STRETCHES = 4
+"""Stretches that are compared, after which it is asked what stays: three gains."""
+
+
 class WhatStays(NamedTuple):
     """Asks what stays when the step is left alone for `pause` seconds after each of some equal stretches.
 
@@ -273,6 +289,11 @@ class WhatStays(NamedTuple):
 
     iterations: int
     pause: float
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called: as often again after each pause."""
+        return 2 * STRETCHES * self.iterations
 
 
 class Stayed(NamedTuple):

@@ -31,6 +31,7 @@ class Options(NamedTuple):
     max_iterations: int | None = None
     max_growth: int | str | None = None
     tools: frozenset[str] | None = None
+    timeouts: Mapping[str, float] | None = None
     native: bool = False
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None
 
@@ -100,6 +101,7 @@ def scenario(
     max_iterations: int | None = None,
     max_growth: int | str | None = None,
     tools: Iterable[str] | None = None,
+    timeouts: Mapping[str, float] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
 ) -> Callable[[Function], Function]: ...
@@ -117,6 +119,7 @@ def scenario(
     max_iterations: int | None = None,
     max_growth: int | str | None = None,
     tools: Iterable[str] | None = None,
+    timeouts: Mapping[str, float] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
 ) -> Function | Callable[[Function], Function]:
@@ -128,8 +131,10 @@ def scenario(
 
     `expect="leak"` turns the scenario into a proof that the tool sees it: not finding the leak fails the run.
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
-    `max_growth` (bytes, or `"64MiB"`) replace the run's own. `raises` tests an error path: each call of the step must
-    raise it. `native=True` asks for valgrind as well. The function itself stays as it was, and can be called as ever.
+    `max_growth` (bytes, or `"64MiB"`) replace the run's own, as do `timeouts`: seconds after which a set-up, a call, a
+    tear-down or a look of the diagnosis counts as hanging, `{"setup": 300, "call": 60}`. `raises` tests an error path:
+    each call of the step must raise it. `native=True` asks for valgrind as well. The function itself stays as it was,
+    and can be called as ever.
     """
     if expect not in ("clean", "leak"):
         raise ValueError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")
@@ -147,6 +152,7 @@ def scenario(
         max_iterations=max_iterations,
         max_growth=max_growth,
         tools=None if tools is None else frozenset(tools.split(",") if isinstance(tools, str) else tools),
+        timeouts=timeouts,
         native=native,
         raises=raises,
     )

@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
-from leakcheck.agent.clock import own_clock
 from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import (
+    HOSTED,
     INTERNAL,
     NOT_THERE,
     PROBES,
@@ -52,12 +52,12 @@ def serve(channel: Channel) -> None:
                 channel.send(Listed([_describe(scenario) for scenario in scenarios]))
             elif name == "Open":
                 opening = Open(*fields)
-                if opening.target.startswith(_HOSTED):
+                if opening.target.startswith(HOSTED):
                     _hold_elsewhere(channel, opening)
-                    continue
-                if not scenarios:
-                    scenarios = load(opening.target)
-                serve_scenario(channel, named(scenarios, opening.name, opening.target), opening)
+                else:
+                    scenarios = scenarios or load(opening.target)
+                    serve_scenario(channel, named(scenarios, opening.name, opening.target), opening)
+                channel.send(Closed())
             else:
                 _refuse(name)
         except BaseException as error:
@@ -84,8 +84,6 @@ def _check_version(version: int) -> None:
 
 _MOST_TRACEBACK = 20_000
 """Characters of a traceback that are reported, its end."""
-_HOSTED = ("pytest_item://", "unittest_test://")
-"""Targets whose step exists only inside another runner: that holds the conversation where it is."""
 
 
 def _hold_elsewhere(channel: Channel, opening: Open) -> None:
@@ -113,14 +111,26 @@ class Conversation:
         self.directories = opening.directories
         self.context = Context(opening.directory)
         self.driver = Driver(scenario, self.context)
-        self.clock = own_clock()
+        self.clock = self.driver.clock
         self.reading = 0.0
         """Seconds that the last reading took."""
 
     async def hold(self) -> None:
-        """Set up, answer the parent until it says `Close`, tear down."""
+        """Set up, answer the parent until it says `Close` or is gone, tear down: whatever happens in between.
+
+        Who calls this answers `Closed`, when all is torn down that is its own.
+        """
+        await self.driver.open()
+        try:
+            await self._converse()
+        finally:
+            try:
+                await self.driver.close()
+            finally:
+                release_named_memory()
+
+    async def _converse(self) -> None:
         channel, driver = self.channel, self.driver
-        await driver.open()
         apply(self.opening.gc)
         in_loop = driver.in_loop
         self.readings = Readings(self.opening.meters, self.context, Place(self.directories, in_loop))
@@ -142,9 +152,6 @@ class Conversation:
                 channel.send(await self._answer(name, fields))
             except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
                 channel.fail(describe_error(error, name))
-        await driver.close()
-        release_named_memory()
-        channel.send(Closed())
 
     async def _answer(self, name: str, fields: list[object]) -> Answer:
         if name == "Run":
@@ -200,7 +207,7 @@ def describe_error(error: BaseException, during: str) -> Failed:
     if during != "step" and frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
         message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
     lines = traceback.format_exception(type(error), error, frames)
-    kind = "import" if during in ("List", "Open") and frames is None else type(error).__name__
+    kind = "import" if during == "List" and frames is None else type(error).__name__
     if isinstance(error, TargetError):
         kind = NOT_THERE
     elif during != "step" and _is_ours(error):
@@ -255,5 +262,6 @@ def _describe(scenario: Scenario) -> Described:
         max_iterations=options.max_iterations,
         max_growth=options.max_growth,
         tools=None if options.tools is None else sorted(options.tools),
+        timeouts=None if options.timeouts is None else dict(options.timeouts),
         native=options.native,
     )

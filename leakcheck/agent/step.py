@@ -71,7 +71,7 @@ class Driver:
         self.context = context
         self.iterations = 0
         self.in_loop = is_async(scenario)
-        self._clock = own_clock()
+        self.clock = own_clock()
         self._generator: Any = None
         self._step: Callable[[], Any] | None = None
         self._async_step = False
@@ -93,17 +93,24 @@ class Driver:
             step = _bound(function, arguments)
         else:
             step = function
+        self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
+        try:
+            self._refuse_unless_callable(step)
+        except TypeError:
+            await self.close()
+            raise
+        if self.scenario.options.raises is not None:
+            step = _expecting(step, self.scenario.options.raises, self._async_step)
+        self._step = step
+
+    def _refuse_unless_callable(self, step: Any) -> None:
         if not callable(step):
             raise NoStepError(f"{self.scenario.name} must yield its step, a function; it yielded {type(step).__name__}")
-        self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
         if self._async_step and not self.in_loop:
             raise NoStepError(
                 f"{self.scenario.name} yields an async step: make the scenario itself `async def`, so that set-up "
                 "and step share one event loop"
             )
-        if self.scenario.options.raises is not None:
-            step = _expecting(step, self.scenario.options.raises, self._async_step)
-        self._step = step
 
     async def run(self, count: int) -> float:
         """Call the step `count` times; returns the seconds it took (see `clock`). Raises `StepRaisedError`.
@@ -127,7 +134,7 @@ class Driver:
 
     async def _run(self, step: Callable[[], Any], count: int) -> float:
         turns = repeat(None, count)
-        started = self._clock()
+        started = self.clock()
         try:
             if self._async_step:
                 for _ in turns:
@@ -135,12 +142,12 @@ class Driver:
             else:
                 for _ in turns:
                     step()
-        except Exception as error:
+        except BaseException as error:  # also what is no `Exception`: `sys.exit()` in a step, a test that is skipped
             done = count - length_hint(turns) - 1
             self.iterations += done
             raise StepRaisedError(done) from error
         self.iterations += count
-        return self._clock() - started
+        return self.clock() - started
 
     async def close(self) -> None:
         """Run the tear-down."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,14 @@ from leakcheck.cli.command import Command
 from leakcheck.cli.options import SECONDS
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
+from leakcheck.execution.workspace import Workspace
 from leakcheck.records import RunResult
 from leakcheck.report.text import line
 from leakcheck.versions import sandbox, search
 
 _GIT = {"good": 0, "bad": 1, "unknown": 125}
+_STOP_BISECTING = 130
+"""On 128 and more `git bisect` stops for good; on 2 it would take the revision for a bad one."""
 
 
 @click.command("bisect", cls=Command)
@@ -73,16 +75,18 @@ def command(
 
 
 def _revision(targets: Sequence[str], build: str | None, fingerprint: str, options: Sequence[str]) -> int:
-    with tempfile.TemporaryDirectory(prefix="leakcheck-bisect-") as temporary:
+    with Workspace() as temporary:
         try:
             if build:
                 sandbox.build(build, Path(sys.executable), Path.cwd())
-            run = sandbox.run(Path(sys.executable), targets, Path.cwd(), Path(temporary) / "report", options)
+            run = sandbox.run(Path(sys.executable), targets, Path.cwd(), temporary / "report", options)
         except (sandbox.TrialError, UsageError) as error:
             echo(f"unknown: {line(str(error), 600)}")
             return _GIT["unknown"]
+        except KeyboardInterrupt:
+            return _STOP_BISECTING
     if run.interrupted:
-        return 130  # git bisect stops for good on 128 and more
+        return _STOP_BISECTING
     said = search.answer(run, fingerprint)
     echo(f"{said}: {_why(run)}")
     return _GIT[said]
@@ -143,8 +147,7 @@ def _try(
     extra: Sequence[str],
 ) -> tuple[search.Answer, str]:
     """Install a version and run the scenarios in an empty folder: a source tree here must not be measured instead."""
-    with tempfile.TemporaryDirectory(prefix="leakcheck-bisect-") as temporary:
-        place = Path(temporary)
+    with Workspace() as place:
         (place / "run").mkdir()
         try:
             python = sandbox.environment(place / "environment")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from leakcheck.cli.command import Command
 from leakcheck.cli.options import SECONDS
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
+from leakcheck.execution.workspace import Workspace
 from leakcheck.gate import compare
 from leakcheck.records import RunResult
 from leakcheck.report.text import line
@@ -85,8 +85,7 @@ def _revisions(
         raise UsageError(f"{missing}: no such result; for a revision: {error}") from None
     for name in (base, head):
         git.commit_of(repository, name)
-    with tempfile.TemporaryDirectory(prefix="leakcheck-compare-") as temporary:
-        place = Path(temporary)
+    with Workspace() as place:
         before = git.checked_out(current, base, place / "base" / "source")
         after = git.checked_out(current, head, place / "head" / "source")
         scenarios = [_scenario(after, target) for target in targets]

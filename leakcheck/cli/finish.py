@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,17 @@ def run_and_report(
     view = RunView(
         len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]
     )
-    with view:
-        view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
-        run = Runner(plan, view).run()
+    try:
+        with view:
+            view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
+            run = Runner(plan, view).run()
+    except BaseException:
+        with suppress(OSError):  # there is something in it
+            directory.rmdir()
+        raise
     base = Path("reports") if options["report"] is None else directory
     write_run(run, directory, history=base / history.FILE_NAME)
-    if options["report"] is None:
+    if options["report"] is None and not run.interrupted:
         point_latest(Path("reports"), directory)
     view.summary(run, directory)
     return exit_code(run, strict=options["strict"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
+from leakcheck.cli import interrupts
 from leakcheck.cli.command import EXIT_CODES
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import ControlError, LeakcheckError, NothingCollectedError, UsageError, guess
@@ -79,12 +81,11 @@ def main() -> None:
     Ends the process without taking the interpreter apart: that takes a tenth of the time of a short run, and `run` has
     left nothing behind that would need it.
     """
+    interrupts.install()
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # nobody reads it: the interpreter has its own word for that
-        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # nobody reads it, or it was closed before
+            stream.flush()
     os._exit(code)
 
 
@@ -95,9 +96,8 @@ def run(arguments: list[str]) -> int:
         code = command_line.main(arguments, prog_name="elkyn-leakcheck", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.Abort:
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("elkyn-leakcheck: interrupted", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as wrong:
         wrong.show(sys.stderr)  # by itself click writes UTF-8 also where that cannot be shown

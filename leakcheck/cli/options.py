@@ -70,7 +70,11 @@ def folder(option: str, place: Path) -> Path:
 
 def _click(option: Option) -> Callable[[Decorated], Decorated]:
     """The declaration of an option, as one of the command line."""
-    kinds: dict[str, Any] = {"time_budget": SECONDS, "max_iterations": click.IntRange(1)}
+    kinds: dict[str, Any] = {
+        "time_budget": SECONDS,
+        "max_iterations": click.IntRange(1),
+        "timeouts": click.UNPROCESSED,  # a table in pyproject.toml
+    }
 
     def examined(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value is not None and not option.fits(value):
@@ -132,13 +136,18 @@ def template(options: Mapping[str, Any]) -> Job:
         ),
         cwd=Path.cwd(),
         values=options["values"],
+        timeouts=validation.timeouts(options["timeouts"] or {}) or {},
     )
 
 
 def changed(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that change what is measured and differ from their defaults: for the command that reproduces."""
     defaults = {option.name: option.default for option in validation.of_place("command")} | {"python": None}
-    return {name: options[name] for name, default in defaults.items() if options[name] != default}
+    found = {name: options[name] for name, default in defaults.items() if options[name] != default}
+    if "timeouts" in found:
+        limits = validation.timeouts(found["timeouts"]) or {}
+        found["timeouts"] = ",".join(f"{name}={seconds:g}" for name, seconds in limits.items())
+    return found
 
 
 def known() -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,12 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
     """
     from leakcheck.cli.start import begin
     from leakcheck.execution.job import ScenarioInfo
+    from leakcheck.execution.workspace import Workspace
     from leakcheck.run.discovery import Collected
 
     _check_syntax(statement, "the statement")
     _check_syntax("\n".join(setup), "--setup")
-    with tempfile.TemporaryDirectory(prefix="leakcheck-snippet-") as folder:
+    with Workspace() as folder:
         file = Path(folder, "snippet.py").resolve()
         before = "".join(f"{part.rstrip()}\n" for part in setup)
         file.write_text(f"{before}{statement.rstrip()}\n", "utf-8")

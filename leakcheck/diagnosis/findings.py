@@ -51,6 +51,8 @@ class _Facts(NamedTuple):
     """How the label of a step is shown."""
     origin: Origin
     """Whose code is whose."""
+    unseen: frozenset[str]
+    """Names of the means that came to nothing: what they would show is not known, and is not said to be absent."""
 
     @property
     def places(self) -> str:
@@ -59,26 +61,49 @@ class _Facts(NamedTuple):
 
 
 def findings_of(
-    faults: Sequence[Fault], heap_growth: float, source: str, origin: Origin = HERE, *, values: bool = False
+    faults: Sequence[Fault],
+    heap_growth: float,
+    source: str,
+    origin: Origin = HERE,
+    *,
+    values: bool = False,
+    unseen: frozenset[str] = frozenset(),
 ) -> list[Finding]:
     """The records of the faults of one scenario, each with a fingerprint of its own.
 
-    `source` names the means that saw the memory. With `values`, what the program's data name stays in the paths.
+    `source` names the means that saw the memory, `unseen` those that came to nothing. With `values`, what the program's
+    data name stays in the paths.
     """
-    found = [finding_of(fault, heap_growth, source, origin, values=values) for fault in faults]
+    found = [
+        finding_of(
+            fault,
+            heap_growth,
+            "resources" if isinstance(fault.detail, Resource) else source,
+            origin,
+            values=values,
+            unseen=unseen,
+        )
+        for fault in faults
+    ]
     names = [f"{path_text(_path(fault))} {each.type}" for fault, each in zip(faults, found, strict=True)]
     return fingerprint.told_apart(found, names)
 
 
 def finding_of(
-    fault: Fault, heap_growth: float, source: str, origin: Origin = HERE, *, values: bool = False
+    fault: Fault,
+    heap_growth: float,
+    source: str,
+    origin: Origin = HERE,
+    *,
+    values: bool = False,
+    unseen: frozenset[str] = frozenset(),
 ) -> Finding:
     """The record of one fault."""
     frames = _frames(fault, origin)
     stack = [*_native(fault, frames), *_with_callers(fault, frames)]
     path, shown = _path(fault), str if values else partial(named_in_code, is_code=literal_in(_sources(stack)))
     in_words = [msgspec.structs.replace(node, name=shown(node.name)) for node in path]
-    facts = _Facts(fault, frames, stack, in_words, shown, origin)
+    facts = _Facts(fault, frames, stack, in_words, shown, origin, unseen)
     kind: FindingKind = "allocation"
     of_frames = partial(fingerprint.of_frames, origin=origin)
     match fault.detail:
@@ -224,18 +249,26 @@ def _pinned_title(facts: _Facts, detail: Pinned) -> str:
 
 def _untracked_title(facts: _Facts) -> str:
     size, named = facts.fault.bytes, facts.places
-    why = (
-        "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
-        if size <= LEDGER_NOISE_BYTES
-        else "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
-    )
+    if "memray" in facts.unseen:
+        why = "what allocated it was not looked at, as memray did not do it"
+    elif "valgrind" in facts.unseen:
+        why = "memray sees no allocation there, and valgrind has not looked"
+    elif size <= LEDGER_NOISE_BYTES:
+        why = "it comes too rarely, or from an allocator that no tracker sees, for more to be known"
+    else:
+        why = "the allocator is one that no tracker sees (malloc called through a pointer, or a static library's)"
     return f"leaks {units.size(size)} per iteration: after {named} the heap has grown; {why}"
 
 
 def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     by = _by(facts.stack)
     place = f" at {facts.places}" if facts.frames or not by else ""
-    holder = "too rarely for what holds it to be seen" if detail.rare else "and nothing that Python knows of holds it"
+    if "graph" in facts.unseen:
+        holder = "what holds it was not looked at"
+    elif detail.rare:
+        holder = "too rarely for what holds it to be seen"
+    else:
+        holder = "and nothing that Python knows of holds it"
     return f"leaks {_blocks(facts.fault)} per iteration: allocated{place}{by}, {holder}"
 
 

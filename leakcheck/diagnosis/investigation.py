@@ -7,13 +7,14 @@ them resources are watched. Where much stays unexplained the heap's own ledger i
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from leakcheck import meters
 from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
@@ -29,7 +30,8 @@ from leakcheck.diagnosis.resources import faults_of
 from leakcheck.diagnosis.valgrind import Loss, run_valgrind
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
-from leakcheck.execution.worker import Worker
+from leakcheck.execution.worker import INTERRUPT, Worker
+from leakcheck.execution.workspace import Workspace
 from leakcheck.records import ToolRun
 
 _MOST_DISTANCE = 3.0
@@ -46,8 +48,7 @@ def diagnose(
 ) -> Diagnosis:
     """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why."""
     plan = Plan.of(job, growth, options, start_worker)
-    with tempfile.TemporaryDirectory(prefix="leakcheck-captures-", ignore_cleanup_errors=True) as folder:
-        temporary = Path(folder)
+    with Workspace() as temporary:
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
@@ -60,9 +61,11 @@ def diagnose(
     lost, suppressed = losses or ([], 0)
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} loss records were suppressed"] if suppressed else [])
+    tools = [*seen.tools, resources_tool, valgrind_tool]
+    unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
     return Diagnosis(
-        findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values),
-        tools=[*seen.tools, resources_tool, valgrind_tool],
+        findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values, unseen=unseen),
+        tools=tools,
         explained=case.explained_part(growth.meters),
         pictures=pictures,
         notes=notes,
@@ -80,7 +83,7 @@ class _Seen(NamedTuple):
     @property
     def means(self) -> str:
         """The source of a finding."""
-        if self.graph is None:
+        if self.graph is None or self.graph.unseen:
             return "survivors"
         return "graph" if self.sites is None else "graph, survivors"
 
@@ -136,7 +139,10 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         values=plan.job.values,
         picture=picture_of(plan, temporary),
     )
-    return _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
+    graph, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
+    if graph is not None and graph.unseen:
+        return graph, msgspec.structs.replace(run, status="skipped", reason=graph.unseen)
+    return graph, run
 
 
 def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | None, ToolRun]:
@@ -176,8 +182,7 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        seconds, start = options.valgrind_time_s, plan.start_worker
-        return run_valgrind(plan.job, counts, options.suppressions, directory, seconds, start)
+        return run_valgrind(plan.job, counts, options.suppressions, directory, plan.start_worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
@@ -185,8 +190,8 @@ def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Los
 def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
     """Open the scenario in a process of its own and ask it."""
     with plan.start_worker(plan.job) as worker:
-        opened = worker.open(plan.options.time_s)
-        return worker.ask(question, answer, plan.options.time_s), opened
+        opened = worker.open()
+        return worker.ask(question, answer), opened
 
 
 def _needs_memory(plan: Plan) -> str:
@@ -220,6 +225,8 @@ def _run(name: str, absent: ToolRun | None, means: Callable[[], _T]) -> tuple[_T
     except ToolMissing as missing:
         return None, ToolRun(name=name, status="skipped", reason=str(missing))
     except WorkerFailed as failed:
+        if failed.failure.type == INTERRUPT:
+            return None, ToolRun(name=name, status="skipped", reason=failed.failure.message)
         reason = f"{failed.failure.type}: {failed.failure.message}"
         return None, ToolRun(name=name, status="error", reason=reason, duration_s=_since(began))
     except OSError as error:

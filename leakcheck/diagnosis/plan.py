@@ -85,9 +85,6 @@ class DiagnosisOptions(Record, frozen=True, kw_only=True):
     """Files in valgrind's suppression syntax."""
     graph: Path | None = None
     """Folder for pictures of the back-references (needs objgraph and graphviz)."""
-    time_s: float = 120.0
-    """Time-out of each process other than valgrind's."""
-    valgrind_time_s: float = 120.0
 
 
 class Diagnosis(Record, frozen=True, kw_only=True):

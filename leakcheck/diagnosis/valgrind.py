@@ -55,7 +55,6 @@ def run_valgrind(
     counts: tuple[int, int],
     suppressions: Sequence[Path],
     directory: Path,
-    timeout: float,
     start_worker: Callable[..., Worker],
 ) -> tuple[list[Loss], int]:
     """The losses that scale, and how many records were suppressed. Raises `ToolMissing` and `WorkerFailed`."""
@@ -67,10 +66,10 @@ def run_valgrind(
         report = directory / f"valgrind-{count}.xml"
         command = [program, *_options(report, suppressions)]
         with start_worker(job, wrapper=command) as worker:
-            worker.open(timeout)
-            worker.run(count, timeout)
-            worker.close(timeout)
-            worker.wait(timeout)
+            worker.open()
+            worker.run(count)
+            worker.close()
+            worker.wait()
         return read_report(report)
 
     with ThreadPoolExecutor(2, thread_name_prefix="valgrind") as pool:

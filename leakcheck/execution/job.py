@@ -51,6 +51,7 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_iterations: int | None = None
     max_growth: int | None = None
     tools: list[str] | None = None
+    timeouts: dict[str, float] = {}
     native: bool = False
     command: list[str] = []
     """The words of the command that runs it again; empty for `elkyn-leakcheck run <id>`."""
@@ -68,6 +69,26 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Folder in which the worker runs: the user's own, so that relative paths in scenarios mean what they say."""
     values: bool = False
     """Whether the user has asked for values of the program in what is told and written."""
+    timeouts: dict[str, float] = {}
+    """Those of the run; a scenario's own replace them."""
+
+    def timeout(self, what: str) -> float:
+        """Seconds that one of `validation.TIMEOUTS` may take."""
+        return {**validation.TIMEOUTS, **self.timeouts, **self.scenario.timeouts}[what]
+
+    def option(self, name: str) -> str:
+        """What an option is called where the scenario came from: the command line, pytest, unittest or a call."""
+        program = "".join(self.scenario.command[:1])
+        if program == "pytest" and name in ("time-budget", "timeouts"):
+            return f"--leakcheck-{name}"
+        return name.replace("-", "_") if program in ("pytest", "python") else f"--{name}"
+
+    def option_for(self, name: str, values: Mapping[str, float]) -> str:
+        """The same with values, as it is written there."""
+        option = self.option(name)
+        if option.startswith("--"):
+            return f"{option} {','.join(f'{key}={value:g}' for key, value in values.items())}"
+        return f"{option}={dict(values)}"
 
 
 def asked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,4 +98,6 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
         fields["max_growth"] = validation.size(fields["max_growth"])
     if "tools" in fields:
         fields["tools"] = sorted(validation.tool_names(fields["tools"]) or ())
+    if "timeouts" in fields:
+        fields["timeouts"] = validation.timeouts(fields["timeouts"]) or {}
     return fields

@@ -6,13 +6,12 @@ import json
 import math
 import os
 import selectors
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
@@ -21,6 +20,7 @@ import msgspec
 
 from leakcheck import meters, units
 from leakcheck.agent.protocol import (
+    HOSTED,
     VERSION,
     Close,
     Closed,
@@ -34,9 +34,11 @@ from leakcheck.agent.protocol import (
     Run,
     Sampled,
 )
+from leakcheck.execution.deadline import Deadline
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.failure import WorkerFailed, of_exception, of_process
 from leakcheck.execution.job import Job
+from leakcheck.execution.workspace import Workspace, end_processes
 from leakcheck.records import Failure
 
 _KEPT_OUTPUT = 64 * 1024
@@ -45,12 +47,26 @@ _POLL_S = 0.05
 """How often it is looked whether the worker lives, while it says nothing."""
 _DEATH_S = 5.0
 """How long a worker may take to end before it is killed."""
+_LAST_WORDS_S = 3.0
+"""How long a tear-down may take where the run was interrupted, and the round before it that cannot be called off."""
+_SLOWER = 10
+"""How many times as long as those before them calls may take: they may work on more by now."""
+
+INTERRUPT = "interrupt"
+"""Type of the `Failure` of a worker that was called off."""
 
 
 _FAILED = b'{"failed"'
 """How the answer begins to a request that came to nothing."""
 
 Answer = TypeVar("Answer")
+
+
+_LIMITED = {
+    List: ("import", "the import"), Open: ("setup", "the set-up"), Run: ("call", "the step"),
+    Close: ("teardown", "the tear-down"),
+}  # fmt: skip
+"""Which of `validation.TIMEOUTS` a request has, and what it waits for; others have that of the diagnosis."""
 
 
 class Round(NamedTuple):
@@ -88,21 +104,28 @@ class Worker:
         memory_limit: int | None = None,
     ) -> None:
         self.job = job
-        self._directory = tempfile.mkdtemp(prefix="leakcheck-")
-        self.tmp_path = os.path.join(self._directory, "tmp_path")
-        self.temporary = os.path.join(self._directory, "temporary")
-        package_parent = os.path.join(self._directory, "package")
+        self._workspace = Workspace()
+        directory = self._workspace.path
+        self.tmp_path = str(directory / "tmp_path")
+        self.temporary = str(directory / "temporary")
+        package_parent = directory / "package"
         for folder in (self.tmp_path, self.temporary, package_parent):
             os.mkdir(folder)
         package = Path(__file__).parent.parent
-        os.symlink(package, os.path.join(package_parent, "leakcheck"))
+        (package_parent / "leakcheck").symlink_to(package)
         self._memory_limit = memory_limit if memory_limit is not None else _default_memory_limit()
+        self._wrapped = bool(wrapper)
         self._checked = 0.0
-        self._greeted = False
+        self._greeted = self._listed = self._open = self._interrupted = False
+        self._owed = 0
+        """Answers that have not come."""
+        self._calls, self._seconds = 0, 0.0
+        """Calls of the step so far, and what they took."""
         self._output = b""
         self._pending = b""
         commands_read, self._commands = os.pipe()
         self._replies, replies_write = os.pipe()
+        lifeline_read, self._lifeline = os.pipe()
         output_read, output_write = os.pipe()
         self._output_fd = output_read
         try:
@@ -113,23 +136,26 @@ class Worker:
                     str(package / "agent" / "__main__.py"),
                     str(commands_read),
                     str(replies_write),
-                    package_parent,
+                    str(lifeline_read),
+                    str(package_parent),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
-                pass_fds=(commands_read, replies_write),
+                pass_fds=(commands_read, replies_write, lifeline_read),
                 env={**worker_environment(job.allocator, self.temporary), **(environment or {})},
                 cwd=job.cwd,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which then decides
             )
         except OSError as error:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._workspace.close()
+            for descriptor in (self._commands, self._replies, self._lifeline, output_read):
+                os.close(descriptor)
             raise WorkerFailed(
                 Failure(type="start", message=f"cannot start {job.python}: {error.strerror or error}")
             ) from error
         finally:
-            for descriptor in (commands_read, replies_write, output_write):
+            for descriptor in (commands_read, replies_write, lifeline_read, output_write):
                 os.close(descriptor)
         self._selector = selectors.DefaultSelector()
         os.set_blocking(self._replies, False)
@@ -141,6 +167,11 @@ class Worker:
     def pid(self) -> int:
         """Process id of the child (of the wrapper, where there is one)."""
         return self._process.pid
+
+    @property
+    def gone(self) -> bool:
+        """Whether the child has ended."""
+        return self._process.poll() is not None
 
     @property
     def output(self) -> str:
@@ -155,12 +186,16 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def list_scenarios(self, timeout: float = 60.0) -> list[Described]:
+    def list_scenarios(self) -> list[Described]:
         """Import the job's target and list what is in it."""
-        return self.ask(List(self.job.scenario.target), Listed, timeout).scenarios
+        listed = self.ask(List(self.job.scenario.target), Listed).scenarios
+        self._listed = True
+        return listed
 
-    def open(self, timeout: float = 60.0) -> Opened:
+    def open(self) -> Opened:
         """Import the target, run the scenario's set-up, make the meters. Returns what the worker says of them."""
+        if not self._listed and not self.job.scenario.target.startswith(HOSTED):
+            self.list_scenarios()  # by itself: it has a limit of its own
         request = Open(
             target=self.job.scenario.target,
             name=self.job.scenario.name,
@@ -169,36 +204,51 @@ class Worker:
             gc=self.job.gc,
             meters=[spec.name for spec in meters.CATALOGUE],
         )
-        return self.ask(request, Opened, timeout)
+        opened = self.ask(request, Opened)
+        self._open = True
+        return opened
 
-    def run(self, count: int, timeout: float = 60.0, watch: int = 0, whole: bool = True) -> Round:
+    def run(self, count: int, /, *, watch: int = 0, whole: bool = True) -> Round:
         """`count` iterations, settle, read. A step that raises ends the round early and is reported in it.
 
         After each of the last `watch` iterations the bytes in use are read too, and the lowest is reported. Where
         `whole` is false, the collector looks at young objects only.
         """
-        answer = self.ask(Run.of(count, watch, whole), Sampled, timeout)
+        answer = self.ask(Run.of(count, watch, whole), Sampled)
         iterations, seconds, spent, cycles, lowest, *values = array("d", bytes.fromhex(answer.numbers))
+        self._calls, self._seconds = self._calls + count, self._seconds + (seconds if count else 0.0)
         watched = lowest if watch and math.isfinite(lowest) else None
         return Round(int(iterations), seconds, spent, int(cycles), values, answer.raised, watched)
 
-    def close(self, timeout: float = 60.0) -> None:
-        """Run the scenario's tear-down; what it raises is a failure."""
-        self.ask(Close(), Closed, timeout)
+    def close(self) -> None:
+        """Run the scenario's tear-down; what it raises is a failure. That it ends the process, and well, is none."""
+        self._open = False
+        try:
+            self.ask(Close(), Closed)
+        except WorkerFailed:
+            if self._process.poll() != 0:
+                raise
 
-    def wait(self, timeout: float) -> int:
+    def wait(self) -> int:
         """Let the child end by itself (no more commands) and return its exit code, negative for a signal."""
         self._close_commands()
-        deadline = time.monotonic() + timeout
+        limit = self.job.timeout("diagnosis")
+        deadline = Deadline(limit, self.pid)
         while self._process.poll() is None:
-            if time.monotonic() > deadline:
-                raise self._failed("timeout", f"did not end within {timeout:.0f} s after its last command")
+            self._stop_if_interrupted()
+            if deadline.passed():
+                raise self._failed("timeout", f"did not end within {limit:.0f} s after its last command")
             self._pump(_POLL_S)
         self._pump(0)
         return self._process.returncode
 
-    def ask(self, request: NamedTuple, answer: type[Answer], timeout: float = 60.0) -> Answer:
-        """Send one request and wait for its answer, of that type. Raises `WorkerFailed`; the worker is then useless."""
+    def ask(self, request: NamedTuple, answer: type[Answer], /) -> Answer:
+        """Send one request and wait for its answer, of that type. Raises `WorkerFailed`.
+
+        Where there was no answer in time, or the process has ended, the worker is then useless.
+        """
+        if not isinstance(request, Close):
+            self._stop_if_interrupted()
         line = _line(request)
         if not self._greeted:
             line, self._greeted = _line(Hello(VERSION)) + line, True
@@ -206,20 +256,11 @@ class Worker:
             os.write(self._commands, line)
         except BrokenPipeError:
             raise self._died() from None
-        asked = time.monotonic()
-        self._pump(0 if asked > self._checked + _POLL_S else _POLL_S)
-        while b"\n" not in self._pending:
-            if self._process.poll() is not None:
-                self._pump(0)
-                if b"\n" in self._pending:
-                    break
-                raise self._died()
-            self._checked = time.monotonic()
-            if self._checked > asked + timeout:
-                raise self._hangs(request, timeout)
-            self._check_memory()
-            self._pump(_POLL_S)
-        line, _, self._pending = self._pending.partition(b"\n")
+        self._owed += 1
+        deadline = Deadline(_LAST_WORDS_S if self._interrupted else self._limit(request), self.pid)
+        while self._owed:  # an earlier one may have come too late for whoever asked
+            line = self._next_line(request, deadline)
+            self._owed -= 1
         if line.startswith(_FAILED):
             failed = msgspec.json.decode(line, type=dict[str, Failed])["failed"]
             raise of_exception(failed, _last_lines(self.output), values=self.job.values)
@@ -229,7 +270,10 @@ class Worker:
             raise self._failed("protocol", f"the measured process gave no {answer.__name__}: {error}") from None
 
     def stop(self) -> None:
-        """End the child and all that it started in its process group, and remove its directories. Idempotent."""
+        """Tear down what is open, end the child and all that it started, remove its directories. Idempotent."""
+        if self._open and self._process.poll() is None:
+            with suppress(WorkerFailed):
+                self.close()
         self._close_commands()
         deadline = time.monotonic() + _DEATH_S
         if self._process.poll() is None:
@@ -238,15 +282,52 @@ class Worker:
             self._pump(0.01)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
-        if self._selector.get_map():
+        if self._selector.get_map() is not None:
             self._selector.close()
-            os.close(self._replies)
-            os.close(self._output_fd)
-        shutil.rmtree(self._directory, ignore_errors=True)
+            for descriptor in (self._replies, self._output_fd, self._lifeline):
+                os.close(descriptor)
+            end_processes(self._workspace.path)
+        self._workspace.close()
 
-    def kill(self) -> None:
-        """End the child at once, from any thread: the one that uses the worker finds it gone, and cleans up."""
-        self._signal_group(signal.SIGKILL)
+    def interrupt(self) -> None:
+        """Call it off, from any thread: the one that uses the worker gets a `WorkerFailed` and stops it."""
+        self._interrupted = True
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            raise WorkerFailed(Failure(type=INTERRUPT, message="the run was interrupted"))
+
+    def _limit(self, request: NamedTuple) -> float:
+        """Seconds that may pass until the answer."""
+        limit = self.job.timeout(self._limited(request)[0])
+        if isinstance(request, Open) and not self._listed:
+            limit += self.job.timeout("import")
+        return limit + _SLOWER * self._seconds / max(self._calls, 1) * getattr(request, "calls", 0)
+
+    def _limited(self, request: NamedTuple) -> tuple[str, str]:
+        """The name of its limit, and what is waited for. A tool that slows down all of it has one limit for all."""
+        name, what = _LIMITED.get(type(request), ("diagnosis", "the look at the process"))
+        return "diagnosis" if self._wrapped else name, what
+
+    def _next_line(self, request: NamedTuple, deadline: Deadline) -> bytes:
+        self._pump(0 if time.monotonic() > self._checked + _POLL_S else _POLL_S)
+        while b"\n" not in self._pending:
+            if self._process.poll() is not None:
+                self._pump(0)
+                if b"\n" in self._pending:
+                    break
+                raise self._died()
+            if self._interrupted and deadline.limit > _LAST_WORDS_S:
+                if not isinstance(request, Close):
+                    self._stop_if_interrupted()
+                deadline = Deadline(_LAST_WORDS_S, self.pid)
+            self._checked = time.monotonic()
+            if deadline.passed():
+                raise self._hangs(request, deadline.limit)
+            self._check_memory()
+            self._pump(_POLL_S)
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
 
     def _close_commands(self) -> None:
         if self._commands >= 0:
@@ -283,7 +364,7 @@ class Worker:
                 f"{units.size(self._memory_limit)} that keeps the machine alive",
             )
 
-    def _hangs(self, request: NamedTuple, timeout: float) -> WorkerFailed:
+    def _hangs(self, request: NamedTuple, limit: float) -> WorkerFailed:
         """Time is up: have faulthandler print where every thread stands, then take the child down."""
         self._process.send_signal(signal.SIGABRT)
         deadline = time.monotonic() + _DEATH_S
@@ -292,10 +373,9 @@ class Worker:
         self._signal_group(signal.SIGKILL)
         self._process.wait()
         self._pump(0)
-        what = {Run: "the step", Open: "the set-up", Close: "the tear-down", List: "the import"}.get(
-            type(request), "the look at the process"
-        )
-        return self._failed("timeout", f"{what} did not come back within {timeout:.0f} s")
+        name, what = self._limited(request)
+        more = self.job.option_for("timeouts", {name: math.ceil(2 * limit)})
+        return self._failed("timeout", f"{what} did not come back within {limit:.0f} s; {more} allows more")
 
     def _died(self) -> WorkerFailed:
         code = self._process.wait()

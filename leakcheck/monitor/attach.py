@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from leakcheck.diagnosis.fingerprint import of_frames
 from leakcheck.diagnosis.frames import python_frame
+from leakcheck.execution.workspace import Workspace
 from leakcheck.records import Finding
 
 FINDINGS = 10
@@ -31,7 +31,7 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
     reason = may_trace(pid)
     if reason:
         return [], f"cannot attach to process {pid}: {reason}"
-    with tempfile.TemporaryDirectory(prefix="leakcheck-attach-") as folder:
+    with Workspace() as folder:
         capture = Path(folder, "capture.bin")
         command = [sys.executable, "-c", _bringing_memray(), "attach", "--native"]
         command += ["--duration", str(max(1, round(seconds)))]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import tempfile
 import time
 import weakref
 from collections import Counter
@@ -31,6 +30,7 @@ from leakcheck.agent.probes.walk import Node, Walk, roots
 from leakcheck.diagnosis.fingerprint import of_path, told_apart
 from leakcheck.diagnosis.labels import named_in_code
 from leakcheck.diagnosis.suspects import judge_path
+from leakcheck.execution.workspace import Workspace
 from leakcheck.monitor.alert import Alert, Evidence
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.record import run_of
@@ -293,7 +293,7 @@ def _memray(seconds: float, watch: Watched) -> tuple[list[Finding], str]:
         import memray
     except ImportError:
         return [], "no memray window: memray is not installed"
-    with tempfile.TemporaryDirectory(prefix="leakcheck-window-") as folder:
+    with Workspace() as folder:
         capture = Path(folder, "capture.bin")
         began = time.monotonic()
         try:

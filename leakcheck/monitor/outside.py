@@ -211,7 +211,7 @@ class Repeated:
         end = time.monotonic() + self._seconds
         while True:
             try:
-                done = self._worker.run(self._pace, timeout=max(60.0, 20 * self._seconds))
+                done = self._worker.run(self._pace)
             except WorkerFailed as failed:
                 self.ended = f"the scenario failed: {failed.failure.message}"
                 return None

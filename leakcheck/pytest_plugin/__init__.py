@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from leakcheck.pytest_plugin.call import LeakcheckCall
 
 _MARKS = (
-    "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None, tools=None): how `pytest --leakcheck` "
-    "judges this test: accepted growth per run by meter, 'leak' where one is planted, seconds that it may take, "
-    "['growth'] where nobody need ask why.",
+    "leakcheck(budget={}, expect='clean', time_budget=None, max_iterations=None, tools=None, timeouts=None): how "
+    "`pytest --leakcheck` judges this test: accepted growth per run by meter, 'leak' where one is planted, seconds "
+    "that it may take, ['growth'] where nobody need ask why, seconds after which it counts as hanging ({'call': 600}).",
     "no_leakcheck(reason=''): `pytest --leakcheck` runs this test once, as ever, and does not measure it.",
 )
 
@@ -37,7 +37,17 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _timeouts(text: str) -> dict[str, float]:
+    from leakcheck.validation import timeouts
+
+    found = timeouts(text)
+    if found is None:
+        raise ValueError(text)
+    return found
+
+
 _folder.__name__ = "name of a folder"
+_timeouts.__name__ = "list of seconds by name"
 _seconds.__name__ = "number of seconds"  # as argparse names it: invalid number of seconds value: '-1'
 
 
@@ -54,6 +64,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=10.0,
         metavar="S",
         help="Seconds that a suspicious test may run (default: 10); clean ones need far less.",
+    )
+    group.addoption(
+        "--leakcheck-timeouts",
+        type=_timeouts,
+        default={},
+        metavar="LIST",
+        help="Seconds after which a set-up, call, tear-down or look of the diagnosis counts as hanging: call=600.",
     )
     group.addoption(
         "--leakcheck-report",

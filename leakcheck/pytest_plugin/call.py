@@ -24,7 +24,7 @@ class LeakcheckCall:
     def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Unpack[CallOptions]) -> Result:
         """Measure `function(*arguments)`, plain or async; the options are those of `leakcheck.check`.
 
-        They are `expect`, `budget`, `time_budget`, `max_iterations` and `raises`.
+        They are `expect`, `budget`, `time_budget`, `max_iterations`, `max_growth`, `tools`, `timeouts` and `raises`.
         """
         __tracebackhide__ = True
         if self._host is not None:

@@ -16,7 +16,7 @@ import pytest
 from leakcheck import validation
 from leakcheck.agent.protocol import INTERNAL, PytestRequest
 from leakcheck.agent.scenario import is_name_in
-from leakcheck.checking import CallOptions, Result, measured
+from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, measured
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.records import ScenarioResult
@@ -35,6 +35,9 @@ LEFT_ALONE = "leakcheck_left_alone"
 
 RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 """Where a test keeps the results of its calls of the fixture until its report is made."""
+
+IN_FLIGHT: pytest.StashKey[ScenarioResult] = pytest.StashKey()
+"""Where a session keeps what was known of the test that was being measured when it was interrupted."""
 
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 _TOOLS = frozenset({"growth", "memray"})
@@ -83,9 +86,7 @@ class Measuring:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
-            result = measured(job, _TOOLS).record
+        result = _measured(job, item).record
         if mark is None and _is_not_repeatable(result):
             result = msgspec.structs.replace(
                 result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
@@ -107,11 +108,21 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     __tracebackhide__ = True
     validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = measured(job_of(item, template(item.config), options, before), _TOOLS)
+    result = _measured(job_of(item, template(item.config), options, before), item)
     item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
     return result
+
+
+def _measured(job: Job, item: pytest.Item) -> Result:
+    """As `measured`; what is known when Ctrl-C comes is kept for the session, for the test has no report then."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
+            return measured(job, _TOOLS)
+    except MeasurementInterrupted as interrupted:
+        if interrupted.record is not None:
+            item.config.stash[IN_FLIGHT] = interrupted.record
+        raise
 
 
 def own_results(item: pytest.Item) -> list[ScenarioResult]:
@@ -151,6 +162,7 @@ def template(config: pytest.Config) -> Job:
         budget=Budget(time_s=config.option.leakcheck_time_budget),
         cwd=config.invocation_params.dir,
         values=config.option.leakcheck_values,
+        timeouts=config.option.leakcheck_timeouts,
     )
 
 

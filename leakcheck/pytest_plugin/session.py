@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,21 @@ import pytest
 
 from leakcheck.execution.environment import left_out
 from leakcheck.pytest_plugin.keys import MEASURING
-from leakcheck.pytest_plugin.measuring import LEFT_ALONE, attach, attached, in_terminal, own_results, template
+from leakcheck.pytest_plugin.measuring import (
+    IN_FLIGHT,
+    LEFT_ALONE,
+    attach,
+    attached,
+    in_terminal,
+    own_results,
+    template,
+)
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
 from leakcheck.report.folder import write_run
 from leakcheck.report.sentences import relative
 from leakcheck.report.text import line
 from leakcheck.run import provenance
-from leakcheck.run.control import run_control
+from leakcheck.run.control import BackgroundControl
 
 _CONTROL_FAILED = 3
 """Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
@@ -38,8 +45,8 @@ class Session:
         self._left_alone: Counter[str] = Counter()
         self._began = time.perf_counter()
         self._started = datetime.now(UTC)
-        self._control: Future[Control] | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="leakcheck-control")
+        self._control: BackgroundControl | None = None
+        self._interrupted = False
         self._verdict_of_control = Control(status="off", reason="no test was measured")
         self._written: Path | None = None
         self._directory = _writable(config) if self._is_controller else None
@@ -64,16 +71,18 @@ class Session:
         results = attached(report)
         self._results += results
         if results and self._control is None:
-            self._control = self._pool.submit(run_control, template(self._config))
+            self._control = BackgroundControl(template(self._config))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Wait for the control, write the reports, say the exit code."""
         if not self._is_controller:
             return
+        self._interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
+        if (in_flight := self._config.stash.get(IN_FLIGHT, None)) is not None:
+            self._results.append(in_flight)
         if self._control is not None:
-            self._verdict_of_control = self._control.result()
-        self._pool.shutdown()
+            self._verdict_of_control = self._controlled(self._control)
         if self._verdict_of_control.status == "failed":
             session.exitstatus = _CONTROL_FAILED
         elif session.exitstatus == pytest.ExitCode.OK and self._config.option.leakcheck_strict and self._unmatched():
@@ -83,6 +92,14 @@ class Session:
             directory.mkdir(parents=True, exist_ok=True)
             write_run(self._run(), directory)
             self._written = directory
+
+    def _controlled(self, control: BackgroundControl) -> Control:
+        """The verdict of the control; of one that is not done when the session is interrupted there is none."""
+        if self._interrupted and not control.result.done():
+            control.stop()
+            return Control(status="off", reason="interrupted")
+        with control:
+            return control.result.result()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The section `leakcheck summary`."""
@@ -99,6 +116,8 @@ class Session:
         return str(self._config.option.leakcheck_select)
 
     def _summary(self) -> Iterator[str]:
+        if self._interrupted:
+            yield "interrupted: what is missing here was not measured"
         counts = summarize(self._results)
         counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
         yield f"{len(self._results)} measured: {counted}" if self._results else self._nothing()
@@ -131,6 +150,7 @@ class Session:
             control=self._verdict_of_control,
             summary=summarize(self._results),
             scenarios=self._results,
+            interrupted=self._interrupted,
         )
 
 

@@ -44,11 +44,20 @@ _NAME = 20
 """Columns that names need at the least: for more, the narrow terminal has no growth and no time."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Say no more where nobody reads it: rich would end the process, and with it a run that has its results."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def make_console(color: str = "auto") -> Console:
     """A console on standard output for `--color auto|always|never`; `auto` respects `NO_COLOR` and `CI`."""
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     colored = color == "always" or (color == "auto" and terminal and not os.environ.get("NO_COLOR"))
-    return Console(
+    return _Console(
         no_color=not colored,
         color_system=("standard" if colored else None) if color == "always" or not colored else "auto",
         force_terminal=colored or terminal,

@@ -97,8 +97,11 @@ def _outcome(scenario: ScenarioResult, kind: str) -> str:
     if kind == "passed":
         return ""
     failure = scenario.failure
-    name = failure.type if failure else scenario.verdict
-    details = f"{failure.message}\n{failure.traceback}\n{failure.output}" if failure else _details(scenario)
+    ended = f"{failure.message}\n{failure.traceback}\n{failure.output}" if failure else ""
+    if failure and kind == "error":
+        name, details = failure.type, ended
+    else:
+        name, details = scenario.verdict, f"{_details(scenario)}\n{ended}".rstrip()
     return f"<{kind} type={_attribute(name)} message={_attribute(scenario.reason)}>{_content(details)}</{kind}>"
 
 

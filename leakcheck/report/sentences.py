@@ -19,7 +19,7 @@ def headline(run: RunResult) -> str:
     if run.control.status == "failed":
         return f"The control failed, no verdict of this run can be relied on: {line(run.control.reason)}"
     if not run.scenarios:
-        return "No scenario was run."
+        return "The run was interrupted before anything was measured." if run.interrupted else "No scenario was run."
     unexpected = [scenario for scenario in run.scenarios if not scenario.ok]
     of = f"of {units.count(len(run.scenarios), 'scenario')}"
     if unexpected:

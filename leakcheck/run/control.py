@@ -12,6 +12,7 @@ import msgspec
 
 from leakcheck import meters
 from leakcheck.agent.protocol import Opened
+from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
@@ -44,7 +45,7 @@ def run_control(template: Job, start: Callable[[Job], Worker] = Worker) -> Contr
                 worker.job = msgspec.structs.replace(worker.job, scenario=msgspec.structs.replace(info, name=name))
                 opened = worker.open()
                 verdict, reason = _by_the_ledger(reach(worker, opened, budget), opened)
-                worker.close()
+                worker.close()  # raises where the measurement was cut short
                 checks.append(
                     ControlCheck(name=name, expected=expected, verdict=verdict, ok=verdict == expected, reason=reason)
                 )
@@ -65,16 +66,9 @@ class BackgroundControl:
     """The control under way, in a process of its own: it needs to know nothing of what will be measured."""
 
     def __init__(self, template: Job) -> None:
-        self._stopped = False
-        self._worker: Worker | None = None
+        self._crew = Crew()
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self.result: Future[Control] = self._pool.submit(run_control, template, self._start)
-
-    def _start(self, job: Job) -> Worker:
-        self._worker = Worker(job)
-        if self._stopped:
-            self._worker.kill()
-        return self._worker
+        self.result: Future[Control] = self._pool.submit(run_control, template, self._crew.start)
 
     def __enter__(self) -> Self:
         return self
@@ -84,9 +78,7 @@ class BackgroundControl:
 
     def stop(self) -> None:
         """End it; its result says then that it was not finished. Idempotent."""
-        self._stopped = True
-        if self._worker is not None and not self.result.done():
-            self._worker.kill()
+        self._crew.interrupt()
         self._pool.shutdown()
 
 

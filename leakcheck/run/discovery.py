@@ -16,6 +16,7 @@ import msgspec
 from leakcheck import validation
 from leakcheck.agent.protocol import NOT_THERE, Described
 from leakcheck.errors import UsageError, guess
+from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job, ScenarioInfo, asked
 from leakcheck.execution.worker import Worker
@@ -65,9 +66,16 @@ def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> C
     unique = list(dict.fromkeys(targets))
     loaded: list[Worker] | None = [] if keep and len(unique) == 1 else None
     found: list[list[ScenarioInfo] | Broken]
+    crew = Crew()
     try:
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            found = list(pool.map(lambda target: _list(target, template, loaded), unique))
+            listing = [pool.submit(_list, target, template, crew, loaded) for target in unique]
+            try:
+                found = [each.result() for each in listing]
+            except BaseException:  # an import may take minutes, and the pool waits for it
+                pool.shutdown(wait=False, cancel_futures=True)
+                crew.interrupt()
+                raise
     except BaseException:  # an interrupt too: what was kept has no owner yet
         for worker in loaded or []:
             worker.stop()
@@ -167,12 +175,12 @@ def _label(file: Path, root: Path, cwd: Path) -> str:
         return file.relative_to(root).as_posix()
 
 
-def _list(target: _Target, template: Job, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
+def _list(target: _Target, template: Job, crew: Crew, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
     """What is in a file; the process that imported it is put into `loaded`, where it is to be kept."""
     probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
     with ExitStack() as stack:
         try:
-            worker = stack.enter_context(Worker(probe))
+            worker = stack.enter_context(crew.start(probe))
             found = _named(target, worker.list_scenarios(), template.cwd)
         except WorkerFailed as failed:
             if failed.failure.type == NOT_THERE:

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from leakcheck.agent.protocol import INTERNAL, Opened
+from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
-from leakcheck.execution.worker import Worker
+from leakcheck.execution.worker import INTERRUPT, Worker
+from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.meters import LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
@@ -29,6 +31,10 @@ from leakcheck.verdict.measure import Measurement
 from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
 
+_INTERRUPTED = "the run was interrupted here: this is judged by what was read until then"
+
+_KEPT_OUTPUT = 4000
+"""Characters of what a process printed that are reported with an exception, the last."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -74,6 +80,17 @@ class View(Protocol):
         """The control is done."""
 
 
+class _Ended(NamedTuple):
+    """How the measurement of one scenario ended."""
+
+    opened: Opened
+    reached: Reached
+    failure: Failure | None
+    """What the step raised, or what became of the process."""
+    unclosed: Failure | None
+    """Why the tear-down failed."""
+
+
 class Runner:
     """Runs a plan once. `run` returns also when it was interrupted, with what was finished until then."""
 
@@ -81,8 +98,7 @@ class Runner:
         self._plan = plan
         self._view = view
         self._viewing = threading.Lock()
-        self._workers: set[Worker] = set()
-        self._stopping = False
+        self._crew = Crew()
         self._loaded = plan.loaded
 
     def run(self) -> RunResult:
@@ -97,9 +113,10 @@ class Runner:
             status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
         )
         interrupted = False
-        with ThreadPoolExecutor(max_workers=plan.jobs + 1) as pool:
+        with ThreadPoolExecutor(max_workers=plan.jobs + 2) as pool:
             futures: dict[Future[Any], ScenarioInfo | None] = {}
             environment = pool.submit(provenance.environment, plan.template)
+            pool.submit(clear_abandoned)
             try:
                 if plan.control is not None:
                     futures[plan.control.result] = None
@@ -112,16 +129,22 @@ class Runner:
                         busy += 1
                     done, _ = wait(futures, return_when=FIRST_COMPLETED)
                     for future in done:
-                        if futures.pop(future) is None:
+                        if futures[future] is None:
                             control = future.result()
                             with self._viewing:
                                 self._view.control(control)
                         else:
                             busy -= 1
                             self._finish(results, future.result())
+                        del futures[future]
             except KeyboardInterrupt:
                 interrupted = True
-                self._stop()
+                self._crew.interrupt()
+                if plan.control is not None:
+                    plan.control.stop()
+        for future, in_flight in futures.items():  # none but where it was interrupted; the pool has waited for them
+            if in_flight is not None and in_flight.id not in results:
+                self._finish(results, future.result())
         ordered = [results[each.id] for each in plan.broken]
         ordered += [results[each.id] for each in plan.scenarios if each.id in results]
         return RunResult(
@@ -139,13 +162,8 @@ class Runner:
 
     def _start(self, job: Job, **options: Any) -> Worker:
         """A worker that is known here, so that an interrupt ends it."""
-        worker = self._take_loaded(job) if not options else None
-        if worker is None:
-            worker = Worker(job, **options)
-        self._workers.add(worker)
-        if self._stopping:
-            worker.kill()
-        return worker
+        loaded = None if options else self._take_loaded(job)
+        return self._crew.start(job, **options) if loaded is None else self._crew.join(loaded)
 
     def _take_loaded(self, job: Job) -> Worker | None:
         """The process that has imported the scenario's file already, once."""
@@ -154,13 +172,6 @@ class Runner:
             return None
         loaded.job = job
         return loaded
-
-    def _stop(self) -> None:
-        self._stopping = True
-        if self._plan.control is not None:
-            self._plan.control.stop()
-        for worker in list(self._workers):
-            worker.kill()
 
     def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
         results[result.id] = result
@@ -182,10 +193,13 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - an error of ours in one scenario must not take the others with it
             failure = Failure(type=INTERNAL, message=repr(error), traceback=traceback.format_exc())
             result = verdicts.failed(job, failure)
+        interrupted = self._crew.interrupted
         return msgspec.structs.replace(
             result,
+            advice=[*result.advice, _INTERRUPTED] if interrupted else result.advice,
             duration_s=time.perf_counter() - began,
             command=command(info, self._plan.options),
+            interrupted=interrupted,
         )
 
     def _told(self, info: ScenarioInfo, failed: WorkerFailed) -> Failure:
@@ -195,26 +209,55 @@ class Runner:
         return failed.failure
 
     def _measured(self, job: Job) -> ScenarioResult:
-        info = job.scenario
         with self._viewing:
-            self._view.start(info.id, "growth")
+            self._view.start(job.scenario.id, "growth")
         began = time.perf_counter()
+        ended = self._reached(job)
+        broken = ended.reached.measured.broken
+        if broken is not None and ended.reached.measured.unanswered and broken.type != INTERRUPT:
+            ended = self._reached(job, unasked=broken.message)  # the step would have gone on
+        reached, failure, unclosed = ended.reached, ended.failure, ended.unclosed
+        advice = [f"the tear-down failed ({unclosed.type}: {unclosed.message})"] if unclosed else []
+        wrong = failure or unclosed
+        if wrong is not None and (reached.failed is not None or not reached.leaking):
+            return verdicts.failed(
+                job,
+                wrong,
+                meters=verdicts.meters(reached),
+                iterations=reached.measured.iterations,
+                advice=advice if failure else [],
+            )
+        growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
+        advice = [*reached.advice, *advice, *_advice(reached.measured, ended.opened, job)]
+        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
+        return self._diagnosed(job, reached, result)
+
+    def _reached(self, job: Job, unasked: str = "") -> _Ended:
+        """Open the scenario, come to a verdict on its meters, and tear it down."""
+        info = job.scenario
         with self._start(job) as worker:
             opened = worker.open()
             _look_at_budget(info.budget, opened)
             watch = self._watcher(info, job.budget)
-            reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, watch=watch)
-            failed, iterations = reached.failed, reached.measured.iterations
-            if failed is not None:
-                after = f" (iteration {iterations + 1:,})"
-                failure = self._told(info, of_exception(failed, worker.output[-4000:], values=job.values, after=after))
-                return verdicts.failed(job, failure, meters=verdicts.meters(reached), iterations=iterations)
-            if reached.measured.raised is None:
-                worker.close()
-        growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
-        advice = [*reached.advice, *_advice(reached.measured, opened, job)]
-        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run])
-        return self._diagnosed(job, reached, result)
+            reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
+            failure = self._of_step(job, reached, worker) or reached.measured.broken
+            return _Ended(opened, reached, failure, None if worker.gone else self._torn_down(worker))
+
+    def _of_step(self, job: Job, reached: Reached, worker: Worker) -> Failure | None:
+        """What the step raised, as the failure of its scenario."""
+        if reached.failed is None:
+            return None
+        after = f" (iteration {reached.measured.iterations + 1:,})"
+        printed = worker.output[-_KEPT_OUTPUT:]
+        return self._told(job.scenario, of_exception(reached.failed, printed, values=job.values, after=after))
+
+    def _torn_down(self, worker: Worker) -> Failure | None:
+        """Why the tear-down failed, if it did; one that is cut short by an interrupt has not."""
+        try:
+            worker.close()
+        except WorkerFailed as failed:
+            return None if self._crew.interrupted else failed.failure
+        return None
 
     def _diagnosed(self, job: Job, reached: Reached, result: ScenarioResult) -> ScenarioResult:
         """Ask why, where something grows (or where valgrind was asked for)."""
@@ -267,8 +310,6 @@ class Runner:
 
     def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:
         def watch(progress: Progress, samples: Any, judgements: Any) -> None:
-            if self._stopping:
-                raise WorkerFailed(Failure(type="interrupt", message="stopped by the user"))
             name = next((each for each, judgement in judgements.items() if judgement.suspicious), LEDGER)
             series = samples.get(name) or next(iter(samples.values()))
             fraction = min(1.0, progress.step_seconds / budget.time_s)

@@ -24,6 +24,7 @@ from leakcheck.agent.protocol import (
     TimePassed,
     WhatStays,
 )
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.meters import BYTES, LEDGER
 from leakcheck.records import Verdict
 from leakcheck.series import changes
@@ -70,6 +71,8 @@ _LEAST_AGAIN = 4
 """Keys that must come again: one or two are fixed."""
 _AGAIN_SHARE = 0.02
 """Part of the keys that come again which makes what has them a cache."""
+_CLOCK_CALLS = 16
+"""Calls of the step in which it reads a clock, if it does."""
 _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
@@ -165,7 +168,12 @@ def challenge(suspicion: Suspicion, process: Process, challenges: Sequence[Chall
     advice: list[str] = []
     pause_s = 0.0
     for ask in CHALLENGES if challenges is None else challenges:
-        ruling = ask(suspicion, process)
+        try:
+            ruling = ask(suspicion, process)
+        except WorkerFailed as failed:
+            name, why = ask.__name__.replace("_", " "), failed.failure.message
+            advice.append(f"not looked at: whether it has an innocent explanation, from {name!r} on ({why})")
+            break  # who did not answer, or has crashed, answers no more
         if ruling is not None:
             judgements = {
                 name: _ruled(judgement, ruling.answers.get(name)) for name, judgement in suspicion.judgements.items()
@@ -211,7 +219,7 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
     clock is put forward. What could not be decided is asked too: things that come and go with the time hide a line.
     """
     accused = [*suspicion.leaking, *suspicion.undecided]
-    if not accused or not process.ask(ReadsClock(), ClockRead).reads:
+    if not accused or not process.ask(ReadsClock(_CLOCK_CALLS), ClockRead).reads:
         return None
     grown = {name: more for name, more in suspicion.grown(accused).items() if more > 0}
     if not grown:  # the last reading was in a trough: nothing could be seen to go

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from leakcheck.agent.protocol import Failed
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES, LEDGER, LIVE_OBJECTS, MeterSpec
-from leakcheck.records import Sample, Verdict
+from leakcheck.records import Failure, Sample, Verdict
 from leakcheck.verdict.contradiction import contradicted
 from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge
 from leakcheck.verdict.patience import evidence, may_be_hastened
@@ -42,6 +43,11 @@ class Measurement(NamedTuple):
     """Why no more rounds were run, where it was not the judge who had enough."""
     raised: Failed | None
     """The exception that ended the last round, if one did."""
+    broken: Failure | None = None
+    """Why no further round could be read: the process has ended, did not answer, or was called off. What was read
+    before is judged as if it went on."""
+    unanswered: bool = False
+    """Whether it was a question that ended the process: the step would have gone on."""
 
     @property
     def leaking(self) -> list[str]:
@@ -87,25 +93,28 @@ def measure(
     must_reach = 0
     looked = False
     while True:
-        if not (run.raised or run.ended_by) and too_early(run.progress, budget):
+        if not run.over and too_early(run.progress, budget):
             run.doubling()
             continue
         judgements = run.judge_all(hold_leaks=run.progress.iterations < must_reach)
         decided = all(judgements[meter.name].verdict is not None for meter in meters if meter.decisive)
         leaks = decisive(meters, judgements, "leak")
-        if run.raised is not None or run.ended_by:
+        if run.over:
             return run.result(judgements)
-        if leaks and run.held is None:
-            # Where the patience for caches is used up anyhow, nobody need ask whether it was called for.
-            run.held = evidence(run.progress, budget).enough_for_leak or suspected.may_be_cached(run.progress)
-            if run.held:
-                must_reach = suspected.needed(run.progress)
-                continue
-        if decided or leaks:
-            return run.result(judgements)
-        if run.suspicious and not looked and may_be_hastened(run.progress):
-            looked = True
-            suspected.look(run.progress)
+        try:
+            if leaks and run.held is None:
+                # Where the patience for caches is used up anyhow, nobody need ask whether it was called for.
+                run.held = evidence(run.progress, budget).enough_for_leak or suspected.may_be_cached(run.progress)
+                if run.held:
+                    must_reach = suspected.needed(run.progress)
+                    continue
+            if decided or leaks:
+                return run.result(judgements)
+            if run.suspicious and not looked and may_be_hastened(run.progress):
+                looked = True
+                suspected.look(run.progress)
+        except WorkerFailed as failed:
+            return run.without_answer(judgements, failed.failure)
         run.doubling()
 
 
@@ -131,8 +140,27 @@ def _lowest_of_two(series: Sequence[Sample]) -> list[Sample]:
 _WARM_CALLS = 64
 """Calls after which garbage is the step's: the first ones make some once, with modules and tables."""
 
+_FAIR_SHARE = 0.5
+"""Part of the time budget after which a process that is gone is judged as at the end of one: with as much of it, the
+same readings would have been the last."""
+
 _MANY_OBJECTS = 40_000
 """Objects of which a whole collection costs milliseconds."""
+
+
+class Unsuspecting:
+    """Stands in for the suspicion where questions are no good: what grows may be held by anything."""
+
+    def look(self, progress: Progress, /) -> None:
+        """Nothing is noted."""
+
+    def may_be_cached(self, progress: Progress, /) -> bool:  # noqa: ARG002
+        """It may."""
+        return True
+
+    def needed(self, progress: Progress, /) -> int:  # noqa: ARG002
+        """Nobody knows."""
+        return 0
 
 
 class _Run:
@@ -164,14 +192,32 @@ class _Run:
         self.pace: list[Sample] = []
         """Seconds that the step took up to each reading."""
         self.raised: Failed | None = None
+        self.broken: Failure | None = None
+        self.unanswered = False
         self.ended_by: Ended | None = None
         self.progress = Progress(0, 0.0, 0.0, {})
 
+    @property
+    def over(self) -> bool:
+        """Whether no more rounds can be run."""
+        return self.raised is not None or self.broken is not None or self.ended_by is not None
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether the process was gone before there was much to judge; one that took all memory had its time."""
+        broken = self.broken is not None and self.broken.type != "memory"
+        return broken and self._step_seconds < _FAIR_SHARE * self._budget.time_s
+
     def round(self, count: int, *, whole: bool = True) -> None:
         """Run one round and take its readings."""
-        expected = self.progress.step_seconds / max(self.progress.iterations, 1) * count
         watch = 0 if self._watched_from is None else watched(count)
-        done = self._process.run(count, 30.0 + 10 * expected, watch, whole)
+        try:
+            done = self._process.run(count, watch=watch, whole=whole)
+        except WorkerFailed as failed:
+            if not self._rounds:  # there is nothing to judge
+                raise
+            self.broken = failed.failure
+            return
         self._step_seconds += done.seconds
         self._spent += done.spent
         self._rounds += 1
@@ -206,14 +252,14 @@ class _Run:
             whole = position == cuts - 1 or self._left_cycles or not many
             self.round(next_round(start, position, self.progress, self._budget, cuts), whole=whole)
             self.ended_by = exhausted(self.progress, self._budget)
-            if self.raised is not None or self.ended_by:
+            if self.over:
                 return
         self._left_cycles = self._cycles > cycles
 
     def judge_all(self, *, hold_leaks: bool) -> dict[str, Judgement]:
         """Judge every meter by what is known now."""
         known = evidence(self.progress, self._budget, held=bool(self.held))
-        if self.raised is not None or self.ended_by:
+        if self.over and not self._cut_short:
             known = Evidence(final=True, ceiling=self.ended_by is not None and self.ended_by.is_ceiling)
         elif hold_leaks:
             known = known._replace(enough_for_leak=False, enough_for_rough=False, enough_for_rare=False)
@@ -245,6 +291,11 @@ class _Run:
         if series[-2].value - series[-1].value > BYTES.floor:
             self._watched_from = len(series)
 
+    def without_answer(self, judgements: dict[str, Judgement], failure: Failure) -> Measurement:
+        """What came out where a question, and not the step, has ended the process."""
+        self.broken, self.unanswered = failure, True
+        return self.result(judgements)
+
     def result(self, judgements: dict[str, Judgement]) -> Measurement:
         """What came out."""
         iterations = self.progress.iterations
@@ -260,4 +311,6 @@ class _Run:
             cycles_per_iteration=self._cycles / measured if measured > 0 else 0.0,
             ended_by=self.ended_by,
             raised=self.raised,
+            broken=self.broken,
+            unanswered=self.unanswered,
         )

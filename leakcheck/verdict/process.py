@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 class Process(Protocol):
     """A worker, or a scripted one in a test."""
 
-    def run(self, count: int, timeout: float = ..., watch: int = ..., whole: bool = ..., /) -> Round:
+    def run(self, count: int, /, *, watch: int = ..., whole: bool = ...) -> Round:
         """Run `count` iterations, the last `watch` of them with a reading after each; settle and read.
 
         Where `whole` is false, garbage is looked for among young objects only.

@@ -11,11 +11,12 @@ import msgspec
 from leakcheck import meters
 from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
 from leakcheck.execution.job import Budget
+from leakcheck.records import Failure
 from leakcheck.verdict import budget
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement, Watch, decisive, measure
+from leakcheck.verdict.measure import Measurement, Unsuspecting, Watch, decisive, measure
 from leakcheck.verdict.process import Process
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
@@ -50,21 +51,34 @@ def reach(
     *,
     gc: GcMode = "collect",
     accepted: Mapping[str, float] | None = None,
+    unasked: str = "",
     watch: Watch = lambda *_: None,
 ) -> Reached:
-    """Measure an opened scenario within `allowed`, and judge it; `accepted` is the growth of its budget, by meter."""
+    """Measure an opened scenario within `allowed`, and judge it; `accepted` is the growth of its budget, by meter.
+
+    `unasked` says why the process is asked nothing: a question has been the end of the one before.
+    """
     specs = [meters.of(name, unit) for name, unit in opened.meters]
     suspected = CacheSuspicion(process)
-    measured = measure(process, specs, _within_limits(allowed, opened), suspected, watch)
+    measured = measure(process, specs, _within_limits(allowed, opened), Unsuspecting() if unasked else suspected, watch)
     judgements, advice, pause_s = dict(measured.judgements), list[str](), 0.0
     raised = failed = measured.raised
-    if raised is None:
+    if measured.broken is not None:
+        advice = [_cut_short(measured.broken)] if measured.leaking else []
+    elif raised is None and unasked:
+        advice = [f"not looked at: whether it has an innocent explanation ({unasked})"] if measured.leaking else []
+    elif raised is None:
         judgements, advice, pause_s = challenge(Suspicion(measured, judgements, gc, suspected), process)
     elif _ran_into_a_limit(raised) and measured.leaking:
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
     judgements = budget.applied(judgements, specs, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed)
+
+
+def _cut_short(failure: Failure) -> str:
+    """Why a leak that the readings had shown is reported before its time."""
+    return f"the measurement ended early ({failure.type}: {failure.message}); what was read until then shows the leak"
 
 
 def _within_limits(allowed: Budget, opened: Opened) -> Budget:

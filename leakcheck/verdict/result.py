@@ -9,6 +9,7 @@ from typing import Any
 
 from leakcheck import units
 from leakcheck.execution.job import Job
+from leakcheck.execution.worker import INTERRUPT
 from leakcheck.meters import CYCLES, FAMILIES, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.series import rates
@@ -41,7 +42,11 @@ def describe(job: Job, **changes: Any) -> ScenarioResult:
 
 
 def failed(job: Job, failure: Failure, **changes: Any) -> ScenarioResult:
-    """The result of a scenario that came to no verdict."""
+    """The result of a scenario that came to no verdict: it was called off, or there is something wrong with it."""
+    if failure.type == INTERRUPT:
+        ok = as_expected("inconclusive", job.scenario.expect)
+        reason = "interrupted before it was decided"
+        return describe(job, verdict="inconclusive", ok=ok, reason=reason, **changes)
     where = {"timeout": "hangs", "signal": "crashed", "exit": "ended the process", "memory": "was stopped"}
     what = where.get(failure.type, "failed" if failure.type == "start" else f"raised {failure.type}")
     return describe(
@@ -207,16 +212,8 @@ _LEAST_PACE = 16
 def _way_out(measured: Measurement, job: Job, needed: int, seconds: float) -> str:
     ended = measured.ended_by
     if ended is not None and ended.option == "max-iterations":
-        return f"needs about {needed:,} iterations: raise {_option(job, 'max-iterations')}"
+        return f"needs about {needed:,} iterations: raise {job.option('max-iterations')}"
     if ended is not None and ended.option == "max-growth":
-        return f"{ended.reason}: raise {_option(job, 'max-growth')}"
+        return f"{ended.reason}: raise {job.option('max-growth')}"
     budget = max(1.0, seconds, 2 * job.budget.time_s)
-    return f"needs about {needed:,} iterations: raise {_option(job, 'time-budget')} to {budget:,.0f} s"
-
-
-def _option(job: Job, name: str) -> str:
-    """What an option is called where the scenario came from: the command line, pytest or a call."""
-    program = "".join(job.scenario.command[:1])
-    if program == "pytest" and name == "time-budget":
-        return "--leakcheck-time-budget"
-    return name.replace("-", "_") if program in ("pytest", "python") else f"--{name}"
+    return f"needs about {needed:,} iterations: raise {job.option('time-budget')} to {budget:,.0f} s"

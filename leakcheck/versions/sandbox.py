@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from leakcheck import results
+from leakcheck.agent import lifeline
 from leakcheck.errors import LeakcheckError, UsageError
 from leakcheck.records import RunResult
 
 _SHOWN_CHARACTERS = 1500
 """Characters of a command's output that its error shows, the last."""
+
+
+_ENDING_S = 10.0
+"""Seconds that a command may take to end when it is asked to: a run writes then what it has."""
 
 
 class TrialError(LeakcheckError):
@@ -89,19 +96,45 @@ def _checked(command: Sequence[str], what: str, directory: Path | None = None) -
 def _ended(
     command: Sequence[str], directory: Path | None = None, source: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(source)} if source else None
+    """Run a command to its end. One of ours ends by itself where this process does, whatever happens to it."""
+    ours, held = os.pipe()
+    environment = {**os.environ, lifeline.VARIABLE: str(ours), **({"PYTHONPATH": str(source)} if source else {})}
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=directory,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
+            pass_fds=[ours],
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends that one in its own way
         )
     except OSError as error:
+        os.close(held)
         raise TrialError(f"cannot start {command[0]}: {error.strerror}") from error
+    finally:
+        os.close(ours)
+    try:
+        output, errors = process.communicate()
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        os.close(held)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask for the end, and after a while insist."""
+    process.terminate()
+    try:
+        process.wait(_ENDING_S)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _last_words(ended: subprocess.CompletedProcess[str]) -> str:

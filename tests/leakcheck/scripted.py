@@ -13,9 +13,8 @@ from leakcheck.execution.job import Budget
 from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
 from leakcheck.verdict.judge import Judgement
-from leakcheck.verdict.measure import Measurement, Suspected, measure
+from leakcheck.verdict.measure import Measurement, Suspected, Unsuspecting, measure
 from leakcheck.verdict.process import Answer
-from leakcheck.verdict.rounds import Progress
 
 Formula = Callable[[int], float]
 """Bytes in use after so many iterations."""
@@ -43,7 +42,7 @@ class ScriptedProcess:
     def ask(self, question: NamedTuple, answer: type[Answer]) -> Answer:
         raise AssertionError(f"nobody should ask {question}")
 
-    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+    def run(self, count: int, /, *, watch: int = 0, whole: bool = True) -> Round:
         watched = range(self._iterations + count - watch, self._iterations + count)
         lowest = min((1_000_000 + self._formula(n + 1) for n in watched), default=None)
         self._iterations += count
@@ -54,19 +53,6 @@ class ScriptedProcess:
         value = 1_000_000 + self._formula(self._iterations) + noise
         values = [value, *(1_000_000 + formula(self._iterations) for formula in self._others)]
         return Round(self._iterations, seconds, seconds + 0.0012, 0, values, None, lowest)
-
-
-class Unsuspecting:
-    """Knows nothing: what grows may be held by anything."""
-
-    def look(self, progress: Progress) -> None:
-        pass
-
-    def may_be_cached(self, progress: Progress) -> bool:
-        return True
-
-    def needed(self, progress: Progress) -> int:
-        return 0
 
 
 def judged(

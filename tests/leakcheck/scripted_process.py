@@ -25,7 +25,7 @@ class Scripted:
         self.iterations = 0
         self.asked: list[NamedTuple] = []
 
-    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+    def run(self, count: int, /, *, watch: int = 0, whole: bool = True) -> Round:
         self.iterations += count
         value = self._levels.pop(0) if len(self._levels) > 1 else self._levels[0]
         return Round(self.iterations, 0.0, 0.0, 0, [value], None, None)

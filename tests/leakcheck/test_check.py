@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import unittest
 import venv
 
@@ -304,3 +305,8 @@ def test_the_mark_says_where_it_cannot_work():
 
     with pytest.raises(UsageError, match=r"takes .* not budgets \(did you mean budget\?\)"):
         does_not_leak(budgets={"heap.bytes": 1})
+
+
+def test_a_call_that_hangs_is_told_with_the_argument_that_allows_more():
+    record = leakcheck.check(time.sleep, 600, timeouts={"call": 1}).record
+    assert record.reason == "hangs: the step did not come back within 1 s; timeouts={'call': 2} allows more"

@@ -142,7 +142,7 @@ def test_a_measuring_process_loads_nothing_of_ours_once_it_has_begun(job):
         worker.run(16)
         for question, answer in (
             (NewAreHeld(16), HeldByOld),
-            (ReadsClock(), ClockRead),
+            (ReadsClock(16), ClockRead),
             (WhatStays(16, 0.001), Stayed),
         ):
             worker.ask(question, answer)
@@ -535,7 +535,7 @@ def test_the_measured_process_loads_little_of_ours(job):
 
 def failure_of(job: Job, action) -> str:
     with Worker(job) as worker:
-        worker.open(timeout=20)
+        worker.open()
         with pytest.raises(WorkerFailed) as caught:
             action(worker)
     assert caught.value.failure.output == "", "what a program prints may be any value of it"
@@ -579,8 +579,9 @@ def test_a_step_that_hangs_is_stopped_and_its_stack_told(job):
             while True:
                 pass
     """
-    failure = failure_of(job(source), lambda worker: worker.run(1, timeout=1.0))
+    failure = failure_of(job(source, timeouts={"call": 1.0}), lambda worker: worker.run(1))
     assert failure.type == "timeout"
+    assert failure.message == "the step did not come back within 1 s; --timeouts call=2 allows more"
     assert "in case" in failure.traceback
 
 

@@ -712,3 +712,17 @@ def test_an_error_of_the_tools_own_is_never_that_a_test_cannot_be_repeated():
 
     assert repeatable(raised_in(f"{HERE.roots.own[0]}settle.py"))
     assert not repeatable(raised_in("/src/test_it.py"))
+
+
+def test_a_call_that_hangs_names_the_option_that_allows_more_and_a_wrong_one_is_told(suite):
+    folder = suite("""
+        import time
+
+        def test_hangs(leakcheck):
+            leakcheck(lambda: time.sleep(600))
+    """)
+    done = run(folder, "--leakcheck-timeouts", "call=1", *QUICK)
+    assert "the step did not come back within 1 s; --leakcheck-timeouts call=2 allows more" in done.stdout
+    done = run(folder, "--leakcheck", "--leakcheck-timeouts", "lunch=1")
+    assert done.returncode == 4
+    assert "invalid list of seconds by name value: 'lunch=1'" in done.stderr

@@ -16,10 +16,12 @@ from leakcheck.execution.job import ScenarioInfo, asked
 FITTING = {
     "expect": "leak", "budget": {"heap.bytes": 64}, "tools": "growth,memray", "time_budget": 2.5, "max_iterations": 100,
     "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "raises": (ValueError, KeyError), "values": True,
+    "timeouts": "import=600, call=2.5",
 }  # fmt: skip
 WRONG = {
     "expect": "maybe", "budget": 5, "tools": "gdb", "time_budget": 0, "max_iterations": 1.5,
     "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "raises": "ValueError", "values": "yes",
+    "timeouts": "lunch=600",
 }  # fmt: skip
 
 
@@ -70,3 +72,17 @@ def test_a_size_is_bytes_with_or_without_a_unit(text, size):
 @pytest.mark.parametrize("text", ["", "GiB", "1 apple", "-1", "0", "inf", None, "1e400"])
 def test_what_is_no_size_has_none(text):
     assert validation.size(text) is None
+
+
+@pytest.mark.parametrize(
+    "written", ["import=600,call=2.5", " import = 600 , call = 2.5 ", {"import": 600, "call": 2.5}], ids=str
+)
+def test_timeouts_are_seconds_by_name(written):
+    assert validation.timeouts(written) == {"import": 600, "call": 2.5}
+
+
+@pytest.mark.parametrize(
+    "written", ["lunch=1", "call", "call=", "call=0", "call=-1", "call=nan", {"call": "1"}, 5, None]
+)
+def test_what_is_no_list_of_timeouts_is_none(written):
+    assert validation.timeouts(written) is None

@@ -14,6 +14,9 @@ from leakcheck.agent.protocol import MeasuredBefore, Open
 from leakcheck.agent.scenario import Scenario
 from leakcheck.agent.session import Conversation, serve_scenario
 
+MEASURED = "the call has been measured"
+"""Why a test is skipped from there on: its fixtures and clean-ups are run, the rest of it has nothing to say."""
+
 
 class Answers:
     """What the calls of one run of a test return: those `before` what they returned when they were measured."""
@@ -28,7 +31,7 @@ class Answers:
         return self._calls == len(self._before) + 1
 
     def answer(self) -> MeasuredBefore:
-        """What the call returns; after the one that was wanted, nobody reads it any more."""
+        """What the call returns."""
         if self._calls <= len(self._before):
             return self._before[self._calls - 1]
         return MeasuredBefore("clean", True, "", 0, {})

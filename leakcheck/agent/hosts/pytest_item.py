@@ -14,10 +14,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from leakcheck.agent.channel import Channel
-from leakcheck.agent.hosts.host import Host
+from leakcheck.agent.hosts.host import MEASURED, Host
 from leakcheck.agent.loading import of_call
 from leakcheck.agent.protocol import MeasuredBefore, Open, PytestRequest
 from leakcheck.agent.scenario import Options, Scenario
@@ -169,9 +169,10 @@ class _Runner:
     def call(
         self, item: pytest.Item, function: Callable[..., Any], arguments: tuple[Any, ...], raises: Any
     ) -> MeasuredBefore:
-        """A call of the fixture: the conversation, if this is the call that is wanted."""
+        """A call of the fixture: the conversation, if this is the call that is wanted; then the test ends."""
         if self.host.wants():
             self.host.hold(of_call(function, arguments, raises, _forget_output(item)))
+            _end_test()
         return self.host.answer()
 
     async def call_in_loop(
@@ -180,7 +181,14 @@ class _Runner:
         """The same inside an async test."""
         if self.host.wants():
             await self.host.hold_in_loop(of_call(function, arguments, raises, _forget_output(item)))
+            _end_test()
         return self.host.answer()
+
+
+def _end_test() -> NoReturn:
+    import pytest
+
+    pytest.skip(MEASURED)
 
 
 def _told(raised: BaseException | None, outcome: tuple[str, str]) -> BaseException:

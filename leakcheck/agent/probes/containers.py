@@ -24,7 +24,7 @@ from leakcheck.agent.probes.elements import described, entries_of
 from leakcheck.agent.probes.expiring import let_expire
 from leakcheck.agent.probes.growing import Candidate, Growing, Point, growing, together
 from leakcheck.agent.probes.limited import limits
-from leakcheck.agent.probes.walk import FOLD_PERIOD, Walk
+from leakcheck.agent.probes.walk import FOLD_PERIOD, TooLargeError, Walk
 from leakcheck.agent.probes.watch import Ledger
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ _MOST_ADDED = 8
 """How many times its rate an object that gets heavier may gain in a short stretch: by leaps, but not at random."""
 _MOST_OF_GROWTH = 1.5
 """What an object that gets heavier may gain, as a part of what the heap does."""
+_LONG_CHAIN = 10_000
+"""Links of a growing chain of which only the new ones are looked at: each takes some 50 us under `tracemalloc`."""
+_NEARLY_ALL = 0.9
+"""Part of the links that a chain has gained which shows that it goes on: its first one belongs to another node."""
 _WATCHED_ADDITIONS = 7
 """Additions that name the line."""
 
@@ -60,9 +64,13 @@ async def answer(conversation: Conversation, question: FindContainers) -> Graph:
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
     probe = ContainerProbe(conversation, question)
-    await probe.compare()
-    await probe.trace()
-    await probe.watch()
+    try:
+        await probe.compare()
+        await probe.trace()
+        await probe.watch()
+    except TooLargeError as error:
+        probe.nothing_seen(str(error))
+        await probe.trace()
     return probe.answer()
 
 
@@ -92,6 +100,7 @@ class ContainerProbe:
         self.frozen, self.freezing = 0.0, tuple[Adder, ...]()
         self.at_exit, self.registering = 0.0, tuple[Adder, ...]()
         self.no_picture = ""
+        self.unseen = ""
 
     def answer(self) -> Graph:
         """What was found."""
@@ -106,7 +115,13 @@ class ContainerProbe:
             iterations=self.driver.iterations,
             phases=self.clock.phases,
             no_picture=self.no_picture,
+            unseen=self.unseen,
         )
+
+    def nothing_seen(self, why: str) -> None:
+        """Begin again without the object graph."""
+        self.candidates, self.pinned, self.found, self.groups = [], [], [], []
+        self.unseen = why
 
     async def compare(self) -> None:
         """Walk, run, walk: learn what grew."""
@@ -160,6 +175,7 @@ class ContainerProbe:
         gc.freeze()  # the collector need not look at what is there already, and its list of objects is that of new ones
         tracemalloc.start(births.DEPTH)
         try:
+            began = self.driver.iterations
             await self._run(count)
             early, frozen = births.surviving(), gc.get_freeze_count()
             count = await self._run(count)
@@ -168,7 +184,8 @@ class ContainerProbe:
             self.frozen = (gc.get_freeze_count() - frozen) / count
             del early, late
             self.clock("traced run")
-            self._examine(self.driver.iterations - self.before.iterations)
+            if not self.unseen:
+                self._examine(self.driver.iterations - self.before.iterations, self.driver.iterations - began)
             self.clock("examine")
         finally:
             tracemalloc.stop()
@@ -230,7 +247,8 @@ class ContainerProbe:
         wanted = max(self.question.traced, min(fastest, 8 * affordable), min(slowest, affordable))
         return int(min(self.question.iterations, wanted))
 
-    def _examine(self, stretch: int) -> None:
+    def _examine(self, stretch: int, traced: int) -> None:
+        """Look at what came in the last `stretch` iterations, of which the last `traced` were under `tracemalloc`."""
         enabled = gc.isenabled()
         gc.disable()
         try:
@@ -238,7 +256,12 @@ class ContainerProbe:
             claimed: dict[int, str] = {}
             for each, nodes, path in self.candidates:
                 members = [member for node in nodes for member in walk.members.get(node, [])]
-                if each.shape == "heavier":
+                if not walk.cut.isdisjoint(nodes):
+                    members = [member for member in members if birth(member) is not None]
+                    before = _unseen_links(each, len(members), traced)
+                    container = gained.gained(each, members, path, before, traced, claimed, self.describe)
+                    read = None
+                elif each.shape == "heavier":
                     before = self.before.bytes.get(each.node, 0)
                     container = gained.gained_weight(each, members, path, before, stretch, self.describe)
                     read = gained.weight(members, walk.owners.get(each.node), path[-1][0])
@@ -269,6 +292,9 @@ class ContainerProbe:
         walk.keep = self.kept
         walk.through = self.through
         walk.hide([self.conversation])
+        if any(self.before.objects.get(node, 0) > _LONG_CHAIN for node in self.through & self.kept):
+            walk.fresh = gc.get_objects()  # all others are put aside
+            walk.hide([walk.fresh])
         walk.run(snapshot.all_roots(self.conversation))
         if self.native:
             # What native code holds now may be another object than before: the new head of a chain.
@@ -288,6 +314,12 @@ class _Clock:
         now = time.process_time()
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self._began
         self._began = now
+
+
+def _unseen_links(each: Growing, seen: int, calls: int) -> int:
+    """What there was before so many new links of a chain were `seen`: less than none, for those that were not."""
+    gained_links = round(each.per_iteration * calls)
+    return seen - gained_links if _NEARLY_ALL * gained_links <= seen < gained_links else 0
 
 
 def _links(picture: snapshot.Snapshot, chains: frozenset[int]) -> frozenset[int]:

@@ -16,8 +16,8 @@ from leakcheck.agent.probes import snapshot
 from leakcheck.agent.probes.elements import entries_of, mean_weight, slot_bytes
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.limited import limits
-from leakcheck.agent.probes.walk import Walk
-from leakcheck.agent.protocol import ClockRead, ReadsClock, Stayed, WhatStays
+from leakcheck.agent.probes.walk import TooLargeError, Walk
+from leakcheck.agent.protocol import STRETCHES, ClockRead, ReadsClock, Stayed, WhatStays
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -29,10 +29,6 @@ _CLOCKS = frozenset(
 _DATES = frozenset({"now", "utcnow", "today"})
 LONG_S = 60.0
 """Seconds for which nobody waits."""
-_CLOCK_CALLS = 16
-"""Calls of the step in which it reads a clock, if it does."""
-_STRETCHES = 4
-"""Pictures that are compared: three gains."""
 _RARE_CALLS = 100
 """Of so many calls at least one must leave something: what is there by chance differs by as much."""
 _UNEVEN_SHARE = 0.1
@@ -46,8 +42,11 @@ _LAST_CALLS_SHARE = 64
 async def answer(conversation: Conversation, question: ReadsClock | WhatStays) -> ClockRead | Stayed:
     """Runs the step."""
     if isinstance(question, ReadsClock):
-        return ClockRead(await _reads_clock(conversation.driver))
-    return Stayed(await _stay(conversation, question))
+        return ClockRead(await _reads_clock(conversation.driver, question.calls))
+    try:
+        return Stayed(await _stay(conversation, question))
+    except TooLargeError:  # by the object graph nothing can be said
+        return Stayed([0.0] * (STRETCHES - 1))
 
 
 async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
@@ -72,7 +71,7 @@ async def _pause(driver: Driver, seconds: float, calls: int) -> None:
     await ahead.pass_time(driver, seconds, calls)
 
 
-async def _reads_clock(driver: Driver) -> bool:
+async def _reads_clock(driver: Driver, calls: int) -> bool:
     """Whether code that is not the standard library's reads a clock in the step.
 
     The library itself looks at clocks wherever it waits or logs, and keeps nothing for a time. Other threads are not
@@ -88,7 +87,7 @@ async def _reads_clock(driver: Driver) -> bool:
     before = sys.getprofile()
     sys.setprofile(look)
     try:
-        await driver.run(_CLOCK_CALLS)
+        await driver.run(calls)
     except Exception:  # noqa: BLE001 - a step that raises now has no answer to give
         return False
     finally:
@@ -106,7 +105,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     """The bytes that stay of an iteration, by stretch."""
     driver, count = conversation.driver, question.iterations
     seen: list[snapshot.Snapshot] = []
-    for _ in range(_STRETCHES):
+    for _ in range(STRETCHES):
         await driver.run(count)
         await _pause(driver, question.pause, count)  # as many, for some forget only a few things at each call
         await conversation.settler.settle()
@@ -119,7 +118,7 @@ async def _stay(conversation: Conversation, question: WhatStays) -> list[float]:
     walk.hide([conversation, seen])
     walk.run(snapshot.all_roots(conversation))
     limited = limits()
-    bytes_left = [0.0] * (_STRETCHES - 1)
+    bytes_left = [0.0] * (STRETCHES - 1)
     for each in found:
         members = walk.members.get(each.node, [])
         if members and all(id(member) in limited for member in members):

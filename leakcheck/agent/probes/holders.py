@@ -25,6 +25,8 @@ _LEAST_ELEMENTS = 16
 """Elements of a container that is looked at: a line that is believed has seen more."""
 _LONG_TEXT = 4096
 """Characters of a text that may be the one that grows; it may be another object each time."""
+_MOST_OBJECTS = 2_000_000
+"""Objects of the collector's of which all can be looked at: that takes some microseconds and 300 bytes for each."""
 _ENOUGH_NEW = 64
 """New objects that show where such are kept."""
 _HELD_BY_OLD = 4
@@ -37,7 +39,7 @@ async def answer(
     """Runs the step for `NewAreHeld` only."""
     if isinstance(question, Collect):
         return Collected(gc.collect())
-    complete = conversation.settler.collects and all_in_sight()
+    complete = conversation.settler.collects and all_in_sight() and len(gc.get_objects()) <= _MOST_OBJECTS
     if isinstance(question, NewAreHeld):
         return HeldByOld(await _new_ones_are_held(conversation, question.calls) if complete else None)
     return _held_now() if complete else Held(False, 0, [], 0, [])

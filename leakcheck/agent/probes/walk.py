@@ -14,6 +14,7 @@ import functools
 import gc
 import sys
 import threading
+import time
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,16 @@ _READS_OF_A_CHANGING = 3
 """How often a container is read again that changes under the walk."""
 _NAMED_KEYS = 64
 """Dictionaries up to this size have a path for each key; larger ones are collections."""
+_DEEP = 128
+"""Levels after which a chain is followed to its end at once: a level for each link costs some 20 us and more."""
+_MOST_OBJECTS = 5_000_000
+"""Objects that a walk may come to: it keeps some 170 bytes for each."""
+_MOST_S = 25.0
+"""Seconds of processor time that a walk may take: a diagnosis makes three, of what is alive before the step too."""
 FOLD_PERIOD = 4
 """A stretch of up to so many steps that is repeated at once is folded: `node.next.next` into `node.next…`."""
 
+_processor_time = time.thread_time
 _TYPE = type.__dict__
 type_name = type.__dict__["__name__"].__get__
 type_module = type.__dict__["__module__"].__get__
@@ -82,10 +90,14 @@ def derives(kind: Any, base: type) -> bool:
     return any(each is base for each in lineage(kind))
 
 
+class TooLargeError(Exception):
+    """There is more than can be walked; the message says how much was."""
+
+
 class Node:
     """All objects that are reached by one path."""
 
-    __slots__ = ("bytes", "children", "fold", "key", "label", "objects", "parent", "references", "type")
+    __slots__ = ("bytes", "children", "fold", "key", "label", "objects", "parent", "references", "stretch", "type")
 
     def __init__(self, parent: Node | None, label: str, kind: str, key: int) -> None:
         self.parent = parent
@@ -97,6 +109,8 @@ class Node:
         self.bytes = 0
         """What objects weigh that grow without referring to more."""
         self.fold = False
+        self.stretch: dict[int, Node] = {}
+        """Of a node in a folded stretch: the nodes of that stretch, by the `id` of the type of their objects."""
         self.children: dict[tuple[str, int], Node] = {}
 
     def above(self) -> Iterator[Node]:
@@ -135,6 +149,11 @@ class Walk:
         self.only: frozenset[int] | None = None
         self.through: frozenset[int] = frozenset()
         """Nodes of `keep` that are entered even so: chains, and what others of them lie below."""
+        self.fresh: list[Any] | None = None
+        """New objects, where of a deep chain at a node of `keep` only these matter: to pass all the old ones takes
+        minutes under `tracemalloc`."""
+        self.cut: set[int] = set()
+        """Nodes of chains that were not followed: their members are some of the first links, and the new ones."""
         self.owners: dict[int, list[Any]] = {}
         """For the leaves among `members`, the objects that refer to them."""
 
@@ -143,7 +162,19 @@ class Walk:
         self.seen.update(map(id, objects))
 
     def run(self, roots: Iterable[Root]) -> Walk:
-        """Walk from the roots, the first named first; an object belongs to the shortest path, then to the first."""
+        """Walk from the roots, the first named first; an object belongs to the shortest path, then to the first.
+
+        Raises `TooLargeError`.
+        """
+        try:
+            self._run(roots)
+        finally:
+            _layouts.clear()
+            _weighers.clear()
+        return self
+
+    def _run(self, roots: Iterable[Root]) -> None:
+        depth, began = 0, _processor_time()
         level: dict[int, tuple[Node, list[Any]]] = {}
         for root in roots:
             if id(root.value) in self.seen or is_leaf(root.value):
@@ -158,7 +189,12 @@ class Walk:
             level.setdefault(key, (node, []))[1].append(root.value)
         while level:
             following: dict[int, tuple[Node, list[Any]]] = {}
+            depth += 1
+            if _processor_time() - began > _MOST_S:
+                raise TooLargeError(f"more objects than can be walked in {_MOST_S:.0f} s ({len(self.seen):,} were)")
             for node, objects in level.values():
+                if depth > _DEEP and node.stretch:
+                    self._follow(node, objects, following)
                 node.objects += len(objects)
                 weigh = _weigher(type(objects[0]))
                 if weigh is not None:
@@ -169,9 +205,41 @@ class Walk:
                         continue
                 self._expand(node, objects, following)
             level = following
-        _layouts.clear()
-        _weighers.clear()
-        return self
+
+    def _follow(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
+        """Add the rest of a chain to its nodes, whatever its length: one level then has all the links of a node."""
+        stretch = node.stretch
+        links: dict[int, tuple[Node, list[Any]]] = {node.key: (node, objects)}
+        new_only = self.fresh is not None and any(each.key in self.keep for each in stretch.values())
+        for each in self._new_links(stretch) if new_only else self._links_behind(objects, stretch):
+            at = stretch[id(type(each))]
+            links.setdefault(at.key, (at, []))[1].append(each)
+        for key, (at, group) in links.items():
+            if at is not node and (self.only is None or key in self.only):
+                following.setdefault(key, (at, []))[1].extend(group)
+
+    def _links_behind(self, objects: list[Any], stretch: dict[int, Node]) -> Iterator[Any]:
+        seen, waiting = self.seen, list(objects)
+        while waiting:
+            link = waiting.pop()
+            found = [each for each in gc.get_referents(link) if id(type(each)) in stretch and id(each) not in seen]
+            if not found and type(link) is not dict and (names := namespace_of(link)) is not None:
+                seen.add(id(names))
+                found = [each for each in _values(names) if id(type(each)) in stretch and id(each) not in seen]
+            for each in found:
+                if id(each) not in seen:  # the link may refer to it twice
+                    seen.add(id(each))
+                    waiting.append(each)
+                    yield each
+            if len(seen) > _MOST_OBJECTS:
+                raise TooLargeError(f"more than {_MOST_OBJECTS:,} objects")
+
+    def _new_links(self, stretch: dict[int, Node]) -> Iterator[Any]:
+        self.cut.update(node.key for node in stretch.values())
+        for each in self.fresh or ():
+            if id(type(each)) in stretch and id(each) not in self.seen:
+                self.seen.add(id(each))
+                yield each
 
     def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
         kind = type(objects[0])
@@ -242,6 +310,8 @@ class Walk:
             return
         groups: dict[int, list[Any]] = {}
         if len(values) > _NAMED_GROUP:
+            if len(values) + len(seen) > _MOST_OBJECTS:
+                raise TooLargeError(f"more than {_MOST_OBJECTS:,} objects")
             for kind in set(map(id, map(type, values))) - leaves:
                 fresh = {id(each): each for each in values if id(type(each)) == kind and id(each) not in seen}
                 if fresh:
@@ -260,7 +330,7 @@ class Walk:
                 groups.setdefault(kind, []).append(value)
         for kind, group in groups.items():
             child = node.children.get((label, kind)) or self._child(node, label, type(group[0]))
-            if self.only is not None and child.key not in self.only:
+            if (self.only is not None and child.key not in self.only) or child.key in self.cut:
                 continue
             entry = following.get(child.key)
             if entry is None:
@@ -292,6 +362,7 @@ class Walk:
                     break
                 above.fold = True
                 node.children[label, id(kind)] = above
+                _fold(list(islice(node.above(), period)), id(kind))
                 return above
         key = hash((node.key, label, name))
         child = self.nodes.get(key)
@@ -299,6 +370,17 @@ class Walk:
             child = self.nodes[key] = Node(node, label, name, key)
         node.children[label, id(kind)] = child
         return child
+
+
+def _fold(nodes: list[Node], first: int) -> None:
+    """Let the nodes of a folded stretch, the last first, know each other; `first` is the type that begins it again."""
+    stretch = {first: nodes[-1]}
+    for node in nodes[:-1]:
+        assert node.parent is not None
+        kind = next(kind for (_, kind), child in node.parent.children.items() if child is node)
+        stretch.setdefault(kind, node)
+    for node in nodes:
+        node.stretch = node.stretch or stretch
 
 
 def full_name(kind: Any) -> str:

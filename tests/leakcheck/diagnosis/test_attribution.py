@@ -454,6 +454,22 @@ def test_what_was_too_rare_to_be_seen_is_not_said_to_be_held_by_nobody(fault: Fa
     assert ("nothing that Python" in title) == (words == "nothing that Python knows of holds it")
 
 
+@pytest.mark.parametrize(
+    ("fault", "unseen", "words"),
+    [
+        (Fault(detail=Allocation(), count=1.0, bytes=64.0), "graph", "what holds it was not looked at"),
+        (Fault(detail=Allocation(rare=True), count=1e-4, bytes=9.8), "graph", "what holds it was not looked at"),
+        (Fault(detail=Untracked(), bytes=400.0), "memray", "what allocated it was not looked at"),
+        (Fault(detail=Untracked(), bytes=400.0), "valgrind", "valgrind has not looked"),
+    ],
+)
+def test_what_was_not_looked_at_is_said_as_not_looked_at(fault: Fault, unseen: str, words: str) -> None:
+    title = finding_of(fault, 1000.0, "survivors", unseen=frozenset({unseen})).title
+    assert words in title
+    assert "nothing that Python" not in title
+    assert "no tracker sees" not in title
+
+
 def test_what_the_heaps_own_ledger_leaves_over_is_no_fault_of_its_own() -> None:
     ledger = [
         arrival(203.2, ("/src/app/native.py", 3, "call")),

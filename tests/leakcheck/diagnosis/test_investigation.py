@@ -6,7 +6,17 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from leakcheck.agent.inquiry import Adder, Arrival, Captures, Graph, GrowingContainer, KeptResource, Node, Resources
+from leakcheck.agent.inquiry import (
+    Adder,
+    Arrival,
+    Birth,
+    Captures,
+    Graph,
+    GrowingContainer,
+    KeptResource,
+    Node,
+    Resources,
+)
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import PROBES, Opened
 from leakcheck.diagnosis.faults import RetainingPath
@@ -57,10 +67,10 @@ class ScriptedWorkers:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def open(self, timeout: float) -> Opened:
+    def open(self) -> Opened:
         return OPENED
 
-    def ask(self, question: NamedTuple, answer: type, timeout: float) -> Any:
+    def ask(self, question: NamedTuple, answer: type) -> Any:
         name = PROBES[type(question).__name__].rpartition(".")[2]
         self.asked.append(name)
         if name not in self.answers:
@@ -104,6 +114,18 @@ def test_a_process_that_fails_is_a_tool_that_failed_and_the_others_count() -> No
     diagnosis = diagnosed(ScriptedWorkers(), "graph", fds=1.0, heap_bytes=100.0)
     assert not diagnosis.findings
     assert states(diagnosis)["graph"] == states(diagnosis)["resources"] == ("error", "timeout: no answer within 120 s")
+
+
+def test_a_graph_that_is_too_large_is_not_looked_at_and_its_births_still_name_the_line() -> None:
+    births = GRAPH._replace(
+        containers=(), sites=(Birth((("/src/app/hub.py", 41),), 1.0, 92.0),), unseen="more than 5,000,000 objects"
+    )
+    diagnosis = diagnosed(ScriptedWorkers(containers=births), "graph", heap_bytes=100.0)
+    assert states(diagnosis)["graph"] == ("skipped", "more than 5,000,000 objects")
+    (finding,) = diagnosis.findings
+    assert "allocated at hub.py:41" in finding.title
+    assert finding.title.endswith("what holds it was not looked at")
+    assert finding.source == "survivors"
 
 
 def test_an_interpreter_without_memray_skips_it_and_says_why() -> None:

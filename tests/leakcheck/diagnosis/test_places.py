@@ -148,7 +148,7 @@ def test_tracing_takes_seconds_where_a_step_does_little_but_allocate() -> None:
     name = "rare_leak_of_a_step_that_allocates_all_the_time"
     facts = GrowthFacts(meters={"heap.bytes": 0.52}, seconds_per_iteration=1e-4, iterations=16384)
     job = Job(scenario=ScenarioInfo(id=name, target=str(GROWING), name=name))
-    diagnosis = diagnose(job, facts, DiagnosisOptions(tools=frozenset({"graph", "memray"}), time_s=60.0))
+    diagnosis = diagnose(job, facts, DiagnosisOptions(tools=frozenset({"graph", "memray"})))
     assert "".join(node.name for node in diagnosis.findings[0].path) == "growing_objects.seldom[*]"
     assert [tool.status for tool in diagnosis.tools if tool.name in ("graph", "memray")] == ["ok", "ok"]
 

@@ -12,7 +12,9 @@ from leakcheck.results import schema
 
 
 def test_the_published_schema_is_current():
-    assert schema.published() == json.loads(schema.current()), "run `python -m leakcheck.results.schema` and commit it"
+    assert schema.published() == json.loads(schema.current()), (
+        "write what `schema.current()` returns into it, and commit it"
+    )
 
 
 def test_the_published_schema_is_a_schema():

@@ -24,9 +24,10 @@ from leakcheck.agent.protocol import (
     TimePassed,
     WhatStays,
 )
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
-from leakcheck.records import Sample
+from leakcheck.records import Failure, Sample
 from leakcheck.verdict import challenges
 from leakcheck.verdict.challenges import Acquitted, Leaks, Ruling, challenge
 from leakcheck.verdict.residue import Residue
@@ -291,3 +292,20 @@ def test_a_growth_that_fell_in_its_last_reading_is_not_waited_for():
     samples = [Sample(0, 100.0), Sample(10_000, 50.0)]
     process = Scripted([50.0], {ReadsClock: ClockRead(True)})
     assert challenges.expiry(suspicion(process, samples=samples), process) is None
+
+
+class Crashing(Scripted):
+    def ask(self, question, answer):
+        self.asked.append(question)
+        raise WorkerFailed(Failure(type="signal", message="the process was ended by SIGSEGV"))
+
+
+@pytest.mark.parametrize("verdict", ["leak", "bounded", "inconclusive"])
+def test_a_challenge_that_has_no_answer_leaves_the_verdict_and_is_told(verdict):
+    process = Crashing([GROWN])
+    left = challenge(suspicion(process, verdict), process)
+    assert left.judgements[LEDGER].verdict == verdict
+    (advice,) = left.advice
+    assert advice.startswith("not looked at: ")
+    assert "SIGSEGV" in advice
+    assert len(process.asked) == 1, "who has crashed is asked no more"

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from leakcheck.agent.probes import walk as walking
 from leakcheck.agent.probes.sizes import is_foreign
-from leakcheck.agent.probes.walk import Root, Walk, references
+from leakcheck.agent.probes.walk import Root, TooLargeError, Walk, references
 
 
 def walk(value: Any, name: str = "app") -> dict[str, tuple[int, int]]:
@@ -336,3 +337,61 @@ def test_a_million_objects_are_walked_in_seconds() -> None:
         gc.enable()
     assert len(walked.seen) >= 1_000_000
     assert seconds < 6  # twice what it takes on a slow machine
+
+
+class Link:
+    def __init__(self, following: Any) -> None:
+        self.following = following
+
+
+CHAINS = {
+    "instances": lambda rest, _: Link(rest),
+    "instances with a dictionary that was looked at": lambda rest, _: vars(link := Link(rest)) and link,
+    "lists": lambda rest, _: [rest],
+    "pairs in instances": lambda rest, number: Link((rest, number)),
+    "instances with something to carry": lambda rest, number: _carrying(rest, [number]),
+}
+
+
+def _carrying(rest: Any, load: list[int]) -> Link:
+    link = Link(rest)
+    link.load = load  # type: ignore[attr-defined]
+    return link
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_a_chain_of_any_length_is_one_node_with_all_its_links(kind: str) -> None:
+    """Far longer than any stack of calls is deep, and followed at once: a level for each link would take its time."""
+    length, chain = 50_000, None
+    for number in range(length):
+        chain = CHAINS[kind](chain, number)
+    found = walk({"main": chain})
+    del chain
+    links = [objects for path, (objects, _) in found.items() if objects > length / 2]
+    assert links
+    assert max(links) >= length - 8  # but for the first ones, which show that the stretch is repeated
+
+
+def test_what_a_deep_chain_carries_is_walked() -> None:
+    chain = None
+    for number in range(1000):
+        chain = _carrying(chain, [number])
+    found = walk({"main": chain})
+    assert sum(objects for path, (objects, _) in found.items() if ".load" in path or ".*" in path) >= 1000
+
+
+def test_what_is_too_much_to_be_walked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "_MOST_OBJECTS", 1000)
+    with pytest.raises(TooLargeError, match="more than 1,000 objects"):
+        walk([[] for _ in range(1001)])
+    chain = None
+    for _ in range(2000):
+        chain = Link(chain)
+    with pytest.raises(TooLargeError, match="more than 1,000 objects"):
+        walk({"main": chain})
+
+
+def test_what_takes_too_long_to_be_walked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "_MOST_S", -1.0)
+    with pytest.raises(TooLargeError, match="than can be walked in"):
+        walk({"main": [[]]})
