@@ -91,7 +91,9 @@ def test_a_question_that_ends_the_process_is_told_from_a_step_that_does():
 
 
 @pytest.mark.parametrize(
-    ("formula", "verdict"), [(scripted.steady(1000), "leak"), (scripted.fills(500, 1000), "bounded")], ids=str
+    ("formula", "verdict"),
+    [(scripted.steady(1000), "leak"), (scripted.fills(500, 1000), "bounded")],
+    ids=["a leak", "a cache"],
 )
 def test_a_process_that_is_asked_nothing_comes_to_the_same_verdict(formula, verdict):
     reached = reach(Silent(formula), OPENED, Budget(), unasked="the look at the process did not come back")
