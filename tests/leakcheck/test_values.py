@@ -306,8 +306,8 @@ def test_call(leakcheck):
 def test_the_pytest_plugin_tells_none(tmp_path):
     (tmp_path / "test_planted.py").write_text(PYTEST)
     said = leakcheck(
-        tmp_path, "--leakcheck", "--leakcheck-report", "out", "-p", "no:cacheprovider", "test_planted.py",
-        module="pytest",
+        tmp_path, "--leakcheck", "--leakcheck-time-budget", "2", "--leakcheck-report", "out", "test_planted.py",
+        "-p", "no:cacheprovider", module="pytest",
     )  # fmt: skip
     # pytest itself names a test by its parameters, as it always does.
     own = [row for row in said.splitlines() if f"test_keeps[{SECRET}]" not in row]
