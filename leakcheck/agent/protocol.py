@@ -267,7 +267,7 @@ class LetTimePass(NamedTuple):
     """Runs the step while the clock that the user's code reads goes forward by so many seconds, in small pieces."""
 
     seconds: float
-    iterations: int
+    calls: int
 
 
 class TimePassed(NamedTuple):

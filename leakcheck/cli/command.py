@@ -11,8 +11,8 @@ from click.core import ParameterSource
 
 EXIT_CODES = (
     "Exit codes: 0 as expected; 1 a leak, an error, crash or hang of a scenario, a broken budget or an unexpected "
-    "pass; 2 interrupted; 3 internal error or failed control; 4 wrong usage; 5 nothing collected; 6 nothing worse than "
-    "inconclusive or skipped (with --strict: 1)."
+    "pass; 2 interrupted (Ctrl-C, SIGTERM, a closed terminal); 3 internal error or failed control; 4 wrong usage; "
+    "5 nothing collected; 6 nothing worse than inconclusive or skipped (with --strict: 1)."
 )
 
 

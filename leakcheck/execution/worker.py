@@ -8,13 +8,15 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -67,6 +69,20 @@ _LIMITED = {
     Close: ("teardown", "the tear-down"),
 }  # fmt: skip
 """Which of `validation.TIMEOUTS` a request has, and what it waits for; others have that of the diagnosis."""
+
+
+_MAKING = threading.Lock()
+
+
+@cache
+def _decoder(answer: Any) -> msgspec.json.Decoder[Any]:
+    """One for each type, made by one thread at a time.
+
+    What msgspec learns of a type it leaves with the type, and finds there while it is half learned: two threads that
+    decode the first of a type at the same time crash the process.
+    """
+    with _MAKING:
+        return msgspec.json.Decoder(answer)
 
 
 class Round(NamedTuple):
@@ -262,12 +278,14 @@ class Worker:
             line = self._next_line(request, deadline)
             self._owed -= 1
         if line.startswith(_FAILED):
-            failed = msgspec.json.decode(line, type=dict[str, Failed])["failed"]
+            failed = _decoder(dict[str, Failed]).decode(line)["failed"]
             raise of_exception(failed, _last_lines(self.output), values=self.job.values)
         try:
-            return msgspec.json.decode(line, type=answer)
+            kind: Any = answer
+            answered: Answer = _decoder(kind).decode(line)
         except msgspec.ValidationError as error:
             raise self._failed("protocol", f"the measured process gave no {answer.__name__}: {error}") from None
+        return answered
 
     def stop(self) -> None:
         """Tear down what is open, end the child and all that it started, remove its directories. Idempotent."""

@@ -34,7 +34,7 @@ _put = False
 async def answer(conversation: Conversation, question: LetTimePass) -> TimePassed:
     """Runs the step."""
     try:
-        await pass_time(conversation.driver, question.seconds, question.iterations)
+        await pass_time(conversation.driver, question.seconds, question.calls)
     except StepRaisedError:
         return TimePassed(True)
     return TimePassed(False)

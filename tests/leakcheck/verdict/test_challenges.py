@@ -116,7 +116,7 @@ class Buckets(Scripted):
 
     def ask(self, question: NamedTuple, answer: type) -> Any:
         if isinstance(question, LetTimePass):
-            self.calls += question.iterations
+            self.calls += question.calls
             self.buckets = 100 if question.seconds else self.buckets
             return TimePassed(False)
         return super().ask(question, answer)
@@ -138,7 +138,7 @@ class Ahead(Scripted):
     def ask(self, question: NamedTuple, answer: type) -> Any:
         if isinstance(question, LetTimePass):
             if question.seconds:
-                self.kept, self.gone = 0, self.gone + self.kept + question.iterations
+                self.kept, self.gone = 0, self.gone + self.kept + question.calls
             return TimePassed(False)
         return super().ask(question, answer)
 
