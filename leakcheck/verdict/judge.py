@@ -79,7 +79,7 @@ FLOOR_MARGIN = 1.25
 DUE = 7
 """And so many losses must have been due in the last doubling: of those that come at random, none comes in one of a
 thousand such doublings (exp(-7))."""
-NOT_IN_NOISE = 2.0
+NOT_IN_NOISE = 3.0
 """How many times as far as a series moves up and down a loss must lift it to show in any case."""
 LATER = 1.5
 """Each jump comes so many times as late as the one before, where a table is made larger by a factor each time."""
@@ -463,10 +463,10 @@ def comes_back(series: Series, evidence: Evidence) -> Judgement | None:
          / | / |/ | / |
         /  |/     |/  |_
     """
-    if series.jumped:
-        return None
     first, before, last = series.windows
     rises = _rises_evenly(series) or series.growth[1] > 0
+    if series.jumped or (rises and evidence.final):
+        return None
     earlier = [sample for window in (first, before) for sample in window.samples]
     half = len(last.samples) // 2
     for former, later in ((earlier, last.samples), (last.samples[:half], last.samples[half:])):
@@ -506,8 +506,12 @@ def slows_down(series: Series, evidence: Evidence) -> Judgement | None:  # noqa:
     _, before, last = series.rates
     if not (series.fades and last < min(FADED * highest, LOGARITHMIC * before) and rises_only(series.recent)):
         return None
+    moves = [rise > series.limits.floor for rise in changes(series.windows[-1].samples)]
+    if any(later and not earlier for earlier, later in pairwise(moves)):  # a few pieces come ever later by chance
+        return None
     grown = series.samples[-1].value - series.samples[0].value
-    return series.judged("bounded", "saturating", "slows_down", "grows ever more slowly", limit=grown)
+    judgement = series.judged("bounded", "saturating", "slows_down", "grows ever more slowly", limit=grown)
+    return judgement._replace(detectable=None)  # it still grows: a loss would look like that
 
 
 def has_no_direction(series: Series, evidence: Evidence) -> Judgement | None:  # noqa: ARG001
