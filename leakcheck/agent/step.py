@@ -96,7 +96,7 @@ class Driver:
         self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
         try:
             self._refuse_unless_callable(step)
-        except TypeError:
+        except NoStepError:
             await self.close()
             raise
         if self.scenario.options.raises is not None:

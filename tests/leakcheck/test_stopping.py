@@ -48,6 +48,11 @@ STEPS = {
 }
 
 
+def _with_a_terminal() -> None:
+    """Where the tests run under `nohup`, their commands do not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Whether something comes true in time."""
     until = time.monotonic() + seconds
@@ -77,9 +82,9 @@ class Running:
 
     def start(self, *arguments: str, **options) -> subprocess.Popen[str]:
         environment = {**os.environ, "CI": "true", "TMPDIR": str(self.temporary), "PYTEST_ADDOPTS": ""}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "preexec_fn": _with_a_terminal, **options}
         command = [sys.executable, "-m", *arguments]
-        self.process = subprocess.Popen(command, cwd=self.folder, text=True, env=environment, **streams)
+        self.process = subprocess.Popen(command, cwd=self.folder, text=True, env=environment, **how)
         return self.process
 
     def write(self, name: str, source: str) -> None:
