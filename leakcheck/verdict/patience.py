@@ -19,7 +19,7 @@ class Patience(NamedTuple):
         return any(iterations >= least * scale and seconds >= after * scale for least, after in self.pairs)
 
 
-CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (512, 4.0)))
+CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (256, 2.5), (64, 5.0)))
 """A flat series. One object per 1000 calls must have had its chance: some seven of them, where the step is quick
 enough; 131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 9,000. Slower
 steps say what they would have seen; of those of which there are few calls each one counts, and the budget is used."""
@@ -39,7 +39,7 @@ ROUGH = Patience(((1_048_576, 0.0), (131_072, 1.5), (32_768, 4.5), (4_096, 6.0),
 RARE = Patience(((1_048_576, 0.0), (131_072, 4.5), (4_096, 6.0), (64, 8.0)))
 """A line of few pieces, one in many calls: it is the pieces that a log of the last 256 slow calls has room for."""
 
-NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (512, 4.0)))
+NOISE = Patience(((1_048_576, 0.5), (65_536, 1.0), (256, 2.5), (64, 5.0)))
 """A series that moves up and down and comes back. More iterations only improve the sensitivity, which is printed."""
 
 _USUAL_S = Budget().time_s

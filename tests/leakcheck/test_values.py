@@ -250,7 +250,8 @@ def findings(folder: Path) -> list[dict]:
 def test_why_something_failed_is_told_without_its_message_and_its_output(tmp_path):
     (tmp_path / "planted.py").write_text(FAILURES)
     (tmp_path / "broken.py").write_text(f"# scenario\nraise ImportError({MADE})\n")
-    said = leakcheck(tmp_path, "run", ".", "-v", "--report", "out", "--time-budget", "1", "--tools", "growth")
+    options = ("--report", "out", "--time-budget", "1", "--tools", "growth", "--timeouts", "call=3")
+    said = leakcheck(tmp_path, "run", ".", "-v", *options)
     said += leakcheck(tmp_path, "list", ".")
     assert_nowhere(said, tmp_path / "out")
     assert "raised Denied: at planted.py" in said
