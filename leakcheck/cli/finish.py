@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
 from leakcheck.report.console import RunView
-from leakcheck.report.folder import new_run_directory, point_latest, write_run
+from leakcheck.report.folder import new_run_directory, point_latest, write_run, write_so_far
 from leakcheck.results import history
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Collected
@@ -47,7 +48,7 @@ def run_and_report(
     try:
         with view:
             view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
-            run = Runner(plan, view).run()
+            run = Runner(plan, view, partial(write_so_far, directory)).run()
     except BaseException:
         with suppress(OSError):  # there is something in it
             directory.rmdir()

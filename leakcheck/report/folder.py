@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,12 @@ def new_run_directory(base: Path) -> Path:
 def point_latest(base: Path, run_directory: Path) -> None:
     """Let `base/latest` point to `run_directory`."""
     atomic.link(base / LATEST, run_directory)
+
+
+def write_so_far(directory: Path, run: RunResult) -> None:
+    """Write the results of a run that goes on; those of its end take their place, and say so if they cannot."""
+    with suppress(atomic.WriteError):
+        atomic.write(directory / FILE_NAME, encode(run))
 
 
 def write_run(

@@ -35,6 +35,8 @@ _INTERRUPTED = "the run was interrupted here: this is judged by what was read un
 
 _KEPT_OUTPUT = 4000
 """Characters of what a process printed that are reported with an exception, the last."""
+_KEEP_APART = 50
+"""Results are kept again after so many times as long as that took."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -94,7 +96,10 @@ class _Ended(NamedTuple):
 class Runner:
     """Runs a plan once. `run` returns also when it was interrupted, with what was finished until then."""
 
-    def __init__(self, plan: Plan, view: View) -> None:
+    def __init__(self, plan: Plan, view: View, keep: Callable[[RunResult], None] = lambda _: None) -> None:
+        """`keep` gets what is finished so far, now and then, as of a run that was interrupted: in case it is killed."""
+        self._keep = keep
+        self._keep_due = 0.0
         self._plan = plan
         self._view = view
         self._viewing = threading.Lock()
@@ -106,6 +111,23 @@ class Runner:
         plan = self._plan
         started, began = datetime.now(UTC), time.perf_counter()
         results: dict[str, ScenarioResult] = {}
+
+        def so_far() -> RunResult:
+            ordered = [results[each.id] for each in plan.broken if each.id in results]
+            ordered += [results[each.id] for each in plan.scenarios if each.id in results]
+            return RunResult(
+                schema=SCHEMA,
+                tool=provenance.tool(),
+                environment=environment.result(),
+                started=started.isoformat(timespec="seconds"),
+                duration_s=time.perf_counter() - began,
+                control=control,
+                summary=summarize(ordered),
+                scenarios=ordered,
+                interrupted=interrupted,
+                options=plan.options,
+            )
+
         for broken in plan.broken:
             self._view.failed(broken.id, broken.whole)
             self._finish(results, _broken_result(plan.template, broken))
@@ -137,6 +159,8 @@ class Runner:
                             busy -= 1
                             self._finish(results, future.result())
                         del futures[future]
+                    if waiting or futures:
+                        self._keep_now_and_then(so_far)
             except KeyboardInterrupt:
                 interrupted = True
                 self._crew.interrupt()
@@ -145,20 +169,14 @@ class Runner:
         for future, in_flight in futures.items():  # none but where it was interrupted; the pool has waited for them
             if in_flight is not None and in_flight.id not in results:
                 self._finish(results, future.result())
-        ordered = [results[each.id] for each in plan.broken]
-        ordered += [results[each.id] for each in plan.scenarios if each.id in results]
-        return RunResult(
-            schema=SCHEMA,
-            tool=provenance.tool(),
-            environment=environment.result(),
-            started=started.isoformat(timespec="seconds"),
-            duration_s=time.perf_counter() - began,
-            control=control,
-            summary=summarize(ordered),
-            scenarios=ordered,
-            interrupted=interrupted,
-            options=plan.options,
-        )
+        return so_far()
+
+    def _keep_now_and_then(self, so_far: Callable[[], RunResult]) -> None:
+        """Keep what is finished, for no more than a small part of the time."""
+        now = time.monotonic()
+        if now >= self._keep_due:
+            self._keep(msgspec.structs.replace(so_far(), interrupted=True))
+            self._keep_due = time.monotonic() + _KEEP_APART * (time.monotonic() - now)
 
     def _start(self, job: Job, **options: Any) -> Worker:
         """A worker that is known here, so that an interrupt ends it."""

@@ -157,6 +157,16 @@ def test_a_run_that_is_stopped_writes_what_it_has_and_says_so_everywhere(under_w
     assert (running.folder / "torn_down").exists()
 
 
+def test_a_run_that_is_killed_leaves_what_was_finished(under_way):
+    running = under_way("sleeps")
+    running.process.kill()
+    running.process.wait()
+    results = running.results()
+    assert results["interrupted"] is True
+    assert [(each["id"], each["verdict"]) for each in results["scenarios"]] == [("slow.py::quick", "clean")]
+    assert not (running.folder / "reports" / "latest").exists()
+
+
 def test_the_latest_report_is_the_last_that_was_finished(running):
     running.write("quick.py", "from leakcheck import scenario\n@scenario\ndef quick():\n    pass\n")
     running.start("leakcheck", "run", "quick.py", "--no-control").communicate(timeout=60)
