@@ -59,6 +59,9 @@ def test_a_process_without_memray_is_looked_into():
         assert process.stdout is not None
         assert process.stdout.readline() == "none\n"
         findings, why_not = survivors(process.pid, 2)
+        if forbidden := may_trace(process.pid):
+            assert forbidden in why_not
+            return
         assert not why_not
         assert "grow" in findings[0].title
     finally:
