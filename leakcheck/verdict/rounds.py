@@ -35,7 +35,6 @@ class Progress(NamedTuple):
     """Growth of each meter since the first reading."""
     counted: Mapping[str, float] = {}
     """What of it counts against a ceiling: see `towards_ceiling`."""
-
     lately_s: float = 0.0
     """Seconds that a call took in the last round."""
 

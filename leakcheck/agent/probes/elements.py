@@ -16,6 +16,8 @@ _SHOWN_ELEMENTS = 4
 """Elements of a sequence that are shown."""
 _MOST_ELEMENTS = 20_000
 """Additions to one container that are looked at."""
+_WEIGHED_ENTRIES = 100
+"""Entries that are weighed."""
 _MOST_MEMBERS = 1000
 """Containers of a kind whose slots are weighed."""
 _NUMBERS = frozenset(map(id, (int, float, bool, type(None), complex)))
@@ -104,6 +106,11 @@ def mean_weight(entries: list[tuple[Any, ...]]) -> float:
     parts = {id(part): part for entry in entries for part in entry if part is not None}
     parts |= {id(each): each for each in gc.get_referents(*parts.values()) if id(type(each)) in LEAF_WEIGHTS}
     return sum(chunk(size_of(part), type(part)) for part in parts.values()) / max(1, len(entries))
+
+
+def entry_weight(members: list[Any]) -> float:
+    """What one more entry of containers takes: the newest of the last one are weighed, and their slots."""
+    return mean_weight(entries_of(members[-1])[-_WEIGHED_ENTRIES:]) + slot_bytes(members)
 
 
 def slot_bytes(members: list[Any]) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import snapshot
-from leakcheck.agent.probes.elements import entries_of, mean_weight, slot_bytes
+from leakcheck.agent.probes.elements import entry_weight, mean_weight
 from leakcheck.agent.probes.growing import Growing, Point, growing
 from leakcheck.agent.probes.limited import limits
 from leakcheck.agent.probes.walk import TooLargeError, Walk
@@ -27,7 +27,7 @@ _CLOCKS = frozenset(
     {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "localtime", "gmtime"}
 )
 _DATES = frozenset({"now", "utcnow", "today"})
-LONG_S = 60.0
+_LONG_S = 60.0
 """Seconds for which nobody waits."""
 _RARE_CALLS = 100
 """Of so many calls at least one must leave something: what is there by chance differs by as much."""
@@ -62,7 +62,7 @@ async def let_expire(driver: Driver, pause_s: float, count: int) -> None:
 
 async def _pause(driver: Driver, seconds: float, calls: int) -> None:
     """Wait, and run on; where nobody waits for so long, time passes while the step runs."""
-    if seconds < LONG_S:
+    if seconds < _LONG_S:
         time.sleep(seconds)
         await driver.run(calls)
         return
@@ -141,4 +141,4 @@ def _weight(members: list[Any], shape: str) -> float:
     """What one addition takes."""
     if shape == "deeper" or not members:
         return mean_weight([(member,) for member in members[-_WEIGHED_ADDITIONS:]])
-    return mean_weight(entries_of(members[-1])[-_WEIGHED_ADDITIONS:]) + slot_bytes(members)
+    return entry_weight(members)

@@ -94,10 +94,7 @@ def keyed() -> list[Any]:
 
 def _keyed(tracked: ByType) -> list[Any]:
     return [
-        each
-        for base, kinds in ((dict, derived(dict)), (set, derived(set)))
-        for each in tracked.of(*kinds)
-        if base.__len__(each) >= _LEAST_ELEMENTS
+        each for base in (dict, set) for each in tracked.of(*derived(base)) if base.__len__(each) >= _LEAST_ELEMENTS
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.probes.elements import entries_of, mean_weight, slot_bytes
+from leakcheck.agent.probes.elements import entry_weight
 from leakcheck.agent.probes.holders import keyed
 from leakcheck.agent.probes.walk import derives
 from leakcheck.agent.protocol import KeysCame, KeysComeAgain
@@ -22,8 +22,6 @@ _LEAST_ADDITIONS = 4
 """Additions to a container that make it one that grows."""
 _MOST_CONTAINERS = 16
 """Containers that are emptied, those that take most."""
-_WEIGHED_ENTRIES = 100
-"""Entries that are weighed."""
 
 Entries = dict[Any, Any]
 """What a container had; a set's elements have None."""
@@ -37,7 +35,7 @@ async def answer(conversation: Conversation, question: KeysComeAgain) -> KeysCam
         await driver.run(calls)
         gains = [(_size(each) - sizes.get(id(each), 0), index, each) for index, each in enumerate(keyed())]
         growing = sorted(gain for gain in gains if gain[0] >= _LEAST_ADDITIONS)[-_MOST_CONTAINERS:]
-        weight = sum(gained * _weight(each) for gained, _, each in growing) / calls
+        weight = sum(gained * entry_weight([each]) for gained, _, each in growing) / calls
         taken = [(each, _take(each)) for _, _, each in growing]
         del gains, growing
         try:
@@ -64,11 +62,6 @@ def _put_back(taken: list[tuple[Any, Entries]]) -> tuple[int, int]:
 
 def _size(container: Any) -> int:
     return set.__len__(container) if derives(type(container), set) else dict.__len__(container)
-
-
-def _weight(container: Any) -> float:
-    """Bytes of an entry."""
-    return mean_weight(entries_of(container)[-_WEIGHED_ENTRIES:]) + slot_bytes([container])
 
 
 def _take(container: Any) -> Entries:
