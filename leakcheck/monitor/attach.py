@@ -51,9 +51,8 @@ def _bringing_memray() -> str:
     """The program of `memray attach`, which also injects where memray is, behind all that the process has itself."""
     import memray
 
-    folder = (
-        str(Path(memray.__file__).parents[1]).replace("{", "{{").replace("}", "}}")
-    )  # what is injected is formatted
+    # What is injected is formatted: braces in a path are doubled.
+    folder = str(Path(memray.__file__).parents[1]).replace("{", "{{").replace("}", "}}")
     begin = f"import sys\nsys.path.append({folder!r})\n"
     end = f"\nsys.path.remove({folder!r})\n"
     return (

@@ -214,7 +214,7 @@ class Session:
             return trend.reason
         age = self._clock() - self.began
         readings = age / self.options.interval
-        if not self.options.period and readings < DECIDING_READINGS:
+        if not self.options.period and age >= LEAST_RUN_S and readings < DECIDING_READINGS:
             return (
                 f"{trend.reason}; --interval {max(age, 1.0) / DECIDING_READINGS:.1g} would decide a run of this length"
             )

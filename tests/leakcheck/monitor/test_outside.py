@@ -157,8 +157,10 @@ def test_the_closing_sentence_tells_the_rate_that_is_so_now(tmp_path):
     assert session.reason() == str(now)
 
 
-def test_a_run_that_is_too_short_says_how_long_it_would_have_to_be(tmp_path):
-    session, verdict = watch(Scripted([100e6 + 1e5 * second for second in range(50)]), tmp_path, limits=MACHINE)
+@pytest.mark.parametrize("interval", [0.001, 1.0])
+def test_a_run_that_is_too_short_says_how_long_it_would_have_to_be(tmp_path, interval):
+    values = [100e6 + 1e5 * second for second in range(50)]
+    session, verdict = watch(Scripted(values), tmp_path, limits=MACHINE, interval=interval)
     assert verdict == "inconclusive"
     assert "--duration 120 would decide" in session.reason()
 
