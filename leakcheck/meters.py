@@ -45,10 +45,11 @@ OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
 """Objects of the collector: a few temporary ones differ from reading to reading."""
 BLOCKS = Thresholds(floor=4.0, quantum=1.0, notable=64.0)
 """Blocks of Python's own allocator: exact, less what a reading itself makes."""
-PAGES = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
-"""Mappings come in pages, and thread stacks and allocator regions in larger pieces."""
+PAGES = Thresholds(floor=64 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
+"""Pages are counted exactly and a step that does nothing moves none; a pool's threads come to touch some ten of their
+stacks, and other allocators take 64 KiB at a time."""
 RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
-"""Touched pages beyond malloc's: malloc's own untouched memory moves this by megabytes."""
+"""Touched pages, malloc's among them: its own untouched memory moves this by megabytes."""
 FILES = Thresholds(floor=0.0, quantum=1.0, notable=4096.0)
 """Bytes in files move only where the step writes."""
 
@@ -125,7 +126,8 @@ CATALOGUE = (
         diagnosed_up_to=1 << 30, words=Words("mapping", "mapped", "never unmapped"),
         caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
-    MeterSpec("anon.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
+    MeterSpec("anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
+    MeterSpec("private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
     MeterSpec(
         "shm", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
         words=Words("shared memory", "taken", "never given back"),

@@ -31,12 +31,14 @@ def main() -> None:
         from leakcheck.agent.channel import Channel
         from leakcheck.agent.lifeline import hold
         from leakcheck.agent.meters.objects import put_aside
+        from leakcheck.agent.meters.pages import in_small_pages
         from leakcheck.agent.protocol import ASKED_WHILE_MEASURING
         from leakcheck.agent.session import serve
     except ImportError as error:
         _refuse(replies, f"another version of elkyn-leakcheck is installed in {sys.executable} ({error})")
 
     hold(lifeline, signal.SIGKILL)
+    in_small_pages()
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

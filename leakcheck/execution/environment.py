@@ -28,10 +28,14 @@ _REMOVED = frozenset(
 _TUNABLES = {
     "glibc.malloc.tcache_count": "0",
     "glibc.malloc.arena_max": "1",
+    "glibc.malloc.mmap_max": "0",
+    "glibc.malloc.trim_threshold": str(1 << 40),
     "glibc.pthread.stack_cache_size": "0",
 }
 """glibc's ledger is exact to the byte without thread caches, one ledger with one arena, and mappings are without stacks
-that are kept for the next thread."""
+that are kept for the next thread, and without large blocks of malloc: what is in them is not malloc's.
+The heap's end is given back before a reading, and not by itself: where another allocator has taken memory behind it,
+glibc gives back what it has just taken for a large block, and finds none."""
 _ALLOCATORS = ("jemalloc", "mimalloc", "tcmalloc", "hoard", "snmalloc")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-import textwrap
 from array import array
+from functools import partial
 
 import pytest
-from scripted import Unsuspecting
+from processes import job_of, measured
 
 import leakcheck
 from leakcheck import meters
@@ -29,7 +29,7 @@ from leakcheck.agent.protocol import (
 )
 from leakcheck.agent.step import _watched
 from leakcheck.execution.failure import WorkerFailed
-from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.job import Budget, Job
 from leakcheck.execution.worker import Worker
 from leakcheck.meters import BYTES
 from leakcheck.verdict.caches import CacheSuspicion
@@ -50,23 +50,7 @@ EXACT = (
 
 @pytest.fixture
 def job(tmp_path):
-    def make(source: str, name: str = "case", **options) -> Job:
-        file = tmp_path / "scenarios_under_test.py"
-        file.write_text("from leakcheck import scenario\n" + textwrap.dedent(source))
-        info = ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name)
-        return Job(scenario=info, cwd=tmp_path, **options)
-
-    return make
-
-
-def measured(job: Job, time_s: float = 10.0):
-    with Worker(job) as worker:
-        opened = worker.open()
-        specs = [meters.of(name, unit) for name, unit in opened.meters]
-        result = measure(worker, specs, Budget(time_s=time_s), Unsuspecting())
-        if result.raised is None:
-            worker.close()
-        return result
+    return partial(job_of, tmp_path)
 
 
 NO_OP = """

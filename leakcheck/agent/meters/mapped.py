@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from leakcheck.agent.meters import Place, Read, Unavailable, reader
 from leakcheck.agent.meters.heap import malloc_ledger
+from leakcheck.agent.meters.pages import all_of_malloc_is_heap
 
 
 def _statm() -> Callable[[int], float]:
@@ -27,13 +28,14 @@ def mapped_bytes(_: Place) -> Read:
     return lambda: field(0) - from_system()
 
 
-@reader("anon.bytes")
-def anonymous_bytes(_: Place) -> Read:
-    """Private resident memory beyond what malloc has: what a library's own allocator touches inside its reservation.
+@reader("private.bytes")
+def private_bytes(_: Place) -> Read:
+    """Private resident memory beyond what malloc has, where its pages cannot be told from others.
 
-    Malloc's memory need not be resident, so the difference can be negative and it moves by whole pages: growth counts
-    only where it is large, but then it does, for nothing else shows it.
+    Malloc's memory need not be resident, so the difference can be negative and it moves by megabytes.
     """
+    if all_of_malloc_is_heap():
+        raise Unavailable("anon.bytes has the same to the page")
     field = _statm()
     from_system = malloc_ledger()[1]
     return lambda: field(1) - field(2) - from_system()

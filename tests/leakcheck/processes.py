@@ -1,0 +1,32 @@
+"""Jobs and measurements of real processes, for the tests that need them."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from scripted import Unsuspecting
+
+from leakcheck import meters
+from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.worker import Worker
+from leakcheck.verdict.measure import Measurement, measure
+
+
+def job_of(folder: Path, source: str, name: str = "case", **options) -> Job:
+    """The scenario `name` of a source that need not import `scenario` itself."""
+    file = folder / "scenarios_under_test.py"
+    file.write_text("from leakcheck import scenario\n" + textwrap.dedent(source))
+    info = ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name)
+    return Job(scenario=info, cwd=folder, **options)
+
+
+def measured(job: Job, time_s: float = 10.0) -> Measurement:
+    """What the rounds show, before any challenge."""
+    with Worker(job) as worker:
+        opened = worker.open()
+        specs = [meters.of(name, unit) for name, unit in opened.meters]
+        result = measure(worker, specs, Budget(time_s=time_s), Unsuspecting())
+        if result.raised is None:
+            worker.close()
+        return result

@@ -1,0 +1,158 @@
+"""Memory that is not the C library's: seen to the page, in allocators of other libraries, beside busy processors."""
+
+from __future__ import annotations
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from processes import job_of, measured
+
+from leakcheck import meters
+from leakcheck.execution.worker import Worker
+
+PAGES = "anon.bytes"
+MALLOCS = {"mimalloc": "mi_malloc", "jemalloc": "malloc", "tcmalloc": "tc_malloc"}
+"""The function that takes memory from an allocator, by its name."""
+FREES = {"mimalloc": "mi_free", "jemalloc": "free", "tcmalloc": "tc_free"}
+
+
+@pytest.fixture
+def job(tmp_path):
+    return partial(job_of, tmp_path)
+
+
+def library(name: str) -> Path:
+    found = next(Path("/usr/lib").glob(f"**/lib{name}*.so*"), None)
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4")
+    return found
+
+
+@pytest.fixture(params=MALLOCS)
+def allocator(request, monkeypatch):
+    """Lines that give a scenario `take(bytes)` and `give_back(pointer)` of another allocator, and its name."""
+    # jemalloc has variables that the loader must make room for before the program starts.
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=16384")
+    lines = f"""
+        import ctypes
+        allocator = ctypes.CDLL({str(library(request.param))!r})
+        _take, give_back = allocator.{MALLOCS[request.param]}, allocator.{FREES[request.param]}
+        _take.restype, _take.argtypes, give_back.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+        def take(size):
+            pointer = _take(size)
+            ctypes.memset(pointer, 1, size)
+            return pointer
+    """
+    return request.param, lines
+
+
+@pytest.fixture(params=["idle", "busy"])
+def neighbours(request):
+    """A process that never rests on each processor, or none."""
+    loops = [
+        multiprocessing.get_context("fork").Process(target=_spin, daemon=True)
+        for _ in range(multiprocessing.cpu_count() if request.param == "busy" else 0)
+    ]
+    for loop in loops:
+        loop.start()
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+STILL = {
+    "a step that does nothing": """
+        @scenario
+        def case():
+            pass
+    """,
+    "large blocks of malloc that come and go": """
+        import random
+        sizes = random.Random(1)
+        @scenario
+        def case():
+            bytearray(sizes.randint(1, 8 << 20))
+    """,
+    "mappings that are made and unmapped": """
+        import mmap
+        @scenario
+        def case():
+            with mmap.mmap(-1, 1 << 20) as mapping:
+                mapping.write(bytes(1 << 20))
+    """,
+    "threads that end": """
+        import threading
+        @scenario
+        def case():
+            thread = threading.Thread(target=sum, args=(range(100),))
+            thread.start()
+            thread.join()
+    """,
+}
+
+
+@pytest.mark.parametrize("name", STILL)
+@pytest.mark.usefixtures("neighbours")
+def test_pages_outside_the_heap_repeat_to_the_page_where_nothing_is_kept(job, name):
+    with Worker(job(STILL[name])) as worker:
+        at = [meter for meter, _ in worker.open().meters].index(PAGES)
+        worker.run(200)
+        readings = {worker.run(450).values[at] for _ in range(4)}
+    assert len(readings) == 1
+
+
+@pytest.mark.usefixtures("neighbours")
+def test_64_bytes_a_call_in_another_allocator_are_a_leak(job, allocator):
+    _, lines = allocator
+    source = f"""
+        {lines}
+        @scenario
+        def case():
+            take(64)
+    """
+    assert set(measured(job(source)).leaking) & {PAGES, "mapped.bytes"}
+
+
+def test_an_allocator_that_only_uses_its_memory_again_is_innocent(job, allocator):
+    _, lines = allocator
+    source = f"""
+        {lines}
+        import random
+        sizes = random.Random(1)
+        @scenario
+        def case():
+            for pointer in [take(sizes.randint(16, 20_000)) for _ in range(8)]:
+                give_back(pointer)
+    """
+    assert measured(job(source)).leaking == []
+
+
+def test_an_arena_that_is_filled_and_then_stands_is_innocent(job):
+    source = """
+        import itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        calls = itertools.count()
+        @scenario
+        def case():
+            arena[min(next(calls), 4000) * 200] = 1
+    """
+    assert measured(job(source)).leaking == []
+
+
+def test_where_python_has_an_allocator_of_its_own_the_pages_are_counted_roughly(job):
+    with Worker(job(STILL["a step that does nothing"], allocator="pymalloc")) as worker:
+        opened = worker.open()
+    assert PAGES in opened.unavailable
+    assert "private.bytes" in [name for name, _ in opened.meters]
+
+
+def test_a_page_is_the_least_that_a_meter_of_pages_can_lose():
+    assert meters.of(PAGES, "B").thresholds.quantum == 4096
