@@ -42,6 +42,7 @@ def main() -> int:
         name, case = item
         try:
             python = environments.interpreter(case, options.cache)
+            case = case._replace(path=environments.extensions(case, options.cache))
             if name != "leakcheck":
                 environments.with_peers(python, options.cache)
         except environments.EnvironmentMissingError as reason:
@@ -76,7 +77,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only cases that need no package from an index")
     parser.add_argument("--only", default="", metavar="REGEX", help="only cases whose id matches")
     parser.add_argument(
-        "--layer", action="append", choices=["hard", "lookalike", "adversarial", "native", "python", "peer"]
+        "--layer",
+        action="append",
+        choices=["hard", "lookalike", "adversarial", "beyond", "programs", "native", "python", "peer"],
     )
     parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
     parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
@@ -108,13 +111,13 @@ def _tools(against: str, ours: str) -> dict[str, Callable[[Case, Path], Outcome]
 def _group(case: Case) -> str:
     if case.layer in ("native", "python"):
         return f"{case.layer}, {'leaking' if case.leaks else 'mended'}"
-    if case.layer == "adversarial":
-        return f"adversarial, {'leaks' if case.leaks else 'innocents'}"
+    if case.layer in ("adversarial", "beyond", "programs"):
+        return f"{case.layer}, {'leaks' if case.leaks else 'innocents'}"
     return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
 
 
 def _print_table(outcomes: Outcomes, repeats: int) -> None:
-    header = f"{'tool':14} {'cases':18} {'found':>6} {'missed':>7} {'alarms':>7} {'unsure':>7} {'errors':>7}"
+    header = f"{'tool':14} {'cases':22} {'found':>6} {'missed':>7} {'alarms':>7} {'unsure':>7} {'errors':>7}"
     print(
         f"\n{header} {'flips':>6} {'median':>8}   ({repeats} repeat{'s' if repeats > 1 else ''} each; whole processes)"
     )
@@ -126,7 +129,7 @@ def _print_table(outcomes: Outcomes, repeats: int) -> None:
         alarms = f"{sum(a.answer == 'leak' for a in innocent)}/{len(innocent)}" if innocent else "-"
         flips = sum(len({answer.answer for answer in answers}) > 1 for _, answers in rows)
         print(
-            f"{tool:14} {group:18} {found:>6} {sum(a.answer == 'no leak' for a in leaking):>7} {alarms:>7} "
+            f"{tool:14} {group:22} {found:>6} {sum(a.answer == 'no leak' for a in leaking):>7} {alarms:>7} "
             f"{sum(a.answer == 'inconclusive' for _, a in flat):>7} {sum(a.answer == 'error' for _, a in flat):>7} "
             f"{flips:>6} {statistics.median(a.seconds for _, a in flat):>6.2f} s"
         )

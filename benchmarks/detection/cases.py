@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 
@@ -13,7 +14,8 @@ class Case(NamedTuple):
     """One workload with one truth. A published package makes two: its leaking and its mended version."""
 
     name: str
-    layer: Literal["hard", "lookalike", "adversarial", "native", "python", "peer"]
+    layer: str
+    """`peer`, or the folder of the case."""
     version: Literal["bad", "good", "only"]
     leaks: bool
     workload: Path
@@ -21,6 +23,12 @@ class Case(NamedTuple):
     requirements: tuple[str, ...]
     arguable: bool = False
     """Whether the other answer is no mistake either: nothing is lost within the calls, or none of the process's."""
+    extension: str = ""
+    """The module in C or C++ that it imports, from `extensions/`."""
+    environ: Mapping[str, str] = {}
+    """What the user has set."""
+    path: Path | None = None
+    """Where the extension is, once it is compiled."""
 
     @property
     def id(self) -> str:
@@ -34,24 +42,49 @@ def all_cases() -> list[Case]:
     for file in sorted((HERE / "cases").glob("*/*/case.toml")):
         told = tomllib.loads(file.read_text("utf-8"))
         layer, workload = file.parent.parent.name, file.parent / "workload.py"
+        case = Case(told["name"], layer, "only", layer == "hard", workload, "", ())
         if layer in ("hard", "lookalike"):
-            needs = tuple(told.get("requires", []))
-            found.append(Case(told["name"], layer, "only", layer == "hard", workload, "", needs))  # type: ignore[arg-type]
-            continue
-        if layer == "adversarial":
-            needs, arguable = tuple(told.get("requirements", [])), told.get("arguable", False)
-            leaks = told["expect"] == "leak"
-            found.append(Case(told["name"], layer, "only", leaks, workload, "", needs, arguable))  # type: ignore[arg-type]
-            continue
-        for version in ("bad", "good"):
-            needs = (
+            found.append(case._replace(requirements=tuple(told.get("requires", []))))
+        elif "expect" in told:
+            found += _planted(case, told)
+        else:
+            found += _published(case, told)
+    return found + peer_targets()
+
+
+def _planted(case: Case, told: Mapping[str, Any]) -> list[Case]:
+    """A case that says what to expect; where a later version of its package is mended, it is the second of two."""
+    case = case._replace(
+        leaks=told["expect"] == "leak",
+        requirements=tuple(told.get("requirements", [])),
+        arguable=told.get("arguable", False),
+        extension=told.get("extension", ""),
+        environ=told.get("environ", {}),
+    )
+    if "mended" not in told:
+        return [case]
+    return [
+        case._replace(version="bad"),
+        case._replace(version="good", leaks=False, requirements=tuple(told["mended"])),
+    ]
+
+
+def _published(case: Case, told: Mapping[str, Any]) -> list[Case]:
+    """The leaking and the mended version of a package."""
+    return [
+        case._replace(
+            version=version,
+            leaks=version == "bad",
+            python=told["python"],
+            requirements=(
                 f"{told['package']}=={told[version]}",
                 *told.get("extra_requirements", []),
                 *told.get(f"{version}_extra", []),
                 *told.get(f"{version}_pins", []),
-            )
-            found.append(Case(told["name"], layer, version, version == "bad", workload, told["python"], needs))  # type: ignore[arg-type]
-    return found + peer_targets()
+            ),
+        )
+        for version in ("bad", "good")
+    ]
 
 
 def peer_targets() -> list[Case]:

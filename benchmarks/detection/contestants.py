@@ -72,7 +72,9 @@ def pytest_memray(case: Case, python: Path) -> Outcome:
 def _timed(
     command: list[str], case: Case, cwd: str | None, **environment: str
 ) -> tuple[subprocess.CompletedProcess[str], float]:
-    environment[workloads.PATH] = str(case.workload)
+    environment = {workloads.PATH: str(case.workload), **case.environ, **environment}
+    if case.path is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(case.path), os.environ.get("PYTHONPATH"))))
     if case.layer == "peer":
         environment[workloads.FUNCTION] = case.name
     began = time.perf_counter()

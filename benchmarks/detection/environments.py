@@ -6,10 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from benchmarks.detection.cases import Case
 
+SOURCES = Path(__file__).resolve().parent / "extensions"
+_LINKED = {
+    "a_jemalloc": ("-ljemalloc",),
+    "a_mimalloc": ("-lmimalloc",),
+    "a_misc": ("-lrt", "-lpthread"),
+    "a_tcmalloc": ("-ltcmalloc_minimal",),
+}
+"""Libraries by extension; Debian has their headers in libjemalloc-dev, libmimalloc-dev and libgoogle-perftools-dev."""
 PEERS = ("psleak==0.1.6", "pytest-memray==1.11.0", "pytest")
 _READY = "ok"
 
@@ -30,6 +39,24 @@ def interpreter(case: Case, cache: Path) -> Path:
         _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
         (folder / _READY).write_text("")
     return python
+
+
+def extensions(case: Case, cache: Path) -> Path | None:
+    """The folder to import a case's extension from, compiled; None where it has none. Raises like `interpreter`."""
+    if not case.extension:
+        return None
+    folder = cache / f"extensions-{sysconfig.get_python_version()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (source,) = SOURCES.glob(f"{case.extension}.c*")
+    include = f"-I{sysconfig.get_paths()['include']}"
+    for file, links in ((source, _LINKED.get(case.extension, ())), (SOURCES / "liblib.c", ())):
+        made = folder / f"{file.stem}.so"
+        if not made.exists() or made.stat().st_mtime < file.stat().st_mtime:
+            compiler = "g++" if file.suffix == ".cpp" else "gcc"
+            part = made.with_suffix(f".{os.getpid()}")
+            _run([compiler, "-g", "-O1", "-shared", "-fPIC", include, str(file), "-o", str(part), *links])
+            part.rename(made)
+    return folder
 
 
 def with_peers(python: Path, cache: Path) -> Path:
@@ -61,7 +88,10 @@ def _base(version: str) -> str:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise EnvironmentMissingError(str(missing)) from missing
     if done.returncode:
         raise EnvironmentMissingError(f"{' '.join(command[:6])} ... failed: {done.stderr.strip()[-300:]}")
     return done.stdout
