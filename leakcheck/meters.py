@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-Family = Literal["heap", "pages", "objects", "system", "disk", "resident", "own"]
-"""`heap`: exact ledgers of the allocator. `pages`: memory beside it, in whole pages. `objects`: what the collector
-knows. `system`: things that the system or the interpreter counts. `disk`: files. `resident`: what an operator sees.
-`own`: meters of a scenario."""
+Family = Literal["heap", "allocators", "pages", "objects", "system", "disk", "resident", "own"]
+"""`heap`: exact ledgers of the allocator. `allocators`: the same of others beside it. `pages`: memory outside the heap,
+in whole pages. `objects`: what the collector knows. `system`: things that the system or the interpreter counts. `disk`:
+files. `resident`: what an operator sees. `own`: meters of a scenario."""
 
 
 FAMILIES: Mapping[Family, str] = {
     "heap": "of heap",
+    "allocators": "on other allocators' ledgers",
     "pages": "of other memory",
     "objects": "",
     "system": "",
@@ -109,6 +110,7 @@ _PAGE_BYTES = 4096.0
 LEDGER = "heap.bytes"
 """The meter that can be read after each call, so that its troughs are known."""
 BLOCKS_LEDGER = "py.blocks"
+ALLOCATORS = "allocators.bytes"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 CYCLES = "py.cycles"
@@ -121,12 +123,18 @@ CATALOGUE = (
     ),
     MeterSpec(BLOCKS_LEDGER, "blocks", "heap", BLOCKS, headline=True, in_service="evidence"),
     MeterSpec(
+        ALLOCATORS, "B", "allocators", BYTES, ceiling=Ceiling("max_growth", 1),
+        words=Words("memory of another allocator", "taken", "never given back"), off_heap=True, piece=_OBJECT_BYTES,
+    ),
+    MeterSpec(
         "mapped.bytes", "B", "pages", PAGES,
         ceiling=Ceiling("things", 1 << 44),  # address space costs nothing until it is touched; there are 2 to the 47th
         diagnosed_up_to=1 << 30, words=Words("mapping", "mapped", "never unmapped"),
-        caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
+        better=ALLOCATORS, caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
-    MeterSpec("anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
+    MeterSpec(
+        "anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1), better=ALLOCATORS, piece=_OBJECT_BYTES,
+    ),
     MeterSpec("private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
     MeterSpec(
         "shm", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
@@ -190,7 +198,7 @@ def of_family(*families: Family) -> list[str]:
 def is_beside_the_heap(name: str) -> bool:
     """Whether a meter counts bytes that are not the heap's."""
     spec = find(name)
-    return spec is not None and spec.unit == "B" and spec.family in ("pages", "disk")
+    return spec is not None and spec.unit == "B" and spec.family in ("allocators", "pages", "disk")
 
 
 def watched(growing: Iterable[str]) -> list[str]:

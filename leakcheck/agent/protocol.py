@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 3
+VERSION = 4
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -114,6 +114,8 @@ class Opened(NamedTuple):
     python: str
     descriptor_limit: int | None
     roots: Roots
+    libraries: list[str] = []  # noqa: RUF012 - a NamedTuple's default, never changed
+    """Files of the native libraries that are loaded."""
 
 
 class Run(NamedTuple):

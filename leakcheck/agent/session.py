@@ -16,6 +16,7 @@ from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
+from leakcheck.agent.meters.allocators import libraries
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
@@ -142,6 +143,7 @@ class Conversation:
                 python=sys.version,
                 descriptor_limit=_descriptor_limit(),
                 roots=HERE.roots,
+                libraries=libraries(),
             )
         )
         while (request := channel.receive()) is not None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from leakcheck.agent.meters.allocators import release
 from leakcheck.agent.meters.heap import trim
 from leakcheck.agent.meters.objects import all_in_sight, collect_young
 from leakcheck.agent.protocol import GcMode
@@ -32,7 +33,7 @@ class Settler:
         """Whether the collector is ours to run."""
         self._counts = counts
         self._in_loop = in_loop
-        self._trim = trim()
+        self._give_back = trim(), release()
         self._lowest: list[int] | None = None
         self._in_vain = 0
         self._found = 0
@@ -57,7 +58,8 @@ class Settler:
         else:
             self.collect()
         self._walk_old_objects(not sparing)
-        self._trim()
+        for give_back in self._give_back:
+            give_back()
         found, self._found = self._found, 0
         return found
 

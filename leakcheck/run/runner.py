@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from leakcheck.agent.protocol import INTERNAL, Opened
+from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import INTERRUPT, Worker
 from leakcheck.execution.workspace import clear_abandoned
-from leakcheck.meters import LEDGER
+from leakcheck.meters import ALLOCATORS, LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
@@ -382,6 +383,14 @@ def _advice(measured: Measurement, opened: Opened, job: Job) -> list[str]:
         )
     if job.allocator == "malloc" and LEDGER in opened.unavailable:
         remarks.append(f"{LEDGER} is not measured: {opened.unavailable[LEDGER]}")
+    if names := foreign(opened.libraries):
+        ledger = (
+            ", and where it keeps a ledger, to the byte (allocators.bytes)" if ALLOCATORS in measured.samples else ""
+        )
+        remarks.append(
+            f"another allocator than the C library's is loaded: {', '.join(names)}; what is lost in its memory shows "
+            f"in whole pages (anon.bytes){ledger}"
+        )
     return remarks
 
 

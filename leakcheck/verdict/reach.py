@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from leakcheck import meters
 from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
+from leakcheck.execution.allocators import foreign
 from leakcheck.execution.job import Budget
 from leakcheck.records import Failure
 from leakcheck.verdict import budget
@@ -36,6 +37,8 @@ class Reached(NamedTuple):
     """Where code lives in the measured interpreter."""
     failed: Failed | None
     """The exception that ended the measurement, where the growth does not explain it."""
+    foreign: Sequence[str] = ()
+    """Allocators beside the C library's that the process has loaded."""
 
     @property
     def leaking(self) -> dict[str, float]:
@@ -73,7 +76,7 @@ def reach(
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
     judgements = budget.applied(judgements, specs, accepted or {})
-    return Reached(measured, judgements, advice, pause_s, opened.roots, failed)
+    return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries))
 
 
 def _cut_short(failure: Failure) -> str:

@@ -132,6 +132,8 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
     meters = reached.measured.meters
     of_it = [(spec, reached.judgements[spec.name]) for spec in decisive(meters, reached.judgements, verdict)]
     if verdict == "leak":
+        names = {spec.name for spec, _ in of_it}
+        of_it = [each for each in of_it if each[0].better not in names]
         # What the system counts tells more than bytes, and bytes more than the collector's number of objects.
         spec, worst = max(
             of_it, key=lambda each: (each[0].unit not in ("B", "objects"), each[0].unit == "B", each[1].growth)
@@ -173,7 +175,8 @@ def would_have_shown(reached: Reached) -> str:
             bluntest = max(counted, key=of_it.__getitem__)
             unit = "resources" if family == "system" else specs[bluntest].unit
             loss = of_it[bluntest] if unit == "B" else math.ceil(of_it[bluntest])
-            losses.append(f"{units.quantity(loss, unit)} {word}".rstrip())
+            beside = f" ({', '.join(reached.foreign)} too)" if family == "pages" and reached.foreign else ""
+            losses.append(f"{units.quantity(loss, unit)} {word}".rstrip() + beside)
     return f"would have shown, {units.often(once_in)}: {', '.join(losses)}"
 
 

@@ -10,6 +10,8 @@ from scripted import Unsuspecting
 from leakcheck import meters
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
+from leakcheck.records import ScenarioResult
+from leakcheck.run.runner import Plan, Runner
 from leakcheck.verdict.measure import Measurement, measure
 
 
@@ -30,3 +32,17 @@ def measured(job: Job, time_s: float = 10.0) -> Measurement:
         if result.raised is None:
             worker.close()
         return result
+
+
+class _Unseen:
+    def start(self, *_):
+        """Nobody looks at the run."""
+
+    progress = failed = finish = control = start
+
+
+def run(job: Job, *tools: str) -> ScenarioResult:
+    """What a whole run says of the scenario, with the tools that are named besides its growth."""
+    plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=frozenset(tools or {"growth"}))
+    (result,) = Runner(plan, _Unseen()).run().scenarios
+    return result

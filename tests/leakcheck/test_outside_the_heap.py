@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
-from processes import job_of, measured
+from processes import job_of, measured, run
 
 from leakcheck import meters
 from leakcheck.execution.worker import Worker
@@ -110,7 +111,7 @@ def test_pages_outside_the_heap_repeat_to_the_page_where_nothing_is_kept(job, na
 
 
 @pytest.mark.usefixtures("neighbours")
-def test_64_bytes_a_call_in_another_allocator_are_a_leak(job, allocator):
+def test_64_bytes_a_call_in_another_allocator_are_on_its_ledger_to_the_byte(job, allocator):
     _, lines = allocator
     source = f"""
         {lines}
@@ -118,7 +119,51 @@ def test_64_bytes_a_call_in_another_allocator_are_a_leak(job, allocator):
         def case():
             take(64)
     """
-    assert set(measured(job(source)).leaking) & {PAGES, "mapped.bytes"}
+    growth = measured(job(source)).judgements["allocators.bytes"]
+    assert (growth.verdict, growth.growth) == ("leak", 64)
+
+
+def test_64_bytes_a_call_in_an_arena_of_a_library_are_a_leak(job):
+    """No ledger tells of it: only the pages that are touched."""
+    source = """
+        import itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        calls = itertools.count()
+        @scenario
+        def case():
+            arena[next(calls) * 64] = 1
+    """
+    growth = measured(job(source)).judgements[PAGES]
+    assert growth.verdict == "leak"
+    assert growth.growth == pytest.approx(64, rel=0.05)
+
+
+def test_a_clean_verdict_names_the_allocators_beside_the_c_librarys(job, allocator):
+    name, lines = allocator
+    source = f"""
+        {lines}
+        @scenario
+        def case():
+            give_back(take(64))
+    """
+    scenario = run(job(source))
+    assert scenario.verdict == "clean"
+    assert re.search(
+        rf"B on other allocators' ledgers, [^,]* KiB of other memory \({name} in lib{name}", scenario.reason
+    )
+    assert any(note.startswith("another allocator than the C library's is loaded") for note in scenario.advice)
+
+
+def test_a_ledger_that_a_library_keeps_is_read(job, tmp_path):
+    """Its functions may be hidden; Python's face of it is asked."""
+    (tmp_path / "pyarrow.py").write_text("pool = []\ndef total_allocated_bytes():\n    return 1000 * len(pool)\n")
+    source = """
+        import pyarrow
+        @scenario
+        def case():
+            pyarrow.pool.append(None)
+    """
+    assert measured(job(source)).judgements["allocators.bytes"].growth == 1000
 
 
 def test_an_allocator_that_only_uses_its_memory_again_is_innocent(job, allocator):
