@@ -20,7 +20,7 @@ _ALL_ARENAS = 4096
 
 def libraries() -> list[str]:
     """Files of the libraries that are loaded, in the order of their addresses."""
-    found = {}
+    found: dict[str, None] = {}
     try:
         with open("/proc/self/maps") as file:
             for line in file:
@@ -115,14 +115,14 @@ def _mimalloc(library: Any, visit_blocks: Any) -> tuple[Read, Release]:
 
     total = 0
 
-    @ctypes.CFUNCTYPE(
-        ctypes.c_bool, ctypes.c_void_p, ctypes.POINTER(Area), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
-    )
-    def visitor(_heap: Any, area: Any, _block: Any, _size: Any, _argument: Any) -> bool:
+    def visit(_heap: Any, area: Any, _block: Any, _size: Any, _argument: Any) -> bool:
         nonlocal total
         total += area.contents.used * area.contents.block_size
         return True
 
+    visitor = ctypes.CFUNCTYPE(
+        ctypes.c_bool, ctypes.c_void_p, ctypes.POINTER(Area), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+    )(visit)
     default = library.mi_heap_get_default
     default.restype = ctypes.c_void_p
     visit_blocks.argtypes = [ctypes.c_void_p, ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p]
