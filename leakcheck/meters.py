@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-Family = Literal["heap", "allocators", "pages", "objects", "system", "disk", "resident", "own"]
+Family = Literal["heap", "allocators", "pages", "children", "objects", "system", "disk", "resident", "own"]
 """`heap`: exact ledgers of the allocator. `allocators`: the same of others beside it. `pages`: memory outside the heap,
-in whole pages. `objects`: what the collector knows. `system`: things that the system or the interpreter counts. `disk`:
-files. `resident`: what an operator sees. `own`: meters of a scenario."""
+in whole pages. `children`: the same of child processes. `objects`: what the collector knows. `system`: things that the
+system or the interpreter counts. `disk`: files. `resident`: what an operator sees. `own`: meters of a scenario."""
 
 
 FAMILIES: Mapping[Family, str] = {
     "heap": "of heap",
     "allocators": "on other allocators' ledgers",
     "pages": "of other memory",
+    "children": "of child processes' memory",
     "objects": "",
     "system": "",
     "disk": "",
@@ -49,6 +50,8 @@ BLOCKS = Thresholds(floor=4.0, quantum=1.0, notable=64.0)
 PAGES = Thresholds(floor=64 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
 """Pages are counted exactly and a step that does nothing moves none; a pool's threads come to touch some ten of their
 stacks, and other allocators take 64 KiB at a time."""
+CHILDREN = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=4 * 1024 * 1024.0)
+"""Pages of other processes, in which nobody collects garbage and hands memory back before a reading."""
 RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
 """Touched pages, malloc's among them: its own untouched memory moves this by megabytes."""
 FILES = Thresholds(floor=0.0, quantum=1.0, notable=4096.0)
@@ -113,6 +116,7 @@ BLOCKS_LEDGER = "py.blocks"
 ALLOCATORS = "allocators.bytes"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
+UNREAD_CHILDREN = "children.unread"
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
 
@@ -165,6 +169,12 @@ CATALOGUE = (
         words=Words("child process", "started", "never waited for", "example"), off_heap=True,
     ),
     MeterSpec(
+        "children.bytes", "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
+        words=Words("memory of a child process", "taken", "never given back"), caused_by=("children",), off_heap=True,
+        piece=_OBJECT_BYTES,
+    ),
+    MeterSpec(UNREAD_CHILDREN, "processes", "children", COUNTS, decisive=False),
+    MeterSpec(
         "disk.files", "files", "disk", COUNTS, words=Words("file", "written", "never removed", "example"),
         off_heap=True,
     ),
@@ -198,7 +208,7 @@ def of_family(*families: Family) -> list[str]:
 def is_beside_the_heap(name: str) -> bool:
     """Whether a meter counts bytes that are not the heap's."""
     spec = find(name)
-    return spec is not None and spec.unit == "B" and spec.family in ("allocators", "pages", "disk")
+    return spec is not None and spec.unit == "B" and spec.family in ("allocators", "pages", "children", "disk")
 
 
 def watched(growing: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from leakcheck import units
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT
-from leakcheck.meters import CYCLES, FAMILIES, MeterSpec
+from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.series import rates
 from leakcheck.verdict.judge import Judgement, Sensitivity
@@ -148,7 +148,14 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
         return f"{spec.name}: {_said(first, spec)}; {_what_would_decide(reached.measured, job)}"
     if verdict == "bounded":
         return f"{spec.name} {_said(first, spec)}"
-    return f"{first.reason}; {would_have_shown(reached)}"
+    return f"{first.reason}; {would_have_shown(reached)}{_unread_children(reached)}"
+
+
+def _unread_children(reached: Reached) -> str:
+    """What a clean verdict does not speak of."""
+    series = reached.measured.samples.get(UNREAD_CHILDREN)
+    unread = series[-1].value if series else 0
+    return f"; not looked at: {units.quantity(unread, 'processes')} below it, which may not be read" if unread else ""
 
 
 def _seen(reached: Reached) -> dict[str, Sensitivity]:
@@ -170,6 +177,8 @@ def would_have_shown(reached: Reached) -> str:
     losses = []
     for family, word in FAMILIES.items():
         of_it = {name: each.loss for name, each in seen.items() if specs[name].family == family}
+        if family == "children" and not any(each.value for name in of_it for each in reached.measured.samples[name]):
+            continue  # there were none
         counted = [name for name in of_it if specs[name].unit != "B"] if family == "disk" else list(of_it)
         if counted:
             bluntest = max(counted, key=of_it.__getitem__)

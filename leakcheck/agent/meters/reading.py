@@ -6,11 +6,23 @@ import math
 from array import array
 from collections.abc import Sequence
 
-from leakcheck.agent.meters import READERS, Place, Read, Unavailable, allocators, heap, mapped, objects, pages, system
+from leakcheck.agent.meters import (
+    READERS,
+    Place,
+    Read,
+    Unavailable,
+    allocators,
+    descendants,
+    heap,
+    mapped,
+    objects,
+    pages,
+    system,
+)
 from leakcheck.agent.protocol import READING
 from leakcheck.agent.scenario import Context
 
-_OURS = (allocators, heap, mapped, objects, pages, system)
+_OURS = (allocators, descendants, heap, mapped, objects, pages, system)
 """The modules whose readers are registered by being imported."""
 
 

@@ -40,12 +40,12 @@ def python_threads(_: Place) -> Read:
     return threading.active_count
 
 
-def child_pids() -> list[int]:
-    """Direct children of this process, dead ones that nobody waited for included."""
+def child_pids(parent: int | str = "self") -> list[int]:
+    """Direct children of a process, dead ones that nobody waited for included. Raises `OSError` where it is gone."""
     pids = []
-    for thread in os.listdir("/proc/self/task"):
+    for thread in os.listdir(f"/proc/{parent}/task"):
         try:
-            descriptor = os.open(f"/proc/self/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"/proc/{parent}/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # the thread has just ended
         try:
