@@ -38,9 +38,10 @@ class Thresholds(NamedTuple):
     """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
 
 
-BYTES = Thresholds(floor=96.0, quantum=48.0, notable=4096.0)
-"""Malloc rounds to 16 bytes, and a reading finds the heap in one of a few states that differ by some such chunks. An
-object of Python takes 32 to 64 bytes of malloc."""
+BYTES = Thresholds(floor=160.0, quantum=48.0, notable=4096.0)
+"""Malloc rounds to 16 bytes, and a reading finds the heap in one of a few states that differ by some such chunks: of
+200 readings of a no-op with a question before each, none differs by more than ten. An object of Python takes 32 to 64
+bytes of malloc."""
 COUNTS = Thresholds(floor=2.0, quantum=1.0, notable=8.0)
 """Descriptors, threads, tasks, children, files: exact, but one or two may be on their way in or out."""
 OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
@@ -103,6 +104,8 @@ class MeterSpec(NamedTuple):
     """Whether its sensitivity is among the first that are reported."""
     in_service: Literal["decisive", "evidence", ""] = ""
     """What its growth is to the monitor of a living process; empty where that does not read it."""
+    of_all: bool = False
+    """Whether it counts what all processes of the user have: another may make it grow."""
 
 
 _OBJECT_BYTES = 64.0
@@ -163,6 +166,34 @@ CATALOGUE = (
     MeterSpec(
         "py.threads", "threads", "system", COUNTS,
         words=Words("thread", "started", "never ends", "type"), better="threads", off_heap=True,
+    ),
+    MeterSpec(
+        "timers", "timers", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
+        words=Words("POSIX timer", "created", "never deleted"), off_heap=True,
+    ),
+    MeterSpec(
+        "watches", "watches", "system", COUNTS, ceiling=Ceiling("things", 8192), diagnosed_up_to=400,
+        words=Words("watch of inotify or epoll", "added", "never removed"), off_heap=True,
+    ),
+    # A process may have 1024 keys, of which the interpreter takes some: half of that.
+    MeterSpec(
+        "pthread.keys", "keys", "system", COUNTS, ceiling=Ceiling("things", 512), diagnosed_up_to=100,
+        words=Words("key of thread-specific data", "created", "never deleted"), off_heap=True,
+    ),
+    # Linux allows the whole system 4096 segments and 32,000 sets of semaphores by default.
+    MeterSpec(
+        "sysv.segments", "segments", "system", COUNTS, ceiling=Ceiling("things", 512), diagnosed_up_to=100,
+        words=Words("segment of System V shared memory", "made", "never removed"), off_heap=True,
+    ),
+    MeterSpec(
+        "sysv.sets", "sets", "system", COUNTS, ceiling=Ceiling("things", 512), diagnosed_up_to=100,
+        words=Words("set of semaphores or message queue of System V", "made", "never removed"), off_heap=True,
+        of_all=True,
+    ),
+    # A user may have 200 keys by default.
+    MeterSpec(
+        "keyring.keys", "keys", "system", COUNTS, ceiling=Ceiling("things", 100), diagnosed_up_to=20,
+        words=Words("key in a keyring", "added", "never removed"), off_heap=True, of_all=True,
     ),
     MeterSpec(
         "children", "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,

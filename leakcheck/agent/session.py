@@ -17,6 +17,7 @@ from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.allocators import libraries
+from leakcheck.agent.meters.kernel import release_segments
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
@@ -129,6 +130,7 @@ class Conversation:
                 await self.driver.close()
             finally:
                 release_named_memory()
+                release_segments()
 
     async def _converse(self) -> None:
         channel, driver = self.channel, self.driver

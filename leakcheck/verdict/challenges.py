@@ -77,6 +77,12 @@ _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
 
+_NEIGHBOURS_S = 1.0
+"""Seconds for which it is looked what grows without the step: processes that make things make some in that time."""
+_NEIGHBOURS_SHARE = 0.25
+"""Part of what the step's time brought that must come without it to be a neighbour's."""
+
+
 class Acquitted(NamedTuple):
     """No leak, as far as it can be shown within the budget."""
 
@@ -209,6 +215,24 @@ def garbage(suspicion: Suspicion, process: Process) -> Ruling | None:
     }
     rate = cycles / max(suspicion.measured.iterations, 1)
     return Ruling(acquitted, [f"{rate:.2f} objects of cyclic garbage per iteration"]) if acquitted else None
+
+
+def neighbours(suspicion: Suspicion, process: Process) -> Ruling | None:
+    """What the system counts for all processes of a user, and may be another's: it grows without the step."""
+    shared = [name for name in suspicion.leaking if suspicion.measured.meters[suspicion.at(name)].of_all]
+    if not shared:
+        return None
+    before = process.run(0).values
+    time.sleep(_NEIGHBOURS_S)
+    after = process.run(0).values
+    part = _NEIGHBOURS_S / max(suspicion.measured.seconds, _NEIGHBOURS_S)
+    theirs = [
+        name
+        for name, grown in suspicion.grown(shared).items()
+        if after[suspicion.at(name)] - before[suspicion.at(name)] > _NEIGHBOURS_SHARE * part * grown
+    ]
+    reason = "grows while the step does not run too: another process of this user makes them"
+    return Ruling(dict.fromkeys(theirs, Acquitted(reason, "inconclusive"))) if theirs else None
 
 
 def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
@@ -375,7 +399,7 @@ def names_of_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
 
 
 CHALLENGES: tuple[Challenge, ...] = (
-    hidden, garbage, expiry, filling_caches, recurring_keys, full_caches, names_of_caches,
+    hidden, garbage, neighbours, expiry, filling_caches, recurring_keys, full_caches, names_of_caches,
 )  # fmt: skip
 """In the order of asking."""
 

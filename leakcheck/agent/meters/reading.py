@@ -14,6 +14,7 @@ from leakcheck.agent.meters import (
     allocators,
     descendants,
     heap,
+    kernel,
     mapped,
     objects,
     pages,
@@ -22,7 +23,7 @@ from leakcheck.agent.meters import (
 from leakcheck.agent.protocol import READING
 from leakcheck.agent.scenario import Context
 
-_OURS = (allocators, descendants, heap, mapped, objects, pages, system)
+_OURS = (allocators, descendants, heap, kernel, mapped, objects, pages, system)
 """The modules whose readers are registered by being imported."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from scripted_process import Scripted, suspicion
 
+from leakcheck import meters
 from leakcheck.agent.protocol import (
     ClockRead,
     Collect,
@@ -41,6 +42,31 @@ DEQUE = LimitedContainer("deque", "", 2, 700, 1000)
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(challenges.time, "sleep", lambda _: None)
+
+
+class TestNeighbours:
+    SETS = "sysv.sets"
+
+    def suspected(self, process: Scripted):
+        found = suspicion(process, iterations=1000, growth=1.0)
+        series, judged = found.measured.samples[LEDGER], found.judgements[LEDGER]
+        measured = found.measured._replace(meters=[meters.of(self.SETS, "")], samples={self.SETS: series}, seconds=10.0)
+        return found._replace(measured=measured, judgements={self.SETS: judged})
+
+    def test_what_grows_as_fast_without_the_step_is_made_by_another(self):
+        process = Scripted([1000.0, 1100.0])
+        ruling = challenges.neighbours(self.suspected(process), process)
+        assert ruling is not None
+        assert ruling.answers[self.SETS].verdict == "inconclusive"
+
+    def test_what_stands_still_without_the_step_is_the_steps(self):
+        process = Scripted([1000.0, 1001.0])
+        assert challenges.neighbours(self.suspected(process), process) is None
+
+    def test_what_only_this_process_can_have_is_not_waited_for(self):
+        process = Scripted([GROWN])
+        assert challenges.neighbours(suspicion(process), process) is None
+        assert process.iterations == 0
 
 
 class TestGarbage:
