@@ -452,8 +452,8 @@ def _pinned(found: PinnedObjects, cycle: HiddenCycle | None, case: Case) -> Faul
     registered = case.graph.at_exit if case.graph else 0.0
     at_exit = cycle is None and 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
     taker = next(iter(found.takers), None)
-    if at_exit or cycle or (taker and (not taker.stack or (taker.made and found.base))):
-        taker = None  # it is known better
+    if at_exit or cycle or (taker and (not taker.stack or (found.base and (taker.made or not taker.function)))):
+        taker = None  # it is known better: a class is also referred to by its instances, wherever these are made
     adders = (Adder(taker.stack, taker.rate),) if taker else ()
     return Fault(
         detail=Pinned(at_exit, cycle, taker, found.base),
