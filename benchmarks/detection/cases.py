@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from benchmarks.detection import planting
+from benchmarks.detection.planting import Build
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -15,7 +18,7 @@ class Case(NamedTuple):
 
     name: str
     layer: str
-    """`peer`, or the folder of the case."""
+    """`peer`, `planted`, or the folder of the case."""
     version: Literal["bad", "good", "only"]
     leaks: bool
     workload: Path
@@ -23,12 +26,14 @@ class Case(NamedTuple):
     requirements: tuple[str, ...]
     arguable: bool = False
     """Whether the other answer is no mistake either: nothing is lost within the calls, or none of the process's."""
-    extension: str = ""
+    module: str = ""
     """The module in C or C++ that it imports, from `extensions/`."""
     environ: Mapping[str, str] = {}
     """What the user has set."""
     path: Path | None = None
-    """Where the extension is, once it is compiled."""
+    """Where that is, once it is compiled."""
+    extension: Build = ""
+    """How the extension of the planted faults is built for it."""
 
     @property
     def id(self) -> str:
@@ -46,19 +51,19 @@ def all_cases() -> list[Case]:
         if layer in ("hard", "lookalike"):
             found.append(case._replace(requirements=tuple(told.get("requires", []))))
         elif "expect" in told:
-            found += _planted(case, told)
+            found += _told(case, told)
         else:
             found += _published(case, told)
-    return found + peer_targets()
+    return found + peer_targets() + planted_faults()
 
 
-def _planted(case: Case, told: Mapping[str, Any]) -> list[Case]:
+def _told(case: Case, told: Mapping[str, Any]) -> list[Case]:
     """A case that says what to expect; where a later version of its package is mended, it is the second of two."""
     case = case._replace(
         leaks=told["expect"] == "leak",
         requirements=tuple(told.get("requirements", [])),
         arguable=told.get("arguable", False),
-        extension=told.get("extension", ""),
+        module=told.get("extension", ""),
         environ=told.get("environ", {}),
     )
     if "mended" not in told:
@@ -93,3 +98,11 @@ def peer_targets() -> list[Case]:
 
     workload = HERE / "peer_targets.py"
     return [Case(name, "peer", "only", leaks, workload, "", ()) for name, leaks in TARGETS.items()]
+
+
+def planted_faults() -> list[Case]:
+    """Faults with one cause, for which the first finding is held against the truth: see `planting.py`."""
+    return [
+        Case(name, "planted", "only", True, planting.workload_file(name), "", (), extension=fault.build)
+        for name, fault in planting.faults().items()
+    ]

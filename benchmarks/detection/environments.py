@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from benchmarks.detection import planting
 from benchmarks.detection.cases import Case
 
 SOURCES = Path(__file__).resolve().parent / "extensions"
@@ -29,27 +30,30 @@ class EnvironmentMissingError(Exception):
 
 def interpreter(case: Case, cache: Path) -> Path:
     """The Python that runs a case, with its requirements installed. Raises `EnvironmentMissingError`."""
-    if not case.python and not case.requirements:
+    if not case.python and not case.requirements and not case.extension:
         return Path(sys.executable)
-    folder = cache / (case.id if case.version != "only" else f"requires-{'-'.join(case.requirements)}")
+    folder = cache / _name(case)
     python = folder / "bin" / "python"
     if not (folder / _READY).exists():
         shutil.rmtree(folder, ignore_errors=True)
         _run([_base(case.python), "-m", "venv", str(folder)])
-        _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
+        if case.extension:
+            planting.build(case.extension, next(folder.glob("lib/python*/site-packages")), python)
+        else:
+            _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
         (folder / _READY).write_text("")
     return python
 
 
 def extensions(case: Case, cache: Path) -> Path | None:
     """The folder to import a case's extension from, compiled; None where it has none. Raises like `interpreter`."""
-    if not case.extension:
+    if not case.module:
         return None
     folder = cache / f"extensions-{sysconfig.get_python_version()}"
     folder.mkdir(parents=True, exist_ok=True)
-    (source,) = SOURCES.glob(f"{case.extension}.c*")
+    (source,) = SOURCES.glob(f"{case.module}.c*")
     include = f"-I{sysconfig.get_paths()['include']}"
-    for file, links in ((source, _LINKED.get(case.extension, ())), (SOURCES / "liblib.c", ())):
+    for file, links in ((source, _LINKED.get(case.module, ())), (SOURCES / "liblib.c", ())):
         made = folder / f"{file.stem}.so"
         if not made.exists() or made.stat().st_mtime < file.stat().st_mtime:
             compiler = "g++" if file.suffix == ".cpp" else "gcc"
@@ -57,6 +61,12 @@ def extensions(case: Case, cache: Path) -> Path | None:
             _run([compiler, "-g", "-O1", "-shared", "-fPIC", include, str(file), "-o", str(part), *links])
             part.rename(made)
     return folder
+
+
+def _name(case: Case) -> str:
+    if case.extension:
+        return f"planted-{case.extension}"
+    return case.id if case.version != "only" else f"requires-{'-'.join(case.requirements)}"
 
 
 def with_peers(python: Path, cache: Path) -> Path:

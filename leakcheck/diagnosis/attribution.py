@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from leakcheck.agent.inquiry import Adder, GrowingContainer, PinnedObjects, Place, Trace
+from leakcheck.agent.inquiry import Adder, GrowingContainer, PinnedObjects, Place, Taker, Trace
 from leakcheck.agent.origin import Origin
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
@@ -26,6 +27,7 @@ from leakcheck.diagnosis.faults import (
     Pinned,
     Resource,
     RetainingPath,
+    Unclearable,
     Untracked,
 )
 from leakcheck.diagnosis.frames import UNKNOWN, Line, outside_library, qualified_name
@@ -101,7 +103,36 @@ def pinned_objects(case: Case) -> Case:
 
     Where they come as often as something is registered with `atexit`, this holds them.
     """
-    return case.adding(_pinned(each, case) for each in (case.graph.pinned if case.graph else ()))
+    groups = case.graph.pinned if case.graph else ()
+    cycles = case.cycles or (None,) * len(groups)
+    return case.adding(_pinned(each, cycle, case) for each, cycle in zip(groups, cycles, strict=True))
+
+
+def taken_together(case: Case) -> Case:
+    """Objects to which one call takes references are one fault, named by the first of the user's own types."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(taker=Taker() as first), Pinned(taker=Taker() as second):
+                same = (first.function, first.stack[:1]) == (second.function, second.stack[:1])
+                return same and ("." in other.type, other.bytes) > ("." in fault.type, fault.bytes)
+        return False
+
+    return _absorbed(case, belongs)
+
+
+def cycles_that_stay(case: Case) -> Case:
+    """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
+    return case.adding(
+        Fault(
+            detail=Unclearable(RetainingPath(each.path)),
+            count=each.per_iteration,
+            bytes=each.bytes,
+            type=each.type,
+            births=each.sites,
+        )
+        for each in (case.graph.unclearable if case.graph else ())
+    )
 
 
 def lines_that_lead_there(case: Case) -> Case:
@@ -355,6 +386,8 @@ RULES: tuple[Rule, ...] = (
     shared_elements,
     filling_caches,
     pinned_objects,
+    taken_together,
+    cycles_that_stay,
     lines_that_lead_there,
     sites_of_births,
     sites_cut_short,
@@ -415,19 +448,28 @@ def _users_first(adders: Sequence[Adder], origin: Origin) -> tuple[Adder, ...]:
     return tuple(sorted(adders, key=lambda each: each.rate < 0.5 * most or not _is_users(each.stack, origin)))
 
 
-def _pinned(found: PinnedObjects, case: Case) -> Fault:
+def _pinned(found: PinnedObjects, cycle: HiddenCycle | None, case: Case) -> Fault:
     registered = case.graph.at_exit if case.graph else 0.0
-    at_exit = 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
+    at_exit = cycle is None and 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
+    taker = next(iter(found.takers), None)
+    if at_exit or cycle or (taker and (not taker.stack or (found.base and (taker.made or not taker.function)))):
+        taker = None  # it is known better: a class is also referred to by its instances, wherever these are made
+    adders = (Adder(taker.stack, taker.rate),) if taker else ()
     return Fault(
-        detail=Pinned(at_exit),
+        detail=Pinned(at_exit, cycle, taker, found.base),
         count=found.per_iteration,
         bytes=found.bytes,
-        type=found.type,
-        adders=case.graph.registering if case.graph and at_exit else (),
+        type=_owner(cycle) or found.type if cycle else found.type,
+        adders=case.graph.registering if case.graph and at_exit else adders,
         births=found.sites,
         heads=found.heads,
         examples=found.examples,
     )
+
+
+def _owner(cycle: HiddenCycle) -> str:
+    """The type of the object in a cycle that has a name of its own, and is not the one at fault."""
+    return next((node.type for node in cycle.path[:-1] if "." in node.type and " " not in node.type), "")
 
 
 def _each(case: Case, change: Callable[[Fault], Fault], kind: type = object) -> Case:

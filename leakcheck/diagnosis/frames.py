@@ -28,6 +28,8 @@ _CONTEXT_LINES = 3
 _INTERPRETER_FILE = re.compile(
     r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
 )
+_INTERPRETER_OFFSET = re.compile(r"^(?:lib)?(?:python[\d.]*|c|m|dl|pthread|ld-[\w-]*)(?:-[\d.]+)?\.?(?:so)?[\d.]*\+0x")
+"""A place in a library of the interpreter's or of C's that has no symbols."""
 _INTERPRETER_NAME = re.compile(
     r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
     r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
@@ -115,7 +117,9 @@ def readable(function: str) -> str:
 
 def is_interpreter(frame: NativeFrame) -> bool:
     """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
-    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
+    if _INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function):
+        return True
+    return bool(_INTERPRETER_OFFSET.match(frame.function) or "/memray/" in frame.file)
 
 
 def hands_on(function: str, file: str) -> bool:

@@ -21,6 +21,7 @@ from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, 
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Opened
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
+from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
 from leakcheck.diagnosis.faults import Allocation, Case, Untracked
 from leakcheck.diagnosis.findings import findings_of
@@ -54,7 +55,14 @@ def diagnose(
             plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
         found = tuple(faults_of(resources, growth.meters, plan.origin)) if resources else ()
-        case = Case(growth=plan.heap, origin=plan.origin, graph=seen.graph, sites=seen.known_sites(), resources=found)
+        case = Case(
+            growth=plan.heap,
+            origin=plan.origin,
+            graph=seen.graph,
+            cycles=seen.cycles,
+            sites=seen.known_sites(),
+            resources=found,
+        )
         case = _with_ledger(plan, attribute(case, RULES))
         pictures, remarks = draw(plan, seen.graph, temporary)
         losses, valgrind_tool = _valgrind(plan, temporary, _valgrind_is_of_use(plan, case, seen.sites))
@@ -76,6 +84,8 @@ class _Seen(NamedTuple):
     """What the object graph and memray say of the same stretches."""
 
     graph: Graph | None
+    cycles: tuple[HiddenCycle | None, ...]
+    """As in `Case`."""
     sites: Sequence[Site] | None
     tools: list[ToolRun]
     notes: list[str]
@@ -123,12 +133,16 @@ def _seen(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> tuple[Plan, _
 
 def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
     graph_run, memray_run = pool.submit(_graph, plan, captures), pool.submit(_memray, plan, captures)
-    (graph, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
+    (found, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
+    graph, cycles = found or (None, ())
     sites, notes = survivors or (None, [])
-    return _Seen(graph, sites, [graph_tool, memray_tool], notes)
+    return _Seen(graph, cycles, sites, [graph_tool, memray_tool], notes)
 
 
-def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
+_Found = tuple[Graph, tuple[HiddenCycle | None, ...]]
+
+
+def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
     question = FindContainers(
         warm=plan.warm,
         iterations=plan.count,
@@ -139,10 +153,17 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         values=plan.job.values,
         picture=picture_of(plan, temporary),
     )
-    graph, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
-    if graph is not None and graph.unseen:
-        return graph, msgspec.structs.replace(run, status="skipped", reason=graph.unseen)
-    return graph, run
+
+    def look() -> _Found:
+        with plan.start_worker(plan.job) as worker:
+            worker.open()
+            graph = worker.ask(question, Graph)
+            return graph, hidden_cycles(graph, worker.pid)
+
+    found, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), look)
+    if found is not None and found[0].unseen:
+        return found, msgspec.structs.replace(run, status="skipped", reason=found[0].unseen)
+    return found, run
 
 
 def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | None, ToolRun]:

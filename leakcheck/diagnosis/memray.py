@@ -9,11 +9,15 @@ from typing import NamedTuple
 from leakcheck.agent.inquiry import Birth, Capture, Trace
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter
+from leakcheck.diagnosis.offsets import UNRESOLVED, Offsets
 
 BLOCK_OVERHEAD_BYTES = 8
 """What malloc keeps beside each block."""
 _SMALLEST_BLOCK_BYTES = 32.0
 """What malloc gives for the smallest request."""
+_WORTH_NAMING = 0.05
+"""Part of what survives in which frames have no name, from which on their offsets are looked up: some tenths of a
+second."""
 
 
 class Site(NamedTuple):
@@ -32,21 +36,32 @@ class Site(NamedTuple):
     """Name of the thread where it has one of its own and was started while memray was watching."""
     between: tuple[NativeFrame, ...] = ()
     """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
+    unnamed: bool = False
+    """Whether there are native frames without a name inside the innermost Python line, which `native` leaves out."""
 
 
 def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]:
     """The sites that scale between the two captures, those with most bytes first."""
-    short, long = (_survivors(Path(capture.path), origin) for capture in captures)
+    paths = [Path(capture.path) for capture in captures]
+    sites = _scaling(captures, *(_survivors(path, origin) for path in paths))
+    unnamed = sum(site.bytes for site in sites if site.unnamed)
+    if unnamed < _WORTH_NAMING * sum(site.bytes for site in sites):
+        return sites
+    return _scaling(captures, *(_survivors(path, origin, Offsets(path)) for path in paths))
+
+
+def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -> list[Site]:
     few, many = (capture.iterations for capture in captures)
     sites = []
-    for key, (count, size, functions, thread, between) in long.items():
+    for key, (count, size, functions, thread, between, unnamed) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
         each = size / count + BLOCK_OVERHEAD_BYTES
         padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
-        sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
+        rate = count / many
+        sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed))
     return sorted(sites, key=lambda site: -site.bytes)
 
 
@@ -64,10 +79,11 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
-_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...]]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool]
+_Survivors = dict[_Key, _Found]
 
 
-def _survivors(capture: Path, origin: Origin) -> dict[_Key, _Found]:
+def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) -> _Survivors:
     import memray
 
     found: dict[_Key, _Found] = {}
@@ -78,13 +94,17 @@ def _survivors(capture: Path, origin: Origin) -> dict[_Key, _Found]:
             if inside is None:
                 continue
             trace = origin.inside(tuple((file, line) for _, file, line in inside))
-            native, between = _native(record.native_stack_trace())
+            frames = record.native_stack_trace()
+            if offsets is not None:
+                frames = offsets.named(frames, record.native_stack_id)
+            native, between, unnamed = _native(frames)
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
                 count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
+                unnamed,
             )  # fmt: skip
     return found
 
@@ -97,11 +117,12 @@ def _inside(python: list[tuple[str, str, int]], origin: Origin) -> list[tuple[st
     return python
 
 
-def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...]]:
+def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...], bool]:
     """The frames inside the innermost Python line, and where there are none, those that lie next below Python code.
 
-    A frame that evaluates Python code lies between them.
+    A frame that evaluates Python code lies between them. Then whether one inside that line has no name.
     """
+    unnamed = False
     inner: list[NativeFrame] = []
     found = inner
     for frame in map(NativeFrame._make, frames):
@@ -111,4 +132,6 @@ def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, 
             found = []
         elif not is_interpreter(frame):
             found.append(frame)
-    return tuple(inner), () if found is inner else tuple(found)
+        elif frame.function == UNRESOLVED and found is inner:
+            unnamed = True
+    return tuple(inner), () if found is inner else tuple(found), unnamed

@@ -117,6 +117,17 @@ LOST_THINGS = {
             last = [n]  # the last one has a place, in the module's own dict
             increment(last)
     """,
+    "an object that a table knows by a weak reference": """
+        import ctypes, weakref
+        increment = ctypes.pythonapi.Py_IncRef
+        increment.argtypes = [ctypes.py_object]
+        class Thing: pass
+        known = {}
+        def lose(n):
+            thing = Thing()
+            known[n] = weakref.ref(thing)
+            increment(thing)
+    """,
 }
 
 
