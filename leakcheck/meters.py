@@ -94,6 +94,8 @@ class MeterSpec(NamedTuple):
     """Set for what the diagnosis watches line by line."""
     better: str = ""
     """The meter that counts the same things better, where both grow."""
+    told_by: str = ""
+    """The meter whose findings are this one's too, where they explain most of that: who maps memory also touches it."""
     caused_by: tuple[str, ...] = ()
     """Meters whose growth explains this one's: a thread has a stack, which is a mapping."""
     off_heap: bool = False
@@ -110,6 +112,8 @@ class MeterSpec(NamedTuple):
 
 _OBJECT_BYTES = 64.0
 """Bytes of the smallest object that is likely to be lost."""
+_FREE_BYTES = 256 * 1024.0
+"""Bytes that a process has free when it has started, and takes before it asks for more."""
 _PAGE_BYTES = 4096.0
 """Bytes of a page, the least that can be mapped."""
 
@@ -140,7 +144,9 @@ CATALOGUE = (
         better=ALLOCATORS, caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
     MeterSpec(
-        "anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1), better=ALLOCATORS, piece=_OBJECT_BYTES,
+        "anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
+        words=Words("memory outside the heap", "taken", "never given back"), better=ALLOCATORS,
+        told_by="mapped.bytes", caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
     MeterSpec("private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
     MeterSpec(
@@ -202,7 +208,7 @@ CATALOGUE = (
     MeterSpec(
         "children.bytes", "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
         words=Words("memory of a child process", "taken", "never given back"), caused_by=("children",), off_heap=True,
-        piece=_OBJECT_BYTES,
+        piece=_FREE_BYTES,
     ),
     MeterSpec(UNREAD_CHILDREN, "processes", "children", COUNTS, decisive=False),
     MeterSpec(

@@ -208,6 +208,8 @@ class Arrival(NamedTuple):
     stack: Stack
     per_iteration: float
     things: tuple[Thing, ...] = ()
+    function: str = ""
+    """The C function of the line that brought it, where it was seen."""
 
 
 class KeptResource(NamedTuple):

@@ -195,7 +195,9 @@ def _resource_title(facts: _Facts, detail: Resource) -> str:
         amount = _amount(fault.count, what, fault.bytes)
     else:
         amount = f"{units.plain(fault.count)} {what}" if fault.count else f"{units.size(fault.bytes)} of {what}"
-    where = f"{words.came} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"
+    function = fault.adders[0].function if fault.adders else ""
+    by = f"{words.came} by {function}" if function else words.came
+    where = f"{by} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"
     held = f", held by {path_text(facts.path)}" if facts.path else ""
     return f"leaks {amount} per iteration: {where}{held}, {words.never}"
 

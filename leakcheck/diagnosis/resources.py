@@ -15,15 +15,26 @@ from leakcheck.diagnosis.frames import outside_library
 _LEAST_PART = 0.1
 """Part of the things that stayed which a line must have brought to be named."""
 
+_MOST_PART = 0.5
+"""Part of a growth that the lines of another meter must have brought to be the ones to name."""
+
 
 def faults_of(resources: Resources, growing: Mapping[str, float], origin: Origin = HERE) -> Iterable[Fault]:
     """One fault for each line that brought things which stayed, and not much fewer than others."""
     for meter, kept in resources.kinds.items():
+        if _brought(resources, meters.of(meter, "").told_by) >= _MOST_PART * growing.get(meter, 0.0) > 0:
+            continue
         stacks = [each for each in kept.stacks if each.per_iteration > 0]
         total = sum(each.per_iteration for each in stacks)
         for each in [each for each in stacks if each.stack] or stacks:
             if each.per_iteration >= _LEAST_PART * total:
                 yield _fault(meter, kept, each, growing.get(meter, 0.0), origin)
+
+
+def _brought(resources: Resources, meter: str) -> float:
+    """What the lines that were seen have brought of a meter, per iteration."""
+    kept = resources.kinds.get(meter)
+    return sum(each.per_iteration for each in kept.stacks if each.stack) if kept else 0.0
 
 
 def _fault(meter: str, kept: KeptResource, arrival: Arrival, growth: float, origin: Origin) -> Fault:
@@ -35,7 +46,7 @@ def _fault(meter: str, kept: KeptResource, arrival: Arrival, growth: float, orig
         count=0.0 if meters.of(meter, "").unit == "B" else arrival.per_iteration,
         bytes=arrival.per_iteration if beside else 0.0,
         type=max(kinds, key=kinds.__getitem__, default=""),
-        adders=(Adder(arrival.stack, arrival.per_iteration),) if arrival.stack else (),
+        adders=(Adder(arrival.stack, arrival.per_iteration, arrival.function),) if arrival.stack else (),
         examples=texts or tuple(map(pattern, kept.grown)),
         lines=outside_library((place[:2] for place in arrival.stack), origin),
     )

@@ -11,6 +11,7 @@ import pytest
 from processes import job_of, measured, run
 
 from leakcheck import meters
+from leakcheck.agent.probes.touched import after_faults
 from leakcheck.execution.worker import Worker
 
 PAGES = "anon.bytes"
@@ -201,3 +202,64 @@ def test_where_python_has_an_allocator_of_its_own_the_pages_are_counted_roughly(
 
 def test_a_page_is_the_least_that_a_meter_of_pages_can_lose():
     assert meters.of(PAGES, "B").thresholds.quantum == 4096
+
+
+def test_what_takes_memory_outside_the_heap_is_named_with_its_line_and_c_function(job):
+    source = """
+        import itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        def take():
+            arena.write(bytes(200))
+        @scenario
+        def case():
+            take()
+    """
+    (finding,) = run(job(source), "auto").findings
+    assert finding.title.startswith("leaks 200 B of memory outside the heap per iteration: taken by mmap.mmap.write at")
+    assert finding.stack[0].source == "arena.write(bytes(200))"
+
+
+def test_what_takes_memory_of_another_allocator_is_named_with_its_line(job, allocator):
+    _, lines = allocator
+    source = f"""
+        {lines}
+        @scenario
+        def case():
+            take(64)
+    """
+    (finding,) = run(job(source), "auto").findings
+    assert finding.title.startswith("leaks 64 B of memory of another allocator per iteration")
+    assert finding.stack[0].source == "pointer = _take(size)"
+
+
+def test_memory_that_is_mapped_and_touched_is_told_once_by_the_line_that_maps_it(job):
+    source = """
+        import ctypes
+        libc = ctypes.CDLL(None)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+        @scenario
+        def case():
+            memory = libc.mmap(None, 16384, 3, 0x22, -1, 0)
+            ctypes.memset(memory, 1, 16384)
+    """
+    (finding,) = run(job(source), "auto").findings
+    assert "of mapping per iteration" in finding.title
+    assert finding.stack[0].source.startswith("memory = libc.mmap(")
+
+
+def test_a_ledger_of_pages_is_read_only_after_a_page_fault():
+    import mmap
+
+    reads = []
+    read = after_faults(lambda: float(len(reads.append(None) or reads)))
+    read()
+    before = len(reads)
+    for _ in range(100):
+        read()
+    assert len(reads) - before < 100, "nothing has been touched"
+    with mmap.mmap(-1, 1 << 20) as memory:
+        before = len(reads)
+        memory.write(bytes(1 << 20))
+        read()
+        assert len(reads) > before

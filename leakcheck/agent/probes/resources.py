@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from leakcheck.agent.inquiry import Arrival, KeptResource, Resources, Stack, Thing, WatchResources
 from leakcheck.agent.meters.system import child_pids, named_memory
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.probes.watch import Addition, Ledger, Watch, lasting
+from leakcheck.agent.probes.touched import after_faults
+from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, lasting
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -58,7 +59,13 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
                 sums = ledger.sums()
             grown = _grown(sizes, _sizes(conversation, kind))
             names = grown if question.values else dict.fromkeys(map(_outline_of_file, grown))
-            found[kind] = KeptResource(_net(sums, iterations), tuple(names))
+            with Callees(reader) as callees:
+                await driver.run(iterations)
+            arrivals = tuple(
+                each._replace(function=callees.at(each.stack[0])) if each.stack else each
+                for each in _net(sums, iterations)
+            )
+            found[kind] = KeptResource(arrivals, tuple(names))
     return Resources(found)
 
 
@@ -75,7 +82,8 @@ def _reader(conversation: Conversation, kind: str) -> Callable[[], Any] | None:
     }
     if kind in sets:
         return sets[kind]
-    return conversation.readings.reader(kind)
+    read = conversation.readings.reader(kind)
+    return after_faults(read) if kind == "anon.bytes" and read is not None else read
 
 
 def _descriptors() -> frozenset[int]:

@@ -54,3 +54,19 @@ def test_of_kinds_that_come_as_often_the_first_is_named() -> None:
     things = tuple(Thing(kind=kind, text=kind) for kind in ("zombie", "pipe", "socket", "anonymous", "file"))
     (fault,) = faults_of(resources(Arrival(stack=STACK, per_iteration=5.0, things=things)), {})
     assert fault.type == "zombie"
+
+
+@pytest.mark.parametrize(("mapped", "told"), [(4096.0, ["mapped.bytes"]), (16.0, ["mapped.bytes", "anon.bytes"])])
+def test_pages_that_a_mapping_explains_are_told_by_the_line_that_maps_them(mapped: float, told: list[str]) -> None:
+    kinds = {
+        "mapped.bytes": KeptResource((Arrival(STACK, mapped),)),
+        "anon.bytes": KeptResource((Arrival(STACK, 4000.0),)),
+    }
+    found = faults_of(Resources(kinds), {"mapped.bytes": 4096.0, "anon.bytes": 4000.0})
+    assert [fault.meter for fault in found] == told
+
+
+def test_the_c_function_of_the_line_is_handed_on() -> None:
+    arrival = Arrival(STACK, 64.0, function="lib.take")
+    (fault,) = faults_of(resources(arrival, meter="anon.bytes"), {"anon.bytes": 64.0})
+    assert fault.adders[0].function == "lib.take"
