@@ -121,6 +121,8 @@ LEDGER = "heap.bytes"
 """The meter that can be read after each call, so that its troughs are known."""
 BLOCKS_LEDGER = "py.blocks"
 ALLOCATORS = "allocators.bytes"
+FREE_IN_HEAP = "heap.free"
+RESIDENT_HEAP = "heap.resident"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 UNREAD_CHILDREN = "children.unread"
@@ -155,6 +157,8 @@ CATALOGUE = (
     ),
     # Linux allows a process 65,530 mappings by default (vm.max_map_count): a quarter of that.
     MeterSpec("mappings", "mappings", "system", COUNTS, decisive=False, ceiling=Ceiling("things", 16_000)),
+    MeterSpec(FREE_IN_HEAP, "B", "resident", RESIDENT, decisive=False),
+    MeterSpec(RESIDENT_HEAP, "B", "resident", RESIDENT, decisive=False),
     MeterSpec(RESIDENT_SIZE, "B", "resident", RESIDENT, decisive=False, in_service="decisive"),
     MeterSpec("peak", "B", "resident", RESIDENT, decisive=False),
     MeterSpec(LIVE_OBJECTS, "objects", "objects", OBJECTS, headline=True, in_service="evidence"),

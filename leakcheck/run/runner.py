@@ -28,6 +28,7 @@ from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
 from leakcheck.validation import unknown_meter
 from leakcheck.verdict import result as verdicts
+from leakcheck.verdict.fragmentation import fragmentation
 from leakcheck.verdict.measure import Measurement
 from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
@@ -247,6 +248,8 @@ class Runner:
                 advice=advice if failure else [],
             )
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
+        sparse = None if reached.leaking else fragmentation(reached.measured.samples)
+        advice += [sparse.advice] if sparse else []
         advice = [*reached.advice, *advice, *_advice(reached.measured, ended.opened, job)]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
         return self._diagnosed(job, reached, result)

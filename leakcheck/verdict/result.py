@@ -13,6 +13,7 @@ from leakcheck.execution.worker import INTERRUPT
 from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.series import rates
+from leakcheck.verdict.fragmentation import fragmentation
 from leakcheck.verdict.judge import Judgement, Sensitivity
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.reach import Reached
@@ -146,9 +147,11 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
     spec, first = of_it[0]
     if verdict == "inconclusive":
         return f"{spec.name}: {_said(first, spec)}; {_what_would_decide(reached.measured, job)}"
+    sparse = fragmentation(reached.measured.samples)
+    fragmented = f"; {sparse.short}" if sparse else ""
     if verdict == "bounded":
-        return f"{spec.name} {_said(first, spec)}"
-    return f"{first.reason}; {would_have_shown(reached)}{_unread_children(reached)}"
+        return f"{spec.name} {_said(first, spec)}{fragmented}"
+    return f"{first.reason}; {would_have_shown(reached)}{_unread_children(reached)}{fragmented}"
 
 
 def _unread_children(reached: Reached) -> str:

@@ -17,8 +17,8 @@ _MALLINFO2 = (
 
 
 @cache
-def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
-    """Two functions: bytes in use (in heaps and in malloc's own mmaps), and bytes that malloc has from the system.
+def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float], Callable[[], float]]:
+    """Functions: bytes in use (in heaps and malloc's own mmaps), bytes that it has from the system, bytes free in it.
 
     glibc's `mallinfo2` counts every arena exactly; chunks in thread caches and fast bins count as in use, which is why
     the parent switches both off in the environment. It is read through ctypes and not through psutil, so that an
@@ -47,7 +47,10 @@ def malloc_ledger() -> tuple[Callable[[], float], Callable[[], float]]:
         info = mallinfo2()
         return info.arena + info.hblkhd  # type: ignore[no-any-return]
 
-    return in_use, from_system
+    def free() -> float:
+        return mallinfo2().fordblks  # type: ignore[no-any-return]
+
+    return in_use, from_system, free
 
 
 def _library_of(address: int) -> str:
@@ -78,6 +81,12 @@ def trim() -> Callable[[], object]:
 def heap_bytes(_: Place) -> Read:
     """Bytes in use in malloc: with `PYTHONMALLOC=malloc` all of Python's objects and all native memory."""
     return malloc_ledger()[0]
+
+
+@reader("heap.free")
+def heap_free(_: Place) -> Read:
+    """Bytes in malloc's free chunks. Whole pages of them have gone back to the system before a reading."""
+    return malloc_ledger()[2]
 
 
 @reader("py.blocks")

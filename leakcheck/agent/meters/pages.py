@@ -55,13 +55,27 @@ def anonymous_bytes(_: Place) -> Read:
         raise Unavailable("needs /proc/self/smaps (Linux)") from None
 
     def read() -> float:
-        total = position = 0
+        global _heap
+        total = heap = position = 0
         while text := os.pread(descriptor, _PART, position):
             position += len(text)
-            total += _kib(text) - sum(map(_kib, _HEAP.findall(text)))
-        return total * 1024
+            total += _kib(text)
+            heap += sum(map(_kib, _HEAP.findall(text)))
+        _heap = heap * 1024
+        return (total - heap) * 1024
 
     return read
+
+
+_heap = 0
+"""Bytes of the heap's own pages, at the last reading."""
+
+
+@reader("heap.resident")
+def resident_heap(place: Place) -> Read:
+    """Pages of the heap that were touched and have not gone back, as they were counted with the others just before."""
+    anonymous_bytes(place)
+    return lambda: _heap
 
 
 def _kib(text: bytes) -> int:
