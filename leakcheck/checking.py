@@ -18,7 +18,7 @@ from leakcheck.errors import LeakcheckError, UsageError
 
 if TYPE_CHECKING:
     from leakcheck.agent.protocol import GcMode, MeasuredBefore
-    from leakcheck.execution.job import Allocator, Job
+    from leakcheck.execution.job import Allocator, Arenas, Job
     from leakcheck.records import Finding, ScenarioResult, Verdict
 
 _MAIN = "__main__"
@@ -148,6 +148,7 @@ def check(
     timeouts: Mapping[str, float] | None = None,
     gc: GcMode = "collect",
     allocator: Allocator = "malloc",
+    arenas: Arenas = "one",
     python: str = sys.executable,
     values: bool = False,
 ) -> Result:
@@ -181,7 +182,7 @@ def check(
     asked = {
         "expect": expect, "budget": budget, "time_budget": time_budget, "max_iterations": max_iterations,
         "max_growth": max_growth, "tools": tools, "timeouts": timeouts, "raises": raises, "gc": gc,
-        "allocator": allocator, "values": values,
+        "allocator": allocator, "arenas": arenas, "values": values,
     }  # fmt: skip
     validation.examine(f"check({label})", asked, asked)
     version, problem = look(python)
@@ -213,6 +214,7 @@ def check(
             scenario=info,
             python=python,
             allocator=allocator,
+            arenas=arenas,
             gc=gc,
             budget=Budget(
                 time_s=time_budget,

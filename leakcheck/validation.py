@@ -144,6 +144,10 @@ OPTIONS: tuple[Option, ...] = (
         "allocator", _OF_A_RUN, ("malloc", "pymalloc"), "malloc",
         "malloc puts Python's and native memory on one exact ledger.",
     ),
+    _choice(
+        "arenas", _OF_A_RUN, ("one", "default"), "one",
+        "one: malloc has one arena, and the heap is exact; default: as many as the program has by itself.",
+    ),
     Option(
         "values", _OF_A_RUN, "True or False", lambda value: isinstance(value, bool), default=False,
         help="Tell what the program keeps, its keys, messages of exceptions and output, also in files.",

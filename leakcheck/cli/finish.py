@@ -47,7 +47,8 @@ def run_and_report(
     )
     try:
         with view:
-            view.plan([f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}", *left_out()])
+            found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
+            view.plan([found, *left_out(arenas=options["arenas"])])
             run = Runner(plan, view, partial(write_so_far, directory)).run()
     except BaseException:
         with suppress(OSError):  # there is something in it

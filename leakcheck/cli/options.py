@@ -128,6 +128,7 @@ def template(options: Mapping[str, Any]) -> Job:
         scenario=ScenarioInfo(id="", target="", name=""),
         python=options["python"] or sys.executable,
         allocator=options["allocator"],
+        arenas=options["arenas"],
         gc=options["gc"],
         budget=Budget(
             time_s=options["time_budget"],

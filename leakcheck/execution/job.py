@@ -13,6 +13,7 @@ from leakcheck import validation
 from leakcheck.agent.protocol import GcMode
 
 Allocator = Literal["malloc", "pymalloc"]
+Arenas = Literal["one", "default"]
 
 MIB = 1 << 20
 """Bytes."""
@@ -63,6 +64,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     scenario: ScenarioInfo
     python: str = sys.executable
     allocator: Allocator = "malloc"
+    arenas: Arenas = "one"
+    """Whether malloc has one arena, or as many as the program has by itself: one a thread, up to eight a processor."""
     gc: GcMode = "collect"
     budget: Budget = Budget()
     cwd: Path = Path()

@@ -159,7 +159,7 @@ class Worker:
                 stdout=output_write,
                 stderr=output_write,
                 pass_fds=(commands_read, replies_write, lifeline_read),
-                env={**worker_environment(job.allocator, self.temporary), **(environment or {})},
+                env={**worker_environment(job.allocator, self.temporary, arenas=job.arenas), **(environment or {})},
                 cwd=job.cwd,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which then decides
             )

@@ -181,6 +181,19 @@ def test_an_allocator_that_only_uses_its_memory_again_is_innocent(job, allocator
     assert measured(job(source)).leaking == []
 
 
+def test_a_leak_in_the_arena_of_a_thread_is_on_the_heaps_ledger(job):
+    source = """
+        import threading
+        kept = []
+        @scenario
+        def case():
+            thread = threading.Thread(target=lambda: kept.append(bytes(100)))
+            thread.start()
+            thread.join()
+    """
+    assert "heap.bytes" in measured(job(source, arenas="default"), time_s=3.0).leaking
+
+
 def test_an_arena_that_is_filled_and_then_stands_is_innocent(job):
     source = """
         import itertools, mmap
@@ -193,8 +206,9 @@ def test_an_arena_that_is_filled_and_then_stands_is_innocent(job):
     assert measured(job(source)).leaking == []
 
 
-def test_where_python_has_an_allocator_of_its_own_the_pages_are_counted_roughly(job):
-    with Worker(job(STILL["a step that does nothing"], allocator="pymalloc")) as worker:
+@pytest.mark.parametrize("option", [{"allocator": "pymalloc"}, {"arenas": "default"}], ids=["pymalloc", "arenas"])
+def test_where_pages_of_malloc_lie_outside_its_heap_they_are_counted_roughly(job, option):
+    with Worker(job(STILL["a step that does nothing"], **option)) as worker:
         opened = worker.open()
     assert PAGES in opened.unavailable
     assert "private.bytes" in [name for name, _ in opened.meters]

@@ -15,12 +15,14 @@ from leakcheck.execution.job import ScenarioInfo, asked
 
 FITTING = {
     "expect": "leak", "budget": {"heap.bytes": 64}, "tools": "growth,memray", "time_budget": 2.5, "max_iterations": 100,
-    "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "raises": (ValueError, KeyError), "values": True,
+    "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "arenas": "default",
+    "raises": (ValueError, KeyError), "values": True,
     "timeouts": "import=600, call=2.5",
 }  # fmt: skip
 WRONG = {
     "expect": "maybe", "budget": 5, "tools": "gdb", "time_budget": 0, "max_iterations": 1.5,
-    "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "raises": "ValueError", "values": "yes",
+    "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "arenas": "two",
+    "raises": "ValueError", "values": "yes",
     "timeouts": "lunch=600",
 }  # fmt: skip
 

@@ -45,6 +45,17 @@ def test_a_tunable_that_is_not_honoured_is_named_with_the_reason():
     assert "\n" not in said
 
 
+def test_malloc_has_one_arena_or_those_of_the_users_program():
+    given = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=4", "MALLOC_ARENA_MAX": "4"}
+    one, default = worker_environment("malloc", "/tmp", given), worker_environment("malloc", "/tmp", given, "default")
+    assert ("glibc.malloc.arena_max=1" in one["GLIBC_TUNABLES"], one["MALLOC_ARENA_MAX"]) == (True, "1")
+    assert default["GLIBC_TUNABLES"].startswith("glibc.malloc.arena_max=4:")
+    assert default["MALLOC_ARENA_MAX"] == "4"
+    assert "arena_max" not in worker_environment("malloc", "/tmp", {}, "default")["GLIBC_TUNABLES"]
+    assert len([*left_out(given)]) == 2
+    assert [*left_out(given, "default")] == []
+
+
 @pytest.mark.parametrize("library", ["libjemalloc.so.2", "/usr/lib/libmimalloc.so", "/opt/libtcmalloc_minimal.so.4"])
 def test_a_preloaded_allocator_is_left_out_and_named(library):
     base = {"LD_PRELOAD": f"/usr/lib/libfaketime.so {library}"}
