@@ -106,6 +106,8 @@ class MeterSpec(NamedTuple):
     """Whether its sensitivity is among the first that are reported."""
     in_service: Literal["decisive", "evidence", ""] = ""
     """What its growth is to the monitor of a living process; empty where that does not read it."""
+    occasional: bool = False
+    """Whether it is there only where a scenario has what it counts, so that nothing is missing without it."""
     of_all: bool = False
     """Whether it counts what all processes of the user have: another may make it grow."""
 
@@ -138,6 +140,7 @@ CATALOGUE = (
     MeterSpec(
         ALLOCATORS, "B", "allocators", BYTES, ceiling=Ceiling("max_growth", 1),
         words=Words("memory of another allocator", "taken", "never given back"), off_heap=True, piece=_OBJECT_BYTES,
+        occasional=True,
     ),
     MeterSpec(
         "mapped.bytes", "B", "pages", PAGES,
@@ -150,7 +153,10 @@ CATALOGUE = (
         words=Words("memory outside the heap", "taken", "never given back"), better=ALLOCATORS,
         told_by="mapped.bytes", caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
     ),
-    MeterSpec("private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES),
+    MeterSpec(
+        "private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES,
+        occasional=True,
+    ),
     MeterSpec(
         "shm", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
         words=Words("shared memory", "taken", "never given back"),
@@ -224,7 +230,7 @@ CATALOGUE = (
         words=Words("file", "written", "never removed"), better="disk.files", off_heap=True, piece=_OBJECT_BYTES,
     ),
     MeterSpec(
-        "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"),
+        "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"), occasional=True,
         in_service="decisive",
     ),
 )  # fmt: skip

@@ -67,7 +67,8 @@ def _interpreter(job: Job) -> list[Check]:
     else:
         libc = " ".join(platform.libc_ver())
         checks.append(Check("allocator", "ok", f"{job.allocator}, exact ledger {ledger} ({libc})"))
-    others = {name: why for name, why in missing.items() if name not in meters.of_family("heap") and name != "tasks"}
+    known = {*meters.of_family("heap"), *(spec.name for spec in meters.CATALOGUE if spec.occasional)}
+    others = {name: why for name, why in missing.items() if name not in known}
     names = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"
     checks.append(
         Check("meters", "missing" if others else "ok", names, "; ".join(f"{k}: {v}" for k, v in others.items()))
