@@ -68,7 +68,7 @@ def pthread_keys(_: Place) -> Read:
         create, delete = library.pthread_key_create, library.pthread_key_delete
     except (AttributeError, OSError, TypeError):
         raise Unavailable("the C library has no pthread_key_create") from None
-    key = ctypes.c_uint()
+    key = ctypes.c_ulong()  # as wide as on any system; Linux writes its lower half
 
     def read() -> float:
         if create(ctypes.byref(key), None):

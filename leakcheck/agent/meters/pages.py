@@ -7,6 +7,7 @@ import re
 import sys
 
 from leakcheck.agent.meters import Place, Read, Unavailable, reader
+from leakcheck.agent.meters.heap import malloc_ledger
 
 _TOUCHED = re.compile(rb"\n(?:Anonymous|Swap): +([1-9]\d*)")
 """Sizes in KiB, of a mapping in /proc/self/smaps: private pages that were written to, in memory or swapped out."""
@@ -47,6 +48,7 @@ def anonymous_bytes(_: Place) -> Read:
     They are counted in the page tables: /proc/self/statm is cheaper, but its counters are not exact on all kernels, and
     the heap's pages cannot be told from others there.
     """
+    malloc_ledger()  # or it is not glibc's malloc, which the tunables are for
     if not all_of_malloc_is_heap():
         raise Unavailable("needs all of malloc in one mapping (glibc, PYTHONMALLOC=malloc): see private.bytes")
     try:
