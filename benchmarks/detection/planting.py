@@ -77,7 +77,8 @@ def build_c(kind: Build, folder: Path, python: Path = Path(sys.executable)) -> N
     """Build the extensions in C and C++ for an interpreter, into a folder of its path. Raises `RuntimeError`."""
     include = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).strip()
     for source in (_SOURCES / "planted.c", _SOURCES / "planted_cpp.cpp"):
-        _compile(source, include, kind, folder)
+        _compile(source, include, _FLAGS[kind], folder)
+    _compile(_SOURCES / "planted_rust.c", include, ["-O1"], folder)
 
 
 def build(kind: Build, folder: Path, python: Path) -> None:
@@ -89,13 +90,13 @@ def build(kind: Build, folder: Path, python: Path) -> None:
         source = Path(temporary) / "planted_cython.c"
         _run(["env", f"PYTHONPATH={temporary}/cython", str(python), "-m", "cython", "-3",
               str(_SOURCES / "planted_cython.pyx"), "-o", str(source)])  # fmt: skip
-        _compile(source, include, kind, folder)
+        _compile(source, include, _FLAGS[kind], folder)
 
 
-def _compile(source: Path, include: str, kind: Build, folder: Path) -> None:
+def _compile(source: Path, include: str, flags: list[str], folder: Path) -> None:
     compiler = "g++" if source.suffix == ".cpp" else "gcc"
     target = folder / f"{source.stem}.so"
-    _run([compiler, "-shared", "-fPIC", "-w", f"-I{include}", *_FLAGS[kind], str(source), "-o", str(target)])
+    _run([compiler, "-shared", "-fPIC", "-w", f"-I{include}", *flags, str(source), "-o", str(target)])
 
 
 def wrong(name: str, findings: Sequence[Finding]) -> str:

@@ -27,7 +27,7 @@ from leakcheck.diagnosis.faults import (
     Unclearable,
     Untracked,
 )
-from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, python_frame, short_name
+from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, only_call, python_frame, short_name
 from leakcheck.diagnosis.labels import literal_in, named_in_code
 from leakcheck.diagnosis.registrations import REGISTRATIONS
 from leakcheck.diagnosis.suspects import judge_path
@@ -274,7 +274,7 @@ def _taken(facts: _Facts, taker: Taker) -> str:
     if taker.made:
         return f"made by {taker.function} at {facts.places}, and a reference to it is never given back"
     born = next((at(python_frame(*each.trace[0], origin=facts.origin)) for each in facts.fault.heads if each.trace), "")
-    who = taker.function or "native code"
+    who = taker.function or only_call(*taker.stack[0][:2]) or "native code"
     return f"{who} takes a reference to it at {facts.places} and never gives it back" + (
         f"; born at {born}" * bool(born)
     )
@@ -374,6 +374,8 @@ def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     trace = _trace_of(frames) if isinstance(fault.detail, Pinned) else None
     sites = sorted(fault.sites, key=lambda site: -site.bytes)
     known = next((site.native for site in sites if site.native and trace in (None, site.trace)), ())
+    if isinstance(fault.detail, Allocation):
+        known += next((site.library for site in sites if site.library and site.native == known), ())
     for loss in fault.losses[:1]:
         if not known or sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known):
             return [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from leakcheck.agent.inquiry import Birth, Capture, Trace
 from leakcheck.agent.origin import HERE, Origin
-from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter
+from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter, is_standard_module
 from leakcheck.diagnosis.offsets import UNRESOLVED, Offsets
 
 BLOCK_OVERHEAD_BYTES = 8
@@ -38,6 +38,9 @@ class Site(NamedTuple):
     """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
     unnamed: bool = False
     """Whether there are native frames without a name inside the innermost Python line, which `native` leaves out."""
+    library: tuple[NativeFrame, ...] = ()
+    """Frames of the standard library's C modules inside the innermost Python line; they call `native` where there is
+    some."""
 
 
 def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]:
@@ -53,7 +56,7 @@ def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]
 def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -> list[Site]:
     few, many = (capture.iterations for capture in captures)
     sites = []
-    for key, (count, size, functions, thread, between, unnamed) in long.items():
+    for key, (count, size, functions, thread, between, unnamed, library) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
@@ -61,7 +64,7 @@ def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -
         padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
         rate = count / many
-        sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed))
+        sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed, library))
     return sorted(sites, key=lambda site: -site.bytes)
 
 
@@ -79,7 +82,7 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
-_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...]]
 _Survivors = dict[_Key, _Found]
 
 
@@ -97,14 +100,14 @@ def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) ->
             frames = record.native_stack_trace()
             if offsets is not None:
                 frames = offsets.named(frames, record.native_stack_id)
-            native, between, unnamed = _native(frames)
+            native, between, unnamed, library = _native(frames)
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
                 count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
-                unnamed,
+                unnamed, library,
             )  # fmt: skip
     return found
 
@@ -117,14 +120,20 @@ def _inside(python: list[tuple[str, str, int]], origin: Origin) -> list[tuple[st
     return python
 
 
-def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...], bool]:
-    """The frames inside the innermost Python line, and where there are none, those that lie next below Python code.
+class _Native(NamedTuple):
+    """As in `Site`."""
 
-    A frame that evaluates Python code lies between them. Then whether one inside that line has no name.
-    """
-    unnamed = False
+    inner: tuple[NativeFrame, ...]
+    between: tuple[NativeFrame, ...]
+    unnamed: bool
+    library: tuple[NativeFrame, ...]
+
+
+def _native(frames: Iterable[tuple[str, str, int]]) -> _Native:
+    """What is said of native frames: a frame that evaluates Python code lies between two lines."""
     inner: list[NativeFrame] = []
-    found = inner
+    library: list[NativeFrame] = []
+    found, unnamed = inner, False
     for frame in map(NativeFrame._make, frames):
         if frame.function.startswith(EVALUATION):
             if found:
@@ -132,6 +141,8 @@ def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, 
             found = []
         elif not is_interpreter(frame):
             found.append(frame)
-        elif frame.function == UNRESOLVED and found is inner:
-            unnamed = True
-    return tuple(inner), () if found is inner else tuple(found), unnamed
+        elif found is inner:
+            unnamed = unnamed or frame.function == UNRESOLVED
+            library += [frame] if is_standard_module(frame) else []
+    between = () if found is inner else tuple(found)
+    return _Native(tuple(inner), between, unnamed, tuple(library))

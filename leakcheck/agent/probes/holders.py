@@ -85,13 +85,20 @@ def _held_now() -> Held:
     ]
     things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG_TEXT)
-    return Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+    held = Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+    known.let_go()
+    tracked.let_go()
+    return held
 
 
 def keyed() -> list[Any]:
     """All dicts and sets of some size, those that the collector does not know too."""
     tracked = ByType(gc.get_objects())
-    return [*_keyed(tracked), *_plain(ByType(tracked.referents())).values()]
+    known = ByType(tracked.referents())
+    found = [*_keyed(tracked), *_plain(known).values()]
+    known.let_go()
+    tracked.let_go()
+    return found
 
 
 def _keyed(tracked: ByType) -> list[Any]:

@@ -153,7 +153,7 @@ def test_a_task_is_named_with_its_coroutine_and_the_line_that_created_it() -> No
 
 def test_a_missing_decref_is_named_by_the_line_that_takes_the_reference() -> None:
     finding = diagnosed(PLANTED, "missing_decref").findings[0]
-    assert "native code takes a reference to it" in finding.title
+    assert "_incref takes a reference to it" in finding.title
     assert finding.type == "dict"
     assert "_incref(value)" in finding.stack[0].source
     assert "born at planted_leaks.py" in finding.title

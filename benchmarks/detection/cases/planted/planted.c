@@ -257,37 +257,13 @@ static PyObject *feed(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-/* The names that Rust gives to what it exports. */
-__attribute__((noinline)) static char *grow_table(size_t size) __asm__(
-    "_RNvMs_NtCsiTXBmTXH8yU_5table5innerNtB4_5Table4grow");
-__attribute__((noinline)) static char *grow_table(size_t size) {
-    char *table = malloc(size);
-    memset(table, 4, size);
-    return table;
-}
-__attribute__((noinline)) static char *grow_legacy(size_t size) __asm__(
-    "_ZN5table5inner5Table7reserve17h0123456789abcdefE");
-__attribute__((noinline)) static char *grow_legacy(size_t size) {
-    char *table = malloc(size);
-    memset(table, 5, size);
-    return table;
-}
-static PyObject *table_v0(PyObject *module, PyObject *size) {
-    grow_table(PyLong_AsSize_t(size));
-    Py_RETURN_NONE;
-}
-static PyObject *table_legacy(PyObject *module, PyObject *size) {
-    grow_legacy(PyLong_AsSize_t(size));
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef functions[] = {
     {"check", check, METH_O, NULL}, {"total", total, METH_O, NULL}, {"each", each, METH_O, NULL},
     {"notify", notify, METH_O, NULL}, {"swallow", swallow, METH_O, NULL}, {"describe", describe, METH_O, NULL},
     {"summary", summary, METH_O, NULL}, {"view", view, METH_O, NULL}, {"header", header, METH_O, NULL},
     {"body", body, METH_O, NULL}, {"document", document, METH_O, NULL}, {"parse", parse, METH_O, NULL},
     {"listen", listen, METH_O, NULL}, {"remember", remember, METH_O, NULL}, {"feed", feed, METH_NOARGS, NULL},
-    {"table_v0", table_v0, METH_O, NULL}, {"table_legacy", table_legacy, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+    {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "planted", .m_size = -1, .m_methods = functions};
 
