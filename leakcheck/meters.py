@@ -159,7 +159,7 @@ CATALOGUE = (
     ),
     MeterSpec(
         "shm", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
-        words=Words("shared memory", "taken", "never given back"),
+        words=Words("shared memory", "taken", "never given back"), told_by="mapped.bytes", off_heap=True,
     ),
     # Linux allows a process 65,530 mappings by default (vm.max_map_count): a quarter of that.
     MeterSpec("mappings", "mappings", "system", COUNTS, decisive=False, ceiling=Ceiling("things", 16_000)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -138,15 +139,25 @@ own hunt for reference leaks empties it too.
 """
 
 
+def _threads_of_the_system() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:  # not Linux
+        return 0
+
+
 def resource_counts(in_loop: bool) -> Callable[[], list[int]]:
-    """The cheap counts of what may still be ending: threads, and tasks of the scenario's loop."""
+    """The cheap counts of what may still be ending: threads, those of the system too, and tasks of the scenario's loop.
+
+    A thread that has been joined is the system's for a moment longer, and so is its stack.
+    """
     if not in_loop:
-        return lambda: [threading.active_count()]
+        return lambda: [threading.active_count(), _threads_of_the_system()]
 
     import asyncio
 
     def with_tasks() -> list[int]:
-        return [threading.active_count(), len(asyncio.all_tasks())]
+        return [threading.active_count(), _threads_of_the_system(), len(asyncio.all_tasks())]
 
     return with_tasks
 

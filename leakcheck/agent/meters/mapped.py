@@ -20,12 +20,25 @@ def _statm() -> Callable[[int], float]:
     return lambda field: int(os.pread(descriptor, 128, 0).split()[field]) * page
 
 
+def _beyond_malloc(read: Read) -> Read:
+    """What is read, less what malloc has from the system: again where malloc has taken some more meanwhile."""
+    from_system = malloc_ledger()[1]
+
+    def beyond() -> float:
+        while True:
+            before = from_system()
+            total = read()
+            if from_system() == before:
+                return total - before
+
+    return beyond
+
+
 @reader("mapped.bytes")
 def mapped_bytes(_: Place) -> Read:
     """Bytes mapped into the process, without those that malloc has (its free memory comes and goes)."""
     field = _statm()
-    from_system = malloc_ledger()[1]
-    return lambda: field(0) - from_system()
+    return _beyond_malloc(lambda: field(0))
 
 
 @reader("private.bytes")
@@ -37,8 +50,7 @@ def private_bytes(_: Place) -> Read:
     if all_of_malloc_is_heap():
         raise Unavailable("anon.bytes has the same to the page")
     field = _statm()
-    from_system = malloc_ledger()[1]
-    return lambda: field(1) - field(2) - from_system()
+    return _beyond_malloc(lambda: field(1) - field(2))
 
 
 @reader("rss")
