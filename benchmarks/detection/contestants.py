@@ -43,9 +43,10 @@ def leakcheck(case: Case, python: Path, tools: str) -> Outcome:
         ]
         done, seconds = _timed(command, case, folder)
         file = Path(folder, "results.json")
-        if not file.exists():
+        found = records.decode(file.read_bytes()).scenarios if file.exists() else []
+        if not found:  # a run that was cut short leaves what it had finished
             return Outcome("error", seconds, (done.stdout + done.stderr)[-300:])
-        (scenario,) = records.decode(file.read_bytes()).scenarios
+        (scenario,) = found
         answers: dict[str, Answer] = {"leak": "leak", "clean": "no leak", "bounded": "no leak"}
         answer = answers.get(scenario.verdict, "inconclusive" if scenario.verdict == "inconclusive" else "error")
         return Outcome(answer, seconds, f"{scenario.verdict}: {scenario.reason}", scenario.findings)
