@@ -28,7 +28,7 @@ _FLAGS = {
 }
 _CYTHON = "cython"
 _MOST_SHARE = 1.005
-"""Shares of the findings of one case together, rounding included."""
+"""Shares of the findings that explain one meter together, rounding included."""
 
 
 class PlantedFault(NamedTuple):
@@ -111,8 +111,9 @@ def wrong(name: str, findings: Sequence[Finding]) -> str:
         for pattern in fault.never:
             if re.search(pattern, told(finding)):
                 return f"a finding says {pattern}"
-    if sum(finding.share or 0.0 for finding in findings) > _MOST_SHARE:
-        return "the shares are more than the whole"
+    for meter in {finding.meter for finding in findings}:
+        if sum(finding.share or 0.0 for finding in findings if finding.meter == meter) > _MOST_SHARE:
+            return f"the shares of {meter} are more than the whole"
     if fault.only and len(findings) > 1:
         return f"one cause, {len(findings)} findings"
     return ""

@@ -295,6 +295,22 @@ def resources_with_their_memory(case: Case) -> Case:
     return replace(case, faults=(*resources, *case.faults), resources=())
 
 
+def bookkeeping_of_resources(case: Case) -> Case:
+    """What comes as often as a resource, and on no line of the user's, is what the library keeps for it.
+
+    So is what a thread that never ends holds while it waits: a path that begins in its frames is a part of it.
+    """
+
+    def belongs(fault: Fault, resource: Fault) -> bool:
+        if not isinstance(resource.detail, Resource) or isinstance(fault.detail, Resource) or not resource.count:
+            return False
+        if isinstance(fault.detail, Container) and fault.detail.path.begins_in_a_thread:
+            return resource.meter in ("threads", "py.threads")
+        return not fault.lines and _comes_with(fault.count, resource.count)
+
+    return _absorbed(case, belongs)
+
+
 def by_weight(case: Case) -> Case:
     """Resources come first, containers that have a limit last, and what the user has a line in weighs four times."""
 
@@ -309,6 +325,24 @@ def by_weight(case: Case) -> Case:
         )
 
     return replace(case, faults=tuple(sorted(case.faults, key=order)))
+
+
+def lines_that_feed_a_thread(case: Case) -> Case:
+    """What is allocated on no line of Python's, in a thread of native code, goes to the line while which it comes.
+
+    It is the line after which the heap's own ledger has grown by as much.
+    """
+
+    def fed(fault: Fault) -> Fault:
+        if fault.lines or fault.adders or any(site.trace for site in fault.sites):
+            return fault
+        line = next((each for each in case.ledger if each.stack and _about(each.per_iteration, fault.bytes)), None)
+        if line is None:
+            return fault
+        lines = outside_library((place[:2] for place in line.stack), case.origin)
+        return replace(fault, adders=(Adder(line.stack, line.per_iteration),), lines=lines)
+
+    return _each(case, fed, Allocation)
 
 
 def lines_of_the_ledger(case: Case) -> Case:
@@ -400,10 +434,11 @@ RULES: tuple[Rule, ...] = (
     allocations,
     causes_alone,
     resources_with_their_memory,
+    bookkeeping_of_resources,
     by_weight,
 )
 """For the object graph, allocation sites and resources."""
-LEDGER_RULES: tuple[Rule, ...] = (lines_of_the_ledger, no_trifles, by_weight)
+LEDGER_RULES: tuple[Rule, ...] = (lines_that_feed_a_thread, lines_of_the_ledger, no_trifles, by_weight)
 """For the lines of the heap's own ledger, where much is unexplained."""
 LOSS_RULES: tuple[Rule, ...] = (lost_blocks, by_weight, entry_of_native_losses, rare_allocations)
 """For valgrind's losses; they come last."""
@@ -552,6 +587,10 @@ def _of_elements(fault: Fault, holder: Fault) -> bool:
 def _comes_with(count: float, elements: float) -> bool:
     times = round(count / elements)
     return 1 <= times <= _MOST_BLOCKS_PER_ELEMENT and abs(count / elements - times) <= 0.1
+
+
+def _about(amount: float, other: float) -> bool:
+    return 0.5 * other <= amount <= 2 * other
 
 
 def _goes_with(fault: Fault, resource: Fault) -> bool:

@@ -321,6 +321,8 @@ def _untracked_title(facts: _Facts) -> str:
 def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     by = _by(facts.stack)
     place = f" at {facts.places}" if facts.frames or not by else ""
+    if facts.fault.adders:
+        place, by = "", f"{by} in a thread of its own, while {facts.places} runs"
     if "graph" in facts.unseen:
         holder = "what holds it was not looked at"
     elif detail.rare:

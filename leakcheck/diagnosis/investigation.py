@@ -155,7 +155,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
     )
 
     def look() -> _Found:
-        with plan.start_worker(plan.job) as worker:
+        with plan.worker() as worker:
             worker.open()
             graph = worker.ask(question, Graph)
             return graph, hidden_cycles(graph, worker.pid)
@@ -203,14 +203,14 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        return run_valgrind(plan.job, counts, options.suppressions, directory, plan.start_worker)
+        return run_valgrind(counts, options.suppressions, directory, plan.worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
 
 def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
     """Open the scenario in a process of its own and ask it."""
-    with plan.start_worker(plan.job) as worker:
+    with plan.worker() as worker:
         opened = worker.open()
         return worker.ask(question, answer), opened
 
@@ -222,7 +222,9 @@ def _needs_memory(plan: Plan) -> str:
 def _with_ledger(plan: Plan, case: Case) -> Case:
     """The case, with the heap's own ledger watched line by line where much is unexplained."""
     trifle = bool(case.faults) and case.unexplained <= LEDGER_NOISE_BYTES
-    if trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap:
+    explained = trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap
+    without_line = isinstance(case.faults[0].detail, Allocation) and not case.faults[0].lines if case.faults else False
+    if explained and not without_line:
         return case
     watched, _ = _resources(plan, [meters.LEDGER])
     ledger = watched.kinds[meters.LEDGER].stacks if watched and meters.LEDGER in watched.kinds else ()

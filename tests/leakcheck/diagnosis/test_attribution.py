@@ -354,11 +354,37 @@ def test_resources_with_their_memory() -> None:
     assert len(case.faults) == 2, "five objects a thread are something else"
 
 
+def test_bookkeeping_of_resources() -> None:
+    thread, lock = resource("threads", HUB, 1.0, 800), Fault(detail=Allocation(), count=2.0, bytes=200)
+    waits = RetainingPath((Node("<frame Event.wait of thread Thread-1>", "frame"), Node(".waiters", "deque")))
+    waiter = Fault(detail=Container(waits), count=1.0, bytes=90, lines=frozenset({LOG[0]}))
+    other = held(".log", 400, LOG[0])
+    case = case_of(growth=1500, faults=(thread, lock, waiter, other))
+    kept, left = attribution.bookkeeping_of_resources(case).faults
+    assert (kept.meter, kept.bytes, ends([left])) == ("threads", 1090, [".log"])
+    rare = case_of(growth=1500, faults=(thread, replace(lock, count=0.3)))
+    assert len(attribution.bookkeeping_of_resources(rare).faults) == 2, "it does not come as often"
+    file = case_of(growth=1500, faults=(resource("fds", HUB, 1.0), waiter))
+    assert len(attribution.bookkeeping_of_resources(file).faults) == 2, "a descriptor has no frames"
+
+
 def test_by_weight() -> None:
     faults = (held(".cache", 900, HUB[0], limit=10), held(".a", 100, HUB[0]), held(".b", 200, RUNNER[0]))
     case = attribution.by_weight(case_of(growth=1200, faults=(*faults, resource("fds", HUB))))
     assert kinds(case.faults)[0] == "resource"
     assert ends(case.faults[1:]) == [".a", ".b", ".cache"]
+
+
+def test_lines_that_feed_a_thread() -> None:
+    unseen = Fault(detail=Allocation(), count=1.0, bytes=3000, sites=(site((), 3000, 1, NATIVE),))
+    fed = arrival(3008, ("/src/app/native.py", 3, "call"))
+    (fault,) = attribution.lines_that_feed_a_thread(case_of(growth=3000, faults=(unseen,), ledger=(fed,))).faults
+    assert "in a thread of its own, while native.py:3 in call runs" in finding_of(fault, 3000, "graph", ORIGIN).title
+    less = case_of(growth=3000, faults=(unseen,), ledger=(arrival(200, ("/src/app/native.py", 3, "call")),))
+    assert not attribution.lines_that_feed_a_thread(less).faults[0].adders
+    has_line = replace(unseen, sites=(site(LOG, 3000, 1, NATIVE),))
+    case = case_of(growth=3000, faults=(has_line,), ledger=(fed,))
+    assert not attribution.lines_that_feed_a_thread(case).faults[0].adders
 
 
 def test_lines_of_the_ledger() -> None:
