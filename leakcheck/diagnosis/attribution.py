@@ -121,6 +121,19 @@ def taken_together(case: Case) -> Case:
     return _absorbed(case, belongs)
 
 
+def one_cycle(case: Case) -> Case:
+    """What instances of one C type pin by cycles is one fault, named by the shortest way to the instance."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(cycle=HiddenCycle() as first), Pinned(cycle=HiddenCycle() as second):
+                shorter = (-len(second.path), other.bytes) > (-len(first.path), fault.bytes)
+                return first.type == second.type and shorter
+        return False
+
+    return _absorbed(case, belongs)
+
+
 def cycles_that_stay(case: Case) -> Case:
     """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
     return case.adding(
@@ -421,6 +434,7 @@ RULES: tuple[Rule, ...] = (
     filling_caches,
     pinned_objects,
     taken_together,
+    one_cycle,
     cycles_that_stay,
     lines_that_lead_there,
     sites_of_births,

@@ -25,6 +25,7 @@ from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Roots
 from leakcheck.diagnosis import attribution
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RELATIVES, RULES, attribute
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
@@ -207,6 +208,21 @@ def test_taken_together() -> None:
     case = attribution.pinned_objects(case_of(growth=550, graph=found))
     taken, other = attribution.taken_together(case).faults
     assert (taken.type, taken.bytes, other.type) == ("app.Busy", 500, "app.Key")
+
+
+def test_one_cycle() -> None:
+    def pinned_by(kind: str, *ways: Node) -> HiddenCycle:
+        return HiddenCycle(kind, "support", (*ways, Node("[*]", kind)))
+
+    near = (Node("", "app.Tracer"), Node(".handles", "list"))
+    far = (Node("", "method"), Node(".__self__", "app.Owner"), Node(".tracer", "app.Tracer"), Node(".handles", "list"))
+    groups = pinned("app.Tracer", HUB, 100), pinned("method", LOG, 400), pinned("app.Key", HUB, 50)
+    cycles = pinned_by("native.Handle", *near), pinned_by("native.Handle", *far), pinned_by("native.Other", *near)
+    case = attribution.pinned_objects(case_of(growth=550, graph=graph(pinned=groups), cycles=cycles))
+    first, other = attribution.one_cycle(case).faults
+    assert (first.type, first.bytes, other.bytes) == ("app.Tracer", 500, 50)
+    title = finding_of(first, 550, "graph", ORIGIN).title
+    assert "Tracer.handles[*] is a native.Handle, whose type has no collector support" in title
 
 
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
