@@ -423,7 +423,8 @@ def rare_allocations(case: Case) -> Case:
 
     def judged(fault: Fault) -> Fault:
         rare = 0 < fault.count * case.iterations < EVENTS_PER_STRETCH / 2
-        return replace(fault, detail=Allocation(rare))
+        assert isinstance(fault.detail, Allocation)
+        return replace(fault, detail=replace(fault.detail, rare=rare))
 
     return _each(case, judged, Allocation)
 
@@ -552,22 +553,29 @@ def _absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 
 def _by_line(sites: Iterable[Site], origin: Origin) -> list[Fault]:
-    """One fault for each innermost line outside the standard library."""
-    groups: dict[Line | Trace, list[Site]] = {}
+    """One fault for each innermost line outside the standard library, and one for what one type ties into cycles."""
+    groups: dict[Line | Trace | str, list[Site]] = {}
     for site in sites:
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
-        groups.setdefault(line, []).append(site)
+        groups.setdefault(site.content.cycle or line, []).append(site)
     faults = [
         Fault(
-            detail=Allocation(),
+            detail=Allocation(cycle=group[0].content.cycle),
             count=sum(site.blocks for site in group),
             bytes=sum(site.bytes for site in group),
+            type=_content_of(group),
             sites=tuple(group),
             lines=outside_library(group[0].trace, origin),
         )
         for group in groups.values()
     ]
     return sorted(faults, key=lambda fault: -fault.bytes)
+
+
+def _content_of(group: Sequence[Site]) -> str:
+    """The one type of object in the blocks, where each object is one block."""
+    types = {site.content.type for site in group}
+    return types.pop() if len(types) == 1 else ""
 
 
 def _hides(holder: Fault, fault: Fault) -> bool:

@@ -324,7 +324,9 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     place = f" at {facts.places}" if facts.frames or not by else ""
     if facts.fault.adders:
         place, by = "", f"{by} in a thread of its own, while {facts.places} runs"
-    if "graph" in facts.unseen:
+    if detail.cycle:
+        holder = f"part of a cycle through a {detail.cycle}, whose type {_LACKS['support']}: it is never freed"
+    elif "graph" in facts.unseen:
         holder = "what holds it was not looked at"
     elif detail.rare:
         holder = "too rarely for what holds it to be seen"
@@ -334,6 +336,8 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
 
 
 def _blocks(fault: Fault) -> str:
+    if fault.type:
+        return _amount(fault.count, short_type(fault.type), fault.bytes)
     return f"{units.quantity(fault.count, 'blocks')} ({units.size(fault.bytes)})"
 
 
