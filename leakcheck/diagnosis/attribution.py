@@ -241,8 +241,15 @@ def allocations(case: Case) -> Case:
 
 
 def of_the_same_line(case: Case, allocation: Fault) -> Fault | None:
-    """Another fault happens on behalf of one of the same lines."""
-    return next((each for each in case.faults if each.lines & allocation.lines), None)
+    """Another fault happens on behalf of one of the same lines, and not by another native function that it calls."""
+    entries = _entries(allocation)
+
+    def is_apart(fault: Fault) -> bool:
+        return bool(
+            isinstance(fault.detail, Allocation) and entries and _entries(fault) and not entries & _entries(fault)
+        )
+
+    return next((each for each in case.faults if each.lines & allocation.lines and not is_apart(each)), None)
 
 
 def counted_twice(case: Case, allocation: Fault) -> Fault | None:
@@ -553,11 +560,15 @@ def _absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 
 def _by_line(sites: Iterable[Site], origin: Origin) -> list[Fault]:
-    """One fault for each innermost line outside the standard library, and one for what one type ties into cycles."""
-    groups: dict[Line | Trace | str, list[Site]] = {}
-    for site in sites:
+    """One fault for each native function that an innermost line outside the standard library calls.
+
+    What has no native frames belongs to most of its line. One type ties all that is in its cycles into one fault.
+    """
+    groups: dict[tuple[Line | Trace, str], list[Site]] = {}
+    for site in sorted(sites, key=lambda site: (not site.native, -site.bytes)):
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
-        groups.setdefault(site.content.cycle or line, []).append(site)
+        called = site.native[-1].function if site.native else next((name for at, name in groups if at == line), "")
+        groups.setdefault(((), site.content.cycle) if site.content.cycle else (line, called), []).append(site)
     faults = [
         Fault(
             detail=Allocation(cycle=group[0].content.cycle),
@@ -651,6 +662,11 @@ def _has_native_frames(fault: Fault) -> bool:
 
 def _native_functions(fault: Fault) -> set[str]:
     return {frame.function for site in fault.sites for frame in site.native}.union(*map(_named, fault.losses))
+
+
+def _entries(fault: Fault) -> set[str]:
+    """The native functions that Python code calls for what a fault allocates."""
+    return {site.native[-1].function for site in fault.sites if site.native}
 
 
 def _named(loss: Loss) -> set[str]:
