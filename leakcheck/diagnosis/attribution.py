@@ -121,6 +121,19 @@ def taken_together(case: Case) -> Case:
     return _absorbed(case, belongs)
 
 
+def one_cycle(case: Case) -> Case:
+    """What instances of one C type pin by cycles is one fault, named by the shortest way to the instance."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(cycle=HiddenCycle() as first), Pinned(cycle=HiddenCycle() as second):
+                shorter = (-len(second.path), other.bytes) > (-len(first.path), fault.bytes)
+                return first.type == second.type and shorter
+        return False
+
+    return _absorbed(case, belongs)
+
+
 def cycles_that_stay(case: Case) -> Case:
     """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
     return case.adding(
@@ -228,8 +241,15 @@ def allocations(case: Case) -> Case:
 
 
 def of_the_same_line(case: Case, allocation: Fault) -> Fault | None:
-    """Another fault happens on behalf of one of the same lines."""
-    return next((each for each in case.faults if each.lines & allocation.lines), None)
+    """Another fault happens on behalf of one of the same lines, and not by another native function that it calls."""
+    entries = _entries(allocation)
+
+    def is_apart(fault: Fault) -> bool:
+        return bool(
+            isinstance(fault.detail, Allocation) and entries and _entries(fault) and not entries & _entries(fault)
+        )
+
+    return next((each for each in case.faults if each.lines & allocation.lines and not is_apart(each)), None)
 
 
 def counted_twice(case: Case, allocation: Fault) -> Fault | None:
@@ -295,6 +315,22 @@ def resources_with_their_memory(case: Case) -> Case:
     return replace(case, faults=(*resources, *case.faults), resources=())
 
 
+def bookkeeping_of_resources(case: Case) -> Case:
+    """What comes as often as a resource, and on no line of the user's, is what the library keeps for it.
+
+    So is what a thread that never ends holds while it waits: a path that begins in its frames is a part of it.
+    """
+
+    def belongs(fault: Fault, resource: Fault) -> bool:
+        if not isinstance(resource.detail, Resource) or isinstance(fault.detail, Resource) or not resource.count:
+            return False
+        if isinstance(fault.detail, Container) and fault.detail.path.begins_in_a_thread:
+            return resource.meter in ("threads", "py.threads")
+        return not fault.lines and _comes_with(fault.count, resource.count)
+
+    return _absorbed(case, belongs)
+
+
 def by_weight(case: Case) -> Case:
     """Resources come first, containers that have a limit last, and what the user has a line in weighs four times."""
 
@@ -309,6 +345,24 @@ def by_weight(case: Case) -> Case:
         )
 
     return replace(case, faults=tuple(sorted(case.faults, key=order)))
+
+
+def lines_that_feed_a_thread(case: Case) -> Case:
+    """What is allocated on no line of Python's, in a thread of native code, goes to the line while which it comes.
+
+    It is the line after which the heap's own ledger has grown by as much.
+    """
+
+    def fed(fault: Fault) -> Fault:
+        if fault.lines or fault.adders or any(site.trace for site in fault.sites):
+            return fault
+        line = next((each for each in case.ledger if each.stack and _about(each.per_iteration, fault.bytes)), None)
+        if line is None:
+            return fault
+        lines = outside_library((place[:2] for place in line.stack), case.origin)
+        return replace(fault, adders=(Adder(line.stack, line.per_iteration),), lines=lines)
+
+    return _each(case, fed, Allocation)
 
 
 def lines_of_the_ledger(case: Case) -> Case:
@@ -376,7 +430,8 @@ def rare_allocations(case: Case) -> Case:
 
     def judged(fault: Fault) -> Fault:
         rare = 0 < fault.count * case.iterations < EVENTS_PER_STRETCH / 2
-        return replace(fault, detail=Allocation(rare))
+        assert isinstance(fault.detail, Allocation)
+        return replace(fault, detail=replace(fault.detail, rare=rare))
 
     return _each(case, judged, Allocation)
 
@@ -387,6 +442,7 @@ RULES: tuple[Rule, ...] = (
     filling_caches,
     pinned_objects,
     taken_together,
+    one_cycle,
     cycles_that_stay,
     lines_that_lead_there,
     sites_of_births,
@@ -400,10 +456,11 @@ RULES: tuple[Rule, ...] = (
     allocations,
     causes_alone,
     resources_with_their_memory,
+    bookkeeping_of_resources,
     by_weight,
 )
 """For the object graph, allocation sites and resources."""
-LEDGER_RULES: tuple[Rule, ...] = (lines_of_the_ledger, no_trifles, by_weight)
+LEDGER_RULES: tuple[Rule, ...] = (lines_that_feed_a_thread, lines_of_the_ledger, no_trifles, by_weight)
 """For the lines of the heap's own ledger, where much is unexplained."""
 LOSS_RULES: tuple[Rule, ...] = (lost_blocks, by_weight, entry_of_native_losses, rare_allocations)
 """For valgrind's losses; they come last."""
@@ -503,22 +560,33 @@ def _absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 
 def _by_line(sites: Iterable[Site], origin: Origin) -> list[Fault]:
-    """One fault for each innermost line outside the standard library."""
-    groups: dict[Line | Trace, list[Site]] = {}
-    for site in sites:
+    """One fault for each native function that an innermost line outside the standard library calls.
+
+    What has no native frames belongs to most of its line. One type ties all that is in its cycles into one fault.
+    """
+    groups: dict[tuple[Line | Trace, str], list[Site]] = {}
+    for site in sorted(sites, key=lambda site: (not site.native, -site.bytes)):
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
-        groups.setdefault(line, []).append(site)
+        called = site.native[-1].function if site.native else next((name for at, name in groups if at == line), "")
+        groups.setdefault(((), site.content.cycle) if site.content.cycle else (line, called), []).append(site)
     faults = [
         Fault(
-            detail=Allocation(),
+            detail=Allocation(cycle=group[0].content.cycle),
             count=sum(site.blocks for site in group),
             bytes=sum(site.bytes for site in group),
+            type=_content_of(group),
             sites=tuple(group),
             lines=outside_library(group[0].trace, origin),
         )
         for group in groups.values()
     ]
     return sorted(faults, key=lambda fault: -fault.bytes)
+
+
+def _content_of(group: Sequence[Site]) -> str:
+    """The one type of object in the blocks, where each object is one block."""
+    types = {site.content.type for site in group}
+    return types.pop() if len(types) == 1 else ""
 
 
 def _hides(holder: Fault, fault: Fault) -> bool:
@@ -552,6 +620,10 @@ def _of_elements(fault: Fault, holder: Fault) -> bool:
 def _comes_with(count: float, elements: float) -> bool:
     times = round(count / elements)
     return 1 <= times <= _MOST_BLOCKS_PER_ELEMENT and abs(count / elements - times) <= 0.1
+
+
+def _about(amount: float, other: float) -> bool:
+    return 0.5 * other <= amount <= 2 * other
 
 
 def _goes_with(fault: Fault, resource: Fault) -> bool:
@@ -590,6 +662,11 @@ def _has_native_frames(fault: Fault) -> bool:
 
 def _native_functions(fault: Fault) -> set[str]:
     return {frame.function for site in fault.sites for frame in site.native}.union(*map(_named, fault.losses))
+
+
+def _entries(fault: Fault) -> set[str]:
+    """The native functions that Python code calls for what a fault allocates."""
+    return {site.native[-1].function for site in fault.sites if site.native}
 
 
 def _named(loss: Loss) -> set[str]:

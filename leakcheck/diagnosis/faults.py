@@ -37,6 +37,11 @@ class RetainingPath(NamedTuple):
         """`hub.Hub.listeners`."""
         return "".join(node.label for node in self.nodes)
 
+    @property
+    def begins_in_a_thread(self) -> bool:
+        """Whether its root is a function that another thread is in."""
+        return bool(self.nodes) and self.nodes[0].label.startswith("<frame ")
+
     @classmethod
     def of(cls, nodes: tuple[Node, ...]) -> RetainingPath:
         """A path as the probe reports it, with whose its root is."""
@@ -87,6 +92,8 @@ class Allocation:
 
     rare: bool = False
     """Too few came while the object graph was walked to say what holds them."""
+    cycle: str = ""
+    """The C type without support for the collector that ties them into cycles."""
 
 
 @dataclass(frozen=True)

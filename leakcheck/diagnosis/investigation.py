@@ -19,7 +19,6 @@ import msgspec
 from leakcheck import meters
 from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
 from leakcheck.agent.origin import Origin
-from leakcheck.agent.protocol import Opened
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
@@ -155,7 +154,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
     )
 
     def look() -> _Found:
-        with plan.start_worker(plan.job) as worker:
+        with plan.worker() as worker:
             worker.open()
             graph = worker.ask(question, Graph)
             return graph, hidden_cycles(graph, worker.pid)
@@ -180,10 +179,12 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             memray=str(Path(memray.__file__).parent.parent),
             cache_tag=sys.implementation.cache_tag,
         )
-        answer, opened = _ask(plan, question, Captures)
-        if answer.missing:
-            raise ToolMissing(answer.missing)
-        sites = read_sites(answer.captures, Origin(opened.roots))
+        with plan.worker() as worker:
+            opened = worker.open()
+            answer = worker.ask(question, Captures)
+            if answer.missing:
+                raise ToolMissing(answer.missing)
+            sites = read_sites(answer.captures, Origin(opened.roots), worker.pid)
         command = f"{Path(sys.executable).name} -m memray flamegraph --leaks"
         return sites, [
             f"memray capture of {each.iterations} iterations: {each.path}; as a flame graph: {command} {each.path}"
@@ -197,22 +198,22 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
 def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]:
     question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds}, plan.job.values)
     absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
-    return _run("resources", absent, lambda: _ask(plan, question, Resources)[0])
+    return _run("resources", absent, lambda: _ask(plan, question, Resources))
 
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        return run_valgrind(plan.job, counts, options.suppressions, directory, plan.start_worker)
+        return run_valgrind(counts, options.suppressions, directory, plan.worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
 
-def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
+def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> _T:
     """Open the scenario in a process of its own and ask it."""
-    with plan.start_worker(plan.job) as worker:
-        opened = worker.open()
-        return worker.ask(question, answer), opened
+    with plan.worker() as worker:
+        worker.open()
+        return worker.ask(question, answer)
 
 
 def _needs_memory(plan: Plan) -> str:
@@ -222,7 +223,9 @@ def _needs_memory(plan: Plan) -> str:
 def _with_ledger(plan: Plan, case: Case) -> Case:
     """The case, with the heap's own ledger watched line by line where much is unexplained."""
     trifle = bool(case.faults) and case.unexplained <= LEDGER_NOISE_BYTES
-    if trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap:
+    explained = trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap
+    without_line = isinstance(case.faults[0].detail, Allocation) and not case.faults[0].lines if case.faults else False
+    if explained and not without_line:
         return case
     watched, _ = _resources(plan, [meters.LEDGER])
     ledger = watched.kinds[meters.LEDGER].stacks if watched and meters.LEDGER in watched.kinds else ()

@@ -25,6 +25,8 @@ from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Roots
 from leakcheck.diagnosis import attribution
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RELATIVES, RULES, attribute
+from leakcheck.diagnosis.blocks import Content
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
@@ -209,6 +211,21 @@ def test_taken_together() -> None:
     assert (taken.type, taken.bytes, other.type) == ("app.Busy", 500, "app.Key")
 
 
+def test_one_cycle() -> None:
+    def pinned_by(kind: str, *ways: Node) -> HiddenCycle:
+        return HiddenCycle(kind, "support", (*ways, Node("[*]", kind)))
+
+    near = (Node("", "app.Tracer"), Node(".handles", "list"))
+    far = (Node("", "method"), Node(".__self__", "app.Owner"), Node(".tracer", "app.Tracer"), Node(".handles", "list"))
+    groups = pinned("app.Tracer", HUB, 100), pinned("method", LOG, 400), pinned("app.Key", HUB, 50)
+    cycles = pinned_by("native.Handle", *near), pinned_by("native.Handle", *far), pinned_by("native.Other", *near)
+    case = attribution.pinned_objects(case_of(growth=550, graph=graph(pinned=groups), cycles=cycles))
+    first, other = attribution.one_cycle(case).faults
+    assert (first.type, first.bytes, other.bytes) == ("app.Tracer", 500, 50)
+    title = finding_of(first, 550, "graph", ORIGIN).title
+    assert "Tracer.handles[*] is a native.Handle, whose type has no collector support" in title
+
+
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
     made = Taker("__build_class__", ((*HUB[0], "on"),), 1.0, made=True)
     found = graph(pinned=(pinned("type", HUB, 2000)._replace(takers=(made,), base="native.Base"),))
@@ -317,6 +334,21 @@ def test_of_the_same_line() -> None:
     assert attribution.of_the_same_line(case_of(growth=300, faults=(first,)), ALLOCATION) is None
 
 
+def test_two_native_functions_of_one_line_are_two_faults() -> None:
+    header = NativeFrame("read_header", "native.c", 3)
+    sites = (site(LOG, 5000, 1, NATIVE), site(LOG, 112, 1, (header,)), site(LOG, 48, 1))
+    body, other = attribution.allocations(case_of(growth=5160, sites=sites)).faults
+    assert (body.bytes, other.bytes) == (5048, 112), "what has no native frames belongs to most of its line"
+
+
+def test_what_one_type_ties_into_cycles_is_one_fault() -> None:
+    tied = Content("", "native.Handle")
+    sites = (site(LOG, 184)._replace(content=tied), site(HUB, 80)._replace(content=tied), site(HUB, 50))
+    cycle, other = attribution.allocations(case_of(growth=314, sites=sites)).faults
+    assert (cycle.bytes, other.bytes) == (264, 50)
+    assert "part of a cycle through a native.Handle" in finding_of(cycle, 314, "graph", ORIGIN).title
+
+
 def test_counted_twice() -> None:
     foreign = replace(ALLOCATION, lines=frozenset(RUNNER))
     holder = held(".a", 100, LOG[0])
@@ -354,11 +386,37 @@ def test_resources_with_their_memory() -> None:
     assert len(case.faults) == 2, "five objects a thread are something else"
 
 
+def test_bookkeeping_of_resources() -> None:
+    thread, lock = resource("threads", HUB, 1.0, 800), Fault(detail=Allocation(), count=2.0, bytes=200)
+    waits = RetainingPath((Node("<frame Event.wait of thread Thread-1>", "frame"), Node(".waiters", "deque")))
+    waiter = Fault(detail=Container(waits), count=1.0, bytes=90, lines=frozenset({LOG[0]}))
+    other = held(".log", 400, LOG[0])
+    case = case_of(growth=1500, faults=(thread, lock, waiter, other))
+    kept, left = attribution.bookkeeping_of_resources(case).faults
+    assert (kept.meter, kept.bytes, ends([left])) == ("threads", 1090, [".log"])
+    rare = case_of(growth=1500, faults=(thread, replace(lock, count=0.3)))
+    assert len(attribution.bookkeeping_of_resources(rare).faults) == 2, "it does not come as often"
+    file = case_of(growth=1500, faults=(resource("fds", HUB, 1.0), waiter))
+    assert len(attribution.bookkeeping_of_resources(file).faults) == 2, "a descriptor has no frames"
+
+
 def test_by_weight() -> None:
     faults = (held(".cache", 900, HUB[0], limit=10), held(".a", 100, HUB[0]), held(".b", 200, RUNNER[0]))
     case = attribution.by_weight(case_of(growth=1200, faults=(*faults, resource("fds", HUB))))
     assert kinds(case.faults)[0] == "resource"
     assert ends(case.faults[1:]) == [".a", ".b", ".cache"]
+
+
+def test_lines_that_feed_a_thread() -> None:
+    unseen = Fault(detail=Allocation(), count=1.0, bytes=3000, sites=(site((), 3000, 1, NATIVE),))
+    fed = arrival(3008, ("/src/app/native.py", 3, "call"))
+    (fault,) = attribution.lines_that_feed_a_thread(case_of(growth=3000, faults=(unseen,), ledger=(fed,))).faults
+    assert "in a thread of its own, while native.py:3 in call runs" in finding_of(fault, 3000, "graph", ORIGIN).title
+    less = case_of(growth=3000, faults=(unseen,), ledger=(arrival(200, ("/src/app/native.py", 3, "call")),))
+    assert not attribution.lines_that_feed_a_thread(less).faults[0].adders
+    has_line = replace(unseen, sites=(site(LOG, 3000, 1, NATIVE),))
+    case = case_of(growth=3000, faults=(has_line,), ledger=(fed,))
+    assert not attribution.lines_that_feed_a_thread(case).faults[0].adders
 
 
 def test_lines_of_the_ledger() -> None:
