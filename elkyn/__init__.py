@@ -7,6 +7,7 @@ with elkyn.open("data/") as store:
 
 from elkyn._native import matches
 from elkyn.errors import (
+    CommitTooLarge,
     ElkynError,
     EventTimeout,
     ForkedStoreError,
@@ -29,6 +30,7 @@ from elkyn.store import Store, open  # noqa: A004 - elkyn.open() reads as it sho
 from elkyn.transaction import Transaction
 
 __all__ = [
+    "CommitTooLarge",
     "ElkynError",
     "Event",
     "EventStream",

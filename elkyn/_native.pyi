@@ -10,6 +10,8 @@ _Failed: TypeAlias = Callable[[Any, BaseException, bool], object]
 
 SLOTS: int
 VALUE_BYTES: int
+MAX_SLOTS: int
+MAX_VALUE_BYTES: int
 MAX_PATH_BYTES: int
 
 @final
@@ -79,7 +81,11 @@ class RingStats:
 
 @final
 class Queue:
-    def __init__(self, decode: Callable[[bytes], Any]) -> None: ...
+    def __init__(self, decode: Callable[[bytes], Any], slots: int = ..., value_bytes: int = ...) -> None: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def value_bytes(self) -> int: ...
     def push(
         self,
         path: str,

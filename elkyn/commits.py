@@ -11,10 +11,10 @@ from typing import TypeVar
 import lmdb
 
 from elkyn._native import Queue
-from elkyn.errors import ElkynError
+from elkyn.errors import ElkynError, EventTimeout
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.emitter import Emitter
-from elkyn.events.room import NoRoomError, Room
+from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
 from elkyn.paths import path_of
 from elkyn.storage import Database, LmdbTransaction, storage_error
@@ -57,30 +57,49 @@ class Commits:
     def commit_group(self, calls: Sequence[Call]) -> list[int | BaseException]:
         """Commit many calls at once; each has its revision and its group of events, in their order.
 
-        Where they fail together they are committed one by one, so that each gets its own success or failure.
+        As many together as have room for their events (overflow="block"), and no two where that fails, so that each
+        gets its own success or failure. Once one has waited in vain, the others, which have waited behind it, are
+        tried without waiting again.
         """
-        try:
-            return list(self._until_done(self._attempt, calls, self._database.grow))
-        except ElkynError as error:
-            if len(calls) == 1:
-                return [error]
-        return [result for call in calls for result in self.commit_group([call])]
-
-    def _until_done(self, attempt: Callable[[T], list[int]], what: T, grow: Callable[[], object]) -> list[int]:
-        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
+        results: list[int | BaseException] = []
+        together = len(calls)
         deadline: float | None = None
+        while len(results) < len(calls):
+            part = calls[len(results) : len(results) + together]
+            try:
+                results += self._until_done(self._attempt, part, self._database.grow, deadline)
+            except SplitError as split:
+                together = split.calls
+            except ElkynError as error:
+                if len(part) == 1:
+                    results.append(error)
+                    if isinstance(error, EventTimeout):
+                        deadline = time.monotonic()
+                together = 1
+            else:
+                together *= 2  # there may be room again
+        return results
+
+    def _until_done(
+        self,
+        attempt: Callable[[T], list[int]],
+        what: T,
+        grow: Callable[[], object],
+        deadline: float | None = None,
+    ) -> list[int]:
+        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
         while True:
             with self._database.mutex:
                 try:
                     return attempt(what)
                 except NoRoomError as full:
-                    events = full.events
+                    demand = full.demand
                 except lmdb.MapFullError:
                     grow()
                     continue
                 except lmdb.Error as error:
                     raise storage_error(error, self._database.directory) from error
-            deadline = self._room.wait_for(events, deadline)
+            deadline = self._room.wait_for(demand, deadline)
 
     # --- one commit
 
@@ -118,8 +137,8 @@ class Commits:
         if not groups:
             self._database.abort(txn)
             return
+        self._room.require(groups)
         more = len(groups) - 1
-        self._room.require([event for group in groups for event in group] if more else groups[0])
         if more:
             self._database.raise_rev_base(txn, more)
         before = self._emitter.rev

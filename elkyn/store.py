@@ -14,7 +14,16 @@ from typing import Any, Self, get_args
 
 import lmdb
 
-from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, TransactionScope, report_leaks
+from elkyn._native import (
+    MAX_SLOTS,
+    MAX_VALUE_BYTES,
+    SLOTS,
+    VALUE_BYTES,
+    Event,
+    Queue,
+    TransactionScope,
+    report_leaks,
+)
 from elkyn.commits import Commits
 from elkyn.errors import WouldDeadlock
 from elkyn.events.dispatcher import Dispatcher
@@ -58,6 +67,8 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
     max_map_size: int = 64 << 30,
     drain_timeout: float = 5.0,
     on_handler_error: HandlerErrorHook = log_handler_error,
+    slots: int = SLOTS,
+    value_bytes: int = VALUE_BYTES,
 ) -> "Store":
     """Open the store in the directory `path`, making it where it is missing. Use as a context manager.
 
@@ -67,6 +78,8 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
     `map_size` is the first size of the database in bytes: it grows by itself up to `max_map_size`.
     `drain_timeout` is how many seconds close() lets handlers work off what is pending.
     `on_handler_error` is called with the exception and the `file:line` that subscribed.
+    `slots` and `value_bytes` are how many events, and how many bytes of their values, may wait for handlers: allocated
+    now, rounded up to powers of two, at most 1,048,576 and 2 GiB. A slot takes 320 bytes.
 
     Raises `StoreInUseError` where the directory is open already, `FormatError` where it holds something else,
     `StorageError` where it cannot be written.
@@ -75,21 +88,27 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
         raise ValueError(f"durability must be 'sync', 'async' or 'none', not {durability!r}")
     if not 0 < map_size <= max_map_size:
         raise ValueError(f"map_size must be above 0 and at most max_map_size, not {map_size}")
+    if not 0 < slots <= MAX_SLOTS:
+        raise ValueError(f"slots must be above 0 and at most {MAX_SLOTS}, not {slots}")
+    if not 0 < value_bytes <= MAX_VALUE_BYTES:
+        raise ValueError(f"value_bytes must be above 0 and at most {MAX_VALUE_BYTES}, not {value_bytes}")
     database = Database(Path(path).absolute(), durability, map_size=map_size, max_map_size=max_map_size)
-    return Store(database, drain_timeout, on_handler_error)
+    return Store(database, drain_timeout, on_handler_error, Queue(decode, slots, value_bytes))
 
 
 class Store:
     """An open store. All methods may be called from any thread; made by `open()`."""
 
-    def __init__(self, database: Database, drain_timeout: float, on_handler_error: HandlerErrorHook) -> None:
+    def __init__(
+        self, database: Database, drain_timeout: float, on_handler_error: HandlerErrorHook, queue: Queue
+    ) -> None:
         self._database = database
         self._drain_timeout = drain_timeout
         self._tree = Tree()
         self._keys: dict[str, bytes] = {}
         self._routes = Routes()
-        self._gaps = Gaps()
-        self._queue = Queue(decode)
+        self._gaps = Gaps(queue.slots, queue.value_bytes)
+        self._queue = queue
         self._thread = EventThread(self._queue, on_handler_error, database.refuse_if_forked, database.mutex)
         self._dispatcher = Dispatcher(self._queue, self._routes, self._gaps, self._thread)
         self._emitter = Emitter(self._queue, self._gaps, database.current_rev())
@@ -347,8 +366,8 @@ class Store:
             dropped_at_close=dispatcher.dropped_at_close,
             handler_errors=thread.handler_errors,
             overflow_episodes=ring.overflow_episodes,
-            capacity=SLOTS,
-            capacity_bytes=VALUE_BYTES,
+            capacity=self._queue.slots,
+            capacity_bytes=self._queue.value_bytes,
             bytes=ring.bytes,
             high_water=ring.high_water,
             high_water_bytes=ring.high_water_bytes,

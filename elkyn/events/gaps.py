@@ -49,7 +49,10 @@ class Reckoning:
 class Gaps:
     """Kept by the producer, asked by the consumer when it meets a gap in the sequence numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = SLOTS, value_bytes: int = VALUE_BYTES) -> None:
+        """`slots` and `value_bytes` are the ring's."""
+        self._slots = slots
+        self._value_bytes = value_bytes
         self._lock = Lock()
         self._episodes: deque[_Episode] = deque()
         # A path may have several: not everyone hears of every event there, or of all of it (old values).
@@ -87,10 +90,10 @@ class Gaps:
         # What the new event replaces, for those who get it; for others the earlier one stays.
         after = [_without(kept, latest) for kept in before]
         replaced = [kept for kept, left in zip(before, after, strict=True) if not left.receivers]
-        size = pending.size
-        if self._kept_count - len(replaced) >= SLOTS:
+        size = pending.size(self._value_bytes)
+        if self._kept_count - len(replaced) >= self._slots:
             return False
-        if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
+        if size > self._value_bytes - self._kept_bytes + sum(kept.size for kept in replaced):
             return False
         for kept in replaced:
             self._let_go(kept)
@@ -98,7 +101,8 @@ class Gaps:
         only_latest = len(latest) == len(pending.receivers)
         self.parked += only_latest
         self._kept[pending.path] = [left for left in after if left.receivers]
-        self._kept[pending.path].append(_Kept(pending.event(rev, seq, timestamp_ns), size, latest, only_latest))
+        event = pending.event(rev, seq, timestamp_ns, self._value_bytes)
+        self._kept[pending.path].append(_Kept(event, size, latest, only_latest))
         self._kept_count += 1
         self._kept_bytes += size
         self._waiting += only_latest

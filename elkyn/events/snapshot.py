@@ -18,7 +18,9 @@ class Snapshot:
         first = dispatcher.queue.settled - len(nodes)  # so that they are numbered just below the first live event
         now = time.time_ns()
         self._events = [
-            Pending(path, raw, None, (watcher,), last=seq == first + len(nodes) - 1).event(rev, seq, now)
+            Pending(path, raw, None, (watcher,), last=seq == first + len(nodes) - 1).event(
+                rev, seq, now, dispatcher.queue.value_bytes
+            )
             for seq, (path, raw) in enumerate(nodes, first)
         ]
 

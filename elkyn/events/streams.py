@@ -44,11 +44,16 @@ class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(
-        self, state: SubscriptionState, wake: Callable[[], object], alive: Callable[[], bool] = lambda: True
+        self,
+        state: SubscriptionState,
+        wake: Callable[[], object],
+        alive: Callable[[], bool] = lambda: True,
+        is_served_here: Callable[[], bool] = lambda: False,
     ) -> None:
         """`wake` rings for the consumer, or ends the subscription where it is not `alive` any more."""
         self._state = state
         self._alive = alive
+        self.is_served_here = is_served_here
         self._policy = state.options.overflow
         self._capacity = state.options.capacity
         self._wake = wake
@@ -85,7 +90,9 @@ class Inbox:
             del self._items[key]  # and in again at the end, so that sequence numbers keep rising
             thread.inbox_coalesced()
             self._items[key] = item
-        elif len(self._items) < self._capacity:
+        elif len(self._items) < self._capacity or self._policy == "block":
+            # Where the writer waits, there is room for its events. What an operator has held back may come on top: an
+            # item for each operator with a timer.
             self._append(item, key)
         elif self._policy == "error":
             thread.inbox_dropped()
@@ -165,16 +172,26 @@ class Inbox:
             self._items.clear()
 
 
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether `loop` is running the caller."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 class _Consumer:
     """What an executor and a loop have in common: an inbox, one handler at a time, and the end.
 
     It is entered for a handler's turn, for which `close()` waits.
     """
 
-    def __init__(self, state: SubscriptionState, handlers: Handlers, alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, state: SubscriptionState, handlers: Handlers, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.state = state
         self._handlers = handlers
-        self._alive = alive
+        self._loop = loop
         self._turn_over = Progress()
         self._thread: int | None = None  # the one that a handler is running on
 
@@ -184,6 +201,12 @@ class _Consumer:
     def __exit__(self, *_: object) -> None:
         self._thread = None
         self._turn_over.tell()
+
+    def _alive(self) -> bool:
+        return self._loop is None or not self._loop.is_closed()
+
+    def _on_its_loop(self) -> bool:
+        return self._loop is not None and _runs_here(self._loop)
 
     def inbox(self, wake: Callable[[], object]) -> Inbox:
         """Make the inbox, for the subscription to end with."""
@@ -211,6 +234,10 @@ class _Consumer:
 
     def __len__(self) -> int:
         return len(self._inbox)
+
+    def is_served_here(self) -> bool:
+        """Whether the caller is inside the handler, or on its loop."""
+        return self._thread == threading.get_ident() or self._on_its_loop()
 
     def close(self) -> None:
         """Drop what waits, and wait for a running handler to return, unless we are inside it (or on its loop)."""
@@ -251,7 +278,7 @@ def loop_inbox(
     handlers: Handlers,
 ) -> Inbox:
     """Return an inbox whose items reach the async `handler` on `loop`, one at a time."""
-    consumer = _Consumer(state, handlers, lambda: not loop.is_closed())
+    consumer = _Consumer(state, handlers, loop)
     tasks: set[asyncio.Task[None]] = set()
 
     def wake() -> None:
@@ -303,7 +330,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
             except RuntimeError:  # the loop is closed: nobody will ever ask again
                 state.end()
 
-        self.inbox = Inbox(state, wake)
+        self.inbox = Inbox(state, wake, is_served_here=lambda: _runs_here(loop))
         state.buffer = self.inbox
         self._release = weakref.finalize(self, _release, state, self.inbox)
         self._release.atexit = False

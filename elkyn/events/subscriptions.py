@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -192,6 +192,9 @@ class Buffer(Protocol):
     def __len__(self) -> int:
         """Return how many items wait."""
 
+    def is_served_here(self) -> bool:
+        """Whether only the calling thread can take something out: it is in the handler, or runs the loop."""
+
     def close(self) -> None:
         """Drop what waits, take nothing more, and wait for the handler that is running."""
 
@@ -228,6 +231,11 @@ class SubscriptionState:
         self._on_end: list[Callable[[], object]] = []
         self.terminal: Ending | None = None
         self.buffer: Buffer | None = None
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Yield where its items wait."""
+        if self.buffer is not None:
+            yield self.buffer
 
     def at_end(self, cleanup: Callable[[], object]) -> None:
         """Have `cleanup` called once at the end; at once where it has ended."""

@@ -120,7 +120,10 @@ NB_MODULE(_native, m) {
 
     nb::class_<Queue> queue(m, "Queue", nb::is_final(), nb::is_weak_referenceable(),
                             "The ring with its doorbell.");
-    queue.def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
+    queue
+        .def(nb::init<nb::object, std::size_t, std::size_t>(), "decode"_a, "slots"_a = elkyn::kSlots,
+             "value_bytes"_a = elkyn::kValueBytes,
+             "`decode` turns the bytes of a value into the value; sizes are rounded up to powers of two.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
         .def("wake", &Queue::wake, "Ends a wait() from any thread, and a deliver() after the event it is at.")
@@ -129,6 +132,8 @@ NB_MODULE(_native, m) {
         .def("discard", &Queue::discard,
              "Drops what is still in the ring, gives its memory back, and returns how many events that were.")
         .def("stats", &Queue::stats, "Wait-free figures.")
+        .def_prop_ro("slots", &Queue::slots, "How many events it holds at most.")
+        .def_prop_ro("value_bytes", &Queue::value_bytes, "How many bytes of values it holds at most.")
         .def_prop_ro("settled", &Queue::settled,
                      "The first number that is not decided yet: the next event's.")
         .def_prop_ro("next_seq", &Queue::next_seq, "The number that the next push() takes, for the producer.")
@@ -156,6 +161,8 @@ NB_MODULE(_native, m) {
         "Whether to report at exit what of this module is still alive; on to begin with.");
     m.attr("SLOTS") = elkyn::kSlots;
     m.attr("VALUE_BYTES") = elkyn::kValueBytes;
+    m.attr("MAX_SLOTS") = elkyn::kMaxSlots;
+    m.attr("MAX_VALUE_BYTES") = elkyn::kMaxValueBytes;
     m.attr("MAX_PATH_BYTES") = elkyn::kMaxPath;
     nb::set_leak_warnings(true);
 }
