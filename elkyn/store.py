@@ -33,7 +33,7 @@ from elkyn.events.gaps import Gaps
 from elkyn.events.observable import Observable
 from elkyn.events.room import Room
 from elkyn.events.routes import Routes
-from elkyn.events.snapshot import Snapshot
+from elkyn.events.snapshot import Nodes, Snapshot
 from elkyn.events.subscriptions import (
     Observer,
     Options,
@@ -313,13 +313,16 @@ class Store:
             self._dispatcher.start()
             state.watchers.append(watcher)
             state.start_rev = self.rev
+            snapshot = None
+            if watcher.options.initial:
+                nodes = Nodes(self._database, self._tree, watcher.place, lambda: self._emitter.rev)
+                snapshot = Snapshot(self._dispatcher, watcher, nodes)
             routes.add(watcher)
             if state.done:  # by an error of another source of the same subscription: who ended it saw only those
                 routes.remove(watcher)
                 watcher.stop()
-            elif watcher.options.initial:
-                nodes = self._database.read(lambda txn: list(self._tree.matching(txn, watcher.place)))
-                self._thread.post(Snapshot(self._dispatcher, watcher, nodes, self.rev))
+            elif snapshot is not None:
+                self._dispatcher.begin(snapshot)
 
         def stop() -> None:
             routes.remove(watcher)
@@ -354,7 +357,7 @@ class Store:
         dropped = ring.dropped - gaps.parked + thread.dropped + dispatcher.dropped_at_close
         pending = max(0, ring.produced - ring.dropped - self._queue.handled - dispatcher.dropped_at_close)
         pending += gaps.waiting()
-        produced = ring.produced + dispatcher.snapshots
+        produced = ring.produced + dispatcher.snapshot_events
         return QueueStats(
             pending=pending,
             processed=ring.popped,

@@ -63,6 +63,7 @@ class Inbox:
         self._number = 0
         self._end: End | None = None
         self._idle = True
+        self._for_room: list[Callable[[], object]] = []
         self.closed = False
 
     def __len__(self) -> int:
@@ -96,13 +97,15 @@ class Inbox:
             self._append(item, key)
         elif self._policy == "error":
             thread.inbox_dropped()
-            error = SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew")
-            self._end = End(error)
-            thread.post(self._state.end)  # not here, where our lock is held
+            self._refuse(SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew"))
         else:
             thread.inbox_dropped()
             seq = item.seq if isinstance(item, Event) else thread.queue.seq
             self._note_loss(Overflow(1, seq, seq))
+
+    def _refuse(self, error: BaseException) -> None:
+        self._end = End(error)
+        self._state.thread.post(self._state.end)  # not here, where our lock is held
 
     def _append(self, item: Any, key: object = None) -> None:
         self._number += 1
@@ -156,7 +159,15 @@ class Inbox:
                 self._idle = True
                 return NOTHING
         self._state.thread.progressed()
+        if self._for_room and len(self._items) * 2 <= self._capacity:
+            waiting, self._for_room = self._for_room, []
+            for tell in waiting:
+                tell()
         return item
+
+    def when_room(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once, by the consumer, when half of the room is free. Ask for room again after that."""
+        self._for_room.append(tell)
 
     def rest(self) -> None:
         """The consumer has stopped half-way: the next item rings again."""
@@ -165,6 +176,7 @@ class Inbox:
     def close(self) -> None:
         """Drop what is waiting and take nothing more."""
         self.closed = True
+        self._for_room = []
         if is_mine(self._lock):
             self._state.thread.post(self.close)
             return
@@ -234,6 +246,10 @@ class _Consumer:
 
     def __len__(self) -> int:
         return len(self._inbox)
+
+    def when_room(self, tell: Callable[[], object]) -> None:
+        """As for an inbox."""
+        self._inbox.when_room(tell)
 
     def is_served_here(self) -> bool:
         """Whether the caller is inside the handler, or on its loop."""

@@ -90,7 +90,7 @@ def ignore(*_: object) -> None:
 class Watcher(Receiver):
     """One subscription's presence in the table of routes."""
 
-    __slots__ = ("active", "ends_in_handler", "old", "options", "pattern", "place", "sink", "slot", "state")
+    __slots__ = ("active", "ends_in_handler", "held", "old", "options", "pattern", "place", "sink", "slot", "state")
 
     def __init__(self, state: "SubscriptionState", pattern: str, children: bool, sink: Observer) -> None:
         super().__init__()
@@ -103,6 +103,7 @@ class Watcher(Receiver):
         self.slot: Literal["exact", "family", "deep"] = "deep" if deep else "family" if children else "exact"
         self.old = state.options.old
         self.sink: Observer = sink
+        self.held: Buffer | None = None  # where live events wait for a snapshot to be told
         # Whether the program's last call is the handler itself: what it raises is then the handler's error.
         self.ends_in_handler = sink.program is not None
         self.program = sink.program or (sink.next,)
@@ -117,11 +118,18 @@ class Watcher(Receiver):
         else:
             self.sink.overflow(lost)
 
+    def go_on_with(self, program: Program | None) -> None:
+        """Have events go through another program from here on, unless another thread ends the subscription."""
+        self.program = program
+        if not self.active:  # stopped before the line above, perhaps
+            self.program = None
+
     def stop(self) -> None:
         """Let go of everything; a call under way ends normally, no other begins."""
         self.active = False
         self.program = None
         self.sink = NOBODY
+        self.held = None
 
 
 class Ending(Protocol):
@@ -192,6 +200,9 @@ class Buffer(Protocol):
     def __len__(self) -> int:
         """Return how many items wait."""
 
+    def when_room(self, tell: Callback) -> None:
+        """Have `tell` called once, when half of the room is free."""
+
     def is_served_here(self) -> bool:
         """Whether only the calling thread can take something out: it is in the handler, or runs the loop."""
 
@@ -236,6 +247,9 @@ class SubscriptionState:
         """Yield where its items wait."""
         if self.buffer is not None:
             yield self.buffer
+        for watcher in self.watchers:
+            if (held := watcher.held) is not None:
+                yield held
 
     def at_end(self, cleanup: Callable[[], object]) -> None:
         """Have `cleanup` called once at the end; at once where it has ended."""
