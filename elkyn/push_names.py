@@ -16,18 +16,25 @@ class PushNames:
     """Makes names of the time and of chance that counts up within one millisecond."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._at_ms = 0
-        self._chance = 0
+        self._lock = threading.RLock()
+        self._number = 0  # the latest name's
 
     def make(self) -> str:
         """Return a name that sorts behind all that were made before, also when the clock is set back."""
+        inside = self._lock._is_owned()  # type: ignore[attr-defined]  # a signal's handler has interrupted us
         with self._lock:
             now_ms = time.time_ns() // 1_000_000
-            if now_ms > self._at_ms:
-                self._at_ms = now_ms
-                self._chance = secrets.randbits(CHANCE_BITS - 1)  # one bit less than fits: room to count up
+            if inside:  # what we were about to make stays another name
+                number = self._number + 1 + secrets.randbits(CHANCE_BITS - 1)
+            elif now_ms > self._number >> CHANCE_BITS:
+                # One bit of chance less than fits: room to count up.
+                number = now_ms << CHANCE_BITS | secrets.randbits(CHANCE_BITS - 1)
             else:
-                self._chance += 1
-            number = self._at_ms << CHANCE_BITS | self._chance
-        return "".join(ALPHABET[number >> 6 * place & 63] for place in reversed(range(NAME_LENGTH)))
+                number = self._number + 1
+            self._number = max(self._number, number)
+        return name_of(number)
+
+
+def name_of(number: int) -> str:
+    """Return the name that is `number`, milliseconds above chance."""
+    return "".join(ALPHABET[number >> 6 * place & 63] for place in reversed(range(NAME_LENGTH)))

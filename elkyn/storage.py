@@ -36,6 +36,9 @@ MAX_READERS = 512
 SYNC_EVERY_S = 0.25
 """Seconds of commits that durability="async" may lose with the power: few enough syncs to cost next to nothing."""
 
+SYNC_TIMEOUT_S = 60.0
+"""Seconds that `close()` waits for a sync under way: more than a disk that works ever takes."""
+
 Durability = Literal["sync", "async", "none"]
 LmdbTransaction: TypeAlias = "lmdb.Transaction[bytes]"
 
@@ -225,13 +228,16 @@ class Database:
     def close(self) -> None:
         """Bring all to the disk, close the environment and give the directory free. The mutex is held."""
         self.begin = partial(refuse, "closed")
+        stuck = False
         try:
-            if self.syncer is not None:
-                self.syncer.close()
+            if self.syncer is not None and not self.syncer.close():
+                stuck = True
+                raise StorageError(f"the disk has not taken what {self.directory} holds in {SYNC_TIMEOUT_S:g} s")
         except lmdb.Error as error:
             raise storage_error(error, self.directory) from error
         finally:
-            self.env.close()
+            if not stuck:  # else its thread is inside the environment, which stays open until the process ends
+                self.env.close()
             self._disown()
             self.state = "closed"
 
@@ -276,12 +282,15 @@ class Syncer:
                 else:
                     synced = now
 
-    def close(self) -> None:
-        """Stop, and bring the rest to the disk."""
+    def close(self) -> bool:
+        """Stop, and bring the rest to the disk; False where a sync under way does not end."""
         self._stopped = True
         self._stopping.tell()
-        self._thread.join()
+        self._thread.join(SYNC_TIMEOUT_S)
+        if self._thread.is_alive():
+            return False
         self._env.sync(True)
+        return True
 
 
 def storage_error(error: lmdb.Error, directory: Path) -> StorageError:

@@ -55,6 +55,8 @@ from elkyn.writes import Call, deleting, setting, updating
 
 CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
+PATIENCE_S = 30.0
+"""Seconds that `close()` waits for writes of other threads, their transactions above all: a disk takes less."""
 EXIT_TIMEOUT_S = 0.25
 """Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
 
@@ -114,7 +116,7 @@ class Store:
         self._emitter = Emitter(self._queue, self._gaps, database.current_rev())
         self._room = Room(self._queue, self._thread)
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
-        self._writer = Writer(self._commit_group)
+        self._writer = Writer(self._commit_group, database.in_own_transaction)
         self._names = PushNames()
         self._closer: int | None = None  # the thread that closes
         self._closing = Progress()
@@ -268,8 +270,7 @@ class Store:
 
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()
-        # The writer waits for our own transaction: so do not wait for it.
-        return self._writer.submit(call, patient=not self._database.in_own_transaction())
+        return self._writer.submit((call,))
 
     def _commit_group(self, calls: list[Call]) -> list[int | BaseException]:
         return self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive
@@ -396,52 +397,75 @@ class Store:
         returns at once; the rest follows when the handler returns. What is queued is committed also where a
         subscription with overflow="block" has no room for its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
+        Raises `WouldDeadlock` inside the caller's own transaction, and where another thread's has not ended in 30
+        seconds: then the store takes no more queued writes, and may be closed again.
         """
+        self._close(self._drain_timeout if drain_timeout is None else drain_timeout, PATIENCE_S)
+
+    def _close(self, drain_timeout: float, patience: float) -> None:
         database = self._database
         if not database.is_open:
             if database.state == "forked":
                 database.require_open()
-            self._await_closer()
+            self._await_closer(drain_timeout + patience)
             return
         if database.in_own_transaction():
             raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
-        if drain_timeout is None:
-            drain_timeout = self._drain_timeout
         # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
         self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
-        self._writer.close()
-        if not self._begin_to_close():
-            self._await_closer()
-            return
+        if not self._writer.close(patience):
+            raise _still_written(patience)
+        self._writer.close_callbacks(drain_timeout)
         abandoned: list[SubscriptionState] = []
         try:
+            if not self._begin_to_close(patience):
+                self._await_closer(drain_timeout + patience)
+                return
             _open_stores.discard(self)
             abandoned = [state for state in self._dispatcher.subscriptions() if state.abandoned and not state.done]
             self._dispatcher.stop(drain_timeout)
         finally:
-            with database.mutex:
-                self._keys = {}
-                self._tree.forget()
-                try:
-                    database.close()
-                finally:
-                    self._closing.tell()
+            if self._closer == threading.get_ident():  # also where a signal's handler raised as soon as it was so
+                self._let_go()
         for state in abandoned:
             _warn_of(state)
 
-    def _begin_to_close(self) -> bool:
+    def _begin_to_close(self, patience: float) -> bool:
         """Take no more writes; False where another thread was first."""
-        with self._database.mutex:
-            if not self._database.is_open:
+        database = self._database
+        if not database.mutex.acquire(timeout=patience):
+            raise _still_written(patience)
+        try:
+            if not database.is_open:
                 return False
+            database.state = "closing"
             self._closer = threading.get_ident()
-            self._database.state = "closing"
             return True
+        finally:
+            database.mutex.release()
 
-    def _await_closer(self) -> None:
+    def _let_go(self) -> None:
+        with self._database.mutex:
+            self._keys = {}
+            self._tree.forget()
+            try:
+                self._database.close()
+            finally:
+                self._closer = None
+                self._closing.tell()
+
+    def _await_closer(self, patience: float) -> None:
         """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
-        if not self._thread.is_current() and self._closer != threading.get_ident():
-            self._closing.wait_for(lambda: self._database.state == "closed")
+        if self._thread.is_current() or self._closer == threading.get_ident():
+            return
+        if not self._closing.wait_for(lambda: self._database.state == "closed", patience):
+            raise _still_written(patience)
+
+
+def _still_written(patience: float) -> WouldDeadlock:
+    return WouldDeadlock(
+        f"another thread has been writing, or in a transaction, for {patience:g} s; end that and close the store again"
+    )
 
 
 def _warn_of(state: SubscriptionState) -> None:
@@ -463,7 +487,7 @@ def _close_all() -> None:
             continue
         mutex.release()
         try:
-            store.close(drain_timeout=EXIT_TIMEOUT_S)
+            store._close(EXIT_TIMEOUT_S, EXIT_TIMEOUT_S)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
             pass
         if store._thread.alive():

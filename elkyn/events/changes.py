@@ -68,13 +68,15 @@ class Watched:
         self._routes: dict[str, Route] = {}
         self._merged: dict[str, Receivers] = {}
         self._before: dict[str, bytes | None] = {}
+        # A node that is made and deleted again takes an `{}` above it along.
+        undoing = len(call.writes) > 1 and any(leaves is None for _, _, leaves in call.writes)
         for path, _, _ in call.writes:
             route = routes.route(path)
             if route is not None:
                 self._routes[path] = route
                 self._read_before(before, path)
                 for ancestor, receivers in route.above:
-                    if any(watcher.old for watcher in receivers):
+                    if any(watcher.old for watcher in receivers) or (undoing and self._before[path] is None):
                         self._read_before(before, ancestor)
         for path in call.merged:
             route = routes.route(path)
@@ -93,6 +95,9 @@ class Watched:
             old = self._before[path]
             new = self._tree.raw(after, key_of(path))
             if old == new:
+                for ancestor, receivers in route.above if new is None else ():
+                    if ancestor in self._before and self._before[ancestor] != self._tree.raw(after, key_of(ancestor)):
+                        _touch(touched, ancestor, receivers, MISSING, self._before[ancestor])
                 continue
             _touch(touched, path, route.receivers, new, old)
             if route.below:

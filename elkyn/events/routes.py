@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from elkyn.errors import WouldDeadlock
 from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Watcher
 from elkyn.tree import Leaf
@@ -64,7 +65,9 @@ class Routes:
             return list(self._watchers)
 
     def add(self, watcher: Watcher) -> None:
-        """Enter a subscription."""
+        """Enter a subscription. `WouldDeadlock` where the caller has interrupted this very table's use."""
+        if is_mine(self._lock):
+            raise WouldDeadlock("a signal's handler cannot subscribe in the middle of a write; subscribe elsewhere")
         with self._lock:
             node = self._root
             for segment in watcher.place:

@@ -173,15 +173,16 @@ class Inbox:
         """The consumer has stopped half-way: the next item rings again."""
         self._idle = True
 
-    def close(self) -> None:
+    def close(self, _patience: float = 0) -> bool:
         """Drop what is waiting and take nothing more."""
         self.closed = True
         self._for_room = []
         if is_mine(self._lock):
             self._state.thread.post(self.close)
-            return
-        with self._lock:
-            self._items.clear()
+        else:
+            with self._lock:
+                self._items.clear()
+        return True
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -255,11 +256,13 @@ class _Consumer:
         """Whether the caller is inside the handler, or on its loop."""
         return self._thread == threading.get_ident() or self._on_its_loop()
 
-    def close(self) -> None:
+    def close(self, patience: float) -> bool:
         """Drop what waits, and wait for a running handler to return, unless we are inside it (or on its loop)."""
         self._inbox.close()
         over = (None, threading.get_ident())
-        self._turn_over.wait_for(lambda: self._thread in over or not self._alive(), look_every=LOOK_EVERY_S)
+        return self._turn_over.wait_for(
+            lambda: self._thread in over or not self._alive(), patience, look_every=LOOK_EVERY_S
+        )
 
 
 def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handlers) -> Inbox:

@@ -142,16 +142,23 @@ class EventThread:
         self.queue.wake()  # should it gather a burst just now
         return self._progress.wait_for(reached, timeout)
 
-    def wait_while_running(self, state: object) -> None:
-        """Wait for a handler of `state` that is running on the thread; no wait on the thread itself."""
+    def caller_holds_up_writes(self) -> bool:
+        """Whether the caller holds the store's mutex: in its own transaction, or in the middle of a write."""
+        return is_mine(self.no_commits)
+
+    def wait_while_running(self, state: object, timeout: float) -> bool:
+        """Wait for a handler of `state` that is running on the thread; no wait on the thread itself.
+
+        False where it still runs after `timeout` seconds.
+        """
         if self.is_current() or not self._runs(state):
-            return
+            return True
         waiter = object()
         try:
             self.hurry(waiter)
             # Looked at every now and then: from one handler to the next of the same event nobody is notified, and that
             # one may be waiting for a lock that our caller holds.
-            self._progress.wait_for(lambda: not self._runs(state), look_every=LOOK_EVERY_S)
+            return self._progress.wait_for(lambda: not self._runs(state), timeout, look_every=LOOK_EVERY_S)
         finally:
             self.hurried_by.discard(waiter)
 

@@ -719,3 +719,15 @@ def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     eventually(lambda: len(tries) == 3)
     syncer.close()
     assert len(tries) == 4
+
+
+def test_04_a_node_that_is_made_and_deleted_again_takes_an_empty_object_along(store: elkyn.Store) -> None:
+    got: list[tuple[str, str]] = []
+    store.watch("/a", children=True).subscribe(lambda event: got.append((event.type, event.path)))  # type: ignore[union-attr]
+    store.set("/a", {})
+    with store.transaction() as tx:
+        tx.set("/a/b", 1)
+        tx.delete("/a/b")
+    store.flush_events()
+    assert not store.exists("/a")
+    assert got == [("change", "/a"), ("delete", "/a")]
