@@ -13,7 +13,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol
 
+from elkyn.errors import ElkynError
 from elkyn.progress import Progress
+from elkyn.service import Service
 
 _log = logging.getLogger("elkyn")
 
@@ -155,28 +157,24 @@ class Callbacks:
     def __init__(self) -> None:
         self._waiting: deque[WriteFuture] = deque()
         self._progress = Progress()
-        self._thread: threading.Thread | None = None
+        self._thread = Service(self._serve, "elkyn-callbacks")
         self._closed = False
         self._busy = False
 
     def add(self, future: WriteFuture) -> None:
         """Have `future.tell()` called."""
         self._waiting.append(future)
-        if self._thread is None:
-            thread = threading.Thread(target=self._serve, name="elkyn-callbacks", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the system gives us no thread any more: then here
-                self._work_off()
-                return
-            self._thread = thread
+        try:
+            self._thread.start()
+        except ElkynError:  # the system gives us no thread any more: then here
+            self._work_off()
         self._progress.tell()
 
     def close(self, timeout: float) -> None:
         """Wait `timeout` seconds for callbacks that are due, unless it is one of them that closes."""
         self._closed = True
         self._progress.tell()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread.started and not self._thread.is_current():
             self._progress.wait_for(lambda: not (self._waiting or self._busy), timeout)
 
     def _serve(self) -> None:

@@ -22,7 +22,9 @@ from elkyn.errors import (
     StoreInUseError,
     WouldDeadlock,
 )
+from elkyn.locks import is_mine
 from elkyn.progress import Progress
+from elkyn.service import Service
 from elkyn.values import decode, encode
 
 FORMAT = 1
@@ -170,12 +172,7 @@ class Database:
 
     def in_own_transaction(self) -> bool:
         """Whether the caller is inside a transaction that its own thread has begun."""
-        if self.state != "in transaction" or not self.mutex.acquire(blocking=False):
-            return False  # only the thread that holds the mutex can take it then
-        try:
-            return self.state == "in transaction"
-        finally:
-            self.mutex.release()
+        return self.state == "in transaction" and is_mine(self.mutex)
 
     # --- the file
 
@@ -256,8 +253,10 @@ class Database:
         os.close(self._owner)  # without unlocking what the parent owns
 
     def _disown(self) -> None:
-        fcntl.flock(self._owner, fcntl.LOCK_UN)
-        os.close(self._owner)
+        owner, self._owner = self._owner, -1
+        if owner >= 0:
+            fcntl.flock(owner, fcntl.LOCK_UN)
+            os.close(owner)
 
 
 class Syncer:
@@ -267,7 +266,7 @@ class Syncer:
         self._env = env
         self._stopped = False
         self._stopping = Progress()
-        self._thread = threading.Thread(target=self._serve, name="elkyn-sync", daemon=True)
+        self._thread = Service(self._serve, "elkyn-sync")
         self._thread.start()
 
     def _serve(self) -> None:
@@ -286,8 +285,7 @@ class Syncer:
         """Stop, and bring the rest to the disk; False where a sync under way does not end."""
         self._stopped = True
         self._stopping.tell()
-        self._thread.join(SYNC_TIMEOUT_S)
-        if self._thread.is_alive():
+        if not self._thread.wait_until_ended(SYNC_TIMEOUT_S):
             return False
         self._env.sync(True)
         return True

@@ -43,6 +43,7 @@ from elkyn.events.subscriptions import (
     log_handler_error,
 )
 from elkyn.events.thread import EventThread, HandlerErrorHook, Stop
+from elkyn.locks import Lock, is_mine
 from elkyn.paths import child_path, key_of, pattern_segments
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
@@ -57,6 +58,8 @@ CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
 PATIENCE_S = 30.0
 """Seconds that `close()` waits for writes of other threads, their transactions above all: a disk takes less."""
+LOOK_EVERY_S = 0.01
+"""Seconds between two looks of `close()` at another thread's transaction, whose end tells nobody."""
 EXIT_TIMEOUT_S = 0.25
 """Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
 
@@ -118,8 +121,9 @@ class Store:
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
         self._writer = Writer(self._commit_group, database.in_own_transaction)
         self._names = PushNames()
-        self._closer: int | None = None  # the thread that closes
-        self._closing = Progress()
+        self._closing = Lock()
+        self._closer: int | None = None  # the thread that holds it
+        self._closed = Progress()
         _open_stores.add(self)
 
     def __enter__(self) -> Self:
@@ -129,7 +133,7 @@ class Store:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_closing") and self._database.is_open:
+        if hasattr(self, "_closed") and self._database.is_open:
             warnings.warn(f"the store in {self._database.directory} was never closed", ResourceWarning, stacklevel=2)
             self.close()
 
@@ -404,62 +408,60 @@ class Store:
 
     def _close(self, drain_timeout: float, patience: float) -> None:
         database = self._database
-        if not database.is_open:
-            if database.state == "forked":
-                database.require_open()
-            self._await_closer(drain_timeout + patience)
+        if database.state == "forked":
+            database.require_open()
+        if database.state == "closed" or is_mine(
+            self._closing
+        ):  # the latter in a signal's handler, in the middle of it
             return
-        if database.in_own_transaction():
-            raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
-        # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
-        self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
-        if not self._writer.close(patience):
+        if database.is_open:
+            if database.in_own_transaction():
+                raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
+            # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
+            self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
+            if not self._writer.close(patience):
+                raise _still_written(patience)
+            self._writer.close_callbacks(drain_timeout)
+        elif self._thread.is_current():  # another thread closes, and waits for the handler that calls us
+            return
+        own = threading.get_ident()
+        if not self._closed.wait_for(lambda: self._closer in (None, own), drain_timeout + patience):
             raise _still_written(patience)
-        self._writer.close_callbacks(drain_timeout)
         abandoned: list[SubscriptionState] = []
-        try:
-            if not self._begin_to_close(patience):
-                self._await_closer(drain_timeout + patience)
-                return
-            _open_stores.discard(self)
-            abandoned = [state for state in self._dispatcher.subscriptions() if state.abandoned and not state.done]
-            self._dispatcher.stop(drain_timeout)
-        finally:
-            if self._closer == threading.get_ident():  # also where a signal's handler raised as soon as it was so
-                self._let_go()
+        with self._closing:
+            try:
+                self._closer = own
+                if self._begin_to_close(patience):
+                    states = self._dispatcher.subscriptions()
+                    abandoned = [state for state in states if state.abandoned and not state.done]
+                    try:
+                        self._dispatcher.stop(drain_timeout)
+                    finally:
+                        self._let_go()
+            finally:
+                self._closer = None
+                self._closed.tell()
         for state in abandoned:
             _warn_of(state)
 
     def _begin_to_close(self, patience: float) -> bool:
-        """Take no more writes; False where another thread was first."""
+        """Take no more writes; False where it is closed. Goes on where another close() was interrupted half-way."""
         database = self._database
-        if not database.mutex.acquire(timeout=patience):
+        # Not by a lock's own time limit: a signal's handler that raises right behind it would leave the lock taken.
+        if not self._closed.wait_for(lambda: database.state != "in transaction", patience, look_every=LOOK_EVERY_S):
             raise _still_written(patience)
-        try:
-            if not database.is_open:
+        with database.mutex:
+            if database.state == "closed":
                 return False
             database.state = "closing"
-            self._closer = threading.get_ident()
-            return True
-        finally:
-            database.mutex.release()
+        _open_stores.discard(self)
+        return True
 
     def _let_go(self) -> None:
         with self._database.mutex:
             self._keys = {}
             self._tree.forget()
-            try:
-                self._database.close()
-            finally:
-                self._closer = None
-                self._closing.tell()
-
-    def _await_closer(self, patience: float) -> None:
-        """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
-        if self._thread.is_current() or self._closer == threading.get_ident():
-            return
-        if not self._closing.wait_for(lambda: self._database.state == "closed", patience):
-            raise _still_written(patience)
+            self._database.close()
 
 
 def _still_written(patience: float) -> WouldDeadlock:
@@ -480,14 +482,12 @@ _open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
 def _close_all() -> None:
     """At exit: close what is open, waiting a little for handlers, so that no thread outlives the interpreter."""
     for store in list(_open_stores):
-        # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the process.
-        mutex = store._database.mutex
-        if not mutex.acquire(timeout=EXIT_TIMEOUT_S):
-            report_leaks(False)
-            continue
-        mutex.release()
         try:
+            # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the
+            # process.
             store._close(EXIT_TIMEOUT_S, EXIT_TIMEOUT_S)
+        except WouldDeadlock:
+            report_leaks(False)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
             pass
         if store._thread.alive():

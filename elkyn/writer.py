@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from elkyn.errors import ElkynError, StoreClosedError, WouldDeadlock
+from elkyn.errors import StoreClosedError, WouldDeadlock
 from elkyn.futures import Callbacks, WriteFuture
 from elkyn.progress import Progress
+from elkyn.service import Service
 
 Commit = Callable[[list[Any]], list[int | BaseException]]
 
@@ -50,10 +51,8 @@ class Writer:
         self._work = Progress()
         self.completed = Progress()
         self._callbacks = Callbacks()
-        self._lock = threading.RLock()  # of who starts the thread
-        self._starting = False
-        self._serving = threading.Lock()  # of the thread: one at a time takes calls out
-        self._thread: threading.Thread | None = None
+        self._serving = threading.Lock()  # one at a time takes calls out
+        self._thread = Service(self._serve, "elkyn-writer")
         self._closed = False
 
     def submit(self, calls: Sequence[Any], *, single: bool = True) -> Entry:
@@ -67,7 +66,7 @@ class Writer:
             self.completed.wait_for(lambda: len(self._queue) < MAX_QUEUED_CALLS or self._closed)
         if self._closed:
             raise _closed()
-        self._start()
+        self._thread.start()
         commit = self._commit()
         assert commit is not None, "whoever calls us through the store keeps it alive"
         entry = Entry(self, calls, commit, single=single)
@@ -85,13 +84,13 @@ class Writer:
 
     def require_progress(self) -> None:
         """Raise `WouldDeadlock` where the caller holds up the commits that it would wait for."""
-        if self._is_current() or self._in_own_transaction():
+        if self._thread.is_current() or self._in_own_transaction():
             raise WouldDeadlock(
                 f"{len(self._queue)} writes are queued, and none is made before your own transaction is over: "
                 "write through it (tx.set and so on), or leave the block and wait then"
             )
         if not self._closed:  # an interruption may have prevented both
-            self._start()
+            self._thread.start()
             self._work.tell()
 
     def call_back(self, future: WriteFuture) -> None:
@@ -103,14 +102,16 @@ class Writer:
         self._closed = True
         self._work.tell()
         self.completed.tell()
-        if self._is_current():
+        if self._thread.is_current():
             return True
-        if self._thread is None and self._serving.acquire(timeout=timeout):
+        if not self._thread.started and self._serving.acquire(timeout=timeout):
             try:
                 self._work_off()
             finally:
                 self._serving.release()
-        return self.completed.wait_for(lambda: not self._queue and not self._serving.locked(), timeout)
+        if not self.completed.wait_for(lambda: not self._queue and not self._serving.locked(), timeout):
+            return False
+        return self._thread.wait_until_ended(timeout)
 
     def close_callbacks(self, timeout: float) -> None:
         """Wait for callbacks that are due, `timeout` seconds at most."""
@@ -121,29 +122,8 @@ class Writer:
     def _has_closed(self) -> bool:
         return self._closed
 
-    def _is_current(self) -> bool:
-        return self._thread is threading.current_thread()
-
-    def _start(self) -> None:
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is not None or self._starting:  # or a signal's handler in the middle of what follows
-                return
-            self._starting = True
-            thread = threading.Thread(target=self._serve, name="elkyn-writer", daemon=True)
-            try:
-                thread.start()
-                self._thread = thread
-            except RuntimeError as error:
-                raise ElkynError(f"cannot start the thread for queued writes: {error}") from error
-            finally:
-                self._starting = False
-                if thread.ident is not None:  # it runs, also where starting it was interrupted
-                    self._thread = thread
-
     def _serve(self) -> None:
-        with self._serving:  # should an interruption have made two threads, the second serves when the first has ended
+        with self._serving:
             while True:
                 self._work.wait_for(lambda: bool(self._queue) or self._closed)
                 self._work_off()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from elkyn._native import SLOTS, VALUE_BYTES, Event
 from elkyn.events.changes import Pending
 from elkyn.events.event import Overflow
-from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Receivers
 from elkyn.events.subscriptions import SubscriptionState, Watcher
+from elkyn.locks import Lock, is_mine
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from elkyn.errors import WouldDeadlock
-from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Watcher
+from elkyn.locks import Lock, is_mine
 from elkyn.tree import Leaf
 
 CACHED_PATHS = 1024

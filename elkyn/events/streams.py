@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
-from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Handlers, Program, SubscriptionState
+from elkyn.locks import Lock, is_mine
 from elkyn.progress import Progress
 
 T = TypeVar("T")

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from elkyn._native import Queue
-from elkyn.events.lock import Lock, is_mine
+from elkyn.locks import Lock, is_mine
 from elkyn.progress import Progress
+from elkyn.service import Service
 
 LOOK_EVERY_S = 0.01
 """Seconds between two looks of `unsubscribe()` at the running handler: nobody is told of each step to the next one."""
@@ -60,21 +61,16 @@ class EventThread:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
         self._ticket = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._service: Service | None = None
         self._ended = False
 
     # --- its life
 
     def start(self, serve: Callable[[], None]) -> None:
         """Start the thread, unless it runs, to `serve`. The caller holds the store's mutex."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(serve,), name="elkyn-events", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:
-                if self._thread.ident is None:  # the system gives us no thread
-                    self._thread = None
-                raise
+        if self._service is None:
+            self._service = Service(partial(self._run, serve), "elkyn-events")
+        self._service.start()
 
     def _run(self, serve: Callable[[], None]) -> None:
         try:
@@ -86,21 +82,20 @@ class EventThread:
     @property
     def started(self) -> bool:
         """Whether there has ever been anything to serve."""
-        return self._thread is not None
+        return self._service is not None and self._service.started
 
     def alive(self) -> bool:
         """Whether the thread runs."""
-        # Not Thread.is_alive(): before Python 3.13 it says no for ever after a signal's handler has raised inside it.
-        return self._thread is not None and not self._ended
+        return self.started and not self._ended
 
     def is_current(self) -> bool:
         """Whether the caller is the thread."""
-        return self._thread is threading.current_thread()
+        return self._service is not None and self._service.is_current()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread, which has been started, for `timeout` seconds at most."""
-        assert self._thread is not None
-        self._thread.join(timeout)
+        """Wait for the end of the thread for `timeout` seconds at most."""
+        if self._service is not None:
+            self._service.wait_until_ended(timeout)
 
     # --- what others ask of it
 

@@ -322,7 +322,7 @@ def test_17_close_waits_for_a_blocking_subscription_no_longer_than_for_others(tm
         store.close()
     else:
         assert go_on.wait(10)
-        store._thread._thread.join(10)  # type: ignore[union-attr]
+        store._thread.join(10)
     assert time.monotonic() - begun < 4
     go_on.set()
     assert [future.result(0) for future in futures] == list(range(1, 2502))
