@@ -17,10 +17,10 @@ from elkyn.events.emitter import Emitter
 from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
 from elkyn.paths import path_of
-from elkyn.storage import Database, LmdbTransaction, storage_error
+from elkyn.storage import Database, LmdbTransaction, damaged, storage_error
 from elkyn.transaction import Transaction
 from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
-from elkyn.values import Leaves
+from elkyn.values import BAD_BYTES, Leaves
 from elkyn.writes import Call
 
 T = TypeVar("T")
@@ -99,6 +99,8 @@ class Commits:
                     continue
                 except lmdb.Error as error:
                     raise storage_error(error, self._database.directory) from error
+                except BAD_BYTES as error:
+                    raise damaged(error, self._database.directory) from error
             deadline = self._room.wait_for(demand, deadline)
 
     # --- one commit
@@ -234,4 +236,6 @@ class Commits:
         if isinstance(error, lmdb.Error):
             raise storage_error(error, self._database.directory) from error
         self._emit_if_committed(events)
+        if isinstance(error, BAD_BYTES):
+            raise damaged(error, self._database.directory) from error
         raise error

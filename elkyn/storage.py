@@ -6,9 +6,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, TypeVar
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import lmdb
 
@@ -23,14 +24,17 @@ from elkyn.errors import (
     WouldDeadlock,
 )
 from elkyn.locks import is_mine
+from elkyn.pages import check_file, drop_sum, leave_sum
 from elkyn.progress import Progress
 from elkyn.service import Service
-from elkyn.values import decode, encode
+from elkyn.values import BAD_BYTES, decode, encode
 
 FORMAT = 1
 """The layout of the file that this version reads and writes."""
 META = b"\xffelkyn"
 """The key of the format mark. 0xff is in no UTF-8 text, so it is above every key of the tree: searches stop at it."""
+REVS_NOT_TO_REPEAT = 1 << 32
+"""Revisions that are left out where a file was compacted that nobody had closed: more than a session ever makes."""
 MIN_MAP_BYTES = 1 << 16
 """What an empty store needs, and a little."""
 MAX_READERS = 512
@@ -85,7 +89,11 @@ class Database:
         self._max_map_size = max_map_size
         self._pid = os.getpid()
         self._owner = _own(directory)
+        self.pushed = 0  # milliseconds since 1970 of the latest name that push() has made
+        self._noted: dict[str, Any] = {"format": FORMAT}  # what the file says of its revision, without the base
         try:
+            check_file(directory)
+            drop_sum(directory)
             self.env = _open_environment(directory, sync=durability == "sync", map_size=map_size)
             try:
                 self.rev_base = self._read_or_make_format()
@@ -100,18 +108,29 @@ class Database:
         self.state: State = "open"
         # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
         self.begin: Callable[[], LmdbTransaction] = self.env.begin
+        # What begins a write: the first one of a session has something to note before.
+        self.begin_write: Callable[[], LmdbTransaction] = (
+            self._begin_first_write if self._is_marked else self._begin_write
+        )
         self.syncer = Syncer(self.env) if durability == "async" else None
 
     # --- transactions
 
-    def begin_write(self) -> LmdbTransaction:
-        """Begin a write transaction. The mutex is held."""
+    def _begin_write(self) -> LmdbTransaction:
         if self.state != "open":
             refuse(self.state)
         try:
             return self.env.begin(None, None, True)  # write=True: without the keyword it is a fifth faster
         except lmdb.Error as error:
             raise self._not_begun(error) from error
+
+    def _begin_first_write(self) -> LmdbTransaction:
+        """As the others, after a commit that says that the file's own count of revisions is not up to date any more."""
+        if self.state != "open":
+            refuse(self.state)
+        self._mark(is_open=True)
+        self.begin_write = self._begin_write
+        return self._begin_write()
 
     def begin_anew(self) -> LmdbTransaction:
         """Begin another write transaction for the block whose first one has ended."""
@@ -159,6 +178,10 @@ class Database:
                     return read(self.begin())
                 except lmdb.Error as error:
                     raise storage_error(error, self.directory) from error
+                except BAD_BYTES as error:
+                    raise damaged(error, self.directory) from error
+        except BAD_BYTES as error:
+            raise damaged(error, self.directory) from error
 
     @property
     def is_open(self) -> bool:
@@ -189,28 +212,52 @@ class Database:
                 raise FormatError(
                     f"{self.directory} holds an LMDB database that elkyn did not make; choose another directory"
                 )
-            # LMDB counts write transactions, and keeps the count on disk for nothing: that is the revision. This
-            # one is number 1, so a new store starts at revision 0.
-            try:
-                with self.env.begin(write=True) as txn:
-                    txn.put(META, encode({"format": FORMAT, "rev_base": -1}))
-            except lmdb.Error as error:
-                raise storage_error(error, self.directory) from error
+            # LMDB counts write transactions, and keeps the count on disk for nothing: that is the revision, as long as
+            # nobody compacts the file, which sets it back. This one is number 1, so a new store starts at revision 0.
+            self._mark(is_open=True, rev=0)
             return -1
         try:
             meta = decode(mark)
-            form, rev_base = meta["format"], meta["rev_base"]
+            form, rev_base = meta["format"], int(meta["rev_base"])
+            rev, transaction, is_open = meta.get("rev", 0), meta.get("transaction", 0), meta.get("open", True)
         except Exception as error:
             raise FormatError(f"the format mark in {self.directory} is damaged: {mark[:40]!r}") from error
         if form != FORMAT:
             raise FormatError(
                 f"{self.directory} is in format {form}, and this elkyn reads format {FORMAT}; use a newer elkyn"
             )
-        return int(rev_base)
+        last = int(self.env.info()["last_txnid"])
+        self.pushed = int(meta.get("pushed", 0))
+        self._is_marked = not is_open
+        if last < transaction:  # compacted by another program than ours
+            return int(rev) + (REVS_NOT_TO_REPEAT if is_open else 0) - last
+        return rev_base
+
+    def _mark(self, *, is_open: bool, rev: int | None = None) -> None:
+        """Note the revision in the file itself, in a commit that counts as none. The mutex is held."""
+        if rev is None:
+            rev = self.current_rev()
+        transaction = int(self.env.info()["last_txnid"]) + 1
+        self.rev_base = rev - transaction
+        self._noted = {"format": FORMAT, "rev": rev, "transaction": transaction, "open": is_open}
+        if not is_open:
+            self._noted["pushed"] = self.pushed
+        try:
+            with self.env.begin(write=True) as txn:
+                txn.put(META, encode(self._noted | {"rev_base": self.rev_base}))
+        except lmdb.Error as error:
+            raise storage_error(error, self.directory) from error
+        self._is_marked = not is_open
+
+    def settle_rev(self) -> None:
+        """Note the revision where there have been writes, so that it outlives a compaction. The mutex is held."""
+        if not self._is_marked:
+            self._mark(is_open=False)
+            self.begin_write = self._begin_first_write
 
     def raise_rev_base(self, txn: LmdbTransaction, by: int) -> None:
         """Count `by` revisions more than the transactions do: those of calls that share one transaction."""
-        txn.put(META, encode({"format": FORMAT, "rev_base": self.rev_base + by}))
+        txn.put(META, encode(self._noted | {"rev_base": self.rev_base + by}))
 
     def grow(self) -> None:
         """Double the map up to the limit. The caller holds the store's mutex and has no transaction open."""
@@ -230,11 +277,14 @@ class Database:
             if self.syncer is not None and not self.syncer.close():
                 stuck = True
                 raise StorageError(f"the disk has not taken what {self.directory} holds in {SYNC_TIMEOUT_S:g} s")
+            with suppress(StorageError):  # a full disk: what is compacted then leaves some revisions out
+                self.settle_rev()
         except lmdb.Error as error:
             raise storage_error(error, self.directory) from error
         finally:
             if not stuck:  # else its thread is inside the environment, which stays open until the process ends
                 self.env.close()
+                leave_sum(self.directory)
             self._disown()
             self.state = "closed"
 
@@ -289,6 +339,14 @@ class Syncer:
             return False
         self._env.sync(True)
         return True
+
+
+def damaged(error: Exception, directory: Path) -> StorageError:
+    """Say that what is stored is none of our encodings."""
+    return StorageError(
+        f"{directory / 'data.mdb'} is damaged: a stored value cannot be read ({error}); "
+        f"`elkyn verify {directory}` tells more"
+    )
 
 
 def storage_error(error: lmdb.Error, directory: Path) -> StorageError:

@@ -47,10 +47,10 @@ from elkyn.locks import Lock, is_mine
 from elkyn.paths import child_path, key_of, pattern_segments
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
-from elkyn.storage import Database, Durability
+from elkyn.storage import Database, Durability, damaged
 from elkyn.transaction import Transaction
 from elkyn.tree import Tree
-from elkyn.values import MISSING, decode, flatten
+from elkyn.values import BAD_BYTES, MISSING, decode, flatten
 from elkyn.writer import Writer
 from elkyn.writes import Call, deleting, setting, updating
 
@@ -120,7 +120,7 @@ class Store:
         self._room = Room(self._queue, self._thread)
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
         self._writer = Writer(self._commit_group, database.in_own_transaction)
-        self._names = PushNames()
+        self._names = PushNames(database.pushed)
         self._closing = Lock()
         self._closer: int | None = None  # the thread that holds it
         self._closed = Progress()
@@ -164,7 +164,10 @@ class Store:
         except lmdb.Error:
             raw = None  # the map was being moved: look again below, behind the mutex
         if raw is not None:
-            return decode(raw)
+            try:
+                return decode(raw)
+            except BAD_BYTES as error:
+                raise damaged(error, self._database.directory) from error
         value = self._database.read(lambda txn: self._tree.value(txn, key))
         return default if value is MISSING else value
 
@@ -220,8 +223,10 @@ class Store:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name, and return the name: names sort by the time of their making."""
-        key_of(path)
+        key = key_of(path)
         with self._database.mutex:
+            if not self._names.knows(path):
+                self._names.follow(path, self._database.read(lambda txn: self._tree.last_name(txn, key)))
             name = self._names.make()
             self.set(child_path(path, name), value)
             return name
@@ -461,6 +466,7 @@ class Store:
         with self._database.mutex:
             self._keys = {}
             self._tree.forget()
+            self._database.pushed = self._names.latest_ms
             self._database.close()
 
 

@@ -67,7 +67,8 @@ class Transaction:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name that sorts by time, and return the name."""
-        key_of(path)
+        if not self._names.knows(path):
+            self._names.follow(path, self._tree().last_name(self.txn, key_of(path)))
         name = self._names.make()
         self.set(child_path(path, name), value)
         return name

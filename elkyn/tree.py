@@ -149,6 +149,17 @@ class Tree:
                 if name.encode() >= first and (stop is None or name.encode() < stop)
             )
 
+    def last_name(self, txn: LmdbTransaction, key: bytes) -> str | None:
+        """Return the last child's name of an object that is stored part by part."""
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        behind = prefix[:-1] + b"\x01"  # just above the separator, which ends the prefix
+        if not (cursor.prev() if cursor.set_range(behind) else cursor.last()):
+            return None
+        found = cursor.key()
+        name = found[len(prefix) :].split(SEPARATOR, 1)[0]
+        return name.decode() if found.startswith(prefix) and name else None
+
     def items(self, txn: LmdbTransaction, key: bytes, bounds: Bounds) -> list[tuple[str, Any]]:
         """Return (name, value) of the children within `bounds`."""
         start, end, limit = bounds

@@ -26,6 +26,9 @@ _SCALARS = frozenset({type(None), bool, float, str, bytes})
 encode = msgspec.msgpack.Encoder(order="sorted").encode
 decode = msgspec.msgpack.Decoder().decode
 
+BAD_BYTES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where the bytes are none that we have written."""
+
 Leaves = list[tuple[bytes, bytes]]
 
 
@@ -102,7 +105,7 @@ def _check_int(value: Any) -> None:
 
 def is_object(raw: bytes) -> bool:
     """Whether an encoded value is an object."""
-    first = raw[0]
+    first = raw[0] if raw else 0
     return 0x80 <= first <= 0x8F or first in (0xDE, 0xDF)
 
 
