@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Generator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -196,7 +196,8 @@ class Store:
     def _remember(self, path: str) -> bytes:
         key = key_of(path)
         if len(self._keys) >= CACHED_KEYS:
-            self._keys = {}
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread does the same
+                del self._keys[next(iter(self._keys))]
         self._keys[path] = key
         return key
 

@@ -70,7 +70,7 @@ class Tree:
                 return
             self._make_way(txn, key, keep_leaf=plain)
             if len(self._leaves) >= REMEMBERED_LEAVES:
-                self.forget()
+                self._forget_leaf(next(iter(self._leaves)))
             if plain:
                 self._leaves[key] = Leaf()
         for leaf_key, raw in leaves:
@@ -207,8 +207,9 @@ class Tree:
         prefix = prefix_of(key)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             return False
-        self.forget()
-        while cursor.key().startswith(prefix):
+        while (below := cursor.key()).startswith(prefix):
+            if self._leaves:
+                self._forget_leaf(below)
             cursor.delete()  # moves to the next key
         return True
 
@@ -231,7 +232,7 @@ class Tree:
             _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
         rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
         txn.delete(above[0])
-        self.forget()
+        self._forget_leaf(above[0])
         for leaf_key, raw in rebuilt:
             txn.put(leaf_key, raw)
         return True

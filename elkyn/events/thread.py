@@ -17,6 +17,9 @@ from elkyn.service import Service
 LOOK_EVERY_S = 0.01
 """Seconds between two looks of `unsubscribe()` at the running handler: nobody is told of each step to the next one."""
 
+CANCELLED_TIMERS = 64
+"""Cancelled timers that may stay in line however few there are: clearing the line costs as much as it is long."""
+
 HandlerErrorHook = Callable[[BaseException, str], object]
 Stop = Callable[[], object]
 
@@ -60,6 +63,7 @@ class EventThread:
         self._task_count = threading.RLock()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
+        self._cancelled = 0  # of the timers in line, about
         self._ticket = itertools.count()
         self._service: Service | None = None
         self._ended = False
@@ -120,13 +124,19 @@ class EventThread:
         return partial(self._cancel, timer)
 
     def _cancel(self, timer: Timer) -> None:
-        timer.callback = None
-        if is_mine(self._timer_lock):
-            self.post(partial(self._cancel, timer))
+        """Let go of the callback. The timer stays in line until it is due, or half of the line, or all, is such."""
+        if timer.callback is None:
             return
-        with self._timer_lock:
-            self._timers = [entry for entry in self._timers if entry[2] is not timer]
-            heapq.heapify(self._timers)
+        timer.callback = None
+        if self.queue.running is not timer:
+            timer.state = None
+        self._cancelled += 1  # two threads at once may count one: so it is counted anew at each clearing
+        most = min(len(self._timers) - 1, CANCELLED_TIMERS + len(self._timers) // 2)
+        if self._cancelled > most and not is_mine(self._timer_lock):
+            with self._timer_lock:
+                self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+                heapq.heapify(self._timers)
+                self._cancelled = 0
 
     def progressed(self) -> None:
         """Wake those who wait for progress."""
@@ -220,7 +230,7 @@ class EventThread:
                     break
                 timer = heapq.heappop(self._timers)[2]
             self.queue.running = timer
-            callback = timer.callback
+            callback, timer.callback = timer.callback, None
             if callback is not None:
                 callback()
             self.queue.running = None
@@ -229,4 +239,6 @@ class EventThread:
     def time_to_next_timer(self) -> float:
         """Return for how many seconds there is nothing due; negative where there is no timer."""
         with self._timer_lock:
+            while self._timers and self._timers[0][2].callback is None:
+                heapq.heappop(self._timers)
             return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1.0
