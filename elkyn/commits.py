@@ -17,7 +17,7 @@ from elkyn.events.emitter import Emitter
 from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
 from elkyn.paths import path_of
-from elkyn.storage import Database, LmdbTransaction, damaged, storage_error
+from elkyn.storage import Database, LmdbTransaction, damaged, is_full, storage_error
 from elkyn.transaction import Transaction
 from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
 from elkyn.values import BAD_BYTES, Leaves
@@ -43,7 +43,7 @@ class Commits:
 
     def commit(self, call: Call) -> int:
         """Commit one call and return the revision. The call is done again once the map or the ring has room."""
-        return self._until_done(self._attempt, (call,), self._database.grow)[0]
+        return self._until_done(self._attempt, (call,), self._database.grow, frees=call.frees)[0]
 
     def commit_transaction(self, tx: Transaction) -> None:
         """Commit the writes of a block. It cannot be run again, so it waits for room as it is, mutex and all."""
@@ -67,7 +67,8 @@ class Commits:
         while len(results) < len(calls):
             part = calls[len(results) : len(results) + together]
             try:
-                results += self._until_done(self._attempt, part, self._database.grow, deadline)
+                frees = all(call.frees for call in part)
+                results += self._until_done(self._attempt, part, self._database.grow, deadline, frees=frees)
             except SplitError as split:
                 together = split.calls
             except ElkynError as error:
@@ -86,8 +87,13 @@ class Commits:
         what: T,
         grow: Callable[[], object],
         deadline: float | None = None,
+        *,
+        frees: bool = False,
     ) -> list[int]:
-        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
+        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps.
+
+        Where it only `frees`, it may use what is kept of the disk for that.
+        """
         while True:
             with self._database.mutex:
                 try:
@@ -98,6 +104,8 @@ class Commits:
                     grow()
                     continue
                 except lmdb.Error as error:
+                    if frees and is_full(error) and self._database.release_reserve():
+                        continue
                     raise storage_error(error, self._database.directory) from error
                 except BAD_BYTES as error:
                     raise damaged(error, self._database.directory) from error

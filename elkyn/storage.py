@@ -33,6 +33,9 @@ FORMAT = 1
 """The layout of the file that this version reads and writes."""
 META = b"\xffelkyn"
 """The key of the format mark. 0xff is in no UTF-8 text, so it is above every key of the tree: searches stop at it."""
+RESERVE_FILE, RESERVE_BYTES = "elkyn.reserve", 256 << 10
+"""Bytes of the disk that are kept for a delete on a full one, which has to write before it can free anything: the pages
+on the way to some thousands of leaves."""
 REVS_NOT_TO_REPEAT = 1 << 32
 """Revisions that are left out where a file was compacted that nobody had closed: more than a session ever makes."""
 MIN_MAP_BYTES = 1 << 16
@@ -103,6 +106,7 @@ class Database:
         except BaseException:
             self._disown()
             raise
+        self.keep_reserve()
         # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
         self.mutex = threading.RLock()
         self.state: State = "open"
@@ -259,6 +263,26 @@ class Database:
         """Count `by` revisions more than the transactions do: those of calls that share one transaction."""
         txn.put(META, encode(self._noted | {"rev_base": self.rev_base + by}))
 
+    def keep_reserve(self) -> None:
+        """Keep some of the disk for deletes, as far as there is room."""
+        try:
+            file = os.open(self.directory / RESERVE_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if os.fstat(file).st_size < RESERVE_BYTES:
+                    os.posix_fallocate(file, 0, RESERVE_BYTES)
+            finally:
+                os.close(file)
+        except OSError:  # the disk is full, or cannot set anything aside
+            self.release_reserve()
+
+    def release_reserve(self) -> bool:
+        """Give the reserve back to the disk; False where there is none."""
+        try:
+            (self.directory / RESERVE_FILE).unlink()
+        except OSError:
+            return False
+        return True
+
     def grow(self) -> None:
         """Double the map up to the limit. The caller holds the store's mutex and has no transaction open."""
         size = self.env.info()["map_size"]
@@ -349,9 +373,14 @@ def damaged(error: Exception, directory: Path) -> StorageError:
     )
 
 
+def is_full(error: lmdb.Error) -> bool:
+    """Whether the disk has no room."""
+    return "No space left" in str(error)
+
+
 def storage_error(error: lmdb.Error, directory: Path) -> StorageError:
     """Turn LMDB's error into ours, in one sentence."""
-    if isinstance(error, lmdb.DiskError) or "No space left" in str(error):
+    if isinstance(error, lmdb.DiskError) or is_full(error):
         return StorageError(f"the disk refused a write to {directory}: {error}; nothing was changed")
     return StorageError(f"the database in {directory} refused: {error}; nothing was changed")
 

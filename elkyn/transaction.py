@@ -7,7 +7,7 @@ from typing import Any
 import lmdb
 
 from elkyn.errors import ElkynError, StoreClosedError
-from elkyn.paths import child_path, key_of
+from elkyn.paths import child_path, key_of, plain
 from elkyn.push_names import PushNames
 from elkyn.storage import Database, storage_error
 from elkyn.tree import Tree
@@ -67,6 +67,7 @@ class Transaction:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name that sorts by time, and return the name."""
+        path = plain(path)
         if not self._names.knows(path):
             self._names.follow(path, self._tree().last_name(self.txn, key_of(path)))
         name = self._names.make()

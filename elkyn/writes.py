@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from elkyn.paths import child_path, key_of
+from elkyn.paths import child_path, key_of, plain
 from elkyn.storage import LmdbTransaction
 from elkyn.tree import Tree
 from elkyn.values import Leaves, flatten
@@ -19,6 +19,11 @@ class Call:
     writes: list[Write]
     merged: tuple[str, ...] = ()
     """Paths of `update()`s, which count as written too."""
+
+    @property
+    def frees(self) -> bool:
+        """Whether it deletes and nothing else."""
+        return all(leaves is None for _, _, leaves in self.writes)
 
     def apply(self, tree: Tree, txn: LmdbTransaction) -> bool:
         """Do the writes; False where they changed nothing."""
@@ -39,17 +44,20 @@ class Call:
 
 def setting(path: str, value: Any) -> Call:
     """Replace the whole subtree at `path` by `value`."""
+    path = plain(path)
     key = key_of(path)
     return Call([(path, key, flatten(key, value))])
 
 
 def deleting(path: str) -> Call:
     """Remove `path` and everything below it."""
+    path = plain(path)
     return Call([(path, key_of(path), None)])
 
 
 def updating(path: str, values: dict[str, Any]) -> Call:
     """Set the children of `path` that `values` names and leave the others."""
+    path = plain(path)
     key_of(path)
     if type(values) is not dict:
         raise TypeError(f"update() takes a dict of children, not {type(values).__name__}; set() stores a value")

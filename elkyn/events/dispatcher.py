@@ -15,6 +15,8 @@ EVENTS_PER_DELIVERY = 256
 """After as many the thread looks after tasks and timers: a quarter of the ring, some 30 us of native delivery."""
 FIRST_SNAPSHOT_SEQ = -(2**53)
 """The number of the first event that tells of what was there: far below all live ones, and exact as a float."""
+NOTING_TIMEOUT_S = 0.01
+"""Seconds to wait for a writer that has lost an event and is about to note whose it was: some microseconds of work."""
 CLOSE_GRACE_S = 0.5
 """Seconds that `close()` gives the thread to complete its subscriptions once draining is over."""
 
@@ -174,6 +176,10 @@ class Dispatcher:
 
     def _settle_gap(self, gap: tuple[int, int]) -> None:
         """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
+        # A write that is being dropped just now belongs to the same loss.
+        give_up_at = time.monotonic() + NOTING_TIMEOUT_S
+        while self.queue.next_seq > self.queue.settled and time.monotonic() < give_up_at:
+            time.sleep(0)
         reckoning = self.gaps.reckon(gap[1])
         for event, receivers in reckoning.kept:
             self.queue.hand_on(event, receivers, self._failed)

@@ -17,6 +17,7 @@ class _Loss:
     lost: int
     first: int
     last: int
+    watchers: dict[Watcher, None]  # the sources of the subscription that had some of it
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class _Episode:
 
     first: int
     last: int
-    losses: dict[Watcher, _Loss] = field(default_factory=dict)
+    losses: dict[SubscriptionState, _Loss] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,13 @@ class Gaps:
             else:
                 losers = pending.receivers
             for watcher in losers:
-                loss = episode.losses.get(watcher)
+                loss = episode.losses.get(watcher.state)
                 if loss is None:
-                    episode.losses[watcher] = _Loss(1, seq, seq)
+                    loss = episode.losses[watcher.state] = _Loss(1, seq, seq, {})
                 elif loss.last != seq:
                     loss.lost += 1
                     loss.last = seq
+                loss.watchers[watcher] = None
 
     def _keep(self, seq: int, rev: int, timestamp_ns: int, pending: Pending, latest: Receivers) -> bool:
         before = self._kept.get(pending.path, [])
@@ -127,9 +129,9 @@ class Gaps:
                 # A trailing episode may have grown since the consumer looked; nothing was stored since, so telling
                 # of all of it now keeps the order.
                 reached = max(reached, episode.last)
-                losses.extend(
-                    (watcher, Overflow(loss.lost, loss.first, loss.last)) for watcher, loss in episode.losses.items()
-                )
+                for loss in episode.losses.values():
+                    told = Overflow(loss.lost, loss.first, loss.last)  # one for all sources: merge() knows it again
+                    losses.extend((watcher, told) for watcher in loss.watchers)
             due: list[_Kept] = []
             for path, several in list(self._kept.items()):
                 due.extend(kept for kept in several if kept.event.seq <= reached)
@@ -152,8 +154,7 @@ class Gaps:
             return False
         with self._lock:
             for episode in self._episodes:
-                for watcher in gone.watchers:
-                    episode.losses.pop(watcher, None)
+                episode.losses.pop(gone, None)
             for path, several in list(self._kept.items()):
                 after = [_without(kept, gone.watchers) for kept in several]
                 for kept in after:

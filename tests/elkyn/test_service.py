@@ -74,8 +74,12 @@ for _ in range(1000):
         signal.setitimer(signal.ITIMER_REAL, 0)
     except Alarm:
         interrupted += 1
-    service.start()
-    assert service.wait_until_ended(10)
+    for _ in range(2):  # the alarm may come as late as here
+        try:
+            service.start()
+            assert service.wait_until_ended(10)
+        except Alarm:
+            interrupted += 1
     assert ran == [1]
 assert interrupted > 20, interrupted
 """
