@@ -91,7 +91,7 @@ class Database:
         self.directory = directory
         self._max_map_size = max_map_size
         self._pid = os.getpid()
-        self._owner = _own(directory)
+        self._owner = own(directory)
         self.pushed = 0  # milliseconds since 1970 of the latest name that push() has made
         self._noted: dict[str, Any] = {"format": FORMAT}  # what the file says of its revision, without the base
         try:
@@ -373,6 +373,27 @@ def damaged(error: Exception, directory: Path) -> StorageError:
     )
 
 
+def settle_copy(directory: Path) -> int:
+    """Note its revision in a copy of a database that lies in `directory`, and return it. Nobody has it open."""
+    env = _open_environment(directory, sync=True, map_size=MIN_MAP_BYTES)
+    try:
+        with env.begin() as txn:
+            mark = txn.get(META)
+        if mark is None:
+            raise FormatError(f"{directory} holds an LMDB database that elkyn did not make")
+        meta = decode(mark)
+        last = int(env.info()["last_txnid"])
+        # A compaction sets LMDB's count back to one: what the copy is of was noted just before.
+        rev = int(meta["rev"]) if last < meta.get("transaction", 0) else int(meta["rev_base"]) + last
+        env.set_mapsize(2 * env.info()["map_size"])
+        with env.begin(write=True) as txn:
+            noted = {"rev": rev, "transaction": last + 1, "open": False, "rev_base": rev - last - 1}
+            txn.put(META, encode(meta | noted))
+        return rev
+    finally:
+        env.close()
+
+
 def is_full(error: lmdb.Error) -> bool:
     """Whether the disk has no room."""
     return "No space left" in str(error)
@@ -385,7 +406,7 @@ def storage_error(error: lmdb.Error, directory: Path) -> StorageError:
     return StorageError(f"the database in {directory} refused: {error}; nothing was changed")
 
 
-def _own(directory: Path) -> int:
+def own(directory: Path) -> int:
     """Take the directory for this store alone. A lock of the system: it goes when the process goes, however it ends."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,17 @@
 """The face of the store: `open()` and `Store`."""
 
+import asyncio
 import atexit
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args, overload
 
 import lmdb
 
@@ -26,6 +27,7 @@ from elkyn._native import (
 )
 from elkyn.commits import Commits
 from elkyn.errors import WouldDeadlock
+from elkyn.events.children import ChildEvent, child_event
 from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.emitter import Emitter
 from elkyn.events.event import LiveSubscription, QueueStats
@@ -47,26 +49,34 @@ from elkyn.locks import Lock, is_mine
 from elkyn.paths import child_path, key_of, pattern_segments, plain
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
+from elkyn.readonly import Reader, ReadOnlyStore, readers_of, walk_by_pages
 from elkyn.storage import Database, Durability, damaged
+from elkyn.tools import copy
 from elkyn.transaction import Transaction
 from elkyn.tree import Tree
 from elkyn.values import BAD_BYTES, MISSING, decode, flatten
-from elkyn.writer import Writer
+from elkyn.writer import MAX_CALLS_PER_COMMIT, Gathered, Writer
 from elkyn.writes import Call, deleting, setting, updating
 
 CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
 PATIENCE_S = 30.0
 """Seconds that `close()` waits for writes of other threads, their transactions above all: a disk takes less."""
+FULL_PAUSE_S = 0.001
+"""Seconds that a coroutine pauses where ten thousand writes are in line: some of a commit's time."""
 LOOK_EVERY_S = 0.01
 """Seconds between two looks of `close()` at another thread's transaction, whose end tells nobody."""
 EXIT_TIMEOUT_S = 0.25
 """Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
 
 
-def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
+@overload
+def open(path: str | os.PathLike[str], *, readonly: Literal[True]) -> ReadOnlyStore: ...  # noqa: A001 - as below
+@overload
+def open(  # noqa: A001 - as below
     path: str | os.PathLike[str],
     *,
+    readonly: Literal[False] = False,
     durability: Durability = "sync",
     map_size: int = 64 << 20,
     max_map_size: int = 64 << 30,
@@ -74,7 +84,19 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
     on_handler_error: HandlerErrorHook = log_handler_error,
     slots: int = SLOTS,
     value_bytes: int = VALUE_BYTES,
-) -> "Store":
+) -> "Store": ...
+def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
+    path: str | os.PathLike[str],
+    *,
+    readonly: bool = False,
+    durability: Durability = "sync",
+    map_size: int = 64 << 20,
+    max_map_size: int = 64 << 30,
+    drain_timeout: float = 5.0,
+    on_handler_error: HandlerErrorHook = log_handler_error,
+    slots: int = SLOTS,
+    value_bytes: int = VALUE_BYTES,
+) -> "Store | ReadOnlyStore":
     """Open the store in the directory `path`, making it where it is missing. Use as a context manager.
 
     `durability`: "sync" has every commit on the disk before its call returns; "async" syncs every quarter of a second;
@@ -86,9 +108,14 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
     `slots` and `value_bytes` are how many events, and how many bytes of their values, may wait for handlers: allocated
     now, rounded up to powers of two, at most 1,048,576 and 2 GiB. A slot takes 320 bytes.
 
+    `readonly=True` opens the store for reading alone, also while another process has it open; the other options have no
+    meaning then.
+
     Raises `StoreInUseError` where the directory is open already, `FormatError` where it holds something else,
     `StorageError` where it cannot be written.
     """
+    if readonly:
+        return ReadOnlyStore(path)
     if durability not in get_args(Durability):
         raise ValueError(f"durability must be 'sync', 'async' or 'none', not {durability!r}")
     if not 0 < map_size <= max_map_size:
@@ -193,6 +220,27 @@ class Store:
         key = key_of(path)
         return self._database.read(lambda txn: self._tree.items(txn, key, (start, end, limit)))
 
+    def walk(self, path: str = "/") -> Iterator[tuple[str, Any]]:
+        """Yield path and value of the leaves at and below `path`, in the order of their keys, in flat memory.
+
+        They are read 256 at a time, each page from one state of the store: what commits meanwhile behind the latest
+        page is seen, and nothing comes twice.
+        """
+        return walk_by_pages(self._database.read, self._tree, path)
+
+    def readers(self) -> list[Reader]:
+        """Return who reads the store, in this process and others."""
+        self._database.require_open()
+        return readers_of(self._database.env, self._database.rev_base)
+
+    def backup(self, to: str | os.PathLike[str], *, compact: bool = False) -> int:
+        """Copy the store as it is now to the new directory `to`, while others read and write; return its revision.
+
+        With `compact=True` without its free pages, by way of a plain copy beside it.
+        """
+        self._database.require_open()
+        return copy(self._database.env, Path(to), compact=compact)
+
     def _remember(self, path: str) -> bytes:
         key = key_of(path)
         if type(path) is not str:  # that of a subclass may change its mind about what it equals
@@ -248,6 +296,42 @@ class Store:
     def delete_async(self, path: str) -> "Future[int]":
         """Like `delete()`, as `set_async()` is to `set()`."""
         return self._submit(deleting(path))
+
+    async def aset(self, path: str, value: Any) -> int:
+        """Like `set_async()`, for a coroutine: awaits the commit. Cancelled, it is committed all the same."""
+        return await self._asubmit(setting(path, value))
+
+    async def aupdate(self, path: str, values: dict[str, Any]) -> int:
+        """Like `update_async()`, as `aset()` is to `set_async()`."""
+        return await self._asubmit(updating(path, values))
+
+    async def adelete(self, path: str) -> int:
+        """Like `delete_async()`, as `aset()` is to `set_async()`."""
+        return await self._asubmit(deleting(path))
+
+    async def aflush_events(self, timeout: float | None = None) -> bool:
+        """Like `flush_events()`, with the event loop free to serve its own handlers meanwhile."""
+        return await asyncio.to_thread(self.flush_events, timeout)
+
+    async def _asubmit(self, call: Call) -> int:
+        self._database.require_open()
+        while self._writer.is_full():  # where submit() would wait, and the loop with it
+            await asyncio.sleep(FULL_PAUSE_S)
+        committed: asyncio.Future[int] = asyncio.wrap_future(self._submit(call))
+        return await committed
+
+    def write_many(self, writes: Iterable[tuple[str, Any]]) -> "Future[list[int]]":
+        """Queue a `set()` for each (path, value), a thousand at a time; the future gives their revisions.
+
+        As many `set_async()` would do, each with its own revision and events, for a fraction of their cost. `writes` is
+        read to its end, waiting where the writer is behind. What it raises, and the error of a value, is raised here:
+        whole thousands before it are in line by then. Where a write fails, the future raises the first such error.
+        """
+        self._database.require_open()
+        todo, gathered = iter(writes), Gathered(self._writer)
+        while part := [setting(path, value) for path, value in islice(todo, MAX_CALLS_PER_COMMIT)]:
+            self._writer.submit(part, gathered=gathered)
+        return gathered.all_queued()
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Group several reads and writes into one commit with one revision and one group of events.
@@ -343,6 +427,15 @@ class Store:
             watcher.stop()
 
         return stop
+
+    def watch_children(self, path: str, *, initial: bool = False, **options: Any) -> Observable[ChildEvent]:
+        """Return what happens to the children of `path`: each `ChildEvent` is "added", "changed" or "removed".
+
+        A change below a child changes the child. With `initial=True` those that are there come first, as "added". The
+        other options are those of `watch()`, but for `children` and `old`.
+        """
+        pattern = "/*" if path == "/" else f"{plain(path)}/*"
+        return self.watch(pattern, children=True, old=True, initial=initial, **options).map(child_event)
 
     def flush_events(self, timeout: float | None = None) -> bool:
         """Return when all that was committed before, and all snapshots of `initial=True`, have been delivered.

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 import lmdb
 
 from elkyn._native import MAX_PATH_BYTES
-from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, prefix_of
+from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, path_of, prefix_of
 from elkyn.storage import LmdbTransaction
 from elkyn.values import EMPTY_OBJECT, MISSING, Leaves, decode, encode, flatten, is_object, unflatten
 
+LEAVES_PER_PAGE = 256
+"""Leaves that a walk reads from one state of the store: few enough to be read in less than a millisecond."""
 REMEMBERED_LEAVES = 4096
 """Keys that are known to be leaves: some 400 kB at most, and enough for what a program writes again and again."""
 REMEMBERED_VALUE_BYTES = 64
@@ -148,6 +150,26 @@ class Tree:
                 for name in sorted(value, key=str.encode)
                 if name.encode() >= first and (stop is None or name.encode() < stop)
             )
+
+    def leaves(self, txn: LmdbTransaction, key: bytes, after: str | None) -> list[tuple[str, Any]]:
+        """Return path and value of the leaves at and below `key`: one page, behind the path `after`."""
+        page: list[tuple[str, Any]] = []
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        if after is None:
+            raw = txn.get(key)
+            if raw is not None:
+                return [(path_of(key), decode(raw))]
+            found = cursor.set_range(prefix)
+        else:
+            last = key_of(after)
+            found = cursor.set_range(last) and (cursor.key() != last or cursor.next())
+        while found and len(page) < LEAVES_PER_PAGE and (leaf := cursor.key()).startswith(prefix):
+            page.append((path_of(leaf), decode(cursor.value())))
+            found = cursor.next()
+        if not page and after is None and (value := self.value(txn, key)) is not MISSING:
+            page.append((path_of(key), value))  # inside an object stored whole
+        return page
 
     def last_name(self, txn: LmdbTransaction, key: bytes) -> str | None:
         """Return the last child's name of an object that is stored part by part."""

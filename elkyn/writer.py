@@ -23,17 +23,56 @@ MAX_CALLS_PER_COMMIT = 1_000
 class Entry(WriteFuture):
     """Calls in line, with the store's function that commits them: that keeps the store alive."""
 
-    def __init__(self, writer: "Writer", calls: Sequence[Any], commit: Commit, *, single: bool) -> None:
+    def __init__(self, writer: "Writer", calls: Sequence[Any], commit: Commit, gathered: "Gathered | None") -> None:
         super().__init__(writer)
         self.calls: Sequence[Any] = calls
         self.commit: Commit | None = commit
-        self._single = single
+        self._gathered = gathered
 
     def settle(self, results: list[int | BaseException]) -> None:
-        """Take the outcome of the calls: with one that failed, the future raises that."""
+        """Take the outcome of the calls: of one call its own, of several for what gathers them."""
         self.calls, self.commit = (), None
-        error = next((result for result in results if isinstance(result, BaseException)), None)
-        self.finish((results[0] if self._single else results) if error is None else None, error)
+        if self._gathered is not None:
+            self._gathered.settle(results)
+            self.finish(None)
+        elif isinstance(results[0], BaseException):
+            self.finish(None, results[0])
+        else:
+            self.finish(results[0])
+
+
+class Gathered(WriteFuture):
+    """The outcome of many calls, whose entries follow each other in line."""
+
+    def __init__(self, writer: "Writer") -> None:
+        super().__init__(writer)
+        self._writer = writer
+        self._results: list[int | BaseException] = []
+        self._queued = 0  # entries
+        self._settled = 0
+        self._all_queued = False
+
+    def queued(self) -> None:
+        """Another entry is about to be in line."""
+        self._queued += 1
+
+    def settle(self, results: list[int | BaseException]) -> None:
+        """Take the outcome of the next entry. Called by the writer."""
+        self._results += results
+        self._settled += 1
+        self._finish_at_the_end()
+
+    def all_queued(self) -> "Gathered":
+        """No further entry comes. Returns itself."""
+        self._all_queued = True
+        self._finish_at_the_end()
+        return self
+
+    def _finish_at_the_end(self) -> None:
+        # Both sides may see the end, and say the same then.
+        if self._all_queued and self._settled == self._queued and not self.done():
+            error = next((result for result in self._results if isinstance(result, BaseException)), None)
+            self.finish(None if error is not None else self._results, error)
 
 
 class Writer:
@@ -55,21 +94,28 @@ class Writer:
         self._thread = Service(self._serve, "elkyn-writer")
         self._closed = False
 
-    def submit(self, calls: Sequence[Any], *, single: bool = True) -> Entry:
+    def is_full(self) -> bool:
+        """Whether `submit()` would wait."""
+        return len(self._queue) >= MAX_QUEUED_CALLS and not self._closed
+
+    def submit(self, calls: Sequence[Any], *, gathered: Gathered | None = None) -> Entry:
         """Queue calls that belong together, 1,000 at most.
 
         Waits while 10,000 such are queued: a producer that is faster than the disk is held back. `WouldDeadlock` where
         that would have no end.
         """
-        while len(self._queue) >= MAX_QUEUED_CALLS and not self._closed:
+        most = MAX_QUEUED_CALLS if gathered is None else MAX_QUEUED_CALLS // MAX_CALLS_PER_COMMIT
+        while len(self._queue) >= most and not self._closed:
             self.require_progress()
-            self.completed.wait_for(lambda: len(self._queue) < MAX_QUEUED_CALLS or self._closed)
+            self.completed.wait_for(lambda: len(self._queue) < most or self._closed)
         if self._closed:
             raise _closed()
         self._thread.start()
         commit = self._commit()
         assert commit is not None, "whoever calls us through the store keeps it alive"
-        entry = Entry(self, calls, commit, single=single)
+        entry = Entry(self, calls, commit, gathered)
+        if gathered is not None:
+            gathered.queued()
         try:
             self._queue.append(entry)
             if (

@@ -78,6 +78,9 @@ NB_MODULE(_native, m) {
                 "True where the value was too large to travel: read it by get().")
         .def_ro("old_omitted", &Event::old_omitted,
                 "True where the old value did not fit beside the new one, and is gone.")
+        .def_prop_ro(
+            "existed", [](const Event& e) { return e.old_raw.is_valid() || e.old_omitted; },
+            "Whether the node had a value before the commit, where the subscription asked for old ones.")
         .def_ro("size", &Event::size, "Bytes of the encoded value, also where it was omitted.")
         .def(
             "matches",
