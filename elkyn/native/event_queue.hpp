@@ -117,7 +117,7 @@ struct Load {
     bool value_omitted = false;
     bool old_omitted = false;
 
-    constexpr Load(std::size_t value_size, std::size_t old_size, std::size_t limit) noexcept
+    constexpr Load(std::size_t value_size, std::size_t old_size, std::size_t limit = kValueBytes) noexcept
         : value(value_size <= limit ? value_size : 0),
           old(old_size <= limit - value ? old_size : 0),
           value_omitted(value != value_size),
@@ -148,7 +148,7 @@ class EventQueue {
         const std::size_t need = load.bytes();
 
         const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
-        if (!has_room(write, need)) return drop();
+        if (!room_for(1, need)) return drop();
 
         Slot& slot = slots_[write & (capacity_ - 1)];
         slot.seq = seq;
@@ -189,10 +189,12 @@ class EventQueue {
     // Producer: whether `events` events with `bytes` bytes of values in all would fit now. Room only grows
     // until the producer's next push, so a yes stays true.
     [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
-        const std::uint64_t write = write_.load(std::memory_order_relaxed);
+        const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
+        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
+        // when the ring looks full, and being old it can only make the ring look fuller than it is.
+        if (seems_free(write, events, bytes)) return true;
         cached_read_ = read_.load(std::memory_order_acquire);
-        return capacity_ - (write - cached_read_) >= events &&
-               value_capacity_ - (value_write_ - value_tail(write)) >= bytes;
+        return seems_free(write, events, bytes);
     }
 
     // Consumer: what comes next. A Gap is consumed by being seen; an event stays until release().
@@ -325,14 +327,9 @@ class EventQueue {
     static_assert(sizeof(Slot) <= 320, "about 300 bytes a slot");
     static_assert(offsetof(Slot, path) <= 64, "a path of up to 64 bytes ends in the second cache line");
 
-    [[nodiscard]] bool has_room(std::uint64_t write, std::size_t need) noexcept {
-        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
-        // when the ring looks full, and being old it can only make the ring look fuller than it is.
-        if (write - cached_read_ < capacity_ && value_capacity_ - (value_write_ - value_tail(write)) >= need)
-            return true;
-        cached_read_ = read_.load(std::memory_order_acquire);
-        return write - cached_read_ < capacity_ &&
-               value_capacity_ - (value_write_ - value_tail(write)) >= need;
+    [[nodiscard]] bool seems_free(std::uint64_t write, std::size_t events, std::size_t bytes) const noexcept {
+        return capacity_ - (write - cached_read_) >= events &&
+               value_capacity_ - (value_write_ - value_tail(write)) >= bytes;
     }
 
     // The cached index makes the ring look fuller than it is, so a record is believed only after a fresh
