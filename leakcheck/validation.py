@@ -42,9 +42,9 @@ def tool_names(value: Any) -> frozenset[str] | None:
     return names if names and names <= {*TOOLS} else None
 
 
-TIMEOUTS: Mapping[str, float] = {"import": 300.0, "setup": 120.0, "call": 60.0, "teardown": 60.0, "diagnosis": 120.0}
+TIMEOUTS: Mapping[str, float] = {"import": 300.0, "setup": 120.0, "call": 60.0, "teardown": 60.0, "diagnosis": 30.0}
 """Seconds of its own time that each may take: far more than most need, and few enough to be waited for where it hangs.
-`call` is for a round, beside ten times what its calls took before; `diagnosis` for each look of one of its tools."""
+`call` is for a round, beside ten times what its calls took before; `diagnosis` for all looks of all tools together."""
 
 
 def timeouts(value: Any) -> dict[str, float] | None:

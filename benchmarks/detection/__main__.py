@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.detection import contestants, environments
+from benchmarks.detection import contestants, environments, planting
 from benchmarks.detection.cases import Case, all_cases
 from benchmarks.detection.contestants import Outcome
 
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only cases that need no package from an index")
     parser.add_argument("--only", default="", metavar="REGEX", help="only cases whose id matches")
     parser.add_argument(
-        "--layer", action="append", choices=["hard", "lookalike", "adversarial", "native", "python", "peer"]
+        "--layer", action="append", choices=["hard", "lookalike", "adversarial", "native", "python", "peer", "planted"]
     )
     parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
     parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
@@ -110,7 +110,9 @@ def _group(case: Case) -> str:
         return f"{case.layer}, {'leaking' if case.leaks else 'mended'}"
     if case.layer == "adversarial":
         return f"adversarial, {'leaks' if case.leaks else 'innocents'}"
-    return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
+    return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets", "planted": "planted faults"}[
+        case.layer
+    ]
 
 
 def _print_table(outcomes: Outcomes, repeats: int) -> None:
@@ -174,9 +176,10 @@ def _print_places(outcomes: Outcomes) -> None:
     for (tool, _), rows in outcomes.items():
         if tool == "leakcheck":
             for case, answers in rows:
-                if case.leaks and case.layer != "peer":
+                if case.leaks and case.layer not in ("peer", "planted"):
                     ranks[case.name] = [named(case.name, answer.findings) for answer in answers]
     flat = [rank for each in ranks.values() for rank in each]
+    _print_planted(outcomes)
     if not flat:
         return
     print(f"\nplaces: {sum(rank == 1 for rank in flat)} of {len(flat)} named first, "
@@ -184,6 +187,22 @@ def _print_places(outcomes: Outcomes) -> None:
     for name, each in ranks.items():
         if set(each) != {1}:
             print(f"   {name}: rank {', '.join(str(rank or 'none') for rank in each)}")
+
+
+def _print_planted(outcomes: Outcomes) -> None:
+    """Of how many planted faults the first finding is right and no finding is wrong."""
+    said = [
+        (case.name, planting.wrong(case.name, answer.findings))
+        for (tool, _), rows in outcomes.items()
+        for case, answers in rows
+        if tool == "leakcheck" and case.layer == "planted"
+        for answer in answers
+    ]
+    if said:
+        print(f"\nplanted faults: {sum(not fault for _, fault in said)} of {len(said)} told right")
+        for name, fault in said:
+            if fault:
+                print(f"   {name}: {fault}")
 
 
 @contextmanager

@@ -6,6 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from benchmarks.detection import planting
+from benchmarks.detection.planting import Build
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -13,7 +16,7 @@ class Case(NamedTuple):
     """One workload with one truth. A published package makes two: its leaking and its mended version."""
 
     name: str
-    layer: Literal["hard", "lookalike", "adversarial", "native", "python", "peer"]
+    layer: Literal["hard", "lookalike", "adversarial", "native", "python", "peer", "planted"]
     version: Literal["bad", "good", "only"]
     leaks: bool
     workload: Path
@@ -21,6 +24,8 @@ class Case(NamedTuple):
     requirements: tuple[str, ...]
     arguable: bool = False
     """Whether the other answer is no mistake either: nothing is lost within the calls, or none of the process's."""
+    extension: Build = ""
+    """How the extension of the planted faults is built for it."""
 
     @property
     def id(self) -> str:
@@ -51,7 +56,7 @@ def all_cases() -> list[Case]:
                 *told.get(f"{version}_pins", []),
             )
             found.append(Case(told["name"], layer, version, version == "bad", workload, told["python"], needs))  # type: ignore[arg-type]
-    return found + peer_targets()
+    return found + peer_targets() + planted_faults()
 
 
 def peer_targets() -> list[Case]:
@@ -60,3 +65,11 @@ def peer_targets() -> list[Case]:
 
     workload = HERE / "peer_targets.py"
     return [Case(name, "peer", "only", leaks, workload, "", ()) for name, leaks in TARGETS.items()]
+
+
+def planted_faults() -> list[Case]:
+    """Faults with one cause, for which the first finding is held against the truth: see `planting.py`."""
+    return [
+        Case(name, "planted", "only", True, planting.workload_file(name), "", (), extension=fault.build)
+        for name, fault in planting.faults().items()
+    ]

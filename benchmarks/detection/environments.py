@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.detection import planting
 from benchmarks.detection.cases import Case
 
 PEERS = ("psleak==0.1.6", "pytest-memray==1.11.0", "pytest")
@@ -20,16 +21,25 @@ class EnvironmentMissingError(Exception):
 
 def interpreter(case: Case, cache: Path) -> Path:
     """The Python that runs a case, with its requirements installed. Raises `EnvironmentMissingError`."""
-    if not case.python and not case.requirements:
+    if not case.python and not case.requirements and not case.extension:
         return Path(sys.executable)
-    folder = cache / (case.id if case.version != "only" else f"requires-{'-'.join(case.requirements)}")
+    folder = cache / _name(case)
     python = folder / "bin" / "python"
     if not (folder / _READY).exists():
         shutil.rmtree(folder, ignore_errors=True)
         _run([_base(case.python), "-m", "venv", str(folder)])
-        _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
+        if case.extension:
+            planting.build(case.extension, next(folder.glob("lib/python*/site-packages")), python)
+        else:
+            _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
         (folder / _READY).write_text("")
     return python
+
+
+def _name(case: Case) -> str:
+    if case.extension:
+        return f"planted-{case.extension}"
+    return case.id if case.version != "only" else f"requires-{'-'.join(case.requirements)}"
 
 
 def with_peers(python: Path, cache: Path) -> Path:

@@ -27,6 +27,8 @@ class Adder(NamedTuple):
     stack: Stack
     rate: float
     """Additions per iteration."""
+    function: str = ""
+    """The C function that adds, where it was seen, as `module.name`."""
 
 
 class Node(NamedTuple):
@@ -93,6 +95,39 @@ class GrowingContainer(NamedTuple):
     """How many elements it may have; 0 for any number."""
 
 
+class Suspect(NamedTuple):
+    """An instance of a C type that may refer to an object without telling the collector."""
+
+    address: int
+    size: int
+    """Bytes of the instance itself."""
+    type: str
+    lack: Literal["support", "traverse"]
+    """What its type lacks: any support for the collector, or a visit to all that it refers to."""
+    path: tuple[Node, ...]
+    """How the object leads to it, the object itself first."""
+
+
+class Pin(NamedTuple):
+    """An object that only native code holds, and what it leads to that may lead back to it."""
+
+    address: int
+    suspects: tuple[Suspect, ...]
+
+
+class Taker(NamedTuple):
+    """A call, or a line, after which native code has more references to objects than before."""
+
+    function: str
+    """As `module.name`; empty where only the line is known."""
+    stack: Stack
+    """Where it is called."""
+    rate: float
+    """References per iteration."""
+    made: bool
+    """Whether the objects were made in that call."""
+
+
 class PinnedObjects(NamedTuple):
     """Objects that only native code holds; numbers are per iteration."""
 
@@ -105,6 +140,26 @@ class PinnedObjects(NamedTuple):
     per_iteration: float
     heads: tuple[Birth, ...]
     examples: tuple[str, ...]
+    pins: tuple[Pin, ...] = ()
+    """Some of the newest."""
+    takers: tuple[Taker, ...] = ()
+    """Calls that took the references, most first."""
+    base: str = ""
+    """Of classes: the nearest base that is made in C."""
+
+
+class Unclearable(NamedTuple):
+    """Cycles that the collector finds again and again; numbers are per iteration."""
+
+    type: str
+    """The type without `tp_clear`."""
+    per_iteration: float
+    bytes: float
+    objects: float
+    types: dict[str, float]
+    sites: tuple[Birth, ...]
+    path: tuple[Node, ...]
+    """From an instance of the type round to itself."""
 
 
 class Graph(NamedTuple):
@@ -112,6 +167,7 @@ class Graph(NamedTuple):
 
     containers: tuple[GrowingContainer, ...]
     pinned: tuple[PinnedObjects, ...]
+    unclearable: tuple[Unclearable, ...]
     sites: tuple[Birth, ...]
     """Where blocks were allocated whose number grows."""
     frozen: float

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from leakcheck.agent.inquiry import Adder, GrowingContainer, PinnedObjects, Place, Trace
+from leakcheck.agent.inquiry import Adder, GrowingContainer, PinnedObjects, Place, Taker, Trace
 from leakcheck.agent.origin import Origin
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
@@ -26,6 +27,7 @@ from leakcheck.diagnosis.faults import (
     Pinned,
     Resource,
     RetainingPath,
+    Unclearable,
     Untracked,
 )
 from leakcheck.diagnosis.frames import UNKNOWN, Line, outside_library, qualified_name
@@ -101,7 +103,36 @@ def pinned_objects(case: Case) -> Case:
 
     Where they come as often as something is registered with `atexit`, this holds them.
     """
-    return case.adding(_pinned(each, case) for each in (case.graph.pinned if case.graph else ()))
+    groups = case.graph.pinned if case.graph else ()
+    cycles = case.cycles or (None,) * len(groups)
+    return case.adding(_pinned(each, cycle, case) for each, cycle in zip(groups, cycles, strict=True))
+
+
+def taken_together(case: Case) -> Case:
+    """Objects to which one call takes references are one fault, named by the first of the user's own types."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(taker=Taker() as first), Pinned(taker=Taker() as second):
+                same = (first.function, first.stack[:1]) == (second.function, second.stack[:1])
+                return same and ("." in other.type, other.bytes) > ("." in fault.type, fault.bytes)
+        return False
+
+    return _absorbed(case, belongs)
+
+
+def cycles_that_stay(case: Case) -> Case:
+    """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
+    return case.adding(
+        Fault(
+            detail=Unclearable(RetainingPath(each.path)),
+            count=each.per_iteration,
+            bytes=each.bytes,
+            type=each.type,
+            births=each.sites,
+        )
+        for each in (case.graph.unclearable if case.graph else ())
+    )
 
 
 def lines_that_lead_there(case: Case) -> Case:
@@ -264,6 +295,22 @@ def resources_with_their_memory(case: Case) -> Case:
     return replace(case, faults=(*resources, *case.faults), resources=())
 
 
+def bookkeeping_of_resources(case: Case) -> Case:
+    """What comes as often as a resource, and on no line of the user's, is what the library keeps for it.
+
+    So is what a thread that never ends holds while it waits: a path that begins in its frames is a part of it.
+    """
+
+    def belongs(fault: Fault, resource: Fault) -> bool:
+        if not isinstance(resource.detail, Resource) or isinstance(fault.detail, Resource) or not resource.count:
+            return False
+        if isinstance(fault.detail, Container) and fault.detail.path.begins_in_a_thread:
+            return resource.meter in ("threads", "py.threads")
+        return not fault.lines and _comes_with(fault.count, resource.count)
+
+    return _absorbed(case, belongs)
+
+
 def by_weight(case: Case) -> Case:
     """Resources come first, containers that have a limit last, and what the user has a line in weighs four times."""
 
@@ -278,6 +325,24 @@ def by_weight(case: Case) -> Case:
         )
 
     return replace(case, faults=tuple(sorted(case.faults, key=order)))
+
+
+def lines_that_feed_a_thread(case: Case) -> Case:
+    """What is allocated on no line of Python's, in a thread of native code, goes to the line while which it comes.
+
+    It is the line after which the heap's own ledger has grown by as much.
+    """
+
+    def fed(fault: Fault) -> Fault:
+        if fault.lines or fault.adders or any(site.trace for site in fault.sites):
+            return fault
+        line = next((each for each in case.ledger if each.stack and _about(each.per_iteration, fault.bytes)), None)
+        if line is None:
+            return fault
+        lines = outside_library((place[:2] for place in line.stack), case.origin)
+        return replace(fault, adders=(Adder(line.stack, line.per_iteration),), lines=lines)
+
+    return _each(case, fed, Allocation)
 
 
 def lines_of_the_ledger(case: Case) -> Case:
@@ -355,6 +420,8 @@ RULES: tuple[Rule, ...] = (
     shared_elements,
     filling_caches,
     pinned_objects,
+    taken_together,
+    cycles_that_stay,
     lines_that_lead_there,
     sites_of_births,
     sites_cut_short,
@@ -367,10 +434,11 @@ RULES: tuple[Rule, ...] = (
     allocations,
     causes_alone,
     resources_with_their_memory,
+    bookkeeping_of_resources,
     by_weight,
 )
 """For the object graph, allocation sites and resources."""
-LEDGER_RULES: tuple[Rule, ...] = (lines_of_the_ledger, no_trifles, by_weight)
+LEDGER_RULES: tuple[Rule, ...] = (lines_that_feed_a_thread, lines_of_the_ledger, no_trifles, by_weight)
 """For the lines of the heap's own ledger, where much is unexplained."""
 LOSS_RULES: tuple[Rule, ...] = (lost_blocks, by_weight, entry_of_native_losses, rare_allocations)
 """For valgrind's losses; they come last."""
@@ -415,19 +483,28 @@ def _users_first(adders: Sequence[Adder], origin: Origin) -> tuple[Adder, ...]:
     return tuple(sorted(adders, key=lambda each: each.rate < 0.5 * most or not _is_users(each.stack, origin)))
 
 
-def _pinned(found: PinnedObjects, case: Case) -> Fault:
+def _pinned(found: PinnedObjects, cycle: HiddenCycle | None, case: Case) -> Fault:
     registered = case.graph.at_exit if case.graph else 0.0
-    at_exit = 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
+    at_exit = cycle is None and 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
+    taker = next(iter(found.takers), None)
+    if at_exit or cycle or (taker and (not taker.stack or (found.base and (taker.made or not taker.function)))):
+        taker = None  # it is known better: a class is also referred to by its instances, wherever these are made
+    adders = (Adder(taker.stack, taker.rate),) if taker else ()
     return Fault(
-        detail=Pinned(at_exit),
+        detail=Pinned(at_exit, cycle, taker, found.base),
         count=found.per_iteration,
         bytes=found.bytes,
-        type=found.type,
-        adders=case.graph.registering if case.graph and at_exit else (),
+        type=_owner(cycle) or found.type if cycle else found.type,
+        adders=case.graph.registering if case.graph and at_exit else adders,
         births=found.sites,
         heads=found.heads,
         examples=found.examples,
     )
+
+
+def _owner(cycle: HiddenCycle) -> str:
+    """The type of the object in a cycle that has a name of its own, and is not the one at fault."""
+    return next((node.type for node in cycle.path[:-1] if "." in node.type and " " not in node.type), "")
 
 
 def _each(case: Case, change: Callable[[Fault], Fault], kind: type = object) -> Case:
@@ -510,6 +587,10 @@ def _of_elements(fault: Fault, holder: Fault) -> bool:
 def _comes_with(count: float, elements: float) -> bool:
     times = round(count / elements)
     return 1 <= times <= _MOST_BLOCKS_PER_ELEMENT and abs(count / elements - times) <= 0.1
+
+
+def _about(amount: float, other: float) -> bool:
+    return 0.5 * other <= amount <= 2 * other
 
 
 def _goes_with(fault: Fault, resource: Fault) -> bool:

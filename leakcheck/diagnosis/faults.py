@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from leakcheck import meters
-from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, Node, Stack
+from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, Node, Stack, Taker
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.agent.probes import snapshot
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.frames import Line
 from leakcheck.diagnosis.memray import Site
 from leakcheck.diagnosis.valgrind import Loss
@@ -35,6 +36,11 @@ class RetainingPath(NamedTuple):
     def name(self) -> str:
         """`hub.Hub.listeners`."""
         return "".join(node.label for node in self.nodes)
+
+    @property
+    def begins_in_a_thread(self) -> bool:
+        """Whether its root is a function that another thread is in."""
+        return bool(self.nodes) and self.nodes[0].label.startswith("<frame ")
 
     @classmethod
     def of(cls, nodes: tuple[Node, ...]) -> RetainingPath:
@@ -65,6 +71,19 @@ class Pinned:
     """Native code alone holds the objects, or `atexit` does."""
 
     at_exit: bool = False
+    cycle: HiddenCycle | None = None
+    """The cycle that they are part of, where the collector cannot see it."""
+    taker: Taker | None = None
+    """The call that takes the references, where it was seen."""
+    base: str = ""
+    """Of classes of which native code holds references: the nearest base that is made in C."""
+
+
+@dataclass(frozen=True)
+class Unclearable:
+    """Cycles that the collector finds and cannot free: no type in them can let go of what it refers to."""
+
+    path: RetainingPath
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ class Resource:
     """It comes with more memory of the heap, which is reported first."""
 
 
-Detail = Container | Pinned | Allocation | Untracked | Frozen | Native | Resource
+Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,6 +177,8 @@ class Case:
     origin: Origin = HERE
     """Whose code is whose in the measured interpreter."""
     graph: Graph | None = None
+    cycles: tuple[HiddenCycle | None, ...] = ()
+    """Of each group of objects that native code holds, the cycle that the collector cannot see."""
     sites: tuple[Site, ...] = ()
     faults: tuple[Fault, ...] = ()
     resources: tuple[Fault, ...] = ()

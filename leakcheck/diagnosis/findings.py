@@ -10,10 +10,11 @@ from typing import NamedTuple
 import msgspec
 
 from leakcheck import meters, units
-from leakcheck.agent.inquiry import Trace
+from leakcheck.agent.inquiry import Taker, Trace
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis import fingerprint
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Container,
@@ -23,10 +24,12 @@ from leakcheck.diagnosis.faults import (
     Pinned,
     Resource,
     RetainingPath,
+    Unclearable,
     Untracked,
 )
-from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, python_frame, short_name
+from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, only_call, python_frame, short_name
 from leakcheck.diagnosis.labels import literal_in, named_in_code
+from leakcheck.diagnosis.registrations import REGISTRATIONS
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.valgrind import Loss
 from leakcheck.meters import Words
@@ -122,6 +125,8 @@ def finding_of(
                 _pinned_title(facts, detail),
                 of_frames("pinned", stack, [fault.type]),
             )
+        case Unclearable():
+            title, mark = _unclearable_title(facts), of_frames("unclearable", stack, [fault.type])
         case Untracked():
             title, mark = _untracked_title(facts), of_frames("allocation", stack)
         case Allocation() as detail:
@@ -204,6 +209,11 @@ def _container_title(facts: _Facts, detail: Container) -> str:
     if detail.shape == "heavier":
         amount = f"{units.size(fault.bytes)} of {what}"
         return f"leaks {amount} per iteration: {path} gets ever larger, by {named}, never emptied"
+    function = fault.adders[0].function if fault.adders else ""
+    if registration := REGISTRATIONS.get(function):
+        return f"leaks {amount} per iteration: registered at {named} with {registration.name}, {registration.end}"
+    if function:
+        return f"leaks {amount} per iteration: added at {named} by {function}, held by {path}, never removed"
     others = ["".join([*(facts.shown(node.label) for node in other.nodes), many]) for other, many in detail.also[:2]]
     also = "".join(f" and by {other}" for other in others)
     end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
@@ -240,10 +250,58 @@ def _pinned_title(facts: _Facts, detail: Pinned) -> str:
     fault, named = facts.fault, facts.places
     amount = _amount(fault.count, short_type(fault.type), fault.bytes)
     if detail.at_exit:
-        return f"leaks {amount} per iteration: registered at {named}, held by atexit until the process ends"
+        registration = REGISTRATIONS["atexit.register"]
+        return f"leaks {amount} per iteration: registered at {named} with {registration.name}, {registration.end}"
+    if detail.cycle is not None:
+        return f"leaks {amount} per iteration: {_cycle_in_words(detail.cycle, fault.type)}; made at {named}"
+    if detail.taker:
+        return f"leaks {amount} per iteration: {_taken(facts, detail.taker)}"
+    if detail.base:
+        return (
+            f"leaks {amount} per iteration: made at {named}, held by references of its instances that are never given "
+            f"back; the dealloc of {detail.base}, its base in C, does not release the type (Py_DECREF(Py_TYPE(self)))"
+        )
     return (
         f"leaks {amount} per iteration: born at {named}{_by(facts.stack)}, held by native code (no Python object "
         "refers to it: a reference that is not given back, or a type that the collector cannot look into)"
+    )
+
+
+def _taken(facts: _Facts, taker: Taker) -> str:
+    """`hub.on takes a reference to it at app.py:9 in call and never gives it back; born at app.py:6 in call`."""
+    if taker.made:
+        return f"made by {taker.function} at {facts.places}, and a reference to it is never given back"
+    born = next((at(python_frame(*each.trace[0], origin=facts.origin)) for each in facts.fault.heads if each.trace), "")
+    who = taker.function or only_call(*taker.stack[0][:2]) or "native code"
+    return f"{who} takes a reference to it at {facts.places} and never gives it back" + (
+        f"; born at {born}" * bool(born)
+    )
+
+
+_LACKS = {
+    "support": "has no collector support (no Py_TPFLAGS_HAVE_GC)",
+    "traverse": "does not tell the collector of all that it refers to (tp_traverse passes over a member)",
+}
+
+
+def _cycle_in_words(cycle: HiddenCycle, owner: str) -> str:
+    """`Session.handle holds a planted.Handle, whose type ..., and that leads back: the cycle is never freed`."""
+    named = [node for node in cycle.path if node.label]
+    label = named[-1].label if named else ""
+    holders = [node.type for node in cycle.path[:-1] if node.type != "dict" or len(cycle.path) == 2]
+    holder = f"{short_type(holders[-1])}{label}" if holders else short_type(owner)
+    whose = f"whose type {_LACKS[cycle.lack]}"
+    if len(cycle.path) == 1:
+        return f"it is a {cycle.type}, {whose}, and leads back to itself: a cycle that is never freed"
+    return f"{holder} is a {cycle.type}, {whose}, and leads back: a cycle that is never freed"
+
+
+def _unclearable_title(facts: _Facts) -> str:
+    fault = facts.fault
+    amount = _amount(fault.count, short_type(fault.type), fault.bytes)
+    return (
+        f"leaks {amount} per iteration: made at {facts.places}, part of a cycle that the collector finds each time and "
+        f"cannot free, as the type {fault.type} has no tp_clear"
     )
 
 
@@ -263,6 +321,8 @@ def _untracked_title(facts: _Facts) -> str:
 def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     by = _by(facts.stack)
     place = f" at {facts.places}" if facts.frames or not by else ""
+    if facts.fault.adders:
+        place, by = "", f"{by} in a thread of its own, while {facts.places} runs"
     if "graph" in facts.unseen:
         holder = "what holds it was not looked at"
     elif detail.rare:
@@ -314,6 +374,8 @@ def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     trace = _trace_of(frames) if isinstance(fault.detail, Pinned) else None
     sites = sorted(fault.sites, key=lambda site: -site.bytes)
     known = next((site.native for site in sites if site.native and trace in (None, site.trace)), ())
+    if isinstance(fault.detail, Allocation):
+        known += next((site.library for site in sites if site.library and site.native == known), ())
     for loss in fault.losses[:1]:
         if not known or sum(frame.line > 0 for frame in loss.frames) > sum(frame.line > 0 for frame in known):
             return [

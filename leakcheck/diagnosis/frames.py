@@ -28,6 +28,10 @@ _CONTEXT_LINES = 3
 _INTERPRETER_FILE = re.compile(
     r"^(?:\./)?(?:Objects|Python|Modules|Include|Parser|Programs|<built-in>)/|/cpython(?:-[\d.]+)?/|/Python-3\."
 )
+_STANDARD_MODULE = re.compile(r"(?:^|/)Modules/(?!main\.c|gcmodule\.c|getpath)")
+"""A C module of the standard library, as opposed to the core of the interpreter."""
+_INTERPRETER_OFFSET = re.compile(r"^(?:lib)?(?:python[\d.]*|c|m|dl|pthread|ld-[\w-]*)(?:-[\d.]+)?\.?(?:so)?[\d.]*\+0x")
+"""A place in a library of the interpreter's or of C's that has no symbols."""
 _INTERPRETER_NAME = re.compile(
     r"^(?:_?Py[A-Z_]\w*|_Py\w*|cfunction_\w+|type_call|slot_tp_\w+|method_vectorcall\w*|vectorcall_\w+|object_vacall"
     r"|gen_send_ex\w*|trace_call_function|do_call_core|call_function|builtin_\w+|ffi_call\w*|_call_function_pointer"
@@ -35,7 +39,7 @@ _INTERPRETER_NAME = re.compile(
     r"|operator new.*|_Znw[mj]|_Zna[mj]|malloc|calloc|realloc|posix_memalign|aligned_alloc|mmap\w*|<unknown>|\?\?\?)$"
 )
 _ALLOCATOR = re.compile(
-    r"(?:^|_)(?:x?(?:(?:m|c|re)alloc|strn?dup)|free|new|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
+    r"(?:^|_)(?:x?(?:(?:m|c|re)alloc|strn?dup)|free|memdup|alloc)(?:_|$|\d)|alloc(?:ate)?$", re.IGNORECASE
 )
 _LIBRARY_FILE = re.compile(
     r"/include/(?:c\+\+|[^/]+/c\+\+)/|/rustc/|/library/(?:alloc|core|std)/src/"
@@ -48,6 +52,10 @@ _ARGUMENTS = re.compile(r"<[^<>]*>|\([^()]*\)(?: const| noexcept|&)*")
 _ANONYMOUS = "(anonymous namespace)"
 _CYTHON = re.compile(r"__pyx_(?:p[fw]|f|mdef|specialmethod|getprop|setprop|tp_\w+?)_(?=\d)")
 _RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
+_OF_THE_COMPILER = re.compile(
+    r"(?: ?\[clone [^\]]*\]|\.(?:lto_priv|constprop|isra|part|llvm|localalias|cold|clone)(?:\.\d+)*)+$"
+)
+"""What compilers append to a name for a copy of their own: `.lto_priv.0`, ` [clone .cold]`."""
 
 
 class NativeFrame(NamedTuple):
@@ -97,10 +105,11 @@ def native_frame(file: str, line: int, function: str) -> Frame:
 
 
 def readable(function: str) -> str:
-    """The name that the author gave a function: Cython's as `package.module.Class.method`, Rust's without its hash."""
+    """A function's name as its author wrote it: of Cython `package.module.Class.method`, of C++ and Rust demangled."""
+    function = _OF_THE_COMPILER.sub("", function)
     match = _CYTHON.match(function)
     if match is None:
-        return _RUST_HASH.sub("", function)
+        return _RUST_HASH.sub("", _demangled(function) if function.startswith(("_R", "_Z")) else function)
     rest, parts = function[match.end() :], []
     while (length := re.match(r"\d+", rest)) is not None:
         size = int(length.group())
@@ -113,9 +122,25 @@ def readable(function: str) -> str:
     return ".".join([*parts, rest.lstrip("0123456789")]).rstrip(".")
 
 
+def _demangled(function: str) -> str:
+    """A name of C++ or Rust as its author wrote it; as it is where it is none."""
+    try:
+        import pydemumble
+    except ImportError:  # no wheel for this platform
+        return function
+    return pydemumble.demangle(function) or function
+
+
 def is_interpreter(frame: NativeFrame) -> bool:
     """Whether a native frame belongs to CPython or the C library and says nothing about the fault."""
-    return bool(_INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function))
+    if _INTERPRETER_FILE.search(frame.file) or _INTERPRETER_NAME.match(frame.function):
+        return True
+    return bool(_INTERPRETER_OFFSET.match(frame.function) or "/memray/" in frame.file)
+
+
+def is_standard_module(frame: NativeFrame) -> bool:
+    """Whether a frame of the interpreter's is one of a C module of the standard library."""
+    return bool(_STANDARD_MODULE.search(frame.file))
 
 
 def hands_on(function: str, file: str) -> bool:
@@ -156,14 +181,30 @@ def qualified_name(file: str, line: int) -> str:
     return best
 
 
-@lru_cache(maxsize=256)
-def _functions(file: str) -> tuple[tuple[int, int, str], ...]:
+def only_call(file: str, line: int) -> str:
+    """What a line calls, `parser.feed`, if it is one call of something that has a name; else empty."""
+    tree = _tree(file)
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call) and each.lineno == line] if tree else []
+    name = ast.unparse(calls[0].func) if len(calls) == 1 else ""
+    return name if all(map(str.isidentifier, name.split("."))) else ""
+
+
+@lru_cache(maxsize=64)
+def _tree(file: str) -> ast.Module | None:
+    """The source of a file; None where it has none, or one for another Python."""
     text = "".join(linecache.getlines(file))
     if not text or not file.endswith(".py"):
-        return ()
+        return None
     try:
-        tree = ast.parse(text)
+        return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _functions(file: str) -> tuple[tuple[int, int, str], ...]:
+    tree = _tree(file)
+    if tree is None:
         return ()
     found: list[tuple[int, int, str]] = []
 

@@ -21,6 +21,7 @@ from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, 
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Opened
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
+from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
 from leakcheck.diagnosis.faults import Allocation, Case, Untracked
 from leakcheck.diagnosis.findings import findings_of
@@ -54,7 +55,14 @@ def diagnose(
             plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
         found = tuple(faults_of(resources, growth.meters, plan.origin)) if resources else ()
-        case = Case(growth=plan.heap, origin=plan.origin, graph=seen.graph, sites=seen.known_sites(), resources=found)
+        case = Case(
+            growth=plan.heap,
+            origin=plan.origin,
+            graph=seen.graph,
+            cycles=seen.cycles,
+            sites=seen.known_sites(),
+            resources=found,
+        )
         case = _with_ledger(plan, attribute(case, RULES))
         pictures, remarks = draw(plan, seen.graph, temporary)
         losses, valgrind_tool = _valgrind(plan, temporary, _valgrind_is_of_use(plan, case, seen.sites))
@@ -76,6 +84,8 @@ class _Seen(NamedTuple):
     """What the object graph and memray say of the same stretches."""
 
     graph: Graph | None
+    cycles: tuple[HiddenCycle | None, ...]
+    """As in `Case`."""
     sites: Sequence[Site] | None
     tools: list[ToolRun]
     notes: list[str]
@@ -123,12 +133,16 @@ def _seen(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> tuple[Plan, _
 
 def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
     graph_run, memray_run = pool.submit(_graph, plan, captures), pool.submit(_memray, plan, captures)
-    (graph, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
+    (found, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
+    graph, cycles = found or (None, ())
     sites, notes = survivors or (None, [])
-    return _Seen(graph, sites, [graph_tool, memray_tool], notes)
+    return _Seen(graph, cycles, sites, [graph_tool, memray_tool], notes)
 
 
-def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
+_Found = tuple[Graph, tuple[HiddenCycle | None, ...]]
+
+
+def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
     question = FindContainers(
         warm=plan.warm,
         iterations=plan.count,
@@ -139,10 +153,17 @@ def _graph(plan: Plan, temporary: Path) -> tuple[Graph | None, ToolRun]:
         values=plan.job.values,
         picture=picture_of(plan, temporary),
     )
-    graph, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), lambda: _ask(plan, question, Graph)[0])
-    if graph is not None and graph.unseen:
-        return graph, msgspec.structs.replace(run, status="skipped", reason=graph.unseen)
-    return graph, run
+
+    def look() -> _Found:
+        with plan.worker() as worker:
+            worker.open()
+            graph = worker.ask(question, Graph)
+            return graph, hidden_cycles(graph, worker.pid)
+
+    found, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), look)
+    if found is not None and found[0].unseen:
+        return found, msgspec.structs.replace(run, status="skipped", reason=found[0].unseen)
+    return found, run
 
 
 def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | None, ToolRun]:
@@ -182,14 +203,14 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        return run_valgrind(plan.job, counts, options.suppressions, directory, plan.start_worker)
+        return run_valgrind(counts, options.suppressions, directory, plan.worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
 
 def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
     """Open the scenario in a process of its own and ask it."""
-    with plan.start_worker(plan.job) as worker:
+    with plan.worker() as worker:
         opened = worker.open()
         return worker.ask(question, answer), opened
 
@@ -201,7 +222,9 @@ def _needs_memory(plan: Plan) -> str:
 def _with_ledger(plan: Plan, case: Case) -> Case:
     """The case, with the heap's own ledger watched line by line where much is unexplained."""
     trifle = bool(case.faults) and case.unexplained <= LEDGER_NOISE_BYTES
-    if trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap:
+    explained = trifle or case.unexplained <= _RESIDUAL_FOR_LEDGER * plan.heap
+    without_line = isinstance(case.faults[0].detail, Allocation) and not case.faults[0].lines if case.faults else False
+    if explained and not without_line:
         return case
     watched, _ = _resources(plan, [meters.LEDGER])
     ledger = watched.kinds[meters.LEDGER].stacks if watched and meters.LEDGER in watched.kinds else ()

@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 from leakcheck.agent.inquiry import Birth, Capture, Trace
 from leakcheck.agent.origin import HERE, Origin
-from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter
+from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter, is_standard_module
+from leakcheck.diagnosis.offsets import UNRESOLVED, Offsets
 
 BLOCK_OVERHEAD_BYTES = 8
 """What malloc keeps beside each block."""
 _SMALLEST_BLOCK_BYTES = 32.0
 """What malloc gives for the smallest request."""
+_WORTH_NAMING = 0.05
+"""Part of what survives in which frames have no name, from which on their offsets are looked up: some tenths of a
+second."""
 
 
 class Site(NamedTuple):
@@ -32,21 +36,35 @@ class Site(NamedTuple):
     """Name of the thread where it has one of its own and was started while memray was watching."""
     between: tuple[NativeFrame, ...] = ()
     """Where `native` is empty: native frames that called the innermost Python functions, the innermost first."""
+    unnamed: bool = False
+    """Whether there are native frames without a name inside the innermost Python line, which `native` leaves out."""
+    library: tuple[NativeFrame, ...] = ()
+    """Frames of the standard library's C modules inside the innermost Python line; they call `native` where there is
+    some."""
 
 
 def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]:
     """The sites that scale between the two captures, those with most bytes first."""
-    short, long = (_survivors(Path(capture.path), origin) for capture in captures)
+    paths = [Path(capture.path) for capture in captures]
+    sites = _scaling(captures, *(_survivors(path, origin) for path in paths))
+    unnamed = sum(site.bytes for site in sites if site.unnamed)
+    if unnamed < _WORTH_NAMING * sum(site.bytes for site in sites):
+        return sites
+    return _scaling(captures, *(_survivors(path, origin, Offsets(path)) for path in paths))
+
+
+def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -> list[Site]:
     few, many = (capture.iterations for capture in captures)
     sites = []
-    for key, (count, size, functions, thread, between) in long.items():
+    for key, (count, size, functions, thread, between, unnamed, library) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
         each = size / count + BLOCK_OVERHEAD_BYTES
         padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
-        sites.append(Site(trace, functions, native, count / many, padded * count / many, thread, between))
+        rate = count / many
+        sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed, library))
     return sorted(sites, key=lambda site: -site.bytes)
 
 
@@ -64,10 +82,11 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
-_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...]]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...]]
+_Survivors = dict[_Key, _Found]
 
 
-def _survivors(capture: Path, origin: Origin) -> dict[_Key, _Found]:
+def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) -> _Survivors:
     import memray
 
     found: dict[_Key, _Found] = {}
@@ -78,13 +97,17 @@ def _survivors(capture: Path, origin: Origin) -> dict[_Key, _Found]:
             if inside is None:
                 continue
             trace = origin.inside(tuple((file, line) for _, file, line in inside))
-            native, between = _native(record.native_stack_trace())
+            frames = record.native_stack_trace()
+            if offsets is not None:
+                frames = offsets.named(frames, record.native_stack_id)
+            native, between, unnamed, library = _native(frames)
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
             count, size, *_ = found.get((trace, native), (0, 0))
             found[trace, native] = (
                 count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
+                unnamed, library,
             )  # fmt: skip
     return found
 
@@ -97,13 +120,20 @@ def _inside(python: list[tuple[str, str, int]], origin: Origin) -> list[tuple[st
     return python
 
 
-def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, ...], tuple[NativeFrame, ...]]:
-    """The frames inside the innermost Python line, and where there are none, those that lie next below Python code.
+class _Native(NamedTuple):
+    """As in `Site`."""
 
-    A frame that evaluates Python code lies between them.
-    """
+    inner: tuple[NativeFrame, ...]
+    between: tuple[NativeFrame, ...]
+    unnamed: bool
+    library: tuple[NativeFrame, ...]
+
+
+def _native(frames: Iterable[tuple[str, str, int]]) -> _Native:
+    """What is said of native frames: a frame that evaluates Python code lies between two lines."""
     inner: list[NativeFrame] = []
-    found = inner
+    library: list[NativeFrame] = []
+    found, unnamed = inner, False
     for frame in map(NativeFrame._make, frames):
         if frame.function.startswith(EVALUATION):
             if found:
@@ -111,4 +141,8 @@ def _native(frames: Iterable[tuple[str, str, int]]) -> tuple[tuple[NativeFrame, 
             found = []
         elif not is_interpreter(frame):
             found.append(frame)
-    return tuple(inner), () if found is inner else tuple(found)
+        elif found is inner:
+            unnamed = unnamed or frame.function == UNRESOLVED
+            library += [frame] if is_standard_module(frame) else []
+    between = () if found is inner else tuple(found)
+    return _Native(tuple(inner), between, unnamed, tuple(library))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -109,6 +110,8 @@ class Plan:
     growth: GrowthFacts
     options: DiagnosisOptions
     start_worker: Callable[..., Worker]
+    until: float
+    """When the whole diagnosis has to end, in seconds of the monotonic clock."""
     seconds: float
     """Seconds that one iteration takes."""
     heap: float
@@ -135,6 +138,7 @@ class Plan:
             growth=growth,
             options=options,
             start_worker=start_worker,
+            until=time.monotonic() + job.timeout("diagnosis"),
             seconds=seconds,
             heap=heap,
             warm=max(warmup, min(11, max(2, int(1.0 / seconds)), max(2, count))),
@@ -142,6 +146,18 @@ class Plan:
             traced=min(count, next_prime(max(_TRACED_ITERATIONS, rare))),
             watched=max(3, min(count, int(_WATCHED_S / _WATCHED_SLOWDOWN / seconds))),
         )
+
+    def worker(self, **how: Any) -> Worker:
+        """A process of its own, which has the time that is left. Raises `ToolMissing` where there is none."""
+        left, scenario = self.until - time.monotonic(), self.job.scenario
+        if left <= 0:
+            seconds, option = self.job.timeout("diagnosis"), self.job.option("timeouts")
+            raise ToolMissing(
+                f"the {seconds:g} s of the diagnosis are used up; {option} diagnosis={4 * seconds:g} has more"
+            )
+        timeouts = {**scenario.timeouts, "diagnosis": left}
+        job = msgspec.structs.replace(self.job, scenario=msgspec.structs.replace(scenario, timeouts=timeouts))
+        return self.start_worker(job, **how)
 
     @property
     def origin(self) -> Origin:

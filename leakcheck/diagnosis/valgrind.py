@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 from leakcheck.diagnosis.frames import EVALUATION, UNKNOWN, NativeFrame, is_interpreter
 from leakcheck.diagnosis.plan import ToolMissing
-from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
 
 INSTALL_HINT = "valgrind is not installed: apt install valgrind, dnf install valgrind, or see https://valgrind.org"
@@ -51,7 +50,6 @@ class Report(NamedTuple):
 
 
 def run_valgrind(
-    job: Job,
     counts: tuple[int, int],
     suppressions: Sequence[Path],
     directory: Path,
@@ -65,7 +63,7 @@ def run_valgrind(
     def one(count: int) -> Report:
         report = directory / f"valgrind-{count}.xml"
         command = [program, *_options(report, suppressions)]
-        with start_worker(job, wrapper=command) as worker:
+        with start_worker(wrapper=command) as worker:
             worker.open()
             worker.run(count)
             worker.close()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _SYMBOL = "<IBBHQQ"
 """An entry of a symbol table: name, kind, visibility, section, value, size (System V ABI, `Elf64_Sym`)."""
+
+_FUNCTION = 2
+"""The kind of a symbol that is a function (`STT_FUNC`)."""
+_NOTE_HEADER = 16
+"""Bytes of a note before what it says: three numbers, and the name `GNU`."""
 
 
 class Section(NamedTuple):
@@ -48,6 +54,28 @@ def defines(content: bytes, symbol: bytes) -> bool:
         if section and content.startswith(symbol + b"\0", names + name):
             return True
     return False
+
+
+def functions(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where each function that has a symbol begins and ends, in any order. Raises `ValueError` for any other file."""
+    for table in sections(content):
+        if table.name not in (".symtab", ".dynsym"):
+            continue
+        whole = table.length - table.length % struct.calcsize(_SYMBOL)
+        symbols = content[table.start : table.start + whole]
+        for _name, kind, _visibility, section, value, size in struct.iter_unpack(_SYMBOL, symbols):
+            if section and kind & 0xF == _FUNCTION:
+                yield value, value + max(1, size)
+
+
+def build_id(content: bytes) -> str:
+    """What the linker noted to know this very build by; empty where it did not. Raises `ValueError` as `sections`."""
+    note = next((each for each in sections(content) if each.name == ".note.gnu.build-id"), None)
+    if note is None or note.length < _NOTE_HEADER:
+        return ""
+    name, length, _kind = struct.unpack_from("<III", content, note.start)
+    start = note.start + 12 + (name + 3) // 4 * 4
+    return content[start : start + length].hex()
 
 
 def _text(content: bytes, start: int) -> str:

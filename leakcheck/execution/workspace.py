@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 PREFIX = "elkyn-leakcheck-"
 _SCANS = 4
 """Looks for processes of a folder: one that is ended may have started another meanwhile, and that one more."""
+_GONE_S = 5.0
+"""Seconds in which a process that was killed should be gone."""
 
 
 class Workspace:
@@ -72,6 +75,18 @@ def end_processes(folder: Path) -> None:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        for pid in found:
+            _wait_until_gone(pid)
+
+
+def _wait_until_gone(pid: int) -> None:
+    """A busy machine takes its time to end what was killed; what hangs in the kernel is not waited for."""
+    with suppress(OSError):  # gone already, or a kernel without pidfds
+        process = os.pidfd_open(pid)
+        try:
+            select.select([process], [], [], _GONE_S)
+        finally:
+            os.close(process)
 
 
 def _processes(mark: bytes) -> Iterator[int]:

@@ -43,6 +43,13 @@ class Source(Protocol):
     work: float | None
     """Seconds of processor time used by the last reading, where the load may come and go."""
 
+    @property
+    def own_time(self) -> float | None:
+        """Monotonic seconds of the last reading by a clock of its own, which is as slow as what is watched.
+
+        None where the readings are of the time that passes.
+        """
+
     def read(self) -> dict[str, float] | None:
         """One value a gauge, or None when it has ended."""
 
@@ -65,6 +72,8 @@ def program(command: Sequence[str]) -> str:
 
 class Processes:
     """A process and its descendants. Memory is the sum of proportional sets (PSS): shared pages count once."""
+
+    own_time: float | None = None
 
     def __init__(self, pid: int, name: str = "") -> None:
         try:
@@ -187,6 +196,7 @@ class Repeated:
         self.ended = ""
         self.restarted = False
         self.iterations = 0
+        self._per_iteration = 0.0
         self._pace = 1
         self._worker = Worker(job)
         try:
@@ -206,6 +216,14 @@ class Repeated:
             for spec in (meters.of(name, unit) for name, unit in opened.meters)
         ]
 
+    @property
+    def own_time(self) -> float | None:
+        """The iterations, each as long as it took at first.
+
+        What they leave is a line against these. Against the time it is one only while nothing else slows them down.
+        """
+        return self.started + self.iterations * self._per_iteration
+
     def read(self) -> dict[str, float] | None:
         """Run rounds for about the interval, then the readings of the worker's own meters."""
         end = time.monotonic() + self._seconds
@@ -223,6 +241,7 @@ class Repeated:
             share = max(SHORTEST_ROUND, self._seconds) / max(done.seconds, 1e-4) / 2
             self._pace = max(1, min(int(self._pace * min(share, 10.0)), 10_000_000))
             if time.monotonic() >= end:
+                self._per_iteration = self._per_iteration or (time.monotonic() - self.started) / max(1, self.iterations)
                 return dict(zip((gauge.name for gauge in self.gauges), done.values, strict=True))
 
     def close(self) -> None:

@@ -121,8 +121,8 @@ class Session:
             while self._once():
                 due = max(due + self.options.interval, self._clock())
                 time.sleep(max(0.0, due - self._clock()))
-        self.panel.close(self._clock())
-        self._judge(self._clock())
+        self.panel.close(self._read_at())
+        self._judge(self._read_at())
         self._take_evidence(wait=True)
         verdict = self.verdict()
         self._line("end", {"verdict": verdict, "reason": self.reason(), "ended": self.source.ended})
@@ -143,13 +143,13 @@ class Session:
             self._view.note(self.source.ended)
             return False
         if self.source.restarted:
-            self.panel.restarted(now)
+            self.panel.restarted(self._read_at())
             self._line("restart", {})
-        self.panel.add(now, values, self.source.work)
+        self.panel.add(self._read_at(), values, self.source.work)
         self._line("reading", {"meters": values})
         if now >= self._judge_due:
             began = time.thread_time()
-            self._judge(now)
+            self._judge(self._read_at())
             pause = (time.thread_time() - began) / JUDGE_SHARE
             self._judge_due = now + max(READINGS_PER_JUDGEMENT * self.options.interval, pause)
         self._take_evidence()
@@ -158,6 +158,10 @@ class Session:
             self._write_report()
         self._view.update(self)
         return self.options.duration is None or now - self.began < self.options.duration
+
+    def _read_at(self) -> float:
+        """The time of the latest reading, by the clock of its source where that has one."""
+        return self._clock() if self.source.own_time is None else self.source.own_time
 
     def _judge(self, now: float) -> None:
         """Report the episodes that begin, and take back the alerts of those that end."""
@@ -195,7 +199,7 @@ class Session:
     def reason(self) -> str:
         """The verdict in one sentence, with what is so now: the rate of an alert is that of its time."""
         if self.standing:
-            return str(self.panel.now(self.standing[0], self._clock()))
+            return str(self.panel.now(self.standing[0], self._read_at()))
         worst = self.worst()
         if worst is None:
             return "it ended before anything could be read" if self.source.ended else "nothing could be read"

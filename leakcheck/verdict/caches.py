@@ -154,10 +154,17 @@ class CacheSuspicion:
         return self.full_at
 
     def _keys_are_added(self, before: Held, count: int, limited: Collection[int]) -> bool:
-        """Whether what has keys, and no limit, has taken a part of the last `count` calls."""
+        """Whether what has keys, and no limit, has taken a part of the last `count` calls.
+
+        What is new counts where it alone has so much in it, for a dict may be replaced by a larger one; many small ones
+        are no cache that fills.
+        """
         now = self._process.ask(HolderSizes(), Held)
         sizes, known = dict(now.sizes), dict(before.sizes)
+        keyed = [each for each in now.keyed if each in sizes and each not in limited]
         gained = sum(
-            max(0, sizes[each] - known.get(each, 0)) for each in now.keyed if each in sizes and each not in limited
+            max(0, sizes[each] - known.get(each, 0))
+            for each in keyed
+            if each in known or sizes[each] * _FILLING_CALLS >= count
         )
         return gained * _FILLING_CALLS >= count

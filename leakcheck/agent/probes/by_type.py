@@ -17,6 +17,14 @@ class ByType:
         self.objects = objects
         self._types = list(map(id, map(type, objects)))
 
+    def let_go(self) -> None:
+        """Forget them.
+
+        All that is alive may contain the cell of the variable that this is in, and so itself: garbage that only a whole
+        collection frees, and as large as all that is alive.
+        """
+        self.objects.clear()
+
     def of(self, *kinds: type[Any]) -> compress[Any]:
         """Those of one of the kinds."""
         return compress(self.objects, map(set(map(id, kinds)).__contains__, self._types))

@@ -16,7 +16,17 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.inquiry import Adder, Birth, FindContainers, Graph, GrowingContainer, Picture, PinnedObjects
+from leakcheck.agent.inquiry import (
+    Adder,
+    Birth,
+    FindContainers,
+    Graph,
+    GrowingContainer,
+    Picture,
+    PinnedObjects,
+    Unclearable,
+)
+from leakcheck.agent.meters.objects import bring_back
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import births, gained, snapshot
 from leakcheck.agent.probes.births import birth
@@ -24,8 +34,10 @@ from leakcheck.agent.probes.elements import described, entries_of
 from leakcheck.agent.probes.expiring import let_expire
 from leakcheck.agent.probes.growing import Candidate, Growing, Point, growing, together
 from leakcheck.agent.probes.limited import limits
+from leakcheck.agent.probes.takers import Takers
+from leakcheck.agent.probes.unclearable import unclearable
 from leakcheck.agent.probes.walk import FOLD_PERIOD, TooLargeError, Walk
-from leakcheck.agent.probes.watch import Ledger
+from leakcheck.agent.probes.watch import Callees, Ledger
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -55,6 +67,8 @@ _LONG_CHAIN = 10_000
 """Links of a growing chain of which only the new ones are looked at: each takes some 50 us under `tracemalloc`."""
 _NEARLY_ALL = 0.9
 """Part of the links that a chain has gained which shows that it goes on: its first one belongs to another node."""
+_TAKEN = 5
+"""Objects that native code takes which name the call."""
 _WATCHED_ADDITIONS = 7
 """Additions that name the line."""
 
@@ -64,6 +78,7 @@ async def answer(conversation: Conversation, question: FindContainers) -> Graph:
     # Short functions on purpose: `tracemalloc` works out the line of every frame of the stack at each allocation, which
     # takes the longer the more code a function has.
     probe = ContainerProbe(conversation, question)
+    bring_back()  # what the interpreter itself keeps was put aside, and may hold what is new
     try:
         await probe.compare()
         await probe.trace()
@@ -96,6 +111,9 @@ class ContainerProbe:
         self.found: list[tuple[GrowingContainer, Callable[[], int] | None, list[Any]]] = []
         """What grows, how to read it cheaply, and the objects themselves."""
         self.groups: list[PinnedObjects] = []
+        self.names: list[str] = []
+        """Of the groups."""
+        self.unclearable: tuple[Unclearable, ...] = ()
         self.sites: tuple[Birth, ...] = ()
         self.frozen, self.freezing = 0.0, tuple[Adder, ...]()
         self.at_exit, self.registering = 0.0, tuple[Adder, ...]()
@@ -107,6 +125,7 @@ class ContainerProbe:
         return Graph(
             containers=tuple(container for container, _, _ in self.found),
             pinned=tuple(self.groups),
+            unclearable=self.unclearable,
             sites=self.sites,
             frozen=self.frozen,
             freezing=self.freezing,
@@ -120,7 +139,8 @@ class ContainerProbe:
 
     def nothing_seen(self, why: str) -> None:
         """Begin again without the object graph."""
-        self.candidates, self.pinned, self.found, self.groups = [], [], [], []
+        self.candidates, self.pinned, self.found, self.groups, self.names = [], [], [], [], []
+        self.unclearable = ()
         self.unseen = why
 
     async def compare(self) -> None:
@@ -207,10 +227,23 @@ class ContainerProbe:
             adders = await _adders(self.driver, read, turns)
             if not adders and turns < most:  # what comes in bursts was between two
                 adders = await _adders(self.driver, read, most)
+            if read is not None and adders and container.path[0].label.endswith(snapshot.BY_NATIVE):
+                adders = await _with_callee(self.driver, read, turns, adders)
             named = container._replace(path=gained.with_names(container.path, members), adders=adders)
             self.found[index] = (named, read, members)
         self.found = [each for each in self.found if each[0].shape != "heavier" or _steady(each[0])]
+        await self._watch_takers()
         self.clock("watch")
+
+    async def _watch_takers(self) -> None:
+        if not self.groups:
+            return
+        rates = [each.per_iteration for each in self.groups]
+        turns = max(1, min(self.question.watch, int(_TAKEN / max(rates)) + 1))
+        takers = await Takers(frozenset(self.names)).watch(self.driver, turns)
+        self.groups = [
+            each._replace(takers=takers.get(name, ())) for each, name in zip(self.groups, self.names, strict=True)
+        ]
 
     async def _run(self, count: int) -> int:
         """Run some iterations, let go what can go, and return how many there were."""
@@ -275,6 +308,7 @@ class ContainerProbe:
                     self.found.append((container._replace(limit=limit), read, members))
                     if self.sample is None and (entries := entries_of(members[-1])):
                         self.sample = entries[-1][gained.telling_part(entries[-20:])]
+            self.unclearable = unclearable(claimed, traced)
             newborn = gained.newborn(claimed) if self.pinned else {}
             for name, rate in self.pinned:
                 if self.sample is None and newborn.get(name):
@@ -282,6 +316,7 @@ class ContainerProbe:
                 group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, stretch, self.describe)
                 if group is not None:
                     self.groups.append(group)
+                    self.names.append(name)
         finally:
             if enabled:
                 gc.enable()
@@ -341,6 +376,15 @@ def _steady(container: GrowingContainer) -> bool:
     """Whether a line was seen to add about as much as was gained; or none, where it adds by leaps."""
     added = sum(each.rate for each in container.adders)
     return not container.adders or added <= _MOST_ADDED * container.per_iteration
+
+
+async def _with_callee(
+    driver: Driver, read: Callable[[], int], iterations: int, adders: tuple[Adder, ...]
+) -> tuple[Adder, ...]:
+    """The line that adds most to what native code holds, with the C function that does it."""
+    with Callees(read) as callees:
+        await driver.run(iterations)
+    return (adders[0]._replace(function=callees.at(adders[0].stack[0])), *adders[1:])
 
 
 async def _adders(driver: Driver, read: Callable[[], int] | None, iterations: int) -> tuple[Adder, ...]:

@@ -24,6 +24,7 @@ from leakcheck.agent.probes.elements import (
     table_of,
 )
 from leakcheck.agent.probes.growing import Growing, Path
+from leakcheck.agent.probes.hidden import base_in_c, pins
 from leakcheck.agent.probes.sizes import Weigh, weigher
 from leakcheck.agent.probes.walk import derives, full_name, is_leaf, namespace_of, reference_count, references
 
@@ -147,6 +148,8 @@ def gained_by_native_code(
         per_iteration=len(members) / stretch,
         heads=births.heads(members[-2 * _MOST_ENTRIES :]),
         examples=different(map(describe, members[-3:])),
+        pins=pins(members),
+        base=base_in_c(members[-1]),
     )
 
 

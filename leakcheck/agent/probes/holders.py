@@ -12,6 +12,7 @@ from array import array
 from collections import deque
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
 
 from leakcheck.agent.meters.objects import all_in_sight
 from leakcheck.agent.probes.by_type import ByType, derived
@@ -51,7 +52,8 @@ async def _new_ones_are_held(conversation: Conversation, calls: int) -> bool | N
     try:
         gc.collect(1)
         await conversation.driver.run(calls)
-        new = set(map(id, gc.get_objects(generation=0)))
+        # A weak reference that is kept keeps nothing alive: each class is in a table of its base's by one.
+        new = {id(each) for each in gc.get_objects(generation=0) if type(each) is not ReferenceType}
         if len(new) < _ENOUGH_NEW:
             return None
         old = ByType(gc.get_objects(generation=1) + gc.get_objects(generation=2))
@@ -83,13 +85,20 @@ def _held_now() -> Held:
     ]
     things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG_TEXT)
-    return Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+    held = Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+    known.let_go()
+    tracked.let_go()
+    return held
 
 
 def keyed() -> list[Any]:
     """All dicts and sets of some size, those that the collector does not know too."""
     tracked = ByType(gc.get_objects())
-    return [*_keyed(tracked), *_plain(ByType(tracked.referents())).values()]
+    known = ByType(tracked.referents())
+    found = [*_keyed(tracked), *_plain(known).values()]
+    known.let_go()
+    tracked.let_go()
+    return found
 
 
 def _keyed(tracked: ByType) -> list[Any]:

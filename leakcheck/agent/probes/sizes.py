@@ -36,10 +36,11 @@ def innermost_base(kind: Any) -> Any:
 
 def is_foreign(kind: Any) -> bool:
     """Whether instances are of a C type of a library: what it holds only its own code knows."""
-    return _module(next(each for each in lineage(kind) if _made_in_c(each))) not in _TELLING
+    return _module(next(each for each in lineage(kind) if is_c_type(each))) not in _TELLING
 
 
-def _made_in_c(kind: Any) -> bool:
+def is_c_type(kind: Any) -> bool:
+    """Whether a type is made in C, and not by a `class` statement or its like."""
     if not _flags(kind) & _HEAP_TYPE or _flags(kind) & _IMMUTABLE:
         return True
     return any(type(each) in _C_METHODS for each in list(_namespace(kind).values()))

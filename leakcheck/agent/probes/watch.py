@@ -152,6 +152,50 @@ class Ledger(Watch):
         self._now = self._read()
 
 
+class Callees:
+    """A profile function that notes of which C functions a number gets larger."""
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
+        self._before = 0.0
+        self.sums: dict[tuple[types.CodeType, int, str], float] = {}
+        """What was added, by the caller's code, its line, and the function."""
+
+    def __enter__(self) -> Self:
+        self._before = self._read()
+        sys.setprofile(self._returned)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def at(self, place: Place) -> str:
+        """The function that added most of those that a line calls; empty where it was none."""
+        file, line, name = place
+        found = {
+            function: amount
+            for (code, where, function), amount in self.sums.items()
+            if (code.co_filename, where, code.co_qualname) == (file, line, name)
+        }
+        return max(found, key=found.__getitem__, default="")
+
+    def _returned(self, frame: types.FrameType, event: str, function: Any) -> None:
+        now = self._read()
+        if event == "c_return" and now > self._before and not HERE.own(frame.f_code.co_filename):
+            key = frame.f_code, frame.f_lineno or 0, called(function)
+            self.sums[key] = self.sums.get(key, 0.0) + now - self._before
+        self._before = now
+
+
+def called(function: Any) -> str:
+    """`module.function`, or `module.Type.method`, of a C function."""
+    name, module = str(getattr(function, "__qualname__", "?")), getattr(function, "__module__", None)
+    if not isinstance(module, str):  # a method: its type knows
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__objclass__", owner if isinstance(owner, type) else type(owner)).__module__
+    return name if module == "builtins" or not isinstance(module, str) else f"{module}.{name}"
+
+
 def lasting(additions: list[Addition]) -> list[Addition]:
     """The additions whose thing has not gone since."""
     there: dict[Hashable, Addition] = {}

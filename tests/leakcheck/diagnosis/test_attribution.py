@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, GrowingContainer, Node, PinnedObjects, Trace
+from leakcheck.agent.inquiry import (
+    Adder,
+    Arrival,
+    Birth,
+    Graph,
+    GrowingContainer,
+    Node,
+    PinnedObjects,
+    Taker,
+    Trace,
+    Unclearable,
+)
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Roots
 from leakcheck.diagnosis import attribution
@@ -69,8 +80,8 @@ def container(path: str, trace: Trace, size: float, count: float = 1.0, **more: 
 
 def graph(*containers: GrowingContainer, **more: Any) -> Graph:
     nothing = Graph(
-        containers=containers, pinned=(), sites=(), frozen=0.0, freezing=(), at_exit=0.0, registering=(),
-        iterations=0, phases={},
+        containers=containers, pinned=(), unclearable=(), sites=(), frozen=0.0, freezing=(), at_exit=0.0,
+        registering=(), iterations=0, phases={},
     )  # fmt: skip
     return nothing._replace(**more)
 
@@ -187,6 +198,31 @@ def test_pinned_objects() -> None:
     found = graph(pinned=(pinned("app.Key", HUB, 96),))
     (fault,) = attribution.pinned_objects(case_of(growth=96, graph=found)).faults
     assert (fault.detail, fault.type, fault.bytes) == (Pinned(at_exit=False), "app.Key", 96)
+
+
+def test_taken_together() -> None:
+    call = Taker("native.run", ((*HUB[0], "on"),), 1.0, made=True)
+    error, trace = pinned("app.Busy", HUB, 100), pinned("traceback", HUB, 400)
+    found = graph(pinned=(error._replace(takers=(call,)), trace._replace(takers=(call,)), pinned("app.Key", LOG, 50)))
+    case = attribution.pinned_objects(case_of(growth=550, graph=found))
+    taken, other = attribution.taken_together(case).faults
+    assert (taken.type, taken.bytes, other.type) == ("app.Busy", 500, "app.Key")
+
+
+def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
+    made = Taker("__build_class__", ((*HUB[0], "on"),), 1.0, made=True)
+    found = graph(pinned=(pinned("type", HUB, 2000)._replace(takers=(made,), base="native.Base"),))
+    (fault,) = attribution.pinned_objects(case_of(growth=2000, graph=found)).faults
+    assert isinstance(fault.detail, Pinned)
+    assert fault.detail.taker is None
+    assert "native.Base" in finding_of(fault, 2000, "graph", ORIGIN).title
+
+
+def test_cycles_that_stay() -> None:
+    stubborn = Unclearable("native.Link", 1.0, 112, 2.0, {}, (Birth(HUB, 1.0, 112.0),), (Node("", "native.Link"),))
+    (fault,) = attribution.cycles_that_stay(case_of(growth=112, graph=graph(unclearable=(stubborn,)))).faults
+    assert (fault.type, fault.count, fault.bytes) == ("native.Link", 1.0, 112)
+    assert "native.Link has no tp_clear" in finding_of(fault, 112, "graph", ORIGIN).title
 
 
 def test_lines_that_lead_there() -> None:
@@ -318,11 +354,37 @@ def test_resources_with_their_memory() -> None:
     assert len(case.faults) == 2, "five objects a thread are something else"
 
 
+def test_bookkeeping_of_resources() -> None:
+    thread, lock = resource("threads", HUB, 1.0, 800), Fault(detail=Allocation(), count=2.0, bytes=200)
+    waits = RetainingPath((Node("<frame Event.wait of thread Thread-1>", "frame"), Node(".waiters", "deque")))
+    waiter = Fault(detail=Container(waits), count=1.0, bytes=90, lines=frozenset({LOG[0]}))
+    other = held(".log", 400, LOG[0])
+    case = case_of(growth=1500, faults=(thread, lock, waiter, other))
+    kept, left = attribution.bookkeeping_of_resources(case).faults
+    assert (kept.meter, kept.bytes, ends([left])) == ("threads", 1090, [".log"])
+    rare = case_of(growth=1500, faults=(thread, replace(lock, count=0.3)))
+    assert len(attribution.bookkeeping_of_resources(rare).faults) == 2, "it does not come as often"
+    file = case_of(growth=1500, faults=(resource("fds", HUB, 1.0), waiter))
+    assert len(attribution.bookkeeping_of_resources(file).faults) == 2, "a descriptor has no frames"
+
+
 def test_by_weight() -> None:
     faults = (held(".cache", 900, HUB[0], limit=10), held(".a", 100, HUB[0]), held(".b", 200, RUNNER[0]))
     case = attribution.by_weight(case_of(growth=1200, faults=(*faults, resource("fds", HUB))))
     assert kinds(case.faults)[0] == "resource"
     assert ends(case.faults[1:]) == [".a", ".b", ".cache"]
+
+
+def test_lines_that_feed_a_thread() -> None:
+    unseen = Fault(detail=Allocation(), count=1.0, bytes=3000, sites=(site((), 3000, 1, NATIVE),))
+    fed = arrival(3008, ("/src/app/native.py", 3, "call"))
+    (fault,) = attribution.lines_that_feed_a_thread(case_of(growth=3000, faults=(unseen,), ledger=(fed,))).faults
+    assert "in a thread of its own, while native.py:3 in call runs" in finding_of(fault, 3000, "graph", ORIGIN).title
+    less = case_of(growth=3000, faults=(unseen,), ledger=(arrival(200, ("/src/app/native.py", 3, "call")),))
+    assert not attribution.lines_that_feed_a_thread(less).faults[0].adders
+    has_line = replace(unseen, sites=(site(LOG, 3000, 1, NATIVE),))
+    case = case_of(growth=3000, faults=(has_line,), ledger=(fed,))
+    assert not attribution.lines_that_feed_a_thread(case).faults[0].adders
 
 
 def test_lines_of_the_ledger() -> None:
@@ -539,7 +601,10 @@ def test_what_atexit_was_given_is_held_by_it() -> None:
     line = Adder(((*HUB[0], "Scratch.__init__"),), 1.0)
     (fault,) = assemble(graph(pinned=[method], at_exit=1.0, registering=(line,)), [], [], 376)
     title = finding_of(fault, 376.0, "graph").title
-    assert title.endswith("registered at hub.py:41 in Scratch.__init__, held by atexit until the process ends")
+    assert title.endswith(
+        "registered at hub.py:41 in Scratch.__init__ with atexit.register, which only atexit.unregister undoes before "
+        "the process ends"
+    )
     (fault,) = assemble(graph(pinned=[method], at_exit=0.2, registering=(line,)), [], [], 376)
     assert fault.detail == Pinned(at_exit=False), "it comes more often than anything was registered"
 

@@ -10,7 +10,15 @@ import pytest
 from leakcheck.agent.inquiry import Birth
 from leakcheck.diagnosis.faults import Allocation, Fault, Pinned
 from leakcheck.diagnosis.findings import finding_of
-from leakcheck.diagnosis.frames import NativeFrame, hands_on, is_interpreter, python_frame, readable, short_name
+from leakcheck.diagnosis.frames import (
+    NativeFrame,
+    hands_on,
+    is_interpreter,
+    only_call,
+    python_frame,
+    readable,
+    short_name,
+)
 from leakcheck.diagnosis.memray import Site
 
 NODE = "std::__detail::_Hash_node<std::pair<std::string const, long>, true>"
@@ -21,6 +29,8 @@ NODE = "std::__detail::_Hash_node<std::pair<std::string const, long>, true>"
     [
         ("make_key", "make_key", False),
         ("xstrdup", "xstrdup", True),
+        ("Parser_new", "Parser_new", False),
+        ("__pymethod___new____", "__pymethod___new____", False),
         ("Table::find(int) const", "Table::find", False),
         ("(anonymous namespace)::Table::add(int)", "(anonymous namespace)::Table::add", False),
         ("void Table<std::string>::add(std::string const&)", "Table::add", False),
@@ -83,6 +93,13 @@ def test_native_code_that_called_the_function_where_an_object_is_born_stands_bet
         ("__pyx_f_7fastmod_4core_push", "fastmod.core.push"),
         ("serde::parse::h0123456789abcdef", "serde::parse"),
         ("plain_c_function", "plain_c_function"),
+        ("_RNvMs_NtCsiTXBmTXH8yU_5table5innerNtB4_5Table4grow", "<table::inner::Table>::grow"),
+        ("_ZN5table5inner5Table7reserve17h0123456789abcdefE.llvm.123", "table::inner::Table::reserve"),
+        ("_ZNSt6vectorIiE9push_backEOi", "std::vector<int>::push_back(int&&)"),
+        ("_Zap", "_Zap"),
+        ("parse_header [clone .lto_priv.0]", "parse_header"),
+        ("parse_header.part.0.isra.0", "parse_header"),
+        ("parse_header.localalias", "parse_header"),
     ],
 )
 def test_generated_names_are_shown_as_their_author_wrote_them(function: str, shown: str) -> None:
@@ -113,3 +130,10 @@ def test_a_frame_has_the_qualified_name_and_the_source_around_it(tmp_path: Path)
     assert frame.user
     assert not python_frame(os.__file__, 5).user
     assert not python_frame(pytest.__file__, 5).user
+
+
+def test_a_line_that_is_one_call_is_named_by_it(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text("parser.feed(chunk)\nf(g(1))\nmake()(2)\nx = 1\nBox(\n    1)\n")
+    assert [only_call(str(file), line) for line in range(1, 6)] == ["parser.feed", "", "", "", "Box"]
+    assert only_call("no such file.py", 1) == ""

@@ -44,7 +44,7 @@ CONTAINER = GrowingContainer(
     other_threads=False,
 )
 GRAPH = Graph(
-    containers=(CONTAINER,), pinned=(), sites=(), frozen=0.0, freezing=(), at_exit=0.0, registering=(),
+    containers=(CONTAINER,), pinned=(), unclearable=(), sites=(), frozen=0.0, freezing=(), at_exit=0.0, registering=(),
     iterations=0, phases={},
 )  # fmt: skip
 LEDGER = Resources({"heap.bytes": KeptResource((Arrival((("/src/app/native.py", 3, "call"),), 300.0),))})
@@ -53,6 +53,8 @@ OPENED = Opened(meters=[], unavailable={}, python="3.11", descriptor_limit=None,
 
 class ScriptedWorkers:
     """Answers each probe from a script, or fails; notes what was asked."""
+
+    pid = 0
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers

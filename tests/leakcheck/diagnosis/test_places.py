@@ -7,34 +7,15 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from diagnosing import diagnosed
 
 from leakcheck.diagnosis.investigation import diagnose
-from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts
+from leakcheck.diagnosis.plan import DiagnosisOptions, GrowthFacts
 from leakcheck.execution.job import Job, ScenarioInfo
-from leakcheck.execution.worker import Worker
 from leakcheck.records import Finding
 
 PLANTED = Path(__file__).parents[1] / "suites" / "planted_leaks.py"
 GROWING = PLANTED.with_name("growing_objects.py")
-RESOURCES = ("fds", "threads", "tasks", "children")
-
-
-def diagnosed(
-    name: str, file: Path = PLANTED, tools: frozenset[str] = frozenset({"graph", "memray"}), **options: object
-) -> Diagnosis:
-    """Measure how a scenario grows, then ask why."""
-    job = Job(scenario=ScenarioInfo(id=f"{file.name}::{name}", target=str(file), name=name))
-    with Worker(job) as worker:
-        meters = [name for name, _ in worker.open().meters]
-        worker.run(20)
-        before, after = worker.run(30), worker.run(100)
-    growth = {
-        meter: (late - early) / 100
-        for meter, early, late in zip(meters, before.values, after.values, strict=True)
-        if meter in (*RESOURCES, "heap.bytes") and (late - early) / 100 > 0.5
-    }
-    facts = GrowthFacts(meters=growth, seconds_per_iteration=after.seconds / 100, warmup=20)
-    return diagnose(job, facts, DiagnosisOptions(tools=tools, **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +51,7 @@ def diagnosed(
     ],
 )
 def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str, added_in: str) -> None:
-    diagnosis = diagnosed(name)
+    diagnosis = diagnosed(PLANTED, name)
     finding = diagnosis.findings[0]
     assert "".join(node.name for node in finding.path) == held_by
     assert finding.kind == "container"
@@ -102,7 +83,7 @@ def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str,
     ],
 )
 def test_what_grows_without_gaining_elements_is_named(name: str, held_by: str, source: str) -> None:
-    diagnosis = diagnosed(name, GROWING)
+    diagnosis = diagnosed(GROWING, name)
     finding = diagnosis.findings[0]
     assert finding.kind == "container"
     assert "".join(node.name for node in finding.path) == held_by
@@ -154,7 +135,7 @@ def test_tracing_takes_seconds_where_a_step_does_little_but_allocate() -> None:
 
 
 def test_two_faults_are_two_findings_each_with_its_share() -> None:
-    findings = diagnosed("two_at_once").findings
+    findings = diagnosed(PLANTED, "two_at_once").findings
     assert ["".join(node.name for node in finding.path) for finding in findings[:2]] == [
         "planted_leaks.second[*]",
         "planted_leaks.first[*]",
@@ -163,42 +144,43 @@ def test_two_faults_are_two_findings_each_with_its_share() -> None:
 
 
 def test_a_task_is_named_with_its_coroutine_and_the_line_that_created_it() -> None:
-    finding = diagnosed("asyncio_task").findings[0]
+    finding = diagnosed(PLANTED, "asyncio_task").findings[0]
     assert finding.kind == "resource"
     assert finding.meter == "tasks"
     assert "asyncio.create_task(wait_for_ever())" in finding.stack[0].source
     assert "wait_for_ever" in finding.title
 
 
-def test_a_missing_decref_is_held_by_native_code() -> None:
-    finding = diagnosed("missing_decref").findings[0]
-    assert "held by native code" in finding.title
+def test_a_missing_decref_is_named_by_the_line_that_takes_the_reference() -> None:
+    finding = diagnosed(PLANTED, "missing_decref").findings[0]
+    assert "_incref takes a reference to it" in finding.title
     assert finding.type == "dict"
-    assert 'value = {"listener": Listener()}' in finding.stack[0].source
+    assert "_incref(value)" in finding.stack[0].source
+    assert "born at planted_leaks.py" in finding.title
 
 
 def test_a_descriptor_is_named_with_its_target_and_the_line_that_opened_it() -> None:
-    finding = diagnosed("descriptor").findings[0]
+    finding = diagnosed(PLANTED, "descriptor").findings[0]
     assert finding.meter == "fds"
     assert finding.stack[0].source == "os.dup(0)"
     assert "/dev/null" in finding.title
 
 
 def test_a_malloc_that_no_tracker_sees_is_found_on_the_heaps_own_ledger() -> None:
-    findings = diagnosed("container_and_malloc").findings
+    findings = diagnosed(PLANTED, "container_and_malloc").findings
     assert {finding.stack[0].source for finding in findings} == {"first.append(bytearray(100))", "_malloc(200)"}
 
 
 @pytest.mark.slow
 def test_a_thread_is_named_with_its_target_and_the_line_that_started_it() -> None:
-    finding = diagnosed("thread").findings[0]
+    finding = diagnosed(PLANTED, "thread").findings[0]
     assert finding.meter == "threads"
     assert "threading.Thread(target=never.acquire" in finding.stack[0].source
 
 
 @pytest.mark.slow
 def test_a_child_that_nobody_waits_for_is_named() -> None:
-    finding = diagnosed("children").findings[0]
+    finding = diagnosed(PLANTED, "children").findings[0]
     assert finding.meter == "children"
     assert "posix_spawn" in finding.stack[0].source
     assert "not waited for" in finding.title
@@ -206,7 +188,7 @@ def test_a_child_that_nobody_waits_for_is_named() -> None:
 
 @pytest.mark.slow
 def test_a_rare_leak_gets_longer_stretches() -> None:
-    finding = diagnosed("one_in_fifty").findings[0]
+    finding = diagnosed(PLANTED, "one_in_fifty").findings[0]
     assert "".join(node.name for node in finding.path) == "planted_leaks.first[*]"
     assert finding.count_per_iteration == pytest.approx(0.02, rel=0.3)
 
@@ -214,7 +196,7 @@ def test_a_rare_leak_gets_longer_stretches() -> None:
 @pytest.mark.slow
 @pytest.mark.needs_valgrind
 def test_valgrind_names_what_is_lost_for_good() -> None:
-    diagnosis = diagnosed("container_and_malloc", tools=frozenset({"valgrind"}), valgrind=True)
+    diagnosis = diagnosed(PLANTED, "container_and_malloc", tools=frozenset({"valgrind"}), valgrind=True)
     assert [tool.status for tool in diagnosis.tools if tool.name == "valgrind"] == ["ok"]
     finding = diagnosis.findings[0]
     assert finding.kind == "native"
@@ -269,14 +251,14 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_global_of_a_c_extension_is_held_by_native_code(extension: Path) -> None:
-    finding = diagnosed("kept", extension).findings[0]
+    finding = diagnosed(extension, "kept").findings[0]
     assert "".join(node.name for node in finding.path) == "<list held by native code>[*]"
     assert finding.type.endswith("Item")
     assert "extension.keep(Item())" in finding.stack[0].source
 
 
 def test_what_a_c_function_forgets_is_named_with_its_c_line(extension: Path) -> None:
-    finding = diagnosed("forgotten", extension).findings[0]
+    finding = diagnosed(extension, "forgotten").findings[0]
     native = [frame for frame in finding.stack if frame.native]
     assert [(frame.function, Path(frame.file).name) for frame in native] == [("forget", "extension.c")]
     assert "extension.forget(300)" in next(frame.source for frame in finding.stack if frame.user)

@@ -51,7 +51,7 @@ def events(file: Path) -> list[dict]:
 class Scripted:
     """A source of numbers in its own time."""
 
-    name, pid, ended, restarted, work, notes = "scripted", 1, "", False, None, ()
+    name, pid, ended, restarted, work, own_time, notes = "scripted", 1, "", False, None, None, ()
     gauges = (Gauge("pss", "B", "memory"),)
 
     def __init__(self, values) -> None:
@@ -258,6 +258,20 @@ def test_the_panel_judges_by_the_work_of_the_source(tmp_path, monkeypatch):
     assert used == sorted(used)
     assert used[0] < 1
     assert used[-1] > 20
+
+
+def test_a_scenario_that_is_slowed_down_leaks_in_a_line_by_its_own_clock(tmp_path):
+    """Each reading has fewer iterations than the one before, and all leave the same: by the time it would fade."""
+
+    class SlowedDown(Scripted):
+        def read(self):
+            values = super().read()
+            self.own_time = 100 * (1 - 0.97**self.now)
+            return values
+
+    kept = [100e6 + 300e6 * (1 - 0.97**second) for second in range(1, 120)]
+    assert watch(Scripted(kept), tmp_path)[1] == "bounded"
+    assert watch(SlowedDown(kept), tmp_path)[1] == "leak"
 
 
 def test_a_command_that_ends_says_how(until):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import textwrap
 from types import ModuleType
 
@@ -9,6 +10,7 @@ import pytest
 
 from leakcheck import meters
 from leakcheck.agent.probes.by_type import ByType
+from leakcheck.agent.probes.holders import _held_now, keyed
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.verdict.caches import CacheSuspicion
@@ -117,6 +119,17 @@ LOST_THINGS = {
             last = [n]  # the last one has a place, in the module's own dict
             increment(last)
     """,
+    "an object that a table knows by a weak reference": """
+        import ctypes, weakref
+        increment = ctypes.pythonapi.Py_IncRef
+        increment.argtypes = [ctypes.py_object]
+        class Thing: pass
+        known = {}
+        def lose(n):
+            thing = Thing()
+            known[n] = weakref.ref(thing)
+            increment(thing)
+    """,
 }
 
 
@@ -183,3 +196,15 @@ def test_a_module_is_not_asked_what_it_refers_to():
     package = Package("package")
     package.kept = kept = [1]
     assert ByType([package, kept, textwrap]).referents() == [1]
+
+
+def test_all_that_is_alive_is_let_go_at_once():
+    """A list of it contains the cell of its own variable, and would be garbage as large as all that is alive."""
+    gc.collect()
+    gc.disable()
+    try:
+        _held_now()
+        keyed()
+        assert not [each for each in gc.get_objects() if type(each) is ByType and len(each.objects) > 1000]
+    finally:
+        gc.enable()

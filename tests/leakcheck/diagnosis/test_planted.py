@@ -1,0 +1,39 @@
+"""Planted faults of an extension: the first finding names the cause, and no finding says what is not so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from diagnosing import diagnosed
+
+from benchmarks.detection import planting
+
+QUICK = (
+    "cycle-no-collector-support",
+    "cycle-name-without-module",
+    "cycle-member-not-traversed",
+    "cycle-no-clear",
+    "cycle-owned-by-rust",
+    "error-keeps-argument",
+    "iterator-never-given-back",
+    "method-never-given-back",
+    "exception-never-given-back",
+    "at-fork",
+)
+"""One of each kind; the benchmark of detection has them all."""
+
+
+@pytest.fixture(scope="module")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the extension."""
+    folder = tmp_path_factory.mktemp("planted")
+    planting.build_c("plain", folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_first_finding_names_the_cause(name: str, extension: Path) -> None:
+    file = extension / "workload.py"
+    file.write_text(f"{planting.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
+    assert planting.wrong(name, diagnosed(file, "call").findings) == ""

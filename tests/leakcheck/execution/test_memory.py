@@ -1,0 +1,49 @@
+"""The memory of another process, read word by word."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from leakcheck.execution.memory import WORD, ProcessMemory
+
+
+@pytest.fixture
+def memory() -> Iterator[ProcessMemory]:
+    with ProcessMemory(os.getpid()) as opened:
+        yield opened
+
+
+def test_words_are_those_that_lie_there(memory: ProcessMemory) -> None:
+    values = (ctypes.c_size_t * 3)(7, 8, 9)
+    assert memory.words(ctypes.addressof(values), 3 * WORD) == (7, 8, 9)
+    assert memory.words(ctypes.addressof(values), 2 * WORD + 1) == (7, 8), "a part of a word is none"
+
+
+@pytest.mark.parametrize("address", [0, 8, 3, 1 << 62, (1 << 64) - 8])
+def test_where_there_is_no_memory_there_are_no_words(memory: ProcessMemory, address: int) -> None:
+    assert memory.words(address, 64) == ()
+
+
+def test_an_object_has_the_address_of_its_type_in_it(memory: ProcessMemory) -> None:
+    value = object()
+    assert id(object) in memory.words(id(value), value.__sizeof__())
+
+
+def test_a_block_has_the_size_that_malloc_gave_it(memory: ProcessMemory) -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    address = library.malloc(40)
+    try:
+        ctypes.memset(address, 0, 40)
+        assert memory.block(address) == (0,) * 5
+    finally:
+        library.free(address)
+
+
+def test_a_process_that_is_gone_cannot_be_read() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        ProcessMemory((1 << 22) + 1)
