@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from elkyn._native import MAX_PATH_BYTES
+from elkyn._native import flatten as flatten_plain
 from elkyn.errors import InvalidTypeError, InvalidValueError
 from elkyn.paths import MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
 
@@ -50,6 +51,10 @@ def flatten(key: bytes, value: object) -> Leaves:
             return [(key, encode(value))]
         if kind is int and MIN_INT <= value <= MAX_INT:  # type: ignore[operator]
             return [(key, encode(value))]
+        if kind is dict and value:
+            plain = flatten_plain(prefix_of(key), 0 if key == ROOT else key.count(SEPARATOR), value)  # type: ignore[arg-type]
+            if plain is not None:
+                return plain
         check(value)
         leaves: Leaves = []
         _flatten_object(key, value, leaves)

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "flatten.hpp"
 #include "pattern.hpp"
 #include "queue.hpp"
 #include "queue_calls.hpp"
@@ -157,6 +158,10 @@ NB_MODULE(_native, m) {
     PyObject* scope = PyType_FromSpec(&elkyn::scope_spec);
     if (scope == nullptr) throw nb::python_error();
     m.attr("TransactionScope") = nb::steal(scope);
+
+    PyObject* flatten = PyCFunction_New(&elkyn::flatten_method, nullptr);
+    if (flatten == nullptr) throw nb::python_error();
+    m.attr("flatten") = nb::steal(flatten);
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(
