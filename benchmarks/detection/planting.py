@@ -43,6 +43,8 @@ class PlantedFault(NamedTuple):
     """What no finding may say."""
     only: bool
     """Whether there is one cause, which is to be told once."""
+    second: list[str]
+    """Regular expressions that another finding matches, where there is a second cause."""
 
 
 @cache
@@ -57,7 +59,7 @@ def _fault(name: str, told: dict[str, object]) -> PlantedFault:
     needs = re.search(r"^import planted", workload, re.MULTILINE)
     build: Build = "" if not needs else "stripped" if told.get("stripped") else "plain"
     truth, never = list(told["truth"]), list(told.get("never", []))  # type: ignore[call-overload]
-    return PlantedFault(name, workload, build, truth, never, bool(told.get("only")))
+    return PlantedFault(name, workload, build, truth, never, bool(told.get("only")), list(told.get("second", [])))  # type: ignore[call-overload]
 
 
 @cache
@@ -114,6 +116,8 @@ def wrong(name: str, findings: Sequence[Finding]) -> str:
     for meter in {finding.meter for finding in findings}:
         if sum(finding.share or 0.0 for finding in findings if finding.meter == meter) > _MOST_SHARE:
             return f"the shares of {meter} are more than the whole"
+    if fault.second and not any(all(re.search(each, told(other)) for each in fault.second) for other in findings[1:]):
+        return f"no other finding says {' and '.join(fault.second)}"
     if fault.only and len(findings) > 1:
         return f"one cause, {len(findings)} findings"
     return ""

@@ -17,7 +17,8 @@ from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, PathNode, RunResult, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.console import make_console
-from leakcheck.report.text import line
+from leakcheck.report.draft import draft
+from leakcheck.report.text import BLOCK, line
 
 _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 
@@ -25,8 +26,9 @@ _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 @click.command("explain", cls=Command)
 @click.argument("path", metavar="RESULTS", type=click.Path(path_type=Path))
 @click.argument("wanted", metavar="[ID]", required=False, default="")
+@click.option("--issue", is_flag=True, help="As the draft of a bug report, in Markdown.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def command(path: Path, wanted: str, color: str) -> None:
+def command(path: Path, wanted: str, issue: bool, color: str) -> None:
     """Print one finding in full: sentence, path, stack, source, how to see it again.
 
     RESULTS is a file.json or the directory of a run. ID is a finding's fingerprint (or its beginning), a scenario's
@@ -36,6 +38,7 @@ def command(path: Path, wanted: str, color: str) -> None:
     Example:
       elkyn-leakcheck explain reports/latest
       elkyn-leakcheck explain reports/latest 3f2a
+      elkyn-leakcheck explain reports/latest 3f2a --issue
     """
     run = results.read(path)
     console = make_console(color)
@@ -46,6 +49,9 @@ def command(path: Path, wanted: str, color: str) -> None:
         _list(found, path, console)
         return
     scenario, finding = found[0]
+    if issue:
+        click.echo(draft(run, scenario, finding), nl=False)
+        return
     console.print(explanation(scenario, finding), soft_wrap=True)
 
 
@@ -82,7 +88,7 @@ def explanation(scenario: ScenarioResult, finding: Finding) -> Group:
     if finding.hint:
         parts += [Text(), Text(line(finding.hint, 400), style="yellow")]
     again = scenario.command or f"elkyn-leakcheck run {scenario.id}"
-    parts += [Text(), Text("To see it again", style="bold"), Padding(Text(line(again, 1000)), (0, 0, 0, 2))]
+    parts += [Text(), Text("To see it again", style="bold"), Padding(Text(line(again, BLOCK)), (0, 0, 0, 2))]
     return Group(*parts)
 
 

@@ -121,6 +121,19 @@ def taken_together(case: Case) -> Case:
     return _absorbed(case, belongs)
 
 
+def one_cycle(case: Case) -> Case:
+    """What instances of one C type pin by cycles is one fault, named by the shortest way to the instance."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(cycle=HiddenCycle() as first), Pinned(cycle=HiddenCycle() as second):
+                shorter = (-len(second.path), other.bytes) > (-len(first.path), fault.bytes)
+                return first.type == second.type and shorter
+        return False
+
+    return _absorbed(case, belongs)
+
+
 def cycles_that_stay(case: Case) -> Case:
     """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
     return case.adding(
@@ -228,8 +241,15 @@ def allocations(case: Case) -> Case:
 
 
 def of_the_same_line(case: Case, allocation: Fault) -> Fault | None:
-    """Another fault happens on behalf of one of the same lines."""
-    return next((each for each in case.faults if each.lines & allocation.lines), None)
+    """Another fault happens on behalf of one of the same lines, and not by another native function that it calls."""
+    entries = _entries(allocation)
+
+    def is_apart(fault: Fault) -> bool:
+        return bool(
+            isinstance(fault.detail, Allocation) and entries and _entries(fault) and not entries & _entries(fault)
+        )
+
+    return next((each for each in case.faults if each.lines & allocation.lines and not is_apart(each)), None)
 
 
 def counted_twice(case: Case, allocation: Fault) -> Fault | None:
@@ -410,7 +430,8 @@ def rare_allocations(case: Case) -> Case:
 
     def judged(fault: Fault) -> Fault:
         rare = 0 < fault.count * case.iterations < EVENTS_PER_STRETCH / 2
-        return replace(fault, detail=Allocation(rare))
+        assert isinstance(fault.detail, Allocation)
+        return replace(fault, detail=replace(fault.detail, rare=rare))
 
     return _each(case, judged, Allocation)
 
@@ -421,6 +442,7 @@ RULES: tuple[Rule, ...] = (
     filling_caches,
     pinned_objects,
     taken_together,
+    one_cycle,
     cycles_that_stay,
     lines_that_lead_there,
     sites_of_births,
@@ -538,22 +560,33 @@ def _absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 
 def _by_line(sites: Iterable[Site], origin: Origin) -> list[Fault]:
-    """One fault for each innermost line outside the standard library."""
-    groups: dict[Line | Trace, list[Site]] = {}
-    for site in sites:
+    """One fault for each native function that an innermost line outside the standard library calls.
+
+    What has no native frames belongs to most of its line. One type ties all that is in its cycles into one fault.
+    """
+    groups: dict[tuple[Line | Trace, str], list[Site]] = {}
+    for site in sorted(sites, key=lambda site: (not site.native, -site.bytes)):
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
-        groups.setdefault(line, []).append(site)
+        called = site.native[-1].function if site.native else next((name for at, name in groups if at == line), "")
+        groups.setdefault(((), site.content.cycle) if site.content.cycle else (line, called), []).append(site)
     faults = [
         Fault(
-            detail=Allocation(),
+            detail=Allocation(cycle=group[0].content.cycle),
             count=sum(site.blocks for site in group),
             bytes=sum(site.bytes for site in group),
+            type=_content_of(group),
             sites=tuple(group),
             lines=outside_library(group[0].trace, origin),
         )
         for group in groups.values()
     ]
     return sorted(faults, key=lambda fault: -fault.bytes)
+
+
+def _content_of(group: Sequence[Site]) -> str:
+    """The one type of object in the blocks, where each object is one block."""
+    types = {site.content.type for site in group}
+    return types.pop() if len(types) == 1 else ""
 
 
 def _hides(holder: Fault, fault: Fault) -> bool:
@@ -629,6 +662,11 @@ def _has_native_frames(fault: Fault) -> bool:
 
 def _native_functions(fault: Fault) -> set[str]:
     return {frame.function for site in fault.sites for frame in site.native}.union(*map(_named, fault.losses))
+
+
+def _entries(fault: Fault) -> set[str]:
+    """The native functions that Python code calls for what a fault allocates."""
+    return {site.native[-1].function for site in fault.sites if site.native}
 
 
 def _named(loss: Loss) -> set[str]:

@@ -92,6 +92,8 @@ class Allocation:
 
     rare: bool = False
     """Too few came while the object graph was walked to say what holds them."""
+    cycle: str = ""
+    """The C type without support for the collector that ties them into cycles."""
 
 
 @dataclass(frozen=True)

@@ -286,13 +286,14 @@ _LACKS = {
 
 def _cycle_in_words(cycle: HiddenCycle, owner: str) -> str:
     """`Session.handle holds a planted.Handle, whose type ..., and that leads back: the cycle is never freed`."""
-    named = [node for node in cycle.path if node.label]
-    label = named[-1].label if named else ""
-    holders = [node.type for node in cycle.path[:-1] if node.type != "dict" or len(cycle.path) == 2]
-    holder = f"{short_type(holders[-1])}{label}" if holders else short_type(owner)
     whose = f"whose type {_LACKS[cycle.lack]}"
     if len(cycle.path) == 1:
         return f"it is a {cycle.type}, {whose}, and leads back to itself: a cycle that is never freed"
+    # From the last object on the way that has a type of its own: dictionaries, methods and the like say nothing.
+    own = [index for index, node in enumerate(cycle.path[:-1]) if "." in node.type and " " not in node.type]
+    first = own[-1] if own else len(cycle.path) - 2
+    labels = "".join(node.label for node in cycle.path[first + 1 :])
+    holder = short_type(cycle.path[first].type or owner) + labels
     return f"{holder} is a {cycle.type}, {whose}, and leads back: a cycle that is never freed"
 
 
@@ -323,7 +324,9 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     place = f" at {facts.places}" if facts.frames or not by else ""
     if facts.fault.adders:
         place, by = "", f"{by} in a thread of its own, while {facts.places} runs"
-    if "graph" in facts.unseen:
+    if detail.cycle:
+        holder = f"part of a cycle through a {detail.cycle}, whose type {_LACKS['support']}: it is never freed"
+    elif "graph" in facts.unseen:
         holder = "what holds it was not looked at"
     elif detail.rare:
         holder = "too rarely for what holds it to be seen"
@@ -333,6 +336,8 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
 
 
 def _blocks(fault: Fault) -> str:
+    if fault.type:
+        return _amount(fault.count, short_type(fault.type), fault.bytes)
     return f"{units.quantity(fault.count, 'blocks')} ({units.size(fault.bytes)})"
 
 

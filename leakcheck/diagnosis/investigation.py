@@ -19,7 +19,6 @@ import msgspec
 from leakcheck import meters
 from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
 from leakcheck.agent.origin import Origin
-from leakcheck.agent.protocol import Opened
 from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
@@ -180,10 +179,12 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             memray=str(Path(memray.__file__).parent.parent),
             cache_tag=sys.implementation.cache_tag,
         )
-        answer, opened = _ask(plan, question, Captures)
-        if answer.missing:
-            raise ToolMissing(answer.missing)
-        sites = read_sites(answer.captures, Origin(opened.roots))
+        with plan.worker() as worker:
+            opened = worker.open()
+            answer = worker.ask(question, Captures)
+            if answer.missing:
+                raise ToolMissing(answer.missing)
+            sites = read_sites(answer.captures, Origin(opened.roots), worker.pid)
         command = f"{Path(sys.executable).name} -m memray flamegraph --leaks"
         return sites, [
             f"memray capture of {each.iterations} iterations: {each.path}; as a flame graph: {command} {each.path}"
@@ -197,7 +198,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
 def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]:
     question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds}, plan.job.values)
     absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
-    return _run("resources", absent, lambda: _ask(plan, question, Resources)[0])
+    return _run("resources", absent, lambda: _ask(plan, question, Resources))
 
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
@@ -208,11 +209,11 @@ def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Los
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 
 
-def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> tuple[_T, Opened]:
+def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> _T:
     """Open the scenario in a process of its own and ask it."""
     with plan.worker() as worker:
-        opened = worker.open()
-        return worker.ask(question, answer), opened
+        worker.open()
+        return worker.ask(question, answer)
 
 
 def _needs_memory(plan: Plan) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from leakcheck.agent.inquiry import Birth, Capture, Trace
 from leakcheck.agent.origin import HERE, Origin
+from leakcheck.diagnosis.blocks import Content, SiteKey, contents
 from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter, is_standard_module
 from leakcheck.diagnosis.offsets import UNRESOLVED, Offsets
 
@@ -41,22 +42,28 @@ class Site(NamedTuple):
     library: tuple[NativeFrame, ...] = ()
     """Frames of the standard library's C modules inside the innermost Python line; they call `native` where there is
     some."""
+    content: Content = Content()
+    """What the blocks are."""
 
 
-def read_sites(captures: Sequence[Capture], origin: Origin = HERE) -> list[Site]:
-    """The sites that scale between the two captures, those with most bytes first."""
+def read_sites(captures: Sequence[Capture], origin: Origin = HERE, pid: int = 0) -> list[Site]:
+    """The sites that scale between the two captures, those with most bytes first.
+
+    `pid` is the process that made the captures, where it is still as it was at the end of the second.
+    """
     paths = [Path(capture.path) for capture in captures]
-    sites = _scaling(captures, *(_survivors(path, origin) for path in paths))
+    sites = _scaling(captures, pid, [_survivors(path, origin) for path in paths])
     unnamed = sum(site.bytes for site in sites if site.unnamed)
     if unnamed < _WORTH_NAMING * sum(site.bytes for site in sites):
         return sites
-    return _scaling(captures, *(_survivors(path, origin, Offsets(path)) for path in paths))
+    return _scaling(captures, pid, [_survivors(path, origin, Offsets(path)) for path in paths])
 
 
-def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -> list[Site]:
+def _scaling(captures: Sequence[Capture], pid: int, survivors: Sequence[_Survivors]) -> list[Site]:
+    short, long = survivors
     few, many = (capture.iterations for capture in captures)
-    sites = []
-    for key, (count, size, functions, thread, between, unnamed, library) in long.items():
+    sites, keys = [], []
+    for key, (count, size, functions, thread, between, unnamed, library, stacks) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
             continue
@@ -65,7 +72,18 @@ def _scaling(captures: Sequence[Capture], short: _Survivors, long: _Survivors) -
         trace, native = key
         rate = count / many
         sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed, library))
+        keys.append(stacks)
+    if pid:
+        found = contents(Path(captures[-1].path), (each for stacks in keys for each in stacks), pid)
+        sites = [site._replace(content=_common(found, stacks)) for site, stacks in zip(sites, keys, strict=True)]
     return sorted(sites, key=lambda site: -site.bytes)
+
+
+def _common(found: Mapping[SiteKey, Content], stacks: Iterable[SiteKey]) -> Content:
+    """What all blocks of a site are, over the stacks that lead there."""
+    each = [found[stack] for stack in stacks if stack in found]
+    types, cycles = {content.type for content in each}, {content.cycle for content in each}
+    return Content(types.pop() if len(types) == 1 else "", cycles.pop() if len(cycles) == 1 else "")
 
 
 def sites_of_births(births: Iterable[Birth]) -> list[Site]:
@@ -82,7 +100,8 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
-_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...]]
+_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...],
+               tuple[SiteKey, ...]]  # fmt: skip
 _Survivors = dict[_Key, _Found]
 
 
@@ -104,10 +123,10 @@ def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) ->
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
-            count, size, *_ = found.get((trace, native), (0, 0))
+            count, size, *_, stacks = found.get((trace, native), (0, 0, ()))
             found[trace, native] = (
                 count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
-                unnamed, library,
+                unnamed, library, (*stacks, (record.tid, record.stack_id, record.native_stack_id)),
             )  # fmt: skip
     return found
 

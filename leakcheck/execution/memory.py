@@ -11,6 +11,8 @@ WORD = struct.calcsize("P")
 """Bytes of an address."""
 _MOST_BYTES = 1 << 16
 """Of one block that is looked at; what is further inside is not seen."""
+_LONGEST_TEXT = 200
+"""Bytes of a text: the name of a type is shorter."""
 _CHUNK_FLAGS = 7
 """The bits of malloc's size word that are none of the size."""
 
@@ -42,6 +44,15 @@ class ProcessMemory:
         except (OSError, OverflowError):  # not mapped
             return ()
         return struct.unpack(f"{len(found) // WORD}P", found[: len(found) // WORD * WORD])
+
+    def text(self, address: int) -> str:
+        """The printable ASCII text that ends with a zero byte at an address; empty where there is none."""
+        try:
+            found = os.pread(self._file, _LONGEST_TEXT, address) if address > 0 else b""
+        except (OSError, OverflowError):
+            return ""
+        text, end, _ = found.partition(b"\0")
+        return text.decode() if end and text.isascii() and text.decode().isprintable() else ""
 
     def block(self, address: int) -> tuple[int, ...]:
         """The words of a block that glibc's malloc has given out at an address; a guess for any other address."""

@@ -23,7 +23,7 @@ from leakcheck import meters, units
 from leakcheck.records import VERDICTS, Control, Failure, Finding, Frame, RunResult, Sample, ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.report.sparkline import sparkline
-from leakcheck.report.text import block, line, middle
+from leakcheck.report.text import BLOCK, block, line, middle
 from leakcheck.results.problems import place
 
 _STYLES = {
@@ -350,7 +350,7 @@ def print_scenario(scenario: ScenarioResult, console: Console, *, verbose: int =
     for advice in scenario.advice if verbose else []:
         say(console, f"note: {line(advice)}", 2, "dim")
     if scenario.command:
-        console.print(Text(f"  again: {line(scenario.command)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  again: {line(scenario.command, BLOCK)}", style="dim"), soft_wrap=True)
 
 
 def print_finding(finding: Finding, scenario: ScenarioResult, console: Console) -> None:

@@ -74,7 +74,7 @@ def _wrong(scenario: ScenarioResult) -> str:
         where = sentences.location(place(finding))
         rows.append(f"* {f'{code(where)}: ' if where else ''}{plain(finding.title)} ({code(finding.fingerprint)})\n")
         if finding.stack:
-            rows.append(_indented(block(_stack(finding.stack[:8]))))
+            rows.append(_indented(block(stack_lines(finding.stack[:8]))))
         if finding.path:
             rows.append(f"  held by {code(''.join(node.name for node in finding.path), 600)}\n")
     if scenario.failure and scenario.failure.traceback:
@@ -84,7 +84,8 @@ def _wrong(scenario: ScenarioResult) -> str:
     return "\n".join(rows)
 
 
-def _stack(stack: Sequence[Frame]) -> list[str]:
+def stack_lines(stack: Sequence[Frame]) -> list[str]:
+    """A stack as text: each frame's place, and its source below."""
     rows = []
     for frame in stack:
         rows.append(text.line(f"{sentences.location(frame)} in {frame.function}"))

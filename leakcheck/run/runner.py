@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 import traceback
@@ -25,6 +24,7 @@ from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, Scena
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
+from leakcheck.shell import pasteable
 from leakcheck.validation import unknown_meter
 from leakcheck.verdict import result as verdicts
 from leakcheck.verdict.measure import Measurement
@@ -359,7 +359,7 @@ def command(info: ScenarioInfo, options: dict[str, Any]) -> str:
     words = [*(info.command or ["elkyn-leakcheck", "run", info.id])]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+    return pasteable(words)
 
 
 def _warmup(reached: Reached) -> int:

@@ -313,7 +313,7 @@ class ContainerProbe:
             for name, rate in self.pinned:
                 if self.sample is None and newborn.get(name):
                     self.sample = newborn[name][-1]
-                group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, stretch, self.describe)
+                group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, traced, self.describe)
                 if group is not None:
                     self.groups.append(group)
                     self.names.append(name)

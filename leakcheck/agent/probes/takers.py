@@ -12,7 +12,6 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from leakcheck.agent.inquiry import Place, Stack, Taker
@@ -103,7 +102,7 @@ class Takers:
         if time.monotonic() > self._until:
             sys.setprofile(None)
             return
-        now = dict(self._unaccounted())
+        now = self._unaccounted()
         if event != "c_call":
             for identity, count in now.items():
                 before = self._before.get(identity)
@@ -115,23 +114,28 @@ class Takers:
     def _without_owner(self) -> frozenset[int]:
         """Newborn objects to which there are references that nothing accounts for."""
         if time.monotonic() < self._until:
-            unaccounted = list(self._unaccounted())
+            unaccounted = self._unaccounted()
             variables = _in_variables() if unaccounted else Counter[int]()
-            self._lost = frozenset(identity for identity, count in unaccounted if count > variables[identity])
+            self._lost = frozenset(identity for identity, count in unaccounted.items() if count > variables[identity])
         return self._lost
 
-    def _unaccounted(self) -> Iterator[tuple[int, int]]:
-        """Of the newborn objects of the groups: references that no newborn object accounts for."""
+    def _unaccounted(self) -> dict[int, int]:
+        """Of the newborn objects of the groups: references that no newborn object accounts for.
+
+        No object of ours may be among them, whose place in memory would soon be another's: all are made after the look.
+        """
         newborn = gc.get_objects()
         if len(newborn) > _MOST_NEWBORN:
             newborn = newborn[-_MOST_NEWBORN:]
         wanted = {id(each) for each in newborn if group_name(each) in self._groups}
         if not wanted:
-            return
+            return {}
         known = Counter(identity for identity in map(id, gc.get_referents(*newborn)) if identity in wanted)
+        found = {}
         for each in newborn:
             if id(each) in wanted:
-                yield id(each), sys.getrefcount(each) - _OWN - known[id(each)]
+                found[id(each)] = sys.getrefcount(each) - _OWN - known[id(each)]
+        return found
 
 
 def _in_variables() -> Counter[int]:

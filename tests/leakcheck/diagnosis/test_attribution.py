@@ -25,6 +25,8 @@ from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Roots
 from leakcheck.diagnosis import attribution
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RELATIVES, RULES, attribute
+from leakcheck.diagnosis.blocks import Content
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
@@ -209,6 +211,21 @@ def test_taken_together() -> None:
     assert (taken.type, taken.bytes, other.type) == ("app.Busy", 500, "app.Key")
 
 
+def test_one_cycle() -> None:
+    def pinned_by(kind: str, *ways: Node) -> HiddenCycle:
+        return HiddenCycle(kind, "support", (*ways, Node("[*]", kind)))
+
+    near = (Node("", "app.Tracer"), Node(".handles", "list"))
+    far = (Node("", "method"), Node(".__self__", "app.Owner"), Node(".tracer", "app.Tracer"), Node(".handles", "list"))
+    groups = pinned("app.Tracer", HUB, 100), pinned("method", LOG, 400), pinned("app.Key", HUB, 50)
+    cycles = pinned_by("native.Handle", *near), pinned_by("native.Handle", *far), pinned_by("native.Other", *near)
+    case = attribution.pinned_objects(case_of(growth=550, graph=graph(pinned=groups), cycles=cycles))
+    first, other = attribution.one_cycle(case).faults
+    assert (first.type, first.bytes, other.bytes) == ("app.Tracer", 500, 50)
+    title = finding_of(first, 550, "graph", ORIGIN).title
+    assert "Tracer.handles[*] is a native.Handle, whose type has no collector support" in title
+
+
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
     made = Taker("__build_class__", ((*HUB[0], "on"),), 1.0, made=True)
     found = graph(pinned=(pinned("type", HUB, 2000)._replace(takers=(made,), base="native.Base"),))
@@ -315,6 +332,21 @@ def test_of_the_same_line() -> None:
     first, second = held(".a", 100, LOG[0]), held(".b", 100, HUB[0])
     assert attribution.of_the_same_line(case_of(growth=300, faults=(first, second)), ALLOCATION) is second
     assert attribution.of_the_same_line(case_of(growth=300, faults=(first,)), ALLOCATION) is None
+
+
+def test_two_native_functions_of_one_line_are_two_faults() -> None:
+    header = NativeFrame("read_header", "native.c", 3)
+    sites = (site(LOG, 5000, 1, NATIVE), site(LOG, 112, 1, (header,)), site(LOG, 48, 1))
+    body, other = attribution.allocations(case_of(growth=5160, sites=sites)).faults
+    assert (body.bytes, other.bytes) == (5048, 112), "what has no native frames belongs to most of its line"
+
+
+def test_what_one_type_ties_into_cycles_is_one_fault() -> None:
+    tied = Content("", "native.Handle")
+    sites = (site(LOG, 184)._replace(content=tied), site(HUB, 80)._replace(content=tied), site(HUB, 50))
+    cycle, other = attribution.allocations(case_of(growth=314, sites=sites)).faults
+    assert (cycle.bytes, other.bytes) == (264, 50)
+    assert "part of a cycle through a native.Handle" in finding_of(cycle, 314, "graph", ORIGIN).title
 
 
 def test_counted_twice() -> None:

@@ -20,6 +20,8 @@ QUICK = (
     "method-never-given-back",
     "exception-never-given-back",
     "at-fork",
+    "text-never-given-back",
+    "two-sites-on-a-line",
 )
 """One of each kind; the benchmark of detection has them all."""
 

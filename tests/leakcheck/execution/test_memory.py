@@ -44,6 +44,12 @@ def test_a_block_has_the_size_that_malloc_gave_it(memory: ProcessMemory) -> None
         library.free(address)
 
 
+def test_a_text_ends_with_a_zero_byte_and_is_printable(memory: ProcessMemory) -> None:
+    texts = [ctypes.create_string_buffer(each) for each in (b"native.Handle", b"\x01\x02", b"x" * 300)]
+    assert [memory.text(ctypes.addressof(each)) for each in texts] == ["native.Handle", "", ""]
+    assert memory.text(8) == ""
+
+
 def test_a_process_that_is_gone_cannot_be_read() -> None:
     with pytest.raises(OSError, match="No such file"):
         ProcessMemory((1 << 22) + 1)
