@@ -179,6 +179,8 @@ class Commits:
         with self._database.mutex:
             # Looked at behind the mutex: who has subscribed before us is owed this event.
             routes = self._routes
+            if self._tree.expires:
+                return self.commit(Call([(path, key, leaves)]))
             if routes.empty:
                 return self._set_unwatched(key, leaves)
             try:

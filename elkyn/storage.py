@@ -33,6 +33,8 @@ FORMAT = 1
 """The layout of the file that this version reads and writes."""
 META = b"\xffelkyn"
 """The key of the format mark. 0xff is in no UTF-8 text, so it is above every key of the tree: searches stop at it."""
+BY_DEADLINE, BY_KEY = b"\xffttl>", b"\xffttl="
+"""What the rows start with that tell which values end when: by their deadline, and by their key."""
 RESERVE_FILE, RESERVE_BYTES = "elkyn.reserve", 256 << 10
 """Bytes of the disk that are kept for a delete on a full one, which has to write before it can free anything: the pages
 on the way to some thousands of leaves."""

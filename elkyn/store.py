@@ -45,6 +45,7 @@ from elkyn.events.subscriptions import (
     log_handler_error,
 )
 from elkyn.events.thread import EventThread, HandlerErrorHook, Stop
+from elkyn.expiry import Expirer, deadline_in, next_due
 from elkyn.locks import Lock, is_mine
 from elkyn.paths import child_path, key_of, pattern_segments, plain
 from elkyn.progress import Progress
@@ -148,6 +149,10 @@ class Store:
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
         self._writer = Writer(self._commit_group, database.in_own_transaction)
         self._names = PushNames(database.pushed)
+        self._expirer = Expirer(database.read, self._commits.commit)
+        if database.read(lambda txn: next_due(txn, 1)):  # of an earlier session
+            self._tree.expires = True
+            self._expirer.tell()
         self._closing = Lock()
         self._closer: int | None = None  # the thread that holds it
         self._closed = Progress()
@@ -253,11 +258,17 @@ class Store:
 
     # --- writing
 
-    def set(self, path: str, value: Any) -> int:
+    def set(self, path: str, value: Any, *, ttl: float | None = None) -> int:
         """Replace the whole subtree at `path` by `value`; return the revision.
 
+        With `ttl` it is deleted that many seconds later, as a write of its own, unless it has been written anew or
+        deleted by then, or a node above it; by the wall clock, and in a later session where this one has ended.
         Raises `PathError`, `InvalidValueError` or `InvalidTypeError` before anything is written.
         """
+        if ttl is not None:
+            rev = self._commits.commit(setting(path, value, deadline_in(ttl)))
+            self._expirer.tell()
+            return rev
         if type(path) is not str:
             path = plain(path)
         key = self._keys.get(path) or self._remember(path)
@@ -282,12 +293,12 @@ class Store:
             self.set(child_path(path, name), value)
             return name
 
-    def set_async(self, path: str, value: Any) -> "Future[int]":
+    def set_async(self, path: str, value: Any, *, ttl: float | None = None) -> "Future[int]":
         """Like `set()`, committed together with other calls by a writer thread; the future gives the revision.
 
         The value is checked and encoded now: these errors are raised here, those of the disk by the future.
         """
-        return self._submit(setting(path, value))
+        return self._submit(setting(path, value, None if ttl is None else deadline_in(ttl)))
 
     def update_async(self, path: str, values: dict[str, Any]) -> "Future[int]":
         """Like `update()`, as `set_async()` is to `set()`."""
@@ -297,9 +308,9 @@ class Store:
         """Like `delete()`, as `set_async()` is to `set()`."""
         return self._submit(deleting(path))
 
-    async def aset(self, path: str, value: Any) -> int:
+    async def aset(self, path: str, value: Any, *, ttl: float | None = None) -> int:
         """Like `set_async()`, for a coroutine: awaits the commit. Cancelled, it is committed all the same."""
-        return await self._asubmit(setting(path, value))
+        return await self._asubmit(setting(path, value, None if ttl is None else deadline_in(ttl)))
 
     async def aupdate(self, path: str, values: dict[str, Any]) -> int:
         """Like `update_async()`, as `aset()` is to `set_async()`."""
@@ -351,6 +362,8 @@ class Store:
                 inner.close()
                 if inner.call.writes:
                     self._commits.commit_transaction(inner)
+                    if inner.call.ends:
+                        self._expirer.tell()
                 else:
                     inner.rev = self.rev
             finally:
@@ -369,7 +382,10 @@ class Store:
         return self._writer.submit((call,))
 
     def _commit_group(self, calls: list[Call]) -> list[int | BaseException]:
-        return self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive
+        results = self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive
+        if any(call.ends for call in calls):
+            self._expirer.tell()
+        return results
 
     # --- events
 
@@ -524,6 +540,8 @@ class Store:
             if not self._writer.close(patience):
                 raise _still_written(patience)
             self._writer.close_callbacks(drain_timeout)
+            if not self._expirer.close(patience):
+                raise _still_written(patience)
         elif self._thread.is_current():  # another thread closes, and waits for the handler that calls us
             return
         own = threading.get_ident()

@@ -11,7 +11,7 @@ import lmdb
 
 from elkyn._native import MAX_PATH_BYTES
 from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, path_of, prefix_of
-from elkyn.storage import LmdbTransaction
+from elkyn.storage import BY_DEADLINE, BY_KEY, LmdbTransaction
 from elkyn.values import EMPTY_OBJECT, MISSING, Leaves, decode, encode, flatten, is_object, unflatten
 
 LEAVES_PER_PAGE = 256
@@ -45,6 +45,7 @@ class Tree:
         # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
         # needs no look at what was there. Forgotten by every move that might make it untrue.
         self._leaves: dict[bytes, Leaf] = {}
+        self.expires = False  # whether any value has an end: else no write need look
 
     def leaf(self, key: bytes) -> Leaf | None:
         """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
@@ -61,8 +62,39 @@ class Tree:
         if leaf is not None:
             leaf.raw = None
 
+    def expire(self, txn: LmdbTransaction, key: bytes, deadline: int) -> None:
+        """Note that the node at `key` ends at `deadline`, in milliseconds since 1970."""
+        self.expires = True
+        self._keep(txn, key)
+        when = deadline.to_bytes(8, "big")
+        txn.put(BY_DEADLINE + when + key, b"")
+        txn.put(BY_KEY + key, when)
+
+    def expires_at(self, txn: LmdbTransaction, key: bytes) -> int | None:
+        """Return when the node at `key` ends; None where it does not."""
+        when = txn.get(BY_KEY + key)
+        return None if when is None else int.from_bytes(when, "big")
+
+    def _keep(self, txn: LmdbTransaction, key: bytes) -> None:
+        """Forget the ends of the node at `key` and of what is below it, which is replaced or deleted."""
+        cursor = txn.cursor()
+        below = BY_KEY + prefix_of(key)
+        if cursor.set_key(BY_KEY + key):
+            self._forget_end(txn, cursor)
+        found = cursor.set_range(below)
+        while found and cursor.key().startswith(below):
+            self._forget_end(txn, cursor)
+            found = cursor.set_range(below)
+
+    def _forget_end(self, txn: LmdbTransaction, cursor: Cursor) -> None:
+        key = cursor.key()[len(BY_KEY) :]
+        txn.delete(BY_DEADLINE + cursor.value() + key)
+        cursor.delete()
+
     def set(self, txn: LmdbTransaction, key: bytes, leaves: Leaves) -> None:
         """Replace whatever is at `key` by `leaves`."""
+        if self.expires:
+            self._keep(txn, key)
         plain = len(leaves) == 1 and leaves[0][0] == key
         leaf = self._leaves.get(key) if plain else None
         if leaf is not None:
@@ -80,6 +112,8 @@ class Tree:
 
     def delete(self, txn: LmdbTransaction, key: bytes) -> bool:
         """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
+        if self.expires:
+            self._keep(txn, key)
         if txn.delete(key):
             self._forget_leaf(key)
             return True

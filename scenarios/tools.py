@@ -1,6 +1,7 @@
 """Reading beside a writer, walks, snapshots, copies, child events and the face for coroutines."""
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import elkyn
@@ -129,3 +130,24 @@ def damaged_files(ctx):
         raise AssertionError("a cut file was opened")
 
     yield step
+
+
+@scenario(tags={"store", "events"}, max_iterations=2500)
+def values_with_an_end(ctx):
+    """Values that end, one that is replaced before, and somebody who hears of it."""
+    with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
+        ended = threading.Semaphore(0)
+
+        def hear(event):
+            if event.type == "delete":
+                ended.release()
+
+        with store.watch("/sessions/*").subscribe(hear):
+
+            def step():
+                store.set("/sessions/1", {"user": "Ada"}, ttl=0.002)
+                store.set("/sessions/2", 1, ttl=1000)
+                store.set("/sessions/2", 2)
+                ended.acquire()
+
+            yield step
