@@ -40,7 +40,7 @@ class Expiry(Call):
     due: tuple[tuple[int, bytes], ...] = ()
 
     def apply(self, tree: Tree, txn: LmdbTransaction) -> bool:
-        """Delete; False where none is due any more. One that went with its last child has only its end left: that too."""
+        """Delete; False where none is due any more. Of one that went with its last child only the end is left."""
         due = [key for deadline, key in self.due if tree.expires_at(txn, key) == deadline]
         for key in due:
             tree.delete(txn, key)
