@@ -6,7 +6,9 @@ with elkyn.open("data/") as store:
 """
 
 from elkyn._native import matches
+from elkyn.aio import open_async
 from elkyn.errors import (
+    CommitTooLarge,
     ElkynError,
     EventTimeout,
     ForkedStoreError,
@@ -21,14 +23,18 @@ from elkyn.errors import (
     SubscriptionOverflow,
     WouldDeadlock,
 )
+from elkyn.events.children import ChildEvent
 from elkyn.events.event import Event, LiveSubscription, Overflow, QueueStats
 from elkyn.events.observable import Observable
 from elkyn.events.streams import EventStream
 from elkyn.events.subscriptions import Subscription
+from elkyn.readonly import Reader, ReadOnlyStore
 from elkyn.store import Store, open  # noqa: A004 - elkyn.open() reads as it should, like gzip.open()
 from elkyn.transaction import Transaction
 
 __all__ = [
+    "ChildEvent",
+    "CommitTooLarge",
     "ElkynError",
     "Event",
     "EventStream",
@@ -43,6 +49,8 @@ __all__ = [
     "Overflow",
     "PathError",
     "QueueStats",
+    "ReadOnlyStore",
+    "Reader",
     "StorageError",
     "Store",
     "StoreClosedError",
@@ -53,4 +61,5 @@ __all__ = [
     "WouldDeadlock",
     "matches",
     "open",
+    "open_async",
 ]

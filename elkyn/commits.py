@@ -11,16 +11,16 @@ from typing import TypeVar
 import lmdb
 
 from elkyn._native import Queue
-from elkyn.errors import ElkynError
+from elkyn.errors import ElkynError, EventTimeout
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.emitter import Emitter
-from elkyn.events.room import NoRoomError, Room
+from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
 from elkyn.paths import path_of
-from elkyn.storage import Database, LmdbTransaction, storage_error
+from elkyn.storage import Database, LmdbTransaction, damaged, is_full, storage_error
 from elkyn.transaction import Transaction
 from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
-from elkyn.values import Leaves
+from elkyn.values import BAD_BYTES, Leaves
 from elkyn.writes import Call
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Commits:
 
     def commit(self, call: Call) -> int:
         """Commit one call and return the revision. The call is done again once the map or the ring has room."""
-        return self._until_done(self._attempt, (call,), self._database.grow)[0]
+        return self._until_done(self._attempt, (call,), self._database.grow, frees=call.frees)[0]
 
     def commit_transaction(self, tx: Transaction) -> None:
         """Commit the writes of a block. It cannot be run again, so it waits for room as it is, mutex and all."""
@@ -57,30 +57,59 @@ class Commits:
     def commit_group(self, calls: Sequence[Call]) -> list[int | BaseException]:
         """Commit many calls at once; each has its revision and its group of events, in their order.
 
-        Where they fail together they are committed one by one, so that each gets its own success or failure.
+        As many together as have room for their events (overflow="block"), and no two where that fails, so that each
+        gets its own success or failure. Once one has waited in vain, the others, which have waited behind it, are
+        tried without waiting again.
         """
-        try:
-            return list(self._until_done(self._attempt, calls, self._database.grow))
-        except ElkynError as error:
-            if len(calls) == 1:
-                return [error]
-        return [result for call in calls for result in self.commit_group([call])]
-
-    def _until_done(self, attempt: Callable[[T], list[int]], what: T, grow: Callable[[], object]) -> list[int]:
-        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps."""
+        results: list[int | BaseException] = []
+        together = len(calls)
         deadline: float | None = None
+        while len(results) < len(calls):
+            part = calls[len(results) : len(results) + together]
+            try:
+                frees = all(call.frees for call in part)
+                results += self._until_done(self._attempt, part, self._database.grow, deadline, frees=frees)
+            except SplitError as split:
+                together = split.calls
+            except ElkynError as error:
+                if len(part) == 1:
+                    results.append(error)
+                    if isinstance(error, EventTimeout):
+                        deadline = time.monotonic()
+                together = 1
+            else:
+                together *= 2  # there may be room again
+        return results
+
+    def _until_done(
+        self,
+        attempt: Callable[[T], list[int]],
+        what: T,
+        grow: Callable[[], object],
+        deadline: float | None = None,
+        *,
+        frees: bool = False,
+    ) -> list[int]:
+        """Repeat `attempt(what)` for as long as a larger map, or waiting for its events to fit, helps.
+
+        Where it only `frees`, it may use what is kept of the disk for that.
+        """
         while True:
             with self._database.mutex:
                 try:
                     return attempt(what)
                 except NoRoomError as full:
-                    events = full.events
+                    demand = full.demand
                 except lmdb.MapFullError:
                     grow()
                     continue
                 except lmdb.Error as error:
+                    if frees and is_full(error) and self._database.release_reserve():
+                        continue
                     raise storage_error(error, self._database.directory) from error
-            deadline = self._room.wait_for(events, deadline)
+                except BAD_BYTES as error:
+                    raise damaged(error, self._database.directory) from error
+            deadline = self._room.wait_for(demand, deadline)
 
     # --- one commit
 
@@ -118,8 +147,8 @@ class Commits:
         if not groups:
             self._database.abort(txn)
             return
+        self._room.require(groups)
         more = len(groups) - 1
-        self._room.require([event for group in groups for event in group] if more else groups[0])
         if more:
             self._database.raise_rev_base(txn, more)
         before = self._emitter.rev
@@ -150,6 +179,8 @@ class Commits:
         with self._database.mutex:
             # Looked at behind the mutex: who has subscribed before us is owed this event.
             routes = self._routes
+            if self._tree.expires:
+                return self.commit(Call([(path, key, leaves)]))
             if routes.empty:
                 return self._set_unwatched(key, leaves)
             try:
@@ -215,4 +246,6 @@ class Commits:
         if isinstance(error, lmdb.Error):
             raise storage_error(error, self._database.directory) from error
         self._emit_if_committed(events)
+        if isinstance(error, BAD_BYTES):
+            raise damaged(error, self._database.directory) from error
         raise error

@@ -49,5 +49,9 @@ class EventTimeout(ElkynError):  # noqa: N818 - like TimeoutError without "Error
     """A subscription with overflow="block" had no room in time. Nothing was written."""
 
 
+class CommitTooLarge(EventTimeout):
+    """A commit's events never fit at once with a subscription that has overflow="block". Nothing was written."""
+
+
 class SubscriptionOverflow(ElkynError):  # noqa: N818 - the terminal error of overflow="error"
     """A subscription with overflow="error" lost events and has ended."""

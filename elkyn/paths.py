@@ -21,11 +21,21 @@ _is_pattern = re.compile(rf"/|(?:/(?:{_SEGMENT}|\*)){{0,{MAX_SEGMENTS}}}(?:/\*\*
 is_segment = re.compile(_SEGMENT).fullmatch
 
 
+def plain(path: str, kind: str = "path") -> str:
+    """Return `path` as a str of its very type: that of a subclass (an enum's member) by its characters."""
+    if type(path) is str:
+        return path
+    if not isinstance(path, str):
+        raise PathError(f"a {kind} must be a str, not {type(path).__name__}")
+    return str.__str__(path)
+
+
 def key_of(path: str) -> bytes:
     """Return the database key of `path`, or raise `PathError` that names the fault."""
+    path = plain(path)
     if path == "/":
         return ROOT
-    if type(path) is not str or not _is_path(path):
+    if not _is_path(path):
         raise PathError(_fault(path))
     try:
         key = path.encode()
@@ -60,14 +70,15 @@ def prefix_of(key: bytes) -> bytes:
 
 def child_path(path: str, name: str) -> str:
     """Return the path of the child `name`, which must be a single legal segment."""
-    if type(name) is not str or not is_segment(name):
+    if not isinstance(name, str) or not is_segment(name := plain(name)):
         raise PathError(f"{name!r} cannot be a child's name under {path!r}: {_SEGMENT_RULE}")
     return f"/{name}" if path == "/" else f"{path}/{name}"
 
 
 def pattern_segments(pattern: str) -> tuple[str, ...]:
     """Split a watch pattern into its segments, or raise `PathError`. `*` is one segment, a final `**` any number."""
-    if type(pattern) is not str or not pattern or not _is_pattern(pattern):
+    pattern = plain(pattern, "pattern")
+    if not pattern or not _is_pattern(pattern):
         raise PathError(_fault(pattern, kind="pattern"))
     try:
         size = len(pattern.encode())
@@ -81,10 +92,8 @@ def pattern_segments(pattern: str) -> tuple[str, ...]:
 _SEGMENT_RULE = "a segment is not empty and holds no '/', '*', NUL or control character"
 
 
-def _fault(path: object, kind: str = "path") -> str:
+def _fault(path: str, kind: str = "path") -> str:
     """Say in one sentence what is wrong with a path or pattern that the grammar refused."""
-    if not isinstance(path, str):
-        return f"a {kind} must be a str, not {type(path).__name__}"
     if not path.startswith("/"):
         return f"{kind} {path!r} must start with '/'"
     segments = path[1:].split("/")

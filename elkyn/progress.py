@@ -39,13 +39,19 @@ class Progress:
             return True
         finally:
             with suppress(ValueError):
-                self._waiting.remove(bell)
+                while True:
+                    self._waiting.remove(bell)
 
     def tell(self) -> None:
         """Have those who wait look. Costs nothing while nobody does."""
-        for _ in range(len(self._waiting)):  # those who wait now: who looks in vain stands in line again
+        if not self._waiting:
+            return
+        for bell in list(self._waiting):  # those who wait now: who looks in vain stands in line again
             try:
-                bell = self._waiting.popleft()
-            except IndexError:  # another thread has rung it
-                return
-            bell.release()
+                bell.release()
+            except RuntimeError:  # another thread has rung it
+                continue
+            # Only now: what a signal's handler raises in between leaves a bell in line that rings once too often, and
+            # none out of it that has not rung.
+            with suppress(ValueError):
+                self._waiting.remove(bell)

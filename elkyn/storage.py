@@ -6,9 +6,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, TypeVar
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import lmdb
 
@@ -22,19 +23,32 @@ from elkyn.errors import (
     StoreInUseError,
     WouldDeadlock,
 )
+from elkyn.locks import is_mine
+from elkyn.pages import check_file, drop_sum, leave_sum
 from elkyn.progress import Progress
-from elkyn.values import decode, encode
+from elkyn.service import Service
+from elkyn.values import BAD_BYTES, decode, encode
 
 FORMAT = 1
 """The layout of the file that this version reads and writes."""
 META = b"\xffelkyn"
 """The key of the format mark. 0xff is in no UTF-8 text, so it is above every key of the tree: searches stop at it."""
+BY_DEADLINE, BY_KEY = b"\xffttl>", b"\xffttl="
+"""What the rows start with that tell which values end when: by their deadline, and by their key."""
+RESERVE_FILE, RESERVE_BYTES = "elkyn.reserve", 256 << 10
+"""Bytes of the disk that are kept for a delete on a full one, which has to write before it can free anything: the pages
+on the way to some thousands of leaves."""
+REVS_NOT_TO_REPEAT = 1 << 32
+"""Revisions that are left out where a file was compacted that nobody had closed: more than a session ever makes."""
 MIN_MAP_BYTES = 1 << 16
 """What an empty store needs, and a little."""
 MAX_READERS = 512
 """Threads and processes that read at the same time: slots of 64 bytes in the lock file."""
 SYNC_EVERY_S = 0.25
 """Seconds of commits that durability="async" may lose with the power: few enough syncs to cost next to nothing."""
+
+SYNC_TIMEOUT_S = 60.0
+"""Seconds that `close()` waits for a sync under way: more than a disk that works ever takes."""
 
 Durability = Literal["sync", "async", "none"]
 LmdbTransaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -79,8 +93,12 @@ class Database:
         self.directory = directory
         self._max_map_size = max_map_size
         self._pid = os.getpid()
-        self._owner = _own(directory)
+        self._owner = own(directory)
+        self.pushed = 0  # milliseconds since 1970 of the latest name that push() has made
+        self._noted: dict[str, Any] = {"format": FORMAT}  # what the file says of its revision, without the base
         try:
+            check_file(directory)
+            drop_sum(directory)
             self.env = _open_environment(directory, sync=durability == "sync", map_size=map_size)
             try:
                 self.rev_base = self._read_or_make_format()
@@ -90,23 +108,35 @@ class Database:
         except BaseException:
             self._disown()
             raise
+        self.keep_reserve()
         # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
         self.mutex = threading.RLock()
         self.state: State = "open"
         # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
         self.begin: Callable[[], LmdbTransaction] = self.env.begin
+        # What begins a write: the first one of a session has something to note before.
+        self.begin_write: Callable[[], LmdbTransaction] = (
+            self._begin_first_write if self._is_marked else self._begin_write
+        )
         self.syncer = Syncer(self.env) if durability == "async" else None
 
     # --- transactions
 
-    def begin_write(self) -> LmdbTransaction:
-        """Begin a write transaction. The mutex is held."""
+    def _begin_write(self) -> LmdbTransaction:
         if self.state != "open":
             refuse(self.state)
         try:
             return self.env.begin(None, None, True)  # write=True: without the keyword it is a fifth faster
         except lmdb.Error as error:
             raise self._not_begun(error) from error
+
+    def _begin_first_write(self) -> LmdbTransaction:
+        """As the others, after a commit that says that the file's own count of revisions is not up to date any more."""
+        if self.state != "open":
+            refuse(self.state)
+        self._mark(is_open=True)
+        self.begin_write = self._begin_write
+        return self._begin_write()
 
     def begin_anew(self) -> LmdbTransaction:
         """Begin another write transaction for the block whose first one has ended."""
@@ -154,6 +184,10 @@ class Database:
                     return read(self.begin())
                 except lmdb.Error as error:
                     raise storage_error(error, self.directory) from error
+                except BAD_BYTES as error:
+                    raise damaged(error, self.directory) from error
+        except BAD_BYTES as error:
+            raise damaged(error, self.directory) from error
 
     @property
     def is_open(self) -> bool:
@@ -167,12 +201,7 @@ class Database:
 
     def in_own_transaction(self) -> bool:
         """Whether the caller is inside a transaction that its own thread has begun."""
-        if self.state != "in transaction" or not self.mutex.acquire(blocking=False):
-            return False  # only the thread that holds the mutex can take it then
-        try:
-            return self.state == "in transaction"
-        finally:
-            self.mutex.release()
+        return self.state == "in transaction" and is_mine(self.mutex)
 
     # --- the file
 
@@ -189,28 +218,72 @@ class Database:
                 raise FormatError(
                     f"{self.directory} holds an LMDB database that elkyn did not make; choose another directory"
                 )
-            # LMDB counts write transactions, and keeps the count on disk for nothing: that is the revision. This
-            # one is number 1, so a new store starts at revision 0.
-            try:
-                with self.env.begin(write=True) as txn:
-                    txn.put(META, encode({"format": FORMAT, "rev_base": -1}))
-            except lmdb.Error as error:
-                raise storage_error(error, self.directory) from error
+            # LMDB counts write transactions, and keeps the count on disk for nothing: that is the revision, as long as
+            # nobody compacts the file, which sets it back. This one is number 1, so a new store starts at revision 0.
+            self._mark(is_open=True, rev=0)
             return -1
         try:
             meta = decode(mark)
-            form, rev_base = meta["format"], meta["rev_base"]
+            form, rev_base = meta["format"], int(meta["rev_base"])
+            rev, transaction, is_open = meta.get("rev", 0), meta.get("transaction", 0), meta.get("open", True)
         except Exception as error:
             raise FormatError(f"the format mark in {self.directory} is damaged: {mark[:40]!r}") from error
         if form != FORMAT:
             raise FormatError(
                 f"{self.directory} is in format {form}, and this elkyn reads format {FORMAT}; use a newer elkyn"
             )
-        return int(rev_base)
+        last = int(self.env.info()["last_txnid"])
+        self.pushed = int(meta.get("pushed", 0))
+        self._is_marked = not is_open
+        if last < transaction:  # compacted by another program than ours
+            return int(rev) + (REVS_NOT_TO_REPEAT if is_open else 0) - last
+        return rev_base
+
+    def _mark(self, *, is_open: bool, rev: int | None = None) -> None:
+        """Note the revision in the file itself, in a commit that counts as none. The mutex is held."""
+        if rev is None:
+            rev = self.current_rev()
+        transaction = int(self.env.info()["last_txnid"]) + 1
+        self.rev_base = rev - transaction
+        self._noted = {"format": FORMAT, "rev": rev, "transaction": transaction, "open": is_open}
+        if not is_open:
+            self._noted["pushed"] = self.pushed
+        try:
+            with self.env.begin(write=True) as txn:
+                txn.put(META, encode(self._noted | {"rev_base": self.rev_base}))
+        except lmdb.Error as error:
+            raise storage_error(error, self.directory) from error
+        self._is_marked = not is_open
+
+    def settle_rev(self) -> None:
+        """Note the revision where there have been writes, so that it outlives a compaction. The mutex is held."""
+        if not self._is_marked:
+            self._mark(is_open=False)
+            self.begin_write = self._begin_first_write
 
     def raise_rev_base(self, txn: LmdbTransaction, by: int) -> None:
         """Count `by` revisions more than the transactions do: those of calls that share one transaction."""
-        txn.put(META, encode({"format": FORMAT, "rev_base": self.rev_base + by}))
+        txn.put(META, encode(self._noted | {"rev_base": self.rev_base + by}))
+
+    def keep_reserve(self) -> None:
+        """Keep some of the disk for deletes, as far as there is room."""
+        try:
+            file = os.open(self.directory / RESERVE_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if os.fstat(file).st_size < RESERVE_BYTES:
+                    os.posix_fallocate(file, 0, RESERVE_BYTES)
+            finally:
+                os.close(file)
+        except OSError:  # the disk is full, or cannot set anything aside
+            self.release_reserve()
+
+    def release_reserve(self) -> bool:
+        """Give the reserve back to the disk; False where there is none."""
+        try:
+            (self.directory / RESERVE_FILE).unlink()
+        except OSError:
+            return False
+        return True
 
     def grow(self) -> None:
         """Double the map up to the limit. The caller holds the store's mutex and has no transaction open."""
@@ -225,13 +298,19 @@ class Database:
     def close(self) -> None:
         """Bring all to the disk, close the environment and give the directory free. The mutex is held."""
         self.begin = partial(refuse, "closed")
+        stuck = False
         try:
-            if self.syncer is not None:
-                self.syncer.close()
+            if self.syncer is not None and not self.syncer.close():
+                stuck = True
+                raise StorageError(f"the disk has not taken what {self.directory} holds in {SYNC_TIMEOUT_S:g} s")
+            with suppress(StorageError):  # a full disk: what is compacted then leaves some revisions out
+                self.settle_rev()
         except lmdb.Error as error:
             raise storage_error(error, self.directory) from error
         finally:
-            self.env.close()
+            if not stuck:  # else its thread is inside the environment, which stays open until the process ends
+                self.env.close()
+                leave_sum(self.directory)
             self._disown()
             self.state = "closed"
 
@@ -250,8 +329,10 @@ class Database:
         os.close(self._owner)  # without unlocking what the parent owns
 
     def _disown(self) -> None:
-        fcntl.flock(self._owner, fcntl.LOCK_UN)
-        os.close(self._owner)
+        owner, self._owner = self._owner, -1
+        if owner >= 0:
+            fcntl.flock(owner, fcntl.LOCK_UN)
+            os.close(owner)
 
 
 class Syncer:
@@ -261,7 +342,7 @@ class Syncer:
         self._env = env
         self._stopped = False
         self._stopping = Progress()
-        self._thread = threading.Thread(target=self._serve, name="elkyn-sync", daemon=True)
+        self._thread = Service(self._serve, "elkyn-sync")
         self._thread.start()
 
     def _serve(self) -> None:
@@ -276,22 +357,58 @@ class Syncer:
                 else:
                     synced = now
 
-    def close(self) -> None:
-        """Stop, and bring the rest to the disk."""
+    def close(self) -> bool:
+        """Stop, and bring the rest to the disk; False where a sync under way does not end."""
         self._stopped = True
         self._stopping.tell()
-        self._thread.join()
+        if not self._thread.wait_until_ended(SYNC_TIMEOUT_S):
+            return False
         self._env.sync(True)
+        return True
+
+
+def damaged(error: Exception, directory: Path) -> StorageError:
+    """Say that what is stored is none of our encodings."""
+    return StorageError(
+        f"{directory / 'data.mdb'} is damaged: a stored value cannot be read ({error}); "
+        f"`elkyn verify {directory}` tells more"
+    )
+
+
+def settle_copy(directory: Path) -> int:
+    """Note its revision in a copy of a database that lies in `directory`, and return it. Nobody has it open."""
+    env = _open_environment(directory, sync=True, map_size=MIN_MAP_BYTES)
+    try:
+        with env.begin() as txn:
+            mark = txn.get(META)
+        if mark is None:
+            raise FormatError(f"{directory} holds an LMDB database that elkyn did not make")
+        meta = decode(mark)
+        last = int(env.info()["last_txnid"])
+        # A compaction sets LMDB's count back to one: what the copy is of was noted just before.
+        rev = int(meta["rev"]) if last < meta.get("transaction", 0) else int(meta["rev_base"]) + last
+        env.set_mapsize(2 * env.info()["map_size"])
+        with env.begin(write=True) as txn:
+            noted = {"rev": rev, "transaction": last + 1, "open": False, "rev_base": rev - last - 1}
+            txn.put(META, encode(meta | noted))
+        return rev
+    finally:
+        env.close()
+
+
+def is_full(error: lmdb.Error) -> bool:
+    """Whether the disk has no room."""
+    return "No space left" in str(error)
 
 
 def storage_error(error: lmdb.Error, directory: Path) -> StorageError:
     """Turn LMDB's error into ours, in one sentence."""
-    if isinstance(error, lmdb.DiskError) or "No space left" in str(error):
+    if isinstance(error, lmdb.DiskError) or is_full(error):
         return StorageError(f"the disk refused a write to {directory}: {error}; nothing was changed")
     return StorageError(f"the database in {directory} refused: {error}; nothing was changed")
 
 
-def _own(directory: Path) -> int:
+def own(directory: Path) -> int:
     """Take the directory for this store alone. A lock of the system: it goes when the process goes, however it ends."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

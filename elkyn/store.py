@@ -1,22 +1,33 @@
 """The face of the store: `open()` and `Store`."""
 
+import asyncio
 import atexit
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args, overload
 
 import lmdb
 
-from elkyn._native import SLOTS, VALUE_BYTES, Event, Queue, TransactionScope, report_leaks
+from elkyn._native import (
+    MAX_SLOTS,
+    MAX_VALUE_BYTES,
+    SLOTS,
+    VALUE_BYTES,
+    Event,
+    Queue,
+    TransactionScope,
+    report_leaks,
+)
 from elkyn.commits import Commits
 from elkyn.errors import WouldDeadlock
+from elkyn.events.children import ChildEvent, child_event
 from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.emitter import Emitter
 from elkyn.events.event import LiveSubscription, QueueStats
@@ -24,7 +35,7 @@ from elkyn.events.gaps import Gaps
 from elkyn.events.observable import Observable
 from elkyn.events.room import Room
 from elkyn.events.routes import Routes
-from elkyn.events.snapshot import Snapshot
+from elkyn.events.snapshot import Nodes, Snapshot
 from elkyn.events.subscriptions import (
     Observer,
     Options,
@@ -34,31 +45,59 @@ from elkyn.events.subscriptions import (
     log_handler_error,
 )
 from elkyn.events.thread import EventThread, HandlerErrorHook, Stop
-from elkyn.paths import child_path, key_of, pattern_segments
+from elkyn.expiry import Expirer, deadline_in, next_due
+from elkyn.locks import Lock, is_mine
+from elkyn.paths import child_path, key_of, pattern_segments, plain
 from elkyn.progress import Progress
 from elkyn.push_names import PushNames
-from elkyn.storage import Database, Durability
+from elkyn.readonly import Reader, ReadOnlyStore, readers_of, walk_by_pages
+from elkyn.storage import Database, Durability, damaged
+from elkyn.tools import copy
 from elkyn.transaction import Transaction
 from elkyn.tree import Tree
-from elkyn.values import MISSING, decode, flatten
-from elkyn.writer import Writer
+from elkyn.values import BAD_BYTES, MISSING, decode, flatten
+from elkyn.writer import MAX_CALLS_PER_COMMIT, Gathered, Writer
 from elkyn.writes import Call, deleting, setting, updating
 
 CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
+PATIENCE_S = 30.0
+"""Seconds that `close()` waits for writes of other threads, their transactions above all: a disk takes less."""
+FULL_PAUSE_S = 0.001
+"""Seconds that a coroutine pauses where ten thousand writes are in line: some of a commit's time."""
+LOOK_EVERY_S = 0.01
+"""Seconds between two looks of `close()` at another thread's transaction, whose end tells nobody."""
 EXIT_TIMEOUT_S = 0.25
 """Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
 
 
-def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
+@overload
+def open(path: str | os.PathLike[str], *, readonly: Literal[True]) -> ReadOnlyStore: ...  # noqa: A001 - as below
+@overload
+def open(  # noqa: A001 - as below
     path: str | os.PathLike[str],
     *,
+    readonly: Literal[False] = False,
     durability: Durability = "sync",
     map_size: int = 64 << 20,
     max_map_size: int = 64 << 30,
     drain_timeout: float = 5.0,
     on_handler_error: HandlerErrorHook = log_handler_error,
-) -> "Store":
+    slots: int = SLOTS,
+    value_bytes: int = VALUE_BYTES,
+) -> "Store": ...
+def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
+    path: str | os.PathLike[str],
+    *,
+    readonly: bool = False,
+    durability: Durability = "sync",
+    map_size: int = 64 << 20,
+    max_map_size: int = 64 << 30,
+    drain_timeout: float = 5.0,
+    on_handler_error: HandlerErrorHook = log_handler_error,
+    slots: int = SLOTS,
+    value_bytes: int = VALUE_BYTES,
+) -> "Store | ReadOnlyStore":
     """Open the store in the directory `path`, making it where it is missing. Use as a context manager.
 
     `durability`: "sync" has every commit on the disk before its call returns; "async" syncs every quarter of a second;
@@ -67,38 +106,56 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
     `map_size` is the first size of the database in bytes: it grows by itself up to `max_map_size`.
     `drain_timeout` is how many seconds close() lets handlers work off what is pending.
     `on_handler_error` is called with the exception and the `file:line` that subscribed.
+    `slots` and `value_bytes` are how many events, and how many bytes of their values, may wait for handlers: allocated
+    now, rounded up to powers of two, at most 1,048,576 and 2 GiB. A slot takes 320 bytes.
+
+    `readonly=True` opens the store for reading alone, also while another process has it open; the other options have no
+    meaning then.
 
     Raises `StoreInUseError` where the directory is open already, `FormatError` where it holds something else,
     `StorageError` where it cannot be written.
     """
+    if readonly:
+        return ReadOnlyStore(path)
     if durability not in get_args(Durability):
         raise ValueError(f"durability must be 'sync', 'async' or 'none', not {durability!r}")
     if not 0 < map_size <= max_map_size:
         raise ValueError(f"map_size must be above 0 and at most max_map_size, not {map_size}")
+    if not 0 < slots <= MAX_SLOTS:
+        raise ValueError(f"slots must be above 0 and at most {MAX_SLOTS}, not {slots}")
+    if not 0 < value_bytes <= MAX_VALUE_BYTES:
+        raise ValueError(f"value_bytes must be above 0 and at most {MAX_VALUE_BYTES}, not {value_bytes}")
     database = Database(Path(path).absolute(), durability, map_size=map_size, max_map_size=max_map_size)
-    return Store(database, drain_timeout, on_handler_error)
+    return Store(database, drain_timeout, on_handler_error, Queue(decode, slots, value_bytes))
 
 
 class Store:
     """An open store. All methods may be called from any thread; made by `open()`."""
 
-    def __init__(self, database: Database, drain_timeout: float, on_handler_error: HandlerErrorHook) -> None:
+    def __init__(
+        self, database: Database, drain_timeout: float, on_handler_error: HandlerErrorHook, queue: Queue
+    ) -> None:
         self._database = database
         self._drain_timeout = drain_timeout
         self._tree = Tree()
         self._keys: dict[str, bytes] = {}
         self._routes = Routes()
-        self._gaps = Gaps()
-        self._queue = Queue(decode)
+        self._gaps = Gaps(queue.slots, queue.value_bytes)
+        self._queue = queue
         self._thread = EventThread(self._queue, on_handler_error, database.refuse_if_forked, database.mutex)
         self._dispatcher = Dispatcher(self._queue, self._routes, self._gaps, self._thread)
         self._emitter = Emitter(self._queue, self._gaps, database.current_rev())
         self._room = Room(self._queue, self._thread)
         self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
-        self._writer = Writer(self._commit_group)
-        self._names = PushNames()
-        self._closer: int | None = None  # the thread that closes
-        self._closing = Progress()
+        self._writer = Writer(self._commit_group, database.in_own_transaction)
+        self._names = PushNames(database.pushed)
+        self._expirer = Expirer(database.read, self._commits.commit)
+        if database.read(lambda txn: next_due(txn, 1)):  # of an earlier session
+            self._tree.expires = True
+            self._expirer.tell()
+        self._closing = Lock()
+        self._closer: int | None = None  # the thread that holds it
+        self._closed = Progress()
         _open_stores.add(self)
 
     def __enter__(self) -> Self:
@@ -108,7 +165,7 @@ class Store:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_closing") and self._database.is_open:
+        if hasattr(self, "_closed") and self._database.is_open:
             warnings.warn(f"the store in {self._database.directory} was never closed", ResourceWarning, stacklevel=2)
             self.close()
 
@@ -139,7 +196,10 @@ class Store:
         except lmdb.Error:
             raw = None  # the map was being moved: look again below, behind the mutex
         if raw is not None:
-            return decode(raw)
+            try:
+                return decode(raw)
+            except BAD_BYTES as error:
+                raise damaged(error, self._database.directory) from error
         value = self._database.read(lambda txn: self._tree.value(txn, key))
         return default if value is MISSING else value
 
@@ -165,24 +225,53 @@ class Store:
         key = key_of(path)
         return self._database.read(lambda txn: self._tree.items(txn, key, (start, end, limit)))
 
+    def walk(self, path: str = "/") -> Iterator[tuple[str, Any]]:
+        """Yield path and value of the leaves at and below `path`, in the order of their keys, in flat memory.
+
+        They are read 256 at a time, each page from one state of the store: what commits meanwhile behind the latest
+        page is seen, and nothing comes twice.
+        """
+        return walk_by_pages(self._database.read, self._tree, path)
+
+    def readers(self) -> list[Reader]:
+        """Return who reads the store, in this process and others."""
+        self._database.require_open()
+        return readers_of(self._database.env, self._database.rev_base)
+
+    def backup(self, to: str | os.PathLike[str], *, compact: bool = False) -> int:
+        """Copy the store as it is now to the new directory `to`, while others read and write; return its revision.
+
+        With `compact=True` without its free pages, by way of a plain copy beside it.
+        """
+        self._database.require_open()
+        return copy(self._database.env, Path(to), compact=compact)
+
     def _remember(self, path: str) -> bytes:
         key = key_of(path)
+        if type(path) is not str:  # that of a subclass may change its mind about what it equals
+            return key
         if len(self._keys) >= CACHED_KEYS:
-            self._keys = {}
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread does the same
+                del self._keys[next(iter(self._keys))]
         self._keys[path] = key
         return key
 
     # --- writing
 
-    def set(self, path: str, value: Any) -> int:
+    def set(self, path: str, value: Any, *, ttl: float | None = None) -> int:
         """Replace the whole subtree at `path` by `value`; return the revision.
 
+        With `ttl` it is deleted that many seconds later, as a write of its own, unless it has been written anew or
+        deleted by then, or a node above it; by the wall clock, and in a later session where this one has ended.
         Raises `PathError`, `InvalidValueError` or `InvalidTypeError` before anything is written.
         """
-        try:
-            key = self._keys.get(path) or self._remember(path)
-        except TypeError:  # as in get()
-            key = key_of(path)
+        if ttl is not None:
+            rev = self._commits.commit(setting(path, value, deadline_in(ttl)))
+            self._expirer.tell()
+            return rev
+        if type(path) is not str:
+            path = plain(path)
+        key = self._keys.get(path) or self._remember(path)
         return self._commits.set(path, key, flatten(key, value))
 
     def update(self, path: str, values: dict[str, Any]) -> int:
@@ -195,18 +284,21 @@ class Store:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name, and return the name: names sort by the time of their making."""
-        key_of(path)
+        path = plain(path)
+        key = key_of(path)
         with self._database.mutex:
+            if not self._names.knows(path):
+                self._names.follow(path, self._database.read(lambda txn: self._tree.last_name(txn, key)))
             name = self._names.make()
             self.set(child_path(path, name), value)
             return name
 
-    def set_async(self, path: str, value: Any) -> "Future[int]":
+    def set_async(self, path: str, value: Any, *, ttl: float | None = None) -> "Future[int]":
         """Like `set()`, committed together with other calls by a writer thread; the future gives the revision.
 
         The value is checked and encoded now: these errors are raised here, those of the disk by the future.
         """
-        return self._submit(setting(path, value))
+        return self._submit(setting(path, value, None if ttl is None else deadline_in(ttl)))
 
     def update_async(self, path: str, values: dict[str, Any]) -> "Future[int]":
         """Like `update()`, as `set_async()` is to `set()`."""
@@ -215,6 +307,42 @@ class Store:
     def delete_async(self, path: str) -> "Future[int]":
         """Like `delete()`, as `set_async()` is to `set()`."""
         return self._submit(deleting(path))
+
+    async def aset(self, path: str, value: Any, *, ttl: float | None = None) -> int:
+        """Like `set_async()`, for a coroutine: awaits the commit. Cancelled, it is committed all the same."""
+        return await self._asubmit(setting(path, value, None if ttl is None else deadline_in(ttl)))
+
+    async def aupdate(self, path: str, values: dict[str, Any]) -> int:
+        """Like `update_async()`, as `aset()` is to `set_async()`."""
+        return await self._asubmit(updating(path, values))
+
+    async def adelete(self, path: str) -> int:
+        """Like `delete_async()`, as `aset()` is to `set_async()`."""
+        return await self._asubmit(deleting(path))
+
+    async def aflush_events(self, timeout: float | None = None) -> bool:
+        """Like `flush_events()`, with the event loop free to serve its own handlers meanwhile."""
+        return await asyncio.to_thread(self.flush_events, timeout)
+
+    async def _asubmit(self, call: Call) -> int:
+        self._database.require_open()
+        while self._writer.is_full():  # where submit() would wait, and the loop with it
+            await asyncio.sleep(FULL_PAUSE_S)
+        committed: asyncio.Future[int] = asyncio.wrap_future(self._submit(call))
+        return await committed
+
+    def write_many(self, writes: Iterable[tuple[str, Any]]) -> "Future[list[int]]":
+        """Queue a `set()` for each (path, value), a thousand at a time; the future gives their revisions.
+
+        As many `set_async()` would do, each with its own revision and events, for a fraction of their cost. `writes` is
+        read to its end, waiting where the writer is behind. What it raises, and the error of a value, is raised here:
+        whole thousands before it are in line by then. Where a write fails, the future raises the first such error.
+        """
+        self._database.require_open()
+        todo, gathered = iter(writes), Gathered(self._writer)
+        while part := [setting(path, value) for path, value in islice(todo, MAX_CALLS_PER_COMMIT)]:
+            self._writer.submit(part, gathered=gathered)
+        return gathered.all_queued()
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Group several reads and writes into one commit with one revision and one group of events.
@@ -234,6 +362,8 @@ class Store:
                 inner.close()
                 if inner.call.writes:
                     self._commits.commit_transaction(inner)
+                    if inner.call.ends:
+                        self._expirer.tell()
                 else:
                     inner.rev = self.rev
             finally:
@@ -249,11 +379,13 @@ class Store:
 
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()
-        # The writer waits for our own transaction: so do not wait for it.
-        return self._writer.submit(call, patient=not self._database.in_own_transaction())
+        return self._writer.submit((call,))
 
     def _commit_group(self, calls: list[Call]) -> list[int | BaseException]:
-        return self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive
+        results = self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive
+        if any(call.ends for call in calls):
+            self._expirer.tell()
+        return results
 
     # --- events
 
@@ -277,6 +409,7 @@ class Store:
         matter here for async iteration.
         """
         self._database.require_open()
+        pattern = plain(pattern, "pattern")
         pattern_segments(pattern)
         options = Options(old=old, initial=initial, overflow=overflow, capacity=capacity, timeout=timeout)
 
@@ -294,19 +427,31 @@ class Store:
             self._dispatcher.start()
             state.watchers.append(watcher)
             state.start_rev = self.rev
+            snapshot = None
+            if watcher.options.initial:
+                nodes = Nodes(self._database, self._tree, watcher.place, lambda: self._emitter.rev)
+                snapshot = Snapshot(self._dispatcher, watcher, nodes)
             routes.add(watcher)
             if state.done:  # by an error of another source of the same subscription: who ended it saw only those
                 routes.remove(watcher)
                 watcher.stop()
-            elif watcher.options.initial:
-                nodes = self._database.read(lambda txn: list(self._tree.matching(txn, watcher.place)))
-                self._thread.post(Snapshot(self._dispatcher, watcher, nodes, self.rev))
+            elif snapshot is not None:
+                self._dispatcher.begin(snapshot)
 
         def stop() -> None:
             routes.remove(watcher)
             watcher.stop()
 
         return stop
+
+    def watch_children(self, path: str, *, initial: bool = False, **options: Any) -> Observable[ChildEvent]:
+        """Return what happens to the children of `path`: each `ChildEvent` is "added", "changed" or "removed".
+
+        A change below a child changes the child. With `initial=True` those that are there come first, as "added". The
+        other options are those of `watch()`, but for `children` and `old`.
+        """
+        pattern = "/*" if path == "/" else f"{plain(path)}/*"
+        return self.watch(pattern, children=True, old=True, initial=initial, **options).map(child_event)
 
     def flush_events(self, timeout: float | None = None) -> bool:
         """Return when all that was committed before, and all snapshots of `initial=True`, have been delivered.
@@ -335,7 +480,7 @@ class Store:
         dropped = ring.dropped - gaps.parked + thread.dropped + dispatcher.dropped_at_close
         pending = max(0, ring.produced - ring.dropped - self._queue.handled - dispatcher.dropped_at_close)
         pending += gaps.waiting()
-        produced = ring.produced + dispatcher.snapshots
+        produced = ring.produced + dispatcher.snapshot_events
         return QueueStats(
             pending=pending,
             processed=ring.popped,
@@ -347,8 +492,8 @@ class Store:
             dropped_at_close=dispatcher.dropped_at_close,
             handler_errors=thread.handler_errors,
             overflow_episodes=ring.overflow_episodes,
-            capacity=SLOTS,
-            capacity_bytes=VALUE_BYTES,
+            capacity=self._queue.slots,
+            capacity_bytes=self._queue.value_bytes,
             bytes=ring.bytes,
             high_water=ring.high_water,
             high_water_bytes=ring.high_water_bytes,
@@ -374,52 +519,76 @@ class Store:
         returns at once; the rest follows when the handler returns. What is queued is committed also where a
         subscription with overflow="block" has no room for its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
+        Raises `WouldDeadlock` inside the caller's own transaction, and where another thread's has not ended in 30
+        seconds: then the store takes no more queued writes, and may be closed again.
         """
+        self._close(self._drain_timeout if drain_timeout is None else drain_timeout, PATIENCE_S)
+
+    def _close(self, drain_timeout: float, patience: float) -> None:
         database = self._database
-        if not database.is_open:
-            if database.state == "forked":
-                database.require_open()
-            self._await_closer()
+        if database.state == "forked":
+            database.require_open()
+        if database.state == "closed" or is_mine(
+            self._closing
+        ):  # the latter in a signal's handler, in the middle of it
             return
-        if database.in_own_transaction():
-            raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
-        if drain_timeout is None:
-            drain_timeout = self._drain_timeout
-        # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
-        self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
-        self._writer.close()
-        if not self._begin_to_close():
-            self._await_closer()
+        if database.is_open:
+            if database.in_own_transaction():
+                raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
+            # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
+            self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
+            if not self._writer.close(patience):
+                raise _still_written(patience)
+            self._writer.close_callbacks(drain_timeout)
+            if not self._expirer.close(patience):
+                raise _still_written(patience)
+        elif self._thread.is_current():  # another thread closes, and waits for the handler that calls us
             return
+        own = threading.get_ident()
+        if not self._closed.wait_for(lambda: self._closer in (None, own), drain_timeout + patience):
+            raise _still_written(patience)
         abandoned: list[SubscriptionState] = []
-        try:
-            _open_stores.discard(self)
-            abandoned = [state for state in self._dispatcher.subscriptions() if state.abandoned and not state.done]
-            self._dispatcher.stop(drain_timeout)
-        finally:
-            with database.mutex:
-                self._keys = {}
-                self._tree.forget()
-                try:
-                    database.close()
-                finally:
-                    self._closing.tell()
+        with self._closing:
+            try:
+                self._closer = own
+                if self._begin_to_close(patience):
+                    states = self._dispatcher.subscriptions()
+                    abandoned = [state for state in states if state.abandoned and not state.done]
+                    try:
+                        self._dispatcher.stop(drain_timeout)
+                    finally:
+                        self._let_go()
+            finally:
+                self._closer = None
+                self._closed.tell()
         for state in abandoned:
             _warn_of(state)
 
-    def _begin_to_close(self) -> bool:
-        """Take no more writes; False where another thread was first."""
-        with self._database.mutex:
-            if not self._database.is_open:
+    def _begin_to_close(self, patience: float) -> bool:
+        """Take no more writes; False where it is closed. Goes on where another close() was interrupted half-way."""
+        database = self._database
+        # Not by a lock's own time limit: a signal's handler that raises right behind it would leave the lock taken.
+        if not self._closed.wait_for(lambda: database.state != "in transaction", patience, look_every=LOOK_EVERY_S):
+            raise _still_written(patience)
+        with database.mutex:
+            if database.state == "closed":
                 return False
-            self._closer = threading.get_ident()
-            self._database.state = "closing"
-            return True
+            database.state = "closing"
+        _open_stores.discard(self)
+        return True
 
-    def _await_closer(self) -> None:
-        """Wait for another thread's close() to let go of the directory; not in a handler, for which that one waits."""
-        if not self._thread.is_current() and self._closer != threading.get_ident():
-            self._closing.wait_for(lambda: self._database.state == "closed")
+    def _let_go(self) -> None:
+        with self._database.mutex:
+            self._keys = {}
+            self._tree.forget()
+            self._database.pushed = self._names.latest_ms
+            self._database.close()
+
+
+def _still_written(patience: float) -> WouldDeadlock:
+    return WouldDeadlock(
+        f"another thread has been writing, or in a transaction, for {patience:g} s; end that and close the store again"
+    )
 
 
 def _warn_of(state: SubscriptionState) -> None:
@@ -434,14 +603,12 @@ _open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
 def _close_all() -> None:
     """At exit: close what is open, waiting a little for handlers, so that no thread outlives the interpreter."""
     for store in list(_open_stores):
-        # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the process.
-        mutex = store._database.mutex
-        if not mutex.acquire(timeout=EXIT_TIMEOUT_S):
-            report_leaks(False)
-            continue
-        mutex.release()
         try:
-            store.close(drain_timeout=EXIT_TIMEOUT_S)
+            # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the
+            # process.
+            store._close(EXIT_TIMEOUT_S, EXIT_TIMEOUT_S)
+        except WouldDeadlock:
+            report_leaks(False)
         except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
             pass
         if store._thread.alive():

@@ -7,7 +7,8 @@ from typing import Any
 import lmdb
 
 from elkyn.errors import ElkynError, StoreClosedError
-from elkyn.paths import child_path, key_of
+from elkyn.expiry import deadline_in
+from elkyn.paths import child_path, key_of, plain
 from elkyn.push_names import PushNames
 from elkyn.storage import Database, storage_error
 from elkyn.tree import Tree
@@ -51,9 +52,9 @@ class Transaction:
         """Return the children with their values, as `Store.items()` does."""
         return self._tree().items(self.txn, key_of(path), (start, end, limit))
 
-    def set(self, path: str, value: Any) -> None:
-        """Replace the whole subtree at `path` by `value`."""
-        self._do(setting(path, value))
+    def set(self, path: str, value: Any, *, ttl: float | None = None) -> None:
+        """Replace the whole subtree at `path` by `value`, for `ttl` seconds where that is given."""
+        self._do(setting(path, value, None if ttl is None else deadline_in(ttl)))
 
     def update(self, path: str, values: dict[str, Any]) -> None:
         """Set the children of `path` that `values` names and leave the others."""
@@ -67,7 +68,9 @@ class Transaction:
 
     def push(self, path: str, value: Any) -> str:
         """Store `value` under `path` with a new name that sorts by time, and return the name."""
-        key_of(path)
+        path = plain(path)
+        if not self._names.knows(path):
+            self._names.follow(path, self._tree().last_name(self.txn, key_of(path)))
         name = self._names.make()
         self.set(child_path(path, name), value)
         return name

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 import lmdb
 
 from elkyn._native import MAX_PATH_BYTES
-from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, prefix_of
-from elkyn.storage import LmdbTransaction
+from elkyn.paths import ROOT, SEPARATOR, bound_of, is_segment, key_of, path_of, prefix_of
+from elkyn.storage import BY_DEADLINE, BY_KEY, LmdbTransaction
 from elkyn.values import EMPTY_OBJECT, MISSING, Leaves, decode, encode, flatten, is_object, unflatten
 
+LEAVES_PER_PAGE = 256
+"""Leaves that a walk reads from one state of the store: few enough to be read in less than a millisecond."""
 REMEMBERED_LEAVES = 4096
 """Keys that are known to be leaves: some 400 kB at most, and enough for what a program writes again and again."""
 REMEMBERED_VALUE_BYTES = 64
@@ -43,6 +45,7 @@ class Tree:
         # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
         # needs no look at what was there. Forgotten by every move that might make it untrue.
         self._leaves: dict[bytes, Leaf] = {}
+        self.expires = False  # whether any value has an end: else no write need look
 
     def leaf(self, key: bytes) -> Leaf | None:
         """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
@@ -59,8 +62,39 @@ class Tree:
         if leaf is not None:
             leaf.raw = None
 
+    def expire(self, txn: LmdbTransaction, key: bytes, deadline: int) -> None:
+        """Note that the node at `key` ends at `deadline`, in milliseconds since 1970."""
+        self.expires = True
+        self._keep(txn, key)
+        when = deadline.to_bytes(8, "big")
+        txn.put(BY_DEADLINE + when + key, b"")
+        txn.put(BY_KEY + key, when)
+
+    def expires_at(self, txn: LmdbTransaction, key: bytes) -> int | None:
+        """Return when the node at `key` ends; None where it does not."""
+        when = txn.get(BY_KEY + key)
+        return None if when is None else int.from_bytes(when, "big")
+
+    def _keep(self, txn: LmdbTransaction, key: bytes) -> None:
+        """Forget the ends of the node at `key` and of what is below it, which is replaced or deleted."""
+        cursor = txn.cursor()
+        below = BY_KEY + prefix_of(key)
+        if cursor.set_key(BY_KEY + key):
+            self._forget_end(txn, cursor)
+        found = cursor.set_range(below)
+        while found and cursor.key().startswith(below):
+            self._forget_end(txn, cursor)
+            found = cursor.set_range(below)
+
+    def _forget_end(self, txn: LmdbTransaction, cursor: Cursor) -> None:
+        key = cursor.key()[len(BY_KEY) :]
+        txn.delete(BY_DEADLINE + cursor.value() + key)
+        cursor.delete()
+
     def set(self, txn: LmdbTransaction, key: bytes, leaves: Leaves) -> None:
         """Replace whatever is at `key` by `leaves`."""
+        if self.expires:
+            self._keep(txn, key)
         plain = len(leaves) == 1 and leaves[0][0] == key
         leaf = self._leaves.get(key) if plain else None
         if leaf is not None:
@@ -70,7 +104,7 @@ class Tree:
                 return
             self._make_way(txn, key, keep_leaf=plain)
             if len(self._leaves) >= REMEMBERED_LEAVES:
-                self.forget()
+                self._forget_leaf(next(iter(self._leaves)))
             if plain:
                 self._leaves[key] = Leaf()
         for leaf_key, raw in leaves:
@@ -78,6 +112,8 @@ class Tree:
 
     def delete(self, txn: LmdbTransaction, key: bytes) -> bool:
         """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
+        if self.expires:
+            self._keep(txn, key)
         if txn.delete(key):
             self._forget_leaf(key)
             return True
@@ -149,6 +185,37 @@ class Tree:
                 if name.encode() >= first and (stop is None or name.encode() < stop)
             )
 
+    def leaves(self, txn: LmdbTransaction, key: bytes, after: str | None) -> list[tuple[str, Any]]:
+        """Return path and value of the leaves at and below `key`: one page, behind the path `after`."""
+        page: list[tuple[str, Any]] = []
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        if after is None:
+            raw = txn.get(key)
+            if raw is not None:
+                return [(path_of(key), decode(raw))]
+            found = cursor.set_range(prefix)
+        else:
+            last = key_of(after)
+            found = cursor.set_range(last) and (cursor.key() != last or cursor.next())
+        while found and len(page) < LEAVES_PER_PAGE and (leaf := cursor.key()).startswith(prefix):
+            page.append((path_of(leaf), decode(cursor.value())))
+            found = cursor.next()
+        if not page and after is None and (value := self.value(txn, key)) is not MISSING:
+            page.append((path_of(key), value))  # inside an object stored whole
+        return page
+
+    def last_name(self, txn: LmdbTransaction, key: bytes) -> str | None:
+        """Return the last child's name of an object that is stored part by part."""
+        cursor = txn.cursor()
+        prefix = prefix_of(key)
+        behind = prefix[:-1] + b"\x01"  # just above the separator, which ends the prefix
+        if not (cursor.prev() if cursor.set_range(behind) else cursor.last()):
+            return None
+        found = cursor.key()
+        name = found[len(prefix) :].split(SEPARATOR, 1)[0]
+        return name.decode() if found.startswith(prefix) and name else None
+
     def items(self, txn: LmdbTransaction, key: bytes, bounds: Bounds) -> list[tuple[str, Any]]:
         """Return (name, value) of the children within `bounds`."""
         start, end, limit = bounds
@@ -196,8 +263,9 @@ class Tree:
         prefix = prefix_of(key)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             return False
-        self.forget()
-        while cursor.key().startswith(prefix):
+        while (below := cursor.key()).startswith(prefix):
+            if self._leaves:
+                self._forget_leaf(below)
             cursor.delete()  # moves to the next key
         return True
 
@@ -220,7 +288,7 @@ class Tree:
             _place(top, names, decode(leaves[0][1]) if plain else unflatten(prefix, leaves))
         rebuilt = flatten(above[0], top) if top else []  # may raise: before anything is touched
         txn.delete(above[0])
-        self.forget()
+        self._forget_leaf(above[0])
         for leaf_key, raw in rebuilt:
             txn.put(leaf_key, raw)
         return True

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from elkyn._native import MAX_PATH_BYTES
+from elkyn._native import flatten as flatten_plain
 from elkyn.errors import InvalidTypeError, InvalidValueError
 from elkyn.paths import MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
 
@@ -25,6 +26,9 @@ _SCALARS = frozenset({type(None), bool, float, str, bytes})
 # Sorted, so that equal objects have equal bytes: that is how an equal-value set is recognised.
 encode = msgspec.msgpack.Encoder(order="sorted").encode
 decode = msgspec.msgpack.Decoder().decode
+
+BAD_BYTES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where the bytes are none that we have written."""
 
 Leaves = list[tuple[bytes, bytes]]
 
@@ -47,6 +51,10 @@ def flatten(key: bytes, value: object) -> Leaves:
             return [(key, encode(value))]
         if kind is int and MIN_INT <= value <= MAX_INT:  # type: ignore[operator]
             return [(key, encode(value))]
+        if kind is dict and value:
+            plain = flatten_plain(prefix_of(key), 0 if key == ROOT else key.count(SEPARATOR), value)  # type: ignore[arg-type]
+            if plain is not None:
+                return plain
         check(value)
         leaves: Leaves = []
         _flatten_object(key, value, leaves)
@@ -102,7 +110,7 @@ def _check_int(value: Any) -> None:
 
 def is_object(raw: bytes) -> bool:
     """Whether an encoded value is an object."""
-    first = raw[0]
+    first = raw[0] if raw else 0
     return 0x80 <= first <= 0x8F or first in (0xDE, 0xDF)
 
 

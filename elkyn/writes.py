@@ -1,9 +1,9 @@
 """What one write call does, checked and encoded before anything is touched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from elkyn.paths import child_path, key_of
+from elkyn.paths import child_path, key_of, plain
 from elkyn.storage import LmdbTransaction
 from elkyn.tree import Tree
 from elkyn.values import Leaves, flatten
@@ -19,6 +19,13 @@ class Call:
     writes: list[Write]
     merged: tuple[str, ...] = ()
     """Paths of `update()`s, which count as written too."""
+    ends: dict[bytes, int] = field(default_factory=dict)
+    """When nodes end that are written with `ttl=`: by key, in milliseconds since 1970."""
+
+    @property
+    def frees(self) -> bool:
+        """Whether it deletes and nothing else."""
+        return all(leaves is None for _, _, leaves in self.writes)
 
     def apply(self, tree: Tree, txn: LmdbTransaction) -> bool:
         """Do the writes; False where they changed nothing."""
@@ -28,6 +35,8 @@ class Call:
                 changed |= tree.delete(txn, key)
             else:
                 tree.set(txn, key, leaves)
+                if self.ends and key in self.ends:
+                    tree.expire(txn, key, self.ends[key])
                 changed = True
         return changed
 
@@ -35,21 +44,27 @@ class Call:
         """Add the writes of `other`."""
         self.writes += other.writes
         self.merged += other.merged
+        for _, key, _ in other.writes:
+            self.ends.pop(key, None)  # a later write has its own end, or none
+        self.ends |= other.ends
 
 
-def setting(path: str, value: Any) -> Call:
-    """Replace the whole subtree at `path` by `value`."""
+def setting(path: str, value: Any, deadline: int | None = None) -> Call:
+    """Replace the whole subtree at `path` by `value`, until `deadline` where there is one."""
+    path = plain(path)
     key = key_of(path)
-    return Call([(path, key, flatten(key, value))])
+    return Call([(path, key, flatten(key, value))], ends={} if deadline is None else {key: deadline})
 
 
 def deleting(path: str) -> Call:
     """Remove `path` and everything below it."""
+    path = plain(path)
     return Call([(path, key_of(path), None)])
 
 
 def updating(path: str, values: dict[str, Any]) -> Call:
     """Set the children of `path` that `values` names and leave the others."""
+    path = plain(path)
     key_of(path)
     if type(values) is not dict:
         raise TypeError(f"update() takes a dict of children, not {type(values).__name__}; set() stores a value")

@@ -43,10 +43,11 @@ def leakcheck(case: Case, python: Path, tools: str) -> Outcome:
         ]
         done, seconds = _timed(command, case, folder)
         file = Path(folder, "results.json")
-        found = records.decode(file.read_bytes()).scenarios if file.exists() else []
-        if not found:  # a run that was cut short leaves what it had finished
+        if not file.exists():
             return Outcome("error", seconds, (done.stdout + done.stderr)[-300:])
-        (scenario,) = found
+        scenario = next(iter(records.decode(file.read_bytes()).scenarios), None)
+        if scenario is None:
+            return Outcome("error", seconds, f"no verdict within {_TIMEOUT_S} s")
         answers: dict[str, Answer] = {"leak": "leak", "clean": "no leak", "bounded": "no leak"}
         answer = answers.get(scenario.verdict, "inconclusive" if scenario.verdict == "inconclusive" else "error")
         return Outcome(answer, seconds, f"{scenario.verdict}: {scenario.reason}", scenario.findings)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from elkyn._native import MAX_PATH_BYTES, VALUE_BYTES, Event
+from elkyn._native import MAX_PATH_BYTES, Event
 from elkyn.events.routes import Node, Receivers, Route, Routes
 from elkyn.events.subscriptions import Watcher
 from elkyn.paths import is_segment, key_of
@@ -23,40 +23,29 @@ class Pending(NamedTuple):
     receivers: Receivers
     last: bool
 
-    @property
-    def value_omitted(self) -> bool:
-        """Whether the value is too large to travel."""
-        return self.raw is not None and len(self.raw) > VALUE_BYTES
+    def size(self, value_bytes: int) -> int:
+        """Bytes of the values that travel through a ring that holds `value_bytes`, as the ring reckons them."""
+        size = len(self.raw) if self.raw is not None and len(self.raw) <= value_bytes else 0
+        return size + (len(self.old) if self.old is not None and len(self.old) <= value_bytes - size else 0)
 
-    @property
-    def old_omitted(self) -> bool:
-        """Whether the old value is too large to travel beside the new one."""
-        return self.old is not None and len(self.old) > VALUE_BYTES - self._value_size
-
-    @property
-    def size(self) -> int:
-        """Bytes of the values that travel, as the ring reckons them."""
-        return self._value_size + (0 if self.old is None or self.old_omitted else len(self.old))
-
-    @property
-    def _value_size(self) -> int:
-        return 0 if self.raw is None or self.value_omitted else len(self.raw)
-
-    def event(self, rev: int, seq: int, timestamp_ns: int) -> Event:
-        """Return it as an event outside the ring, with what the ring would have let travel."""
+    def event(self, rev: int, seq: int, timestamp_ns: int, value_bytes: int) -> Event:
+        """Return it as an event outside the ring, with what a ring that holds `value_bytes` would have let travel."""
+        size = 0 if self.raw is None else len(self.raw)
+        omitted = size > value_bytes
+        old_omitted = self.old is not None and len(self.old) > value_bytes - (0 if omitted else size)
         return Event(
             decode,
             deleted=self.raw is None,
             path=self.path,
-            value=None if self.value_omitted else self.raw,
-            old=None if self.old_omitted else self.old,
+            value=None if omitted else self.raw,
+            old=None if old_omitted else self.old,
             rev=rev,
             seq=seq,
             last=self.last,
             timestamp_ns=timestamp_ns,
-            size=0 if self.raw is None else len(self.raw),
-            omitted=self.value_omitted,
-            old_omitted=self.old_omitted,
+            size=size,
+            omitted=omitted,
+            old_omitted=old_omitted,
         )
 
 
@@ -79,13 +68,15 @@ class Watched:
         self._routes: dict[str, Route] = {}
         self._merged: dict[str, Receivers] = {}
         self._before: dict[str, bytes | None] = {}
+        # A node that is made and deleted again takes an `{}` above it along.
+        undoing = len(call.writes) > 1 and any(leaves is None for _, _, leaves in call.writes)
         for path, _, _ in call.writes:
             route = routes.route(path)
             if route is not None:
                 self._routes[path] = route
                 self._read_before(before, path)
                 for ancestor, receivers in route.above:
-                    if any(watcher.old for watcher in receivers):
+                    if any(watcher.old for watcher in receivers) or (undoing and self._before[path] is None):
                         self._read_before(before, ancestor)
         for path in call.merged:
             route = routes.route(path)
@@ -104,6 +95,9 @@ class Watched:
             old = self._before[path]
             new = self._tree.raw(after, key_of(path))
             if old == new:
+                for ancestor, receivers in route.above if new is None else ():
+                    if ancestor in self._before and self._before[ancestor] != self._tree.raw(after, key_of(ancestor)):
+                        _touch(touched, ancestor, receivers, MISSING, self._before[ancestor])
                 continue
             _touch(touched, path, route.receivers, new, old)
             if route.below:

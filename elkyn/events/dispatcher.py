@@ -7,11 +7,16 @@ from elkyn.errors import WouldDeadlock
 from elkyn.events.event import Event
 from elkyn.events.gaps import Gaps
 from elkyn.events.routes import Routes
+from elkyn.events.snapshot import Snapshot
 from elkyn.events.subscriptions import SubscriptionState, Watcher
 from elkyn.events.thread import EventThread
 
 EVENTS_PER_DELIVERY = 256
 """After as many the thread looks after tasks and timers: a quarter of the ring, some 30 us of native delivery."""
+FIRST_SNAPSHOT_SEQ = -(2**53)
+"""The number of the first event that tells of what was there: far below all live ones, and exact as a float."""
+NOTING_TIMEOUT_S = 0.01
+"""Seconds to wait for a writer that has lost an event and is about to note whose it was: some microseconds of work."""
 CLOSE_GRACE_S = 0.5
 """Seconds that `close()` gives the thread to complete its subscriptions once draining is over."""
 
@@ -28,7 +33,8 @@ class Dispatcher:
         self.gaps = gaps
         self.thread = thread
         self.dropped_at_close = 0
-        self.snapshots = 0  # events that told of what was there before, not of a commit
+        self.snapshot_events = 0  # those that told of what was there before, not of a commit
+        self._snapshots: dict[Snapshot, None] = {}  # those that have something to deliver now
         self._done = 1  # all sequence numbers below it have been delivered
         self._subscriptions: dict[SubscriptionState, None] = {}
         self._stopping = False
@@ -45,6 +51,15 @@ class Dispatcher:
         self._subscriptions[state] = None
         state.at_end(lambda: self._forget(state))
 
+    def begin(self, snapshot: Snapshot) -> None:
+        """Deliver what was there, page by page, between live events."""
+        self._snapshots[snapshot] = None
+        self.queue.wake()
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Go on with a snapshot that has waited for room; from any thread."""
+        self.thread.post(lambda: self.begin(snapshot))
+
     def _forget(self, state: SubscriptionState) -> None:
         """Let go of one that has ended: now, or soon on the thread where the caller uses the tables (is_mine)."""
         self._subscriptions.pop(state, None)
@@ -59,16 +74,25 @@ class Dispatcher:
         return list(self._subscriptions)
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until all that has been pushed or posted so far is done; False when the time was over first."""
+        """Wait until all that has been pushed or posted so far is done; False when the time was over first.
+
+        A snapshot that waits for room in an inbox is not waited for.
+        """
         target, thread = self.queue.settled, self.thread
-        tasks = thread.tasks_posted()
-        if (self._done >= target and thread.tasks_done >= tasks) or not thread.started:
+        tasks, snapshots = thread.tasks_posted(), list(self._snapshots)
+
+        def is_done() -> bool:
+            return (
+                self._done >= target
+                and thread.tasks_done >= tasks
+                and not any(snapshot in self._snapshots for snapshot in snapshots)
+            )
+
+        if is_done() or not thread.started:
             return True
         if thread.is_current():
             raise WouldDeadlock("flush_events() inside a handler would wait for that handler; call it elsewhere")
-        return thread.wait_until(
-            lambda: (self._done >= target and thread.tasks_done >= tasks) or not thread.alive(), timeout
-        )
+        return thread.wait_until(lambda: is_done() or not thread.alive(), timeout)
 
     def stop(self, drain_timeout: float) -> None:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
@@ -96,7 +120,9 @@ class Dispatcher:
             if gap is not None:
                 thread.attend()
                 self._settle_gap(gap)
-            if events or gap is not None:
+            if self._snapshots:
+                self._advance_snapshots()
+            if events or gap is not None or self._snapshots:
                 if self._stopping and time.monotonic() >= self._deadline:
                     break
             elif self._stopping:
@@ -105,12 +131,41 @@ class Dispatcher:
                 queue.wait(thread.time_to_next_timer())
         self._finish()
 
-    def deliver_one(self, watcher: Watcher, event: Event) -> None:
-        """Hand an event of a snapshot to one subscription, outside the ring's order. Call on the thread."""
-        self.snapshots += 1
+    def _advance_snapshots(self) -> None:
+        for snapshot in list(self._snapshots):
+            try:
+                goes_on = snapshot.advance()
+            except BaseException as error:  # noqa: BLE001 - what cannot be read is the subscription's error
+                goes_on = False
+                snapshot.error(error)
+            if not goes_on:
+                self._snapshots.pop(snapshot, None)
+            self.thread.progressed()
+
+    # --- for snapshots
+
+    def deliver_snapshot(self, watcher: Watcher, event: Event) -> None:
+        """Hand a node to the watcher's program, outside the ring's order."""
+        self.snapshot_events += 1
         self.thread.numbers_begin_anew()
         self.queue.hand_on(event, (watcher,), self._failed)
-        self.thread.progressed()
+
+    def deliver_held(self, watcher: Watcher, event: Event) -> None:
+        """Hand a live event that was held to the watcher's program."""
+        self.queue.hand_on(event, (watcher,), self._failed)
+
+    def snapshot_seq(self) -> int:
+        """Return the number of the next node: below all live ones, and rising."""
+        return FIRST_SNAPSHOT_SEQ + self.snapshot_events
+
+    def is_wanted(self) -> bool:
+        """Whether the thread is to look after something else."""
+        return bool(self.thread.hurried_by) or (self._stopping and time.monotonic() >= self._deadline)
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a value that travels."""
+        return self.queue.value_bytes
 
     def _failed(self, watcher: Watcher, error: BaseException, by_handler: bool) -> None:
         """Take note of what a program raised: a handler, or an operator's function, which ends its chain."""
@@ -121,6 +176,10 @@ class Dispatcher:
 
     def _settle_gap(self, gap: tuple[int, int]) -> None:
         """Tell of dropped events, and deliver those that were kept for overflow="latest" instead."""
+        # A write that is being dropped just now belongs to the same loss.
+        give_up_at = time.monotonic() + NOTING_TIMEOUT_S
+        while self.queue.next_seq > self.queue.settled and time.monotonic() < give_up_at:
+            time.sleep(0)
         reckoning = self.gaps.reckon(gap[1])
         for event, receivers in reckoning.kept:
             self.queue.hand_on(event, receivers, self._failed)

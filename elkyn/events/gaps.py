@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from elkyn._native import SLOTS, VALUE_BYTES, Event
 from elkyn.events.changes import Pending
 from elkyn.events.event import Overflow
-from elkyn.events.lock import Lock, is_mine
 from elkyn.events.routes import Receivers
 from elkyn.events.subscriptions import SubscriptionState, Watcher
+from elkyn.locks import Lock, is_mine
 
 
 @dataclass(slots=True)
@@ -17,6 +17,7 @@ class _Loss:
     lost: int
     first: int
     last: int
+    watchers: dict[Watcher, None]  # the sources of the subscription that had some of it
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class _Episode:
 
     first: int
     last: int
-    losses: dict[Watcher, _Loss] = field(default_factory=dict)
+    losses: dict[SubscriptionState, _Loss] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ class Reckoning:
 class Gaps:
     """Kept by the producer, asked by the consumer when it meets a gap in the sequence numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = SLOTS, value_bytes: int = VALUE_BYTES) -> None:
+        """`slots` and `value_bytes` are the ring's."""
+        self._slots = slots
+        self._value_bytes = value_bytes
         self._lock = Lock()
         self._episodes: deque[_Episode] = deque()
         # A path may have several: not everyone hears of every event there, or of all of it (old values).
@@ -75,22 +79,23 @@ class Gaps:
             else:
                 losers = pending.receivers
             for watcher in losers:
-                loss = episode.losses.get(watcher)
+                loss = episode.losses.get(watcher.state)
                 if loss is None:
-                    episode.losses[watcher] = _Loss(1, seq, seq)
+                    loss = episode.losses[watcher.state] = _Loss(1, seq, seq, {})
                 elif loss.last != seq:
                     loss.lost += 1
                     loss.last = seq
+                loss.watchers[watcher] = None
 
     def _keep(self, seq: int, rev: int, timestamp_ns: int, pending: Pending, latest: Receivers) -> bool:
         before = self._kept.get(pending.path, [])
         # What the new event replaces, for those who get it; for others the earlier one stays.
         after = [_without(kept, latest) for kept in before]
         replaced = [kept for kept, left in zip(before, after, strict=True) if not left.receivers]
-        size = pending.size
-        if self._kept_count - len(replaced) >= SLOTS:
+        size = pending.size(self._value_bytes)
+        if self._kept_count - len(replaced) >= self._slots:
             return False
-        if size > VALUE_BYTES - self._kept_bytes + sum(kept.size for kept in replaced):
+        if size > self._value_bytes - self._kept_bytes + sum(kept.size for kept in replaced):
             return False
         for kept in replaced:
             self._let_go(kept)
@@ -98,7 +103,8 @@ class Gaps:
         only_latest = len(latest) == len(pending.receivers)
         self.parked += only_latest
         self._kept[pending.path] = [left for left in after if left.receivers]
-        self._kept[pending.path].append(_Kept(pending.event(rev, seq, timestamp_ns), size, latest, only_latest))
+        event = pending.event(rev, seq, timestamp_ns, self._value_bytes)
+        self._kept[pending.path].append(_Kept(event, size, latest, only_latest))
         self._kept_count += 1
         self._kept_bytes += size
         self._waiting += only_latest
@@ -123,9 +129,9 @@ class Gaps:
                 # A trailing episode may have grown since the consumer looked; nothing was stored since, so telling
                 # of all of it now keeps the order.
                 reached = max(reached, episode.last)
-                losses.extend(
-                    (watcher, Overflow(loss.lost, loss.first, loss.last)) for watcher, loss in episode.losses.items()
-                )
+                for loss in episode.losses.values():
+                    told = Overflow(loss.lost, loss.first, loss.last)  # one for all sources: merge() knows it again
+                    losses.extend((watcher, told) for watcher in loss.watchers)
             due: list[_Kept] = []
             for path, several in list(self._kept.items()):
                 due.extend(kept for kept in several if kept.event.seq <= reached)
@@ -148,8 +154,7 @@ class Gaps:
             return False
         with self._lock:
             for episode in self._episodes:
-                for watcher in gone.watchers:
-                    episode.losses.pop(watcher, None)
+                episode.losses.pop(gone, None)
             for path, several in list(self._kept.items()):
                 after = [_without(kept, gone.watchers) for kept in several]
                 for kept in after:

@@ -330,6 +330,13 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
     def connect(state: SubscriptionState, below: Observer) -> Stop:
         left = len(sources)
         upstreams = [_Source() for _ in sources]
+        told: Overflow | None = None
+
+        def overflow(lost: Overflow) -> None:
+            nonlocal told
+            if lost is not told:  # one loss of several sources is told once
+                told = lost
+                below.overflow(lost)
 
         def complete() -> None:
             nonlocal left
@@ -339,7 +346,7 @@ def merging(sources: tuple[Connect, ...]) -> Connect:
 
         with state.thread.no_commits:  # all begin at one revision
             for upstream, source in zip(upstreams, sources, strict=True):
-                upstream.connected(source(state, Sink(below.next, below.overflow, below.error, complete)))
+                upstream.connected(source(state, Sink(below.next, overflow, below.error, complete)))
 
         def stop() -> None:
             for upstream in upstreams:

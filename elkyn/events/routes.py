@@ -1,10 +1,12 @@
 """Who wants to know: patterns in a tree, and the cached answer per written path."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from elkyn.events.lock import Lock, is_mine
+from elkyn.errors import WouldDeadlock
 from elkyn.events.subscriptions import Watcher
+from elkyn.locks import Lock, is_mine
 from elkyn.tree import Leaf
 
 CACHED_PATHS = 1024
@@ -47,6 +49,23 @@ class Route:
     leaf: Leaf | None = None  # where the path is one, for its next write; the store's
 
 
+class _Written:
+    """A segment of paths whose routes are remembered."""
+
+    __slots__ = ("children", "path")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Written] = {}
+        self.path: str | None = None
+
+    def everything(self) -> Iterator[str]:
+        """Yield the paths here and below."""
+        if self.path is not None:
+            yield self.path
+        for child in self.children.values():
+            yield from child.everything()
+
+
 class Routes:
     """The table of subscriptions. Changes replace; what a commit has looked up stays as it was."""
 
@@ -56,6 +75,7 @@ class Routes:
         self._watchers: dict[Watcher, None] = {}
         # None means that nobody cares: most writes stop here, after one look into a dictionary.
         self.cache: dict[str, Route | None] = {}
+        self._written = _Written()  # its paths, to find those that a subscription concerns
         self.empty = True
 
     def watchers(self) -> list[Watcher]:
@@ -64,7 +84,9 @@ class Routes:
             return list(self._watchers)
 
     def add(self, watcher: Watcher) -> None:
-        """Enter a subscription."""
+        """Enter a subscription. `WouldDeadlock` where the caller has interrupted this very table's use."""
+        if is_mine(self._lock):
+            raise WouldDeadlock("a signal's handler cannot subscribe in the middle of a write; subscribe elsewhere")
         with self._lock:
             node = self._root
             for segment in watcher.place:
@@ -72,7 +94,7 @@ class Routes:
             node.members(watcher.slot)[watcher] = None
             self._watchers[watcher] = None
             self.empty = False
-            self.cache = {}
+            self._forget_routes_of(watcher)
 
     def remove(self, watcher: Watcher) -> bool:
         """Take a subscription out, with the places that it leaves empty. False where the caller is using it."""
@@ -92,7 +114,7 @@ class Routes:
                 if not parent.children[segment].is_empty():
                     break
                 del parent.children[segment]
-            self.cache = {}
+            self._forget_routes_of(watcher)
             return True
 
     def resolve(self, path: str) -> Route | None:
@@ -100,9 +122,51 @@ class Routes:
         with self._lock:
             route = self._find(path)
             if len(self.cache) >= CACHED_PATHS:
-                self.cache = {}
+                self._forget(next(iter(self.cache)))
             self.cache[path] = route
+            written = self._written
+            for segment in _segments(path):
+                written = written.children.setdefault(segment, _Written())
+            written.path = path
             return route
+
+    def _forget_routes_of(self, watcher: Watcher) -> None:
+        """Forget the routes that `watcher` has a part in, and no other: most writes never hear of it."""
+        concerned: list[str] = []
+        frontier = [self._written]
+        for segment in watcher.place:
+            concerned += [written.path for written in frontier if written.path is not None]  # above its place
+            frontier = [
+                child
+                for written in frontier
+                for child in (
+                    written.children.values()
+                    if segment == "*"
+                    else (written.children[segment],)
+                    if segment in written.children
+                    else ()
+                )
+            ]
+        for written in frontier:
+            if watcher.slot != "exact":
+                concerned += written.everything()
+            elif written.path is not None:
+                concerned.append(written.path)
+        for path in concerned:
+            self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        self.cache.pop(path, None)
+        way = [self._written]
+        segments = _segments(path)
+        for segment in segments:
+            way.append(way[-1].children[segment])
+        way[-1].path = None
+        for parent, segment in zip(reversed(way[:-1]), reversed(segments), strict=True):
+            child = parent.children[segment]
+            if child.children or child.path is not None:
+                break
+            del parent.children[segment]
 
     def route(self, path: str) -> Route | None:
         """Return the route of `path`."""
@@ -112,7 +176,7 @@ class Routes:
             return self.resolve(path)
 
     def _find(self, path: str) -> Route | None:
-        segments = () if path == "/" else tuple(path[1:].split("/"))
+        segments = _segments(path)
         frontier = [self._root]
         deep = list(self._root.deep)
         above: list[tuple[str, Receivers]] = []
@@ -144,3 +208,7 @@ class Routes:
             and all(watcher.options.overflow != "block" for watcher in receivers),
             wants_old=any(watcher.old for watcher in receivers),
         )
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    return () if path == "/" else tuple(path[1:].split("/"))

@@ -5,6 +5,7 @@ fills only its own inbox.
 """
 
 import asyncio
+import itertools
 import threading
 import weakref
 from collections import OrderedDict
@@ -14,14 +15,18 @@ from typing import Any, Generic, TypeVar
 
 from elkyn.errors import SubscriptionOverflow
 from elkyn.events.event import Event, Overflow
-from elkyn.events.lock import Lock, is_mine
 from elkyn.events.subscriptions import Handlers, Program, SubscriptionState
+from elkyn.locks import Lock, is_mine
 from elkyn.progress import Progress
 
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.1
 """Seconds between two looks whether a loop still lives: one that dies with its handler half done says nothing."""
+
+
+ITEMS_PER_TURN = 16
+"""Items in a row before the event loop has its turn, though more are waiting: some 100 us of a quick consumer."""
 
 
 class _Nothing:
@@ -44,11 +49,16 @@ class Inbox:
     """Bounded items on their way to one consumer. `next` on the dispatcher, `take` on the consumer's side."""
 
     def __init__(
-        self, state: SubscriptionState, wake: Callable[[], object], alive: Callable[[], bool] = lambda: True
+        self,
+        state: SubscriptionState,
+        wake: Callable[[], object],
+        alive: Callable[[], bool] = lambda: True,
+        is_served_here: Callable[[], bool] = lambda: False,
     ) -> None:
         """`wake` rings for the consumer, or ends the subscription where it is not `alive` any more."""
         self._state = state
         self._alive = alive
+        self.is_served_here = is_served_here
         self._policy = state.options.overflow
         self._capacity = state.options.capacity
         self._wake = wake
@@ -58,6 +68,7 @@ class Inbox:
         self._number = 0
         self._end: End | None = None
         self._idle = True
+        self._for_room: list[Callable[[], object]] = []
         self.closed = False
 
     def __len__(self) -> int:
@@ -85,17 +96,21 @@ class Inbox:
             del self._items[key]  # and in again at the end, so that sequence numbers keep rising
             thread.inbox_coalesced()
             self._items[key] = item
-        elif len(self._items) < self._capacity:
+        elif len(self._items) < self._capacity or self._policy == "block":
+            # Where the writer waits, there is room for its events. What an operator has held back may come on top: an
+            # item for each operator with a timer.
             self._append(item, key)
         elif self._policy == "error":
             thread.inbox_dropped()
-            error = SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew")
-            self._end = End(error)
-            thread.post(self._state.end)  # not here, where our lock is held
+            self._refuse(SubscriptionOverflow(f"the subscription from {self._state.where} lost events; read anew"))
         else:
             thread.inbox_dropped()
             seq = item.seq if isinstance(item, Event) else thread.queue.seq
             self._note_loss(Overflow(1, seq, seq))
+
+    def _refuse(self, error: BaseException) -> None:
+        self._end = End(error)
+        self._state.thread.post(self._state.end)  # not here, where our lock is held
 
     def _append(self, item: Any, key: object = None) -> None:
         self._number += 1
@@ -149,20 +164,38 @@ class Inbox:
                 self._idle = True
                 return NOTHING
         self._state.thread.progressed()
+        if self._for_room and len(self._items) * 2 <= self._capacity:
+            waiting, self._for_room = self._for_room, []
+            for tell in waiting:
+                tell()
         return item
+
+    def when_room(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called once, by the consumer, when half of the room is free. Ask for room again after that."""
+        self._for_room.append(tell)
 
     def rest(self) -> None:
         """The consumer has stopped half-way: the next item rings again."""
         self._idle = True
 
-    def close(self) -> None:
+    def close(self, _patience: float = 0) -> bool:
         """Drop what is waiting and take nothing more."""
         self.closed = True
+        self._for_room = []
         if is_mine(self._lock):
             self._state.thread.post(self.close)
-            return
-        with self._lock:
-            self._items.clear()
+        else:
+            with self._lock:
+                self._items.clear()
+        return True
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether `loop` is running the caller."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 class _Consumer:
@@ -171,10 +204,12 @@ class _Consumer:
     It is entered for a handler's turn, for which `close()` waits.
     """
 
-    def __init__(self, state: SubscriptionState, handlers: Handlers, alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, state: SubscriptionState, handlers: Handlers, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.state = state
         self._handlers = handlers
-        self._alive = alive
+        self._loop = loop
         self._turn_over = Progress()
         self._thread: int | None = None  # the one that a handler is running on
 
@@ -184,6 +219,12 @@ class _Consumer:
     def __exit__(self, *_: object) -> None:
         self._thread = None
         self._turn_over.tell()
+
+    def _alive(self) -> bool:
+        return self._loop is None or not self._loop.is_closed()
+
+    def _on_its_loop(self) -> bool:
+        return self._loop is not None and _runs_here(self._loop)
 
     def inbox(self, wake: Callable[[], object]) -> Inbox:
         """Make the inbox, for the subscription to end with."""
@@ -212,11 +253,21 @@ class _Consumer:
     def __len__(self) -> int:
         return len(self._inbox)
 
-    def close(self) -> None:
+    def when_room(self, tell: Callable[[], object]) -> None:
+        """As for an inbox."""
+        self._inbox.when_room(tell)
+
+    def is_served_here(self) -> bool:
+        """Whether the caller is inside the handler, or on its loop."""
+        return self._thread == threading.get_ident() or self._on_its_loop()
+
+    def close(self, patience: float) -> bool:
         """Drop what waits, and wait for a running handler to return, unless we are inside it (or on its loop)."""
         self._inbox.close()
         over = (None, threading.get_ident())
-        self._turn_over.wait_for(lambda: self._thread in over or not self._alive(), look_every=LOOK_EVERY_S)
+        return self._turn_over.wait_for(
+            lambda: self._thread in over or not self._alive(), patience, look_every=LOOK_EVERY_S
+        )
 
 
 def executor_inbox(state: SubscriptionState, executor: Executor, handlers: Handlers) -> Inbox:
@@ -251,7 +302,7 @@ def loop_inbox(
     handlers: Handlers,
 ) -> Inbox:
     """Return an inbox whose items reach the async `handler` on `loop`, one at a time."""
-    consumer = _Consumer(state, handlers, lambda: not loop.is_closed())
+    consumer = _Consumer(state, handlers, loop)
     tasks: set[asyncio.Task[None]] = set()
 
     def wake() -> None:
@@ -266,6 +317,7 @@ def loop_inbox(
         task.add_done_callback(tasks.discard)
 
     async def drain() -> None:
+        in_a_row = 0
         try:
             while (item := inbox.take()) is not NOTHING:
                 with consumer:
@@ -275,6 +327,9 @@ def loop_inbox(
                         await handler(item)
                     except Exception as error:  # noqa: BLE001 - counted and reported, as for every handler
                         state.handler_failed(error)
+                in_a_row += 1
+                if in_a_row % ITEMS_PER_TURN == 0:
+                    await asyncio.sleep(0)
         except BaseException:  # cancelled, as asyncio.run() does at its end
             inbox.rest()
             raise
@@ -295,6 +350,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
         ready = asyncio.Event()
         # No reference to self in what the subscription holds: dropping the iterator must end the subscription.
         self._ready = ready
+        self._in_a_row = itertools.count(1)
         self._state = state
 
         def wake() -> None:
@@ -303,7 +359,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
             except RuntimeError:  # the loop is closed: nobody will ever ask again
                 state.end()
 
-        self.inbox = Inbox(state, wake)
+        self.inbox = Inbox(state, wake, is_served_here=lambda: _runs_here(loop))
         state.buffer = self.inbox
         self._release = weakref.finalize(self, _release, state, self.inbox)
         self._release.atexit = False
@@ -319,7 +375,7 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
     def __anext__(self) -> Awaitable[T | Overflow]:
         # Not a coroutine method: its frame would hold `self`, and the traceback of a cancelled wait would hold the
         # frame, and so the subscription would go on.
-        return _next_item(self.inbox, self._ready, self._release)
+        return _next_item(self.inbox, self._ready, self._release, self._in_a_row)
 
     async def aclose(self) -> None:
         """Unsubscribe. Idempotent; the iterator ends."""
@@ -327,7 +383,11 @@ class EventStream(AsyncIterator[T | Overflow], Generic[T]):
         self._ready.set()
 
 
-async def _next_item(inbox: Inbox, ready: asyncio.Event, release: Callable[[], object]) -> Any:
+async def _next_item(
+    inbox: Inbox, ready: asyncio.Event, release: Callable[[], object], in_a_row: "itertools.count[int]"
+) -> Any:
+    if next(in_a_row) % ITEMS_PER_TURN == 0:  # before an item is taken: cancelled here, none is lost
+        await asyncio.sleep(0)
     while True:
         item = inbox.take()
         if item is NOTHING:

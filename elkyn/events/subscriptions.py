@@ -7,15 +7,14 @@ operators' timers, and the terminal that hands items to the handler. The Subscri
 import logging
 import os
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol, Self, get_args
 
 from elkyn._native import Receiver
-from elkyn.errors import SubscriptionOverflow
+from elkyn.errors import SubscriptionOverflow, WouldDeadlock
 from elkyn.events.event import Overflow
 from elkyn.events.thread import EventThread
 from elkyn.paths import pattern_segments
@@ -25,6 +24,11 @@ Callback = Callable[..., object]
 Program = tuple[Any, ...]
 """A chain of filters and maps down to its handler, for native code to go through instead of a chain of closures: a flat
 row of (True, filter) and (False, map), then the handler."""
+
+PATIENCE_S = 60.0
+"""Seconds that `unsubscribe()` waits for a running handler: longer than any that is not stuck should take."""
+PATIENCE_IN_TRANSACTION_S = 0.5
+"""The same inside one's own transaction, for which a handler that writes waits in its turn."""
 
 _log = logging.getLogger("elkyn")
 _PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"  # so that elkyn_app beside it is somebody else
@@ -90,7 +94,7 @@ def ignore(*_: object) -> None:
 class Watcher(Receiver):
     """One subscription's presence in the table of routes."""
 
-    __slots__ = ("active", "ends_in_handler", "old", "options", "pattern", "place", "sink", "slot", "state")
+    __slots__ = ("active", "ends_in_handler", "held", "old", "options", "pattern", "place", "sink", "slot", "state")
 
     def __init__(self, state: "SubscriptionState", pattern: str, children: bool, sink: Observer) -> None:
         super().__init__()
@@ -103,6 +107,7 @@ class Watcher(Receiver):
         self.slot: Literal["exact", "family", "deep"] = "deep" if deep else "family" if children else "exact"
         self.old = state.options.old
         self.sink: Observer = sink
+        self.held: Buffer | None = None  # where live events wait for a snapshot to be told
         # Whether the program's last call is the handler itself: what it raises is then the handler's error.
         self.ends_in_handler = sink.program is not None
         self.program = sink.program or (sink.next,)
@@ -117,11 +122,18 @@ class Watcher(Receiver):
         else:
             self.sink.overflow(lost)
 
+    def go_on_with(self, program: Program | None) -> None:
+        """Have events go through another program from here on, unless another thread ends the subscription."""
+        self.program = program
+        if not self.active:  # stopped before the line above, perhaps
+            self.program = None
+
     def stop(self) -> None:
         """Let go of everything; a call under way ends normally, no other begins."""
         self.active = False
         self.program = None
         self.sink = NOBODY
+        self.held = None
 
 
 class Ending(Protocol):
@@ -192,8 +204,14 @@ class Buffer(Protocol):
     def __len__(self) -> int:
         """Return how many items wait."""
 
-    def close(self) -> None:
-        """Drop what waits, take nothing more, and wait for the handler that is running."""
+    def when_room(self, tell: Callback) -> None:
+        """Have `tell` called once, when half of the room is free."""
+
+    def is_served_here(self) -> bool:
+        """Whether only the calling thread can take something out: it is in the handler, or runs the loop."""
+
+    def close(self, patience: float) -> bool:
+        """Drop what waits, take nothing more, and wait for the running handler; False after `patience` seconds."""
 
 
 class SubscriptionState:
@@ -201,7 +219,7 @@ class SubscriptionState:
 
     __slots__ = (
         "__weakref__",
-        "_lock",
+        "_first",
         "_on_end",
         "abandoned",
         "buffer",
@@ -224,32 +242,53 @@ class SubscriptionState:
         self.start_rev = 0
         self.abandoned = False
         self.done = False
-        self._lock = threading.Lock()
+        self._first: list[None] = [None]  # taken by who ends it
         self._on_end: list[Callable[[], object]] = []
         self.terminal: Ending | None = None
         self.buffer: Buffer | None = None
 
+    def buffers(self) -> Iterator[Buffer]:
+        """Yield where its items wait."""
+        if self.buffer is not None:
+            yield self.buffer
+        for watcher in self.watchers:
+            if (held := watcher.held) is not None:
+                yield held
+
     def at_end(self, cleanup: Callable[[], object]) -> None:
         """Have `cleanup` called once at the end; at once where it has ended."""
-        with self._lock:
-            if not self.done:
-                self._on_end.append(cleanup)
-                return
-        cleanup()
+        self._on_end.append(cleanup)
+        if self.done:  # perhaps just now: who takes it out of the list calls it
+            self._clean_up()
 
     def end(self) -> bool:
-        """Stop all sources and timers, let go of handlers. True for the one caller who ended it."""
-        with self._lock:
-            if self.done:
-                return False
-            self.done = True
-            cleanups, self._on_end = self._on_end, []
+        """Stop all sources and timers, let go of handlers. True for the one caller who ended it.
+
+        Takes no lock: a signal's handler or the garbage collector may end it in the middle of anything, this included,
+        and where one raises here, the next call does the rest.
+        """
+        first = bool(self._first) and self._take_first()
+        self.done = True
         for watcher in self.watchers:
             watcher.stop()
-        for cleanup in cleanups:
-            cleanup()
+        self._clean_up()
         self.terminal = None
+        return first
+
+    def _take_first(self) -> bool:
+        try:
+            self._first.pop()
+        except IndexError:
+            return False
         return True
+
+    def _clean_up(self) -> None:
+        while self._on_end:
+            try:
+                cleanup = self._on_end.pop(0)
+            except IndexError:
+                return
+            cleanup()
 
     def finish(self, error: BaseException | None = None) -> None:
         """End with complete, or with `error`, unless it has ended."""
@@ -300,13 +339,22 @@ class Subscription:
 
         After it returns no handler starts. It waits for one that is running, unless it is called by that handler (or
         on the event loop on which that handler runs): then it returns at once.
+
+        Raises `WouldDeadlock` where that handler has not returned after 60 seconds, or after half a second inside the
+        caller's own transaction, for which the handler may be waiting. The subscription has ended then all the same.
         """
         state = self._state
         state.thread.refuse_if_forked()
         state.end()
-        state.thread.wait_while_running(state)
+        patience = PATIENCE_IN_TRANSACTION_S if state.thread.caller_holds_up_writes() else PATIENCE_S
+        ended = state.thread.wait_while_running(state, patience)
         if state.buffer is not None:
-            state.buffer.close()
+            ended = state.buffer.close(patience) and ended
+        if not ended:
+            raise WouldDeadlock(
+                f"the subscription from {state.where} has ended, but its handler still runs after {patience:g} s: does "
+                "it wait for this thread, or for its transaction?"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -10,11 +10,15 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from elkyn._native import Queue
-from elkyn.events.lock import Lock, is_mine
+from elkyn.locks import Lock, is_mine
 from elkyn.progress import Progress
+from elkyn.service import Service
 
 LOOK_EVERY_S = 0.01
 """Seconds between two looks of `unsubscribe()` at the running handler: nobody is told of each step to the next one."""
+
+CANCELLED_TIMERS = 64
+"""Cancelled timers that may stay in line however few there are: clearing the line costs as much as it is long."""
 
 HandlerErrorHook = Callable[[BaseException, str], object]
 Stop = Callable[[], object]
@@ -59,22 +63,18 @@ class EventThread:
         self._task_count = threading.RLock()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_lock = Lock()
+        self._cancelled = 0  # of the timers in line, about
         self._ticket = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._service: Service | None = None
         self._ended = False
 
     # --- its life
 
     def start(self, serve: Callable[[], None]) -> None:
         """Start the thread, unless it runs, to `serve`. The caller holds the store's mutex."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(serve,), name="elkyn-events", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:
-                if self._thread.ident is None:  # the system gives us no thread
-                    self._thread = None
-                raise
+        if self._service is None:
+            self._service = Service(partial(self._run, serve), "elkyn-events")
+        self._service.start()
 
     def _run(self, serve: Callable[[], None]) -> None:
         try:
@@ -86,21 +86,20 @@ class EventThread:
     @property
     def started(self) -> bool:
         """Whether there has ever been anything to serve."""
-        return self._thread is not None
+        return self._service is not None and self._service.started
 
     def alive(self) -> bool:
         """Whether the thread runs."""
-        # Not Thread.is_alive(): before Python 3.13 it says no for ever after a signal's handler has raised inside it.
-        return self._thread is not None and not self._ended
+        return self.started and not self._ended
 
     def is_current(self) -> bool:
         """Whether the caller is the thread."""
-        return self._thread is threading.current_thread()
+        return self._service is not None and self._service.is_current()
 
     def join(self, timeout: float) -> None:
-        """Wait for the end of the thread, which has been started, for `timeout` seconds at most."""
-        assert self._thread is not None
-        self._thread.join(timeout)
+        """Wait for the end of the thread for `timeout` seconds at most."""
+        if self._service is not None:
+            self._service.wait_until_ended(timeout)
 
     # --- what others ask of it
 
@@ -125,13 +124,19 @@ class EventThread:
         return partial(self._cancel, timer)
 
     def _cancel(self, timer: Timer) -> None:
-        timer.callback = None
-        if is_mine(self._timer_lock):
-            self.post(partial(self._cancel, timer))
+        """Let go of the callback. The timer stays in line until it is due, or half of the line, or all, is such."""
+        if timer.callback is None:
             return
-        with self._timer_lock:
-            self._timers = [entry for entry in self._timers if entry[2] is not timer]
-            heapq.heapify(self._timers)
+        timer.callback = None
+        if self.queue.running is not timer:
+            timer.state = None
+        self._cancelled += 1  # two threads at once may count one: so it is counted anew at each clearing
+        most = min(len(self._timers) - 1, CANCELLED_TIMERS + len(self._timers) // 2)
+        if self._cancelled > most and not is_mine(self._timer_lock):
+            with self._timer_lock:
+                self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+                heapq.heapify(self._timers)
+                self._cancelled = 0
 
     def progressed(self) -> None:
         """Wake those who wait for progress."""
@@ -142,16 +147,23 @@ class EventThread:
         self.queue.wake()  # should it gather a burst just now
         return self._progress.wait_for(reached, timeout)
 
-    def wait_while_running(self, state: object) -> None:
-        """Wait for a handler of `state` that is running on the thread; no wait on the thread itself."""
+    def caller_holds_up_writes(self) -> bool:
+        """Whether the caller holds the store's mutex: in its own transaction, or in the middle of a write."""
+        return is_mine(self.no_commits)
+
+    def wait_while_running(self, state: object, timeout: float) -> bool:
+        """Wait for a handler of `state` that is running on the thread; no wait on the thread itself.
+
+        False where it still runs after `timeout` seconds.
+        """
         if self.is_current() or not self._runs(state):
-            return
+            return True
         waiter = object()
         try:
             self.hurry(waiter)
             # Looked at every now and then: from one handler to the next of the same event nobody is notified, and that
             # one may be waiting for a lock that our caller holds.
-            self._progress.wait_for(lambda: not self._runs(state), look_every=LOOK_EVERY_S)
+            return self._progress.wait_for(lambda: not self._runs(state), timeout, look_every=LOOK_EVERY_S)
         finally:
             self.hurried_by.discard(waiter)
 
@@ -218,7 +230,7 @@ class EventThread:
                     break
                 timer = heapq.heappop(self._timers)[2]
             self.queue.running = timer
-            callback = timer.callback
+            callback, timer.callback = timer.callback, None
             if callback is not None:
                 callback()
             self.queue.running = None
@@ -227,4 +239,6 @@ class EventThread:
     def time_to_next_timer(self) -> float:
         """Return for how many seconds there is nothing due; negative where there is no timer."""
         with self._timer_lock:
+            while self._timers and self._timers[0][2].callback is None:
+                heapq.heappop(self._timers)
             return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1.0

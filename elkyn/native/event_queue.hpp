@@ -1,9 +1,9 @@
 // A lock-free single-producer single-consumer ring of events: fixed memory, no silent loss.
 //
-// 1024 slots with a 256-byte path array each, and beside them one 1 MiB circular buffer for the values. All
-// of it is allocated in the constructor and nothing afterwards. An event that does not fit is dropped, but it
-// has already taken its sequence number, so the consumer sees the hole and reports it as a Gap at its place
-// in the stream.
+// Slots with a 256-byte path array each (1024 of them), and beside them one circular buffer for the values
+// (1 MiB). All of it is allocated in the constructor and nothing afterwards. An event that does not fit is
+// dropped, but it has already taken its sequence number, so the consumer sees the hole and reports it as a
+// Gap at its place in the stream.
 //
 // Threads: exactly one thread at a time may call push() (the store's mutex sees to it), exactly one may call
 // front() and release(); stats() is wait-free for everyone.
@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,18 +22,23 @@
 
 namespace elkyn {
 
-// Events: a pause of some milliseconds at the fastest rate of writes.
+// Events, where nobody asks for another number: a pause of some milliseconds at the fastest rate of writes.
 inline constexpr std::size_t kSlots = 1024;
+// The most that may be asked for: 300 MB of slots.
+inline constexpr std::size_t kMaxSlots = std::size_t{1} << 20;
 // Bytes of a path: it lies in its slot, so that an event has no memory of its own.
 inline constexpr std::size_t kMaxPath = 256;
-// Bytes of values: 1 KiB for each slot, and the limit of a single event.
+// Bytes of values, where nobody asks for another number: 1 KiB for each slot, and the limit of a single
+// event.
 inline constexpr std::size_t kValueBytes = std::size_t{1} << 20;
+// The most that may be asked for: sizes of values fit their fields.
+inline constexpr std::size_t kMaxValueBytes = std::size_t{1} << 31;
 // Bytes that keep the two sides apart. Two lines, not one: the adjacent-line prefetcher of x86 fetches lines
 // in pairs.
 inline constexpr std::size_t kLine = 128;
 
-static_assert((kSlots & (kSlots - 1)) == 0, "positions are reduced by a mask");
-static_assert((kValueBytes & (kValueBytes - 1)) == 0, "positions are reduced by a mask");
+static_assert(std::has_single_bit(kSlots) && std::has_single_bit(kValueBytes),
+              "positions are reduced by a mask");
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 using Bytes = std::span<const std::byte>;
@@ -111,9 +117,9 @@ struct Load {
     bool value_omitted = false;
     bool old_omitted = false;
 
-    constexpr Load(std::size_t value_size, std::size_t old_size) noexcept
-        : value(value_size <= kValueBytes ? value_size : 0),
-          old(old_size <= kValueBytes - value ? old_size : 0),
+    constexpr Load(std::size_t value_size, std::size_t old_size, std::size_t limit = kValueBytes) noexcept
+        : value(value_size <= limit ? value_size : 0),
+          old(old_size <= limit - value ? old_size : 0),
           value_omitted(value != value_size),
           old_omitted(old != old_size) {}
     [[nodiscard]] constexpr std::size_t bytes() const noexcept { return value + old; }
@@ -121,8 +127,12 @@ struct Load {
 
 class EventQueue {
   public:
-    EventQueue()
-        : slots_(std::make_unique<Slot[]>(kSlots)), values_(std::make_unique<std::byte[]>(kValueBytes)) {}
+    // Both sizes are rounded up to a power of two.
+    explicit EventQueue(std::size_t slots = kSlots, std::size_t value_bytes = kValueBytes)
+        : capacity_(std::bit_ceil(std::clamp<std::size_t>(slots, 1, kMaxSlots))),
+          value_capacity_(std::bit_ceil(std::clamp<std::size_t>(value_bytes, 1, kMaxValueBytes))),
+          slots_(std::make_unique<Slot[]>(capacity_)),
+          values_(std::make_unique<std::byte[]>(value_capacity_)) {}
     EventQueue(const EventQueue&) = delete;
     EventQueue& operator=(const EventQueue&) = delete;
 
@@ -134,13 +144,13 @@ class EventQueue {
         if (record.path.empty() || record.path.size() > kMaxPath) return Push::kInvalid;
         // Taken before anything can fail: a dropped event leaves a hole in the numbers, and so a trace.
         const std::uint64_t seq = next_seq_++;
-        const Load load(record.value.size(), record.old.size());
+        const Load load(record.value.size(), record.old.size(), value_capacity_);
         const std::size_t need = load.bytes();
 
         const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
-        if (!has_room(write, need)) return drop();
+        if (!room_for(1, need)) return drop();
 
-        Slot& slot = slots_[write & (kSlots - 1)];
+        Slot& slot = slots_[write & (capacity_ - 1)];
         slot.seq = seq;
         slot.rev = record.rev;
         slot.timestamp_ns = record.timestamp_ns;
@@ -179,10 +189,12 @@ class EventQueue {
     // Producer: whether `events` events with `bytes` bytes of values in all would fit now. Room only grows
     // until the producer's next push, so a yes stays true.
     [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
-        const std::uint64_t write = write_.load(std::memory_order_relaxed);
+        const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
+        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
+        // when the ring looks full, and being old it can only make the ring look fuller than it is.
+        if (seems_free(write, events, bytes)) return true;
         cached_read_ = read_.load(std::memory_order_acquire);
-        return kSlots - (write - cached_read_) >= events &&
-               kValueBytes - (value_write_ - value_tail(write)) >= bytes;
+        return seems_free(write, events, bytes);
     }
 
     // Consumer: what comes next. A Gap is consumed by being seen; an event stays until release().
@@ -201,7 +213,7 @@ class EventQueue {
                 return Front::kGap;
             }
         }
-        const Slot& slot = slots_[read & (kSlots - 1)];
+        const Slot& slot = slots_[read & (capacity_ - 1)];
         if (slot.seq != expected_seq_) {
             gap = Gap{expected_seq_, slot.seq - 1};
             expected_seq_ = slot.seq;
@@ -226,7 +238,7 @@ class EventQueue {
     // Consumer: gives the slot and the bytes of the event that front() showed back to the producer.
     void release() noexcept {
         const std::uint64_t read = read_.load(std::memory_order_relaxed);
-        const Slot& slot = slots_[read & (kSlots - 1)];
+        const Slot& slot = slots_[read & (capacity_ - 1)];
         expected_seq_ = slot.seq + 1;
         value_read_.store(slot.value_begin + slot.value_size + slot.old_size, std::memory_order_relaxed);
         // Publishes that we have finished reading: the producer may overwrite from here on.
@@ -257,9 +269,13 @@ class EventQueue {
     [[nodiscard]] bool half_full() const noexcept {
         const std::uint64_t read = read_.load(std::memory_order_acquire);
         const std::uint64_t value_read = value_read_.load(std::memory_order_relaxed);
-        return write_.load(std::memory_order_relaxed) - read >= kSlots / 2 ||
-               value_written_.load(std::memory_order_relaxed) - value_read >= kValueBytes / 2;
+        return write_.load(std::memory_order_relaxed) - read >= capacity_ / 2 ||
+               value_written_.load(std::memory_order_relaxed) - value_read >= value_capacity_ / 2;
     }
+
+    // How many events, and how many bytes of values, it holds at most.
+    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+    [[nodiscard]] std::size_t value_capacity() const noexcept { return value_capacity_; }
 
     // The first number that is not decided yet.
     [[nodiscard]] std::uint64_t settled() const noexcept { return settled_.load(std::memory_order_acquire); }
@@ -279,10 +295,10 @@ class EventQueue {
         s.overflow_episodes = overflow_episodes_.load(std::memory_order_relaxed);
         s.high_water = high_water_.load(std::memory_order_relaxed);
         s.high_water_bytes = high_water_bytes_.load(std::memory_order_relaxed);
-        s.pending = std::min<std::uint64_t>(write_.load(std::memory_order_acquire) - s.popped, kSlots);
+        s.pending = std::min<std::uint64_t>(write_.load(std::memory_order_acquire) - s.popped, capacity_);
         const std::uint64_t value_written =
             std::max(value_written_.load(std::memory_order_relaxed), value_read);
-        s.bytes = std::min<std::uint64_t>(value_written - value_read, kValueBytes);
+        s.bytes = std::min<std::uint64_t>(value_written - value_read, value_capacity_);
         s.produced = settled_.load(std::memory_order_acquire) - kFirstSeq;
         return s;
     }
@@ -307,17 +323,13 @@ class EventQueue {
         bool old_omitted;
         std::array<char, kMaxPath> path;
     };
-    static_assert(kValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");
+    static_assert(kMaxValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");
     static_assert(sizeof(Slot) <= 320, "about 300 bytes a slot");
     static_assert(offsetof(Slot, path) <= 64, "a path of up to 64 bytes ends in the second cache line");
 
-    [[nodiscard]] bool has_room(std::uint64_t write, std::size_t need) noexcept {
-        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
-        // when the ring looks full, and being old it can only make the ring look fuller than it is.
-        if (write - cached_read_ < kSlots && kValueBytes - (value_write_ - value_tail(write)) >= need)
-            return true;
-        cached_read_ = read_.load(std::memory_order_acquire);
-        return write - cached_read_ < kSlots && kValueBytes - (value_write_ - value_tail(write)) >= need;
+    [[nodiscard]] bool seems_free(std::uint64_t write, std::size_t events, std::size_t bytes) const noexcept {
+        return capacity_ - (write - cached_read_) >= events &&
+               value_capacity_ - (value_write_ - value_tail(write)) >= bytes;
     }
 
     // The cached index makes the ring look fuller than it is, so a record is believed only after a fresh
@@ -328,22 +340,22 @@ class EventQueue {
         if (write + 1 - cached_read_ <= marked && value_write_ - value_tail(write) <= marked_bytes) return;
         cached_read_ = read_.load(std::memory_order_acquire);
         raise(high_water_, write + 1 - cached_read_);
-        raise(high_water_bytes_, value_write_ - slots_[cached_read_ & (kSlots - 1)].value_begin);
+        raise(high_water_bytes_, value_write_ - slots_[cached_read_ & (capacity_ - 1)].value_begin);
     }
 
     // Where the value bytes that are still in use begin: at the oldest unread slot. That slot is the
     // producer's own writing and the consumer only reads it, so looking at it is no race.
     [[nodiscard]] std::uint64_t value_tail(std::uint64_t write) const noexcept {
-        return cached_read_ == write ? value_write_ : slots_[cached_read_ & (kSlots - 1)].value_begin;
+        return cached_read_ == write ? value_write_ : slots_[cached_read_ & (capacity_ - 1)].value_begin;
     }
 
     // Asks for what the next push() will write. The consumer's processor has it from a lap ago, and to wait
     // for it then would cost more than all else that push() does.
     void fetch_ahead(std::uint64_t write) const noexcept {
-        const std::byte* slot = reinterpret_cast<const std::byte*>(&slots_[write & (kSlots - 1)]);
+        const std::byte* slot = reinterpret_cast<const std::byte*>(&slots_[write & (capacity_ - 1)]);
         __builtin_prefetch(slot, 1);
         __builtin_prefetch(slot + 64, 1);
-        __builtin_prefetch(values_.get() + (value_write_ & (kValueBytes - 1)), 1);
+        __builtin_prefetch(values_.get() + (value_write_ & (value_capacity_ - 1)), 1);
     }
 
     Push drop() noexcept {
@@ -355,15 +367,15 @@ class EventQueue {
 
     void copy_in(std::uint64_t position, Bytes bytes) noexcept {
         if (bytes.empty()) return;
-        const std::size_t begin = position & (kValueBytes - 1);
-        const std::size_t head = std::min(bytes.size(), kValueBytes - begin);
+        const std::size_t begin = position & (value_capacity_ - 1);
+        const std::size_t head = std::min(bytes.size(), value_capacity_ - begin);
         std::memcpy(values_.get() + begin, bytes.data(), head);
         if (head < bytes.size()) std::memcpy(values_.get(), bytes.data() + head, bytes.size() - head);
     }
 
     [[nodiscard]] Pieces pieces(std::uint64_t position, std::size_t size) const noexcept {
-        const std::size_t begin = position & (kValueBytes - 1);
-        const std::size_t head = std::min(size, kValueBytes - begin);
+        const std::size_t begin = position & (value_capacity_ - 1);
+        const std::size_t head = std::min(size, value_capacity_ - begin);
         return {Bytes(values_.get() + begin, head), Bytes(values_.get(), size - head)};
     }
 
@@ -375,6 +387,8 @@ class EventQueue {
         if (to > mark.load(std::memory_order_relaxed)) mark.store(to, std::memory_order_relaxed);
     }
 
+    const std::size_t capacity_;  // powers of two
+    const std::size_t value_capacity_;
     std::unique_ptr<Slot[]> slots_;
     std::unique_ptr<std::byte[]> values_;
 

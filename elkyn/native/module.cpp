@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "flatten.hpp"
 #include "pattern.hpp"
 #include "queue.hpp"
 #include "queue_calls.hpp"
@@ -78,6 +79,9 @@ NB_MODULE(_native, m) {
                 "True where the value was too large to travel: read it by get().")
         .def_ro("old_omitted", &Event::old_omitted,
                 "True where the old value did not fit beside the new one, and is gone.")
+        .def_prop_ro(
+            "existed", [](const Event& e) { return e.old_raw.is_valid() || e.old_omitted; },
+            "Whether the node had a value before the commit, where the subscription asked for old ones.")
         .def_ro("size", &Event::size, "Bytes of the encoded value, also where it was omitted.")
         .def(
             "matches",
@@ -120,7 +124,10 @@ NB_MODULE(_native, m) {
 
     nb::class_<Queue> queue(m, "Queue", nb::is_final(), nb::is_weak_referenceable(),
                             "The ring with its doorbell.");
-    queue.def(nb::init<nb::object>(), "decode"_a, "`decode` turns the bytes of a value into the value.")
+    queue
+        .def(nb::init<nb::object, std::size_t, std::size_t>(), "decode"_a, "slots"_a = elkyn::kSlots,
+             "value_bytes"_a = elkyn::kValueBytes,
+             "`decode` turns the bytes of a value into the value; sizes are rounded up to powers of two.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
         .def("wake", &Queue::wake, "Ends a wait() from any thread, and a deliver() after the event it is at.")
@@ -129,6 +136,8 @@ NB_MODULE(_native, m) {
         .def("discard", &Queue::discard,
              "Drops what is still in the ring, gives its memory back, and returns how many events that were.")
         .def("stats", &Queue::stats, "Wait-free figures.")
+        .def_prop_ro("slots", &Queue::slots, "How many events it holds at most.")
+        .def_prop_ro("value_bytes", &Queue::value_bytes, "How many bytes of values it holds at most.")
         .def_prop_ro("settled", &Queue::settled,
                      "The first number that is not decided yet: the next event's.")
         .def_prop_ro("next_seq", &Queue::next_seq, "The number that the next push() takes, for the producer.")
@@ -150,12 +159,18 @@ NB_MODULE(_native, m) {
     if (scope == nullptr) throw nb::python_error();
     m.attr("TransactionScope") = nb::steal(scope);
 
+    PyObject* flatten = PyCFunction_New(&elkyn::flatten_method, nullptr);
+    if (flatten == nullptr) throw nb::python_error();
+    m.attr("flatten") = nb::steal(flatten);
+
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(
         "report_leaks", [](bool report) { nb::set_leak_warnings(report); }, "report"_a,
         "Whether to report at exit what of this module is still alive; on to begin with.");
     m.attr("SLOTS") = elkyn::kSlots;
     m.attr("VALUE_BYTES") = elkyn::kValueBytes;
+    m.attr("MAX_SLOTS") = elkyn::kMaxSlots;
+    m.attr("MAX_VALUE_BYTES") = elkyn::kMaxValueBytes;
     m.attr("MAX_PATH_BYTES") = elkyn::kMaxPath;
     nb::set_leak_warnings(true);
 }

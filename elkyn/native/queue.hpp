@@ -51,7 +51,8 @@ enum class Next : std::uint8_t { kEvent, kNothing, kGap, kError };
 // Both sides of the ring. It owns a reference to the receivers of each event that is in it.
 class Queue {
   public:
-    explicit Queue(nb::object decode) : maker_(std::move(decode)) {}
+    Queue(nb::object decode, std::size_t slots, std::size_t value_bytes)
+        : ring_(slots, value_bytes), maker_(std::move(decode)) {}
     ~Queue() {
         if (!freed_) release_all();
     }
@@ -200,6 +201,8 @@ class Queue {
     [[nodiscard]] std::uint64_t settled() const noexcept { return ring_.settled(); }
     [[nodiscard]] std::uint64_t next_seq() const noexcept { return ring_.next_seq(); }
     [[nodiscard]] RingStats stats() const noexcept { return ring_.stats(); }
+    [[nodiscard]] std::size_t slots() const noexcept { return ring_.capacity(); }
+    [[nodiscard]] std::size_t value_bytes() const noexcept { return ring_.value_capacity(); }
 
   private:
     [[nodiscard]] bool urgent() const noexcept {

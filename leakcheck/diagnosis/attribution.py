@@ -213,7 +213,7 @@ def blocks_beside_objects(case: Case) -> Case:
 
 
 def no_more_than_grew(case: Case) -> Case:
-    """The heap's growth is exact and the sizes of objects are estimates: too large ones are lowered in proportion."""
+    """The heap's growth is exact, what an object or a block takes is estimated: too much is lowered in proportion."""
     if not case.explained > case.growth > 0:
         return case
     part = case.growth / case.explained
@@ -454,6 +454,7 @@ RULES: tuple[Rule, ...] = (
     blocks_beside_objects,
     no_more_than_grew,
     allocations,
+    no_more_than_grew,
     causes_alone,
     resources_with_their_memory,
     bookkeeping_of_resources,
@@ -567,7 +568,7 @@ def _by_line(sites: Iterable[Site], origin: Origin) -> list[Fault]:
     groups: dict[tuple[Line | Trace, str], list[Site]] = {}
     for site in sorted(sites, key=lambda site: (not site.native, -site.bytes)):
         line = next((line for line in site.trace if not origin.standard(line[0])), site.trace[:1])
-        called = site.native[-1].function if site.native else next((name for at, name in groups if at == line), "")
+        called = _entry(site) if site.native else next((name for at, name in groups if at == line), "")
         groups.setdefault(((), site.content.cycle) if site.content.cycle else (line, called), []).append(site)
     faults = [
         Fault(
@@ -666,7 +667,12 @@ def _native_functions(fault: Fault) -> set[str]:
 
 def _entries(fault: Fault) -> set[str]:
     """The native functions that Python code calls for what a fault allocates."""
-    return {site.native[-1].function for site in fault.sites if site.native}
+    return {_entry(site) for site in fault.sites if site.native}
+
+
+def _entry(site: Site) -> str:
+    """The native function that Python code calls; of a library without symbols the library, for a call is an offset."""
+    return site.native[-1].function.partition("+0x")[0]
 
 
 def _named(loss: Loss) -> set[str]:

@@ -74,8 +74,9 @@ def test_01_every_subscription_sees_revisions_in_order_however_many_threads_writ
     store.flush_events()
     for events in seen:
         assert len(events) > 50
-        assert all(a.rev <= b.rev for a, b in itertools.pairwise(events) if not isinstance(a, Overflow))
-        seqs = [event.seq for event in events]
+        told = [event for event in events if not isinstance(event, Overflow)]  # on a busy machine some may be lost
+        assert all(a.rev <= b.rev for a, b in itertools.pairwise(told))
+        seqs = [event.seq for event in told]
         assert all(a < b for a, b in itertools.pairwise(seqs))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,27 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_damaged(tiny_disk: Path) ->
     with elkyn.open(tiny_disk / "data") as store:
         assert store.get("/kept") == "here"
         assert store.get(f"/fill/{count - 1}") == bytes(50_000)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_delete_succeeds_on_a_disk_that_others_have_filled(tiny_disk: Path, asynchronous: bool) -> None:
+    with elkyn.open(tiny_disk / "data") as store:
+        store.set("/kept", {str(n): bytes(50) for n in range(3000)})
+        store.set("/fill", {str(n): bytes(50) for n in range(6000)})
+        with suppress(OSError), (tiny_disk / "other").open("wb", buffering=0) as other:
+            while True:
+                other.write(bytes(4096))
+        with pytest.raises(elkyn.StorageError):
+            store.set("/more", {str(n): bytes(50) for n in range(10)})
+        store.delete("/kept/77")
+        if asynchronous:
+            store.delete_async("/fill").result(10)
+        else:
+            store.delete("/fill")
+        store.delete("/kept/78")
+        store.set("/more", {str(n): bytes(50) for n in range(10)})  # in what has become free
+    with elkyn.open(tiny_disk / "data") as store:
+        assert (len(store.keys("/kept")), store.keys("/fill"), len(store.keys("/more"))) == (2998, [], 10)
 
 
 def test_a_file_size_limit_is_a_clear_error_and_nothing_is_damaged(tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ ACCEPTED = {
             async for item in store.watch("/n").map(lambda event: event.rev):
                 assert_type(item, int | elkyn.Overflow)
     """,
+    "two_ways_to_open": """
+        assert_type(elkyn.open("data"), elkyn.Store)
+        assert_type(elkyn.open("data", durability="async", readonly=False), elkyn.Store)
+        assert_type(elkyn.open("data", readonly=True), elkyn.ReadOnlyStore)
+    """,
+    "what_happens_to_children": """
+        assert_type(store.watch_children("/n"), elkyn.Observable[elkyn.ChildEvent])
+    """,
     "a_transaction": """
         with store.transaction() as tx:
             assert_type(tx, elkyn.Transaction)
@@ -125,7 +133,7 @@ REFUSED = {
         """
         elkyn.open("data", durability="maybe")
         """,
-        "arg-type",
+        "call-overload",
     ),
 }
 

@@ -1,7 +1,18 @@
-// What the ring costs between two threads, beside a plain copy of the same bytes. Prints one line of JSON.
+// What the ring costs between two threads, beside a peer that does the same work in the same run, and beside
+// a plain copy of the same bytes. Prints one line of JSON: a list of rows with the best, the median and the
+// worst of the runs in nanoseconds an event.
+//
+// The peer is boost::lockfree::spsc_queue (Debian: libboost-dev). Its records carry what ours do (the
+// numbers, the path, 100 bytes of value), but in a struct that is made for this very path; ours take paths of
+// 256 bytes and values of any size. Both sides yield where there is no room, or nothing: what that costs is
+// the scheduler's, and most of what one run differs from the next by. Pinned to two processors it differs
+// less.
+#include <pthread.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -9,47 +20,123 @@
 
 #include "../event_queue.hpp"
 
+#if __has_include(<boost/lockfree/spsc_queue.hpp>)
+#include <boost/lockfree/spsc_queue.hpp>
+#define HAS_PEER 1
+#endif
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kValue = 100;
 constexpr std::size_t kEvent = 300;  // what one event occupies: slot and value
-constexpr std::uint64_t kEvents = 64 * 10'000;
+constexpr std::size_t kAtOnce = 64;  // events of a batch
+constexpr std::uint64_t kEvents = kAtOnce * 10'000;
+constexpr std::string_view kPath = "/prices/ACME/last";
+constexpr int kRuns = 15;
 
 double nanoseconds_since(Clock::time_point begin) {
     return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
 }
 
-double ring_ns() {
-    elkyn::EventQueue queue;
-    std::array<std::byte, kValue> value{};
-    elkyn::Record record;
-    record.path = "/prices/ACME/last";
-    record.value = value;
+void pin(bool pinned, unsigned processor) {
+    if (!pinned) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+// Runs both sides, each on a thread of its own, and returns nanoseconds an event.
+template <typename Producer, typename Consumer>
+double between_two_threads(bool pinned, Producer produce, Consumer consume) {
     const auto begin = Clock::now();
     std::thread consumer([&] {
-        std::array<std::byte, kValue> out{};
-        elkyn::View view;
-        elkyn::Gap gap;
-        for (std::uint64_t seen = 0; seen < kEvents;) {
-            if (queue.front(view, gap) != elkyn::Front::kEvent) {
-                std::this_thread::yield();
-                continue;
-            }
-            view.value.copy_to(out.data());
-            queue.release();
-            ++seen;
-        }
+        pin(pinned, 1);
+        consume();
     });
-    constexpr std::uint64_t kAtOnce =
-        64;  // the bench counts events that arrive: it asks for room, but not each time
-    for (std::uint64_t sent = 0; sent < kEvents; sent += kAtOnce) {
-        while (!queue.room_for(kAtOnce, kAtOnce * kValue)) std::this_thread::yield();
-        for (std::uint64_t n = 0; n < kAtOnce; ++n) queue.push(record);
-    }
+    std::thread producer([&] {
+        pin(pinned, 0);
+        produce();
+    });
+    producer.join();
     consumer.join();
     return nanoseconds_since(begin) / static_cast<double>(kEvents);
 }
+
+double ring_ns(bool pinned, std::size_t at_once) {
+    elkyn::EventQueue queue;
+    std::array<std::byte, kValue> value{};
+    return between_two_threads(
+        pinned,
+        [&] {
+            elkyn::Record record;
+            record.path = kPath;
+            record.value = value;
+            for (std::uint64_t sent = 0; sent < kEvents; sent += at_once) {
+                while (!queue.room_for(at_once, at_once * kValue)) std::this_thread::yield();
+                for (std::size_t n = 0; n < at_once; ++n) queue.push(record);
+            }
+        },
+        [&] {
+            std::array<std::byte, kValue> out{};
+            elkyn::View view;
+            elkyn::Gap gap;
+            for (std::uint64_t seen = 0; seen < kEvents;) {
+                if (queue.front(view, gap) != elkyn::Front::kEvent) {
+                    std::this_thread::yield();
+                    continue;
+                }
+                view.value.copy_to(out.data());
+                queue.release();
+                ++seen;
+            }
+        });
+}
+
+#ifdef HAS_PEER
+struct PeerRecord {
+    std::uint64_t seq, rev, timestamp_ns, receivers, size;
+    std::uint16_t path_size;
+    bool last;
+    std::array<char, 24> path;
+    std::array<std::byte, kValue> value;
+};
+
+double peer_ns(bool pinned, std::size_t at_once) {
+    static boost::lockfree::spsc_queue<PeerRecord, boost::lockfree::capacity<1024>> queue;
+    return between_two_threads(
+        pinned,
+        [&] {
+            std::array<PeerRecord, kAtOnce> batch{};
+            std::uint64_t seq = 0;
+            for (std::uint64_t sent = 0; sent < kEvents; sent += at_once) {
+                for (std::size_t n = 0; n < at_once; ++n) {
+                    batch[n].seq = ++seq;
+                    batch[n].path_size =
+                        static_cast<std::uint16_t>(kPath.copy(batch[n].path.data(), kPath.size()));
+                }
+                for (std::size_t done = 0; done < at_once;) {
+                    const std::size_t pushed = queue.push(batch.data() + done, at_once - done);
+                    if (pushed == 0) std::this_thread::yield();
+                    done += pushed;
+                }
+            }
+        },
+        [&] {
+            std::array<PeerRecord, kAtOnce> batch{};
+            std::array<std::byte, kValue> out{};
+            for (std::uint64_t seen = 0; seen < kEvents;) {
+                const std::size_t popped = queue.pop(batch.data(), at_once);
+                if (popped == 0) std::this_thread::yield();
+                for (std::size_t n = 0; n < popped; ++n) out = batch[n].value;
+                seen += popped;
+            }
+            // So that the copies are made.
+            asm volatile("" : : "r"(out.data()) : "memory");
+        });
+}
+#endif
 
 double copy_ns() {
     // In and out of 300 KB, as the ring does it, in one thread; volatile pointers, so that the copies are
@@ -68,20 +155,43 @@ double copy_ns() {
     return nanoseconds_since(begin) / static_cast<double>(kEvents);
 }
 
-double median(std::vector<double> all) {
+void print(const char* name, std::vector<double> all) {
     std::sort(all.begin(), all.end());
-    return all[all.size() / 2];
+    std::printf("\"%s\": [%.2f, %.2f, %.2f]", name, all.front(), all[all.size() / 2], all.back());
 }
 
 }  // namespace
 
 int main() {
-    std::vector<double> ring;
-    std::vector<double> copy;
-    for (int run = 0; run < 15; ++run) {  // interleaved, so that a busy moment hits both
-        ring.push_back(ring_ns());
-        copy.push_back(copy_ns());
+    const bool two = std::thread::hardware_concurrency() > 1;
+    std::printf("[");
+    const char* separator = "";
+    for (const bool pinned : {false, true}) {
+        if (pinned && !two) continue;
+        for (const std::size_t at_once : {std::size_t{1}, kAtOnce}) {
+            std::vector<double> ring;
+            std::vector<double> peer;
+            std::vector<double> copy;
+            for (int run = 0; run < kRuns; ++run) {  // interleaved, so that a busy moment hits all
+                ring.push_back(ring_ns(pinned, at_once));
+#ifdef HAS_PEER
+                peer.push_back(peer_ns(pinned, at_once));
+#endif
+                copy.push_back(copy_ns());
+            }
+            std::printf("%s{\"pinned\": %s, \"at_once\": %zu, ", separator, pinned ? "true" : "false",
+                        at_once);
+            print("ring", ring);
+            std::printf(", ");
+            if (!peer.empty()) {
+                print("peer", peer);
+                std::printf(", ");
+            }
+            print("memcpy", copy);
+            std::printf("}");
+            separator = ",\n ";
+        }
     }
-    std::printf("{\"ring_ns\": %.2f, \"memcpy_ns\": %.2f}\n", median(ring), median(copy));
+    std::printf("]\n");
     return 0;
 }

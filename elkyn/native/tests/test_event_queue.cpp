@@ -295,6 +295,24 @@ TEST(the_high_water_mark_is_of_what_was_pending_not_of_what_passed_through) {
     CHECK(queue.stats().high_water_bytes == 10);
 }
 
+TEST(a_ring_of_another_size_holds_so_much_and_no_more) {
+    EventQueue queue(5, 1000);  // rounded up
+    CHECK(queue.capacity() == 8);
+    CHECK(queue.value_capacity() == 1024);
+    std::uint64_t next = 1;
+    for (int lap = 0; lap < 100; ++lap) {
+        for (std::uint64_t n = next; n < next + 8; ++n) {
+            CHECK(queue.room_for(1, 100));
+            CHECK(traffic::push(queue, values(), n, 100) == Push::kStored);
+        }
+        CHECK(!queue.room_for(1, 0));
+        for (std::uint64_t n = next; n < next + 8; ++n) expect_event(queue, n, 100);
+        next += 8;
+    }
+    CHECK(queue.room_for(2, 1024));
+    CHECK(!queue.room_for(1, 1025));
+}
+
 TEST(push_and_pop_allocate_nothing) {
     EventQueue queue;
     (void)values();

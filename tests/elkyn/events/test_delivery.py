@@ -339,10 +339,9 @@ def test_handlers_that_close_the_store_leave_the_rest_uncalled(tmp_path: Path) -
     for n in range(1, 10):
         store.set("/n", n)
     go.set()
-    thread = store._thread._thread
-    assert thread is not None
-    thread.join(10)
-    assert not thread.is_alive()
+    service = store._thread._service
+    assert service is not None
+    assert service.wait_until_ended(10)
     assert got == [0]
     assert store._stats().dropped_at_close == 9
 

@@ -3,6 +3,7 @@
 import gc
 import random
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -316,3 +317,42 @@ def test_an_item_that_a_timer_brings_to_a_full_inbox_is_counted_as_dropped(store
             eventually(lambda: not store._thread._timers)
         go.set()
     assert store.event_queue_stats().dropped == 1
+
+
+def test_timers_cost_the_same_however_many_there_are(store: elkyn.Store) -> None:
+    thread = store._thread
+
+    def steps(count: int) -> int:
+        """How many entries are looked at when `count` timers are made and half of them cancelled, in any order."""
+        looked = 0
+
+        class Watched(list[Any]):
+            def __iter__(self) -> Any:
+                nonlocal looked
+                looked += len(self)
+                return super().__iter__()
+
+        thread._timers, thread._cancelled = Watched(), 0
+        stops = [thread.call_later(1000.0 + n * 7919 % count, lambda: None, None) for n in range(count)]
+        for n, stop in enumerate(stops):
+            if n % 2:
+                stop()
+                thread._timers = Watched(thread._timers) if not isinstance(thread._timers, Watched) else thread._timers
+        assert sum(timer.callback is not None for _, _, timer in list(thread._timers)) == count // 2
+        thread._timers = []
+        return looked
+
+    assert steps(100_000) <= 10 * 100_000
+
+
+def test_4000_debouncers_take_an_event_and_end_at_once(store: elkyn.Store) -> None:
+    got: list[Any] = []
+    begun = time.process_time()
+    subscriptions = [store.watch("/n").debounce(0.01).subscribe(got.append) for _ in range(4000)]
+    store.set("/n", 1)
+    eventually(lambda: len(got) == 4000, 60)
+    store.watch("/n").debounce(1000).subscribe(got.append).unsubscribe()
+    for subscription in subscriptions:
+        subscription.unsubscribe()
+    assert time.process_time() - begun < 10  # of processor time; 19.7 s where each cancel looked at all of them
+    assert store._thread._timers == []

@@ -98,3 +98,42 @@ def test_remembered_routes_are_bounded() -> None:
     for n in range(3 * CACHED_PATHS):
         routes.route(f"/{n}")
     assert len(routes.cache) <= CACHED_PATHS
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options", "concerned"),
+    [
+        ("/a/b", {}, {"/", "/a", "/a/b"}),
+        ("/a/b", {"children": True}, {"/", "/a", "/a/b", "/a/b/c"}),
+        ("/a/*", {}, {"/", "/a", "/a/b", "/a/x"}),
+        ("/*/b", {}, {"/", "/a", "/a/b", "/b", "/b/b"}),
+        ("/a/**", {}, {"/", "/a", "/a/b", "/a/b/c", "/a/x"}),
+        ("/**", {}, {"/", "/a", "/a/b", "/a/b/c", "/a/x", "/b", "/b/b"}),
+        ("/elsewhere/*", {}, {"/"}),
+    ],
+)
+def test_a_subscription_that_comes_or_goes_has_only_the_routes_forgotten_that_it_has_a_part_in(
+    pattern: str, options: dict[str, bool], concerned: set[str]
+) -> None:
+    paths = {"/", "/a", "/a/b", "/a/b/c", "/a/x", "/b", "/b/b"}
+    routes = routed(watcher("/unrelated"))
+    comes = watcher(pattern, **options)  # type: ignore[arg-type]
+    for change in (routes.add, routes.remove):
+        for path in paths:
+            routes.route(path)
+        change(comes)
+        assert paths - set(routes.cache) == concerned
+        # And what is remembered is what would be found.
+        assert all(routes.cache[path] == routes._find(path) for path in routes.cache)
+
+
+def test_a_full_cache_forgets_the_oldest_path_alone() -> None:
+    routes = routed(watcher("/n/*"))
+    for n in range(CACHED_PATHS + 10):
+        routes.route(f"/n/{n}")
+    assert len(routes.cache) == CACHED_PATHS
+    assert "/n/9" not in routes.cache
+    assert "/n/10" in routes.cache
+    routes.add(watcher("/**"))
+    assert routes.cache == {}
+    assert not routes._written.children

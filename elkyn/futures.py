@@ -1,0 +1,193 @@
+"""The outcome of a queued write, and the thread on which its callbacks run.
+
+The standard library's future takes a lock to wait and to be set, and an exception that a signal's handler raises in
+there leaves it taken: whoever sets the result then waits for ever. Here waiting holds no lock, and the writer calls no
+code of the user's: callbacks run on a thread of their own, where they may wait for other writes.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Protocol
+
+from elkyn.errors import ElkynError
+from elkyn.progress import Progress
+from elkyn.service import Service
+
+_log = logging.getLogger("elkyn")
+
+LOCK_TIMEOUT_S = 1.0
+"""Seconds to wait for the lock of a future that `concurrent.futures.wait()` uses: it is held for a few steps only,
+unless an interrupted thread has left it taken."""
+
+
+class Maker(Protocol):
+    """Who completes futures."""
+
+    @property
+    def completed(self) -> Progress:
+        """Tells whenever futures are complete."""
+
+    def require_progress(self) -> None:
+        """Raise where waiting would have no end."""
+
+    def call_back(self, future: "WriteFuture") -> None:
+        """Have `future.tell()` called on the thread for callbacks."""
+
+
+class WriteFuture(Future[Any]):
+    """What a queued write gives: its revision, or for several a list of these.
+
+    A future of the standard library for all who use it as such. It cannot be cancelled, for it is in line from the
+    start. Callbacks run on one thread of the store's, in turn; where it is done already, at once on the caller's.
+    """
+
+    def __init__(self, maker: Maker) -> None:
+        # Not the base's: the lock is made where somebody asks for it.
+        self._maker = maker
+        self._state = "RUNNING"
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: deque[Callable[[Future[Any]], object]] = deque()
+        self._lazy_condition: threading.Condition | None = None
+
+    def __repr__(self) -> str:
+        state = "pending" if not self.done() else "done" if self._exception is None else f"raised {self._exception!r}"
+        return f"<WriteFuture, {state}>"
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # for concurrent.futures.wait() and as_completed()
+        if self._lazy_condition is None:
+            self._lazy_condition = threading.Condition()
+        return self._lazy_condition
+
+    # --- for the user
+
+    def done(self) -> bool:
+        """Whether the write is committed or has failed."""
+        return self._state == "FINISHED"
+
+    def running(self) -> bool:
+        """Whether it is in line."""
+        return not self.done()
+
+    def cancelled(self) -> bool:
+        """False: a write in line cannot be cancelled."""
+        return False
+
+    def cancel(self) -> bool:
+        """False: a write in line cannot be cancelled."""
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the revision, or raise what the write has raised.
+
+        Raises `TimeoutError` after `timeout` seconds, and `WouldDeadlock` where the write waits for the caller: inside
+        one's own transaction.
+        """
+        self._await(timeout)
+        try:
+            if self._exception is not None:
+                raise self._exception
+            return self._result
+        finally:
+            self = None  # type: ignore[assignment]  # the traceback would hold what holds the exception
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as `result()` does and return what the write has raised, or None."""
+        self._await(timeout)
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Have `fn(future)` called once it is done."""
+        self._done_callbacks.append(fn)
+        if self.done():  # perhaps just now: who takes it out of the line calls it
+            self._call_back()
+
+    def _await(self, timeout: float | None) -> None:
+        if self.done():
+            return
+        self._maker.require_progress()
+        if not self._maker.completed.wait_for(self.done, timeout):
+            raise TimeoutError(f"the write is not committed after {timeout} s; it is still in line")
+
+    # --- for the writer
+
+    def finish(self, result: Any, error: BaseException | None = None) -> None:
+        """Set the outcome. Calls nobody, takes no lock; who waits is told by the maker."""
+        self._result, self._exception = result, error
+        self._state = "FINISHED"
+        if self._done_callbacks or self._lazy_condition is not None:
+            self._maker.call_back(self)
+
+    def tell(self) -> None:
+        """Tell those who wait by the standard library's means, and call the callbacks."""
+        condition = self._lazy_condition
+        if condition is not None:
+            taken = condition.acquire(timeout=LOCK_TIMEOUT_S)
+            try:
+                for waiter in list(self._waiters):
+                    (waiter.add_result if self._exception is None else waiter.add_exception)(self)
+                if taken:
+                    condition.notify_all()
+            finally:
+                if taken:
+                    condition.release()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        while True:
+            try:
+                callback = self._done_callbacks.popleft()
+            except IndexError:
+                return
+            try:
+                callback(self)
+            except Exception:  # noqa: BLE001 - as the standard library does
+                _log.exception("a callback of a queued write raised")
+
+
+class Callbacks:
+    """The thread on which callbacks run. One that blocks holds up other callbacks alone."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[WriteFuture] = deque()
+        self._progress = Progress()
+        self._thread = Service(self._serve, "elkyn-callbacks")
+        self._closed = False
+        self._busy = False
+
+    def add(self, future: WriteFuture) -> None:
+        """Have `future.tell()` called."""
+        self._waiting.append(future)
+        try:
+            self._thread.start()
+        except ElkynError:  # the system gives us no thread any more: then here
+            self._work_off()
+        self._progress.tell()
+
+    def close(self, timeout: float) -> None:
+        """Wait `timeout` seconds for callbacks that are due, unless it is one of them that closes."""
+        self._closed = True
+        self._progress.tell()
+        if self._thread.started and not self._thread.is_current():
+            self._progress.wait_for(lambda: not (self._waiting or self._busy), timeout)
+
+    def _serve(self) -> None:
+        while True:
+            self._progress.wait_for(lambda: bool(self._waiting) or self._closed)
+            self._work_off()
+            if self._closed and not self._waiting:
+                return
+
+    def _work_off(self) -> None:
+        self._busy = True
+        with suppress(IndexError):
+            while True:
+                self._waiting.popleft().tell()
+        self._busy = False
+        self._progress.tell()
