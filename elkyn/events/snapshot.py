@@ -39,7 +39,10 @@ class Nodes:
         self._rev = rev
         self._told = b""  # the key of the latest node
         self._later: list[tuple[bytes, int]] = []  # nodes behind a key that are told as of a later revision
-        self._begin()
+        try:
+            self._begin()
+        except lmdb.ReadersFullError:  # so many snapshots wait to be told: this one begins when it is its turn
+            self.let_go()
 
     def _begin(self) -> None:
         self.rev = self._rev()

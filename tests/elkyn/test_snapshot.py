@@ -15,6 +15,7 @@ from stalling import eventually
 
 import elkyn
 from elkyn.events.snapshot import NODES_PER_PAGE, Nodes
+from elkyn.storage import MAX_READERS
 
 MANY = 3000
 
@@ -283,3 +284,17 @@ def test_a_snapshot_passes_the_operators(store: elkyn.Store) -> None:
     store.watch("/n/*", initial=True).take(3).subscribe(lambda event: first.append(event.value))
     store.flush_events()
     assert first == [0, 1, 2]
+
+
+def test_more_snapshots_may_wait_than_there_are_readers(store: elkyn.Store) -> None:
+    """Each takes a slot as long as it is read; those that find none begin when it is their turn."""
+    store.set("/n", {str(number): number for number in range(5)})
+    go_on, told = threading.Event(), list[list[Any]]()
+    store.watch("/gate").subscribe(lambda _event: go_on.wait(30))
+    store.set("/gate", 1)
+    for _ in range(MAX_READERS + 20):
+        told.append([])
+        store.watch("/n/*", initial=True).subscribe(told[-1].append)
+    go_on.set()
+    eventually(lambda: all(len(events) == 5 for events in told))
+    assert all([event.value for event in events] == [0, 1, 2, 3, 4] for events in told)
