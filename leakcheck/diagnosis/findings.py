@@ -13,7 +13,6 @@ from leakcheck import meters, units
 from leakcheck.agent.inquiry import Taker, Trace
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.diagnosis import fingerprint
-from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES
 from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
@@ -30,6 +29,7 @@ from leakcheck.diagnosis.faults import (
 from leakcheck.diagnosis.frames import UNKNOWN, hands_on, native_frame, only_call, python_frame, short_name
 from leakcheck.diagnosis.labels import literal_in, named_in_code
 from leakcheck.diagnosis.registrations import REGISTRATIONS
+from leakcheck.diagnosis.rules.losses import LEDGER_NOISE_BYTES
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.valgrind import Loss
 from leakcheck.meters import Words

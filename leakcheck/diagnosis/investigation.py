@@ -19,7 +19,7 @@ import msgspec
 from leakcheck import meters
 from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
 from leakcheck.agent.origin import Origin
-from leakcheck.diagnosis.attribution import LEDGER_NOISE_BYTES, LEDGER_RULES, LOSS_RULES, RULES, attribute
+from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
 from leakcheck.diagnosis.faults import Allocation, Case, Untracked
@@ -27,6 +27,7 @@ from leakcheck.diagnosis.findings import findings_of
 from leakcheck.diagnosis.memray import Site, read_sites, sites_of_births
 from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts, Plan, ToolMissing, ToolName
 from leakcheck.diagnosis.resources import faults_of
+from leakcheck.diagnosis.rules.losses import LEDGER_NOISE_BYTES
 from leakcheck.diagnosis.valgrind import Loss, run_valgrind
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job

@@ -24,7 +24,7 @@ from leakcheck.agent.inquiry import (
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Roots
 from leakcheck.diagnosis import attribution
-from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RELATIVES, RULES, attribute
+from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.blocks import Content
 from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
@@ -42,6 +42,40 @@ from leakcheck.diagnosis.findings import finding_of
 from leakcheck.diagnosis.frames import NativeFrame
 from leakcheck.diagnosis.memray import Site
 from leakcheck.diagnosis.memray import sites_of_births as sites_of
+from leakcheck.diagnosis.rules.holders import (
+    cycles_that_stay,
+    filling_caches,
+    frozen_garbage,
+    growing_containers,
+    lines_that_lead_there,
+    one_cycle,
+    parts_of_a_heavier_object,
+    pinned_by_elements,
+    pinned_objects,
+    shared_elements,
+    taken_together,
+)
+from leakcheck.diagnosis.rules.losses import (
+    entry_of_native_losses,
+    lines_of_the_ledger,
+    lines_that_feed_a_thread,
+    lost_blocks,
+    no_trifles,
+    rare_allocations,
+)
+from leakcheck.diagnosis.rules.resources import bookkeeping_of_resources, resources_with_their_memory
+from leakcheck.diagnosis.rules.sites import (
+    RELATIVES,
+    allocations,
+    beside_all_that_grew,
+    blocks_beside_objects,
+    counted_twice,
+    no_more_than_grew,
+    of_the_same_line,
+    sites_cut_short,
+    sites_of_births,
+    sites_of_the_same_native_code,
+)
 from leakcheck.diagnosis.valgrind import Loss
 
 HUB: Trace = (("/src/app/hub.py", 41), ("/src/app/main.py", 7))
@@ -160,45 +194,43 @@ def test_each_rule_says_its_principle_and_has_a_test_of_its_name(rule: Any) -> N
 
 
 def test_growing_containers() -> None:
-    case = attribution.growing_containers(case_of(growth=400, graph=graph(container(".listeners", HUB, 400))))
+    case = growing_containers(case_of(growth=400, graph=graph(container(".listeners", HUB, 400))))
     (fault,) = case.faults
     assert (fault.type, fault.count, fault.bytes, path_of(fault).name) == ("app.Listener", 1, 400, "app.listeners")
     wrapped = container(".x", HUB, 80, elements={"tuple": 1.0}, types={"tuple": 1.0, "app.Job": 0.9})
-    (fault,) = attribution.growing_containers(case_of(growth=80, graph=graph(wrapped))).faults
+    (fault,) = growing_containers(case_of(growth=80, graph=graph(wrapped))).faults
     assert fault.type == "app.Job", "a plain tuple says nothing, what it leads to does"
 
 
 def test_growing_containers_without_lines_that_cannot_be_those_that_add() -> None:
     elsewhere = (Birth(LOG[:1], 1, 64),)
     watched = container(".jobs", HUB, 400, heads=elsewhere, other_threads=True)
-    (fault,) = attribution.growing_containers(case_of(growth=400, graph=graph(watched))).faults
+    (fault,) = growing_containers(case_of(growth=400, graph=graph(watched))).faults
     assert not fault.adders
-    (fault,) = attribution.growing_containers(
-        case_of(growth=400, graph=graph(watched._replace(other_threads=False)))
-    ).faults
+    (fault,) = growing_containers(case_of(growth=400, graph=graph(watched._replace(other_threads=False)))).faults
     assert fault.adders
 
 
 def test_shared_elements() -> None:
     first = held(".listeners", 400, HUB[0])
     second = held(".by_name", 60, HUB[0], shared_with="app.listeners")
-    (fault,) = attribution.shared_elements(case_of(growth=460, faults=(first, second))).faults
+    (fault,) = shared_elements(case_of(growth=460, faults=(first, second))).faults
     assert (ends([fault]), fault.bytes) == ([".listeners"], 460)
     assert isinstance(fault.detail, Container)
     assert [f"{path.name}{many}" for path, many in fault.detail.also] == ["app.by_name[*]"]
     weak = replace(first, type="weakref.ReferenceType")
-    assert len(attribution.shared_elements(case_of(growth=460, faults=(weak, second))).faults) == 2
+    assert len(shared_elements(case_of(growth=460, faults=(weak, second))).faults) == 2
 
 
 def test_filling_caches() -> None:
     cache, log = held(".cache", 400, limit=1000), held(".log", 60)
-    assert ends(attribution.filling_caches(case_of(growth=100, faults=(cache, log))).faults) == [".log"]
-    assert len(attribution.filling_caches(case_of(growth=460, faults=(cache, log))).faults) == 2
+    assert ends(filling_caches(case_of(growth=100, faults=(cache, log))).faults) == [".log"]
+    assert len(filling_caches(case_of(growth=460, faults=(cache, log))).faults) == 2
 
 
 def test_pinned_objects() -> None:
     found = graph(pinned=(pinned("app.Key", HUB, 96),))
-    (fault,) = attribution.pinned_objects(case_of(growth=96, graph=found)).faults
+    (fault,) = pinned_objects(case_of(growth=96, graph=found)).faults
     assert (fault.detail, fault.type, fault.bytes) == (Pinned(at_exit=False), "app.Key", 96)
 
 
@@ -206,8 +238,8 @@ def test_taken_together() -> None:
     call = Taker("native.run", ((*HUB[0], "on"),), 1.0, made=True)
     error, trace = pinned("app.Busy", HUB, 100), pinned("traceback", HUB, 400)
     found = graph(pinned=(error._replace(takers=(call,)), trace._replace(takers=(call,)), pinned("app.Key", LOG, 50)))
-    case = attribution.pinned_objects(case_of(growth=550, graph=found))
-    taken, other = attribution.taken_together(case).faults
+    case = pinned_objects(case_of(growth=550, graph=found))
+    taken, other = taken_together(case).faults
     assert (taken.type, taken.bytes, other.type) == ("app.Busy", 500, "app.Key")
 
 
@@ -219,8 +251,8 @@ def test_one_cycle() -> None:
     far = (Node("", "method"), Node(".__self__", "app.Owner"), Node(".tracer", "app.Tracer"), Node(".handles", "list"))
     groups = pinned("app.Tracer", HUB, 100), pinned("method", LOG, 400), pinned("app.Key", HUB, 50)
     cycles = pinned_by("native.Handle", *near), pinned_by("native.Handle", *far), pinned_by("native.Other", *near)
-    case = attribution.pinned_objects(case_of(growth=550, graph=graph(pinned=groups), cycles=cycles))
-    first, other = attribution.one_cycle(case).faults
+    case = pinned_objects(case_of(growth=550, graph=graph(pinned=groups), cycles=cycles))
+    first, other = one_cycle(case).faults
     assert (first.type, first.bytes, other.bytes) == ("app.Tracer", 500, 50)
     title = finding_of(first, 550, "graph", ORIGIN).title
     assert "Tracer.handles[*] is a native.Handle, whose type has no collector support" in title
@@ -229,7 +261,7 @@ def test_one_cycle() -> None:
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
     made = Taker("__build_class__", ((*HUB[0], "on"),), 1.0, made=True)
     found = graph(pinned=(pinned("type", HUB, 2000)._replace(takers=(made,), base="native.Base"),))
-    (fault,) = attribution.pinned_objects(case_of(growth=2000, graph=found)).faults
+    (fault,) = pinned_objects(case_of(growth=2000, graph=found)).faults
     assert isinstance(fault.detail, Pinned)
     assert fault.detail.taker is None
     assert "native.Base" in finding_of(fault, 2000, "graph", ORIGIN).title
@@ -237,7 +269,7 @@ def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
 
 def test_cycles_that_stay() -> None:
     stubborn = Unclearable("native.Link", 1.0, 112, 2.0, {}, (Birth(HUB, 1.0, 112.0),), (Node("", "native.Link"),))
-    (fault,) = attribution.cycles_that_stay(case_of(growth=112, graph=graph(unclearable=(stubborn,)))).faults
+    (fault,) = cycles_that_stay(case_of(growth=112, graph=graph(unclearable=(stubborn,)))).faults
     assert (fault.type, fault.count, fault.bytes) == ("native.Link", 1.0, 112)
     assert "native.Link has no tp_clear" in finding_of(fault, 112, "graph", ORIGIN).title
 
@@ -246,7 +278,7 @@ def test_lines_that_lead_there() -> None:
     library = ("/usr/lib/python3.11/threading.py", 900)
     births = (Birth((library, HUB[0]), 1.0, 90.0), Birth((LOG[0],), 1.0, 5.0))
     fault = Fault(detail=Pinned(), bytes=100, births=births, adders=(Adder(((*HUB[1], "main"),), 1.0),))
-    (fault,) = attribution.lines_that_lead_there(case_of(growth=100, faults=(fault,))).faults
+    (fault,) = lines_that_lead_there(case_of(growth=100, faults=(fault,))).faults
     assert fault.lines == set(HUB), "neither the library's line, nor one where little is born"
 
 
@@ -254,37 +286,37 @@ BORN = Fault(detail=Pinned(), count=1.0, bytes=400, births=(Birth(HUB, 1.0, 400.
 
 
 def test_sites_of_births() -> None:
-    case = attribution.sites_of_births(case_of(growth=900, faults=(BORN,), sites=(site(HUB, 432), site(HUB[:1], 9))))
+    case = sites_of_births(case_of(growth=900, faults=(BORN,), sites=(site(HUB, 432), site(HUB[:1], 9))))
     assert (case.faults[0].sites, case.sites) == ((site(HUB, 432),), (site(HUB[:1], 9),))
 
 
 def test_sites_cut_short() -> None:
-    case = attribution.sites_cut_short(case_of(growth=900, faults=(BORN,), sites=(site(HUB[:1], 432), site(LOG, 9))))
+    case = sites_cut_short(case_of(growth=900, faults=(BORN,), sites=(site(HUB[:1], 432), site(LOG, 9))))
     assert (case.faults[0].sites, case.sites) == ((site(HUB[:1], 432),), (site(LOG, 9),))
 
 
 def test_sites_of_the_same_native_code() -> None:
     known = replace(BORN, sites=(site(HUB, 400, 1, NATIVE),))
     sites = (site((), 50, 1, NATIVE), site(LOG, 60, 1, NATIVE))
-    case = attribution.sites_of_the_same_native_code(case_of(growth=900, faults=(known,), sites=sites))
+    case = sites_of_the_same_native_code(case_of(growth=900, faults=(known,), sites=sites))
     assert [len(case.faults[0].sites), case.sites] == [2, sites[1:]], "one with a Python line goes by this"
 
 
 def test_frozen_garbage() -> None:
     found = graph(frozen=1.0, freezing=(Adder((("/src/app/main.py", 8, "step"),), 1.0),))
     sites = (site(LOG, 112), site(HUB, 9, 1, NATIVE))
-    case = attribution.frozen_garbage(case_of(growth=121, graph=found, sites=sites))
+    case = frozen_garbage(case_of(growth=121, graph=found, sites=sites))
     assert (kinds(case.faults), case.faults[0].bytes, case.sites) == (["frozen"], 112, sites[1:])
-    assert not attribution.frozen_garbage(case_of(growth=121, graph=graph(), sites=sites)).faults
+    assert not frozen_garbage(case_of(growth=121, graph=graph(), sites=sites)).faults
 
 
 def test_pinned_by_elements() -> None:
     holder = held(".heads", 150, HUB[0], opaque=True)
     inside = replace(BORN, lines=frozenset(HUB[:1]))
-    (fault,) = attribution.pinned_by_elements(case_of(growth=550, faults=(holder, inside))).faults
+    (fault,) = pinned_by_elements(case_of(growth=550, faults=(holder, inside))).faults
     assert (fault.bytes, fault.births) == (550, BORN.births)
     plain = held(".listeners", 150, HUB[0])
-    assert len(attribution.pinned_by_elements(case_of(growth=550, faults=(plain, inside))).faults) == 2
+    assert len(pinned_by_elements(case_of(growth=550, faults=(plain, inside))).faults) == 2
 
 
 def test_parts_of_a_heavier_object() -> None:
@@ -292,36 +324,36 @@ def test_parts_of_a_heavier_object() -> None:
     whole = replace(held(".text", 96, shape="heavier"), adders=adders)
     by_native = Container(RetainingPath((Node("<list held by native code>", "list"),), "native code"))
     part = Fault(detail=by_native, bytes=32, adders=adders)
-    (fault,) = attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(part, whole))).faults
+    (fault,) = parts_of_a_heavier_object(case_of(growth=128, faults=(part, whole))).faults
     assert (ends([fault]), fault.bytes) == ([".text"], 128)
     other = replace(part, adders=(Adder(((*LOG[0], "add"),), 1.0),))
-    assert len(attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(other, whole))).faults) == 2
+    assert len(parts_of_a_heavier_object(case_of(growth=128, faults=(other, whole))).faults) == 2
 
 
 def test_a_heavier_object_that_native_code_holds_is_no_part_of_itself() -> None:
     adders = (Adder(((*HUB[0], "add"),), 1.0),)
     path = RetainingPath((Node("<bytearray held by native code>", "bytearray"),), "native code")
     text, more = (Fault(detail=Container(path, "heavier"), bytes=size, adders=adders) for size in (96, 32))
-    assert attribution.parts_of_a_heavier_object(case_of(growth=96, faults=(text,))).faults == (text,)
-    (fault,) = attribution.parts_of_a_heavier_object(case_of(growth=128, faults=(text, more))).faults
+    assert parts_of_a_heavier_object(case_of(growth=96, faults=(text,))).faults == (text,)
+    (fault,) = parts_of_a_heavier_object(case_of(growth=128, faults=(text, more))).faults
     assert fault.bytes == 128
 
 
 def test_blocks_beside_objects() -> None:
     fault = replace(BORN, sites=(site(HUB, 432),))
     for growth, size in ((900, 432), (410, 410), (300, 400)):
-        (seen,) = attribution.blocks_beside_objects(case_of(growth=growth, faults=(fault,))).faults
+        (seen,) = blocks_beside_objects(case_of(growth=growth, faults=(fault,))).faults
         assert seen.bytes == size
 
 
 def test_no_more_than_grew() -> None:
     case = case_of(growth=400, faults=(held(".a", 300), held(".b", 500)))
-    assert [fault.bytes for fault in attribution.no_more_than_grew(case).faults] == [150, 250]
-    assert [fault.bytes for fault in attribution.no_more_than_grew(replace(case, growth=900)).faults] == [300, 500]
+    assert [fault.bytes for fault in no_more_than_grew(case).faults] == [150, 250]
+    assert [fault.bytes for fault in no_more_than_grew(replace(case, growth=900)).faults] == [300, 500]
 
 
 def test_allocations() -> None:
-    case = attribution.allocations(case_of(growth=400, faults=(held(".a", 100),), sites=(site(LOG, 300, 1, NATIVE),)))
+    case = allocations(case_of(growth=400, faults=(held(".a", 100),), sites=(site(LOG, 300, 1, NATIVE),)))
     assert (kinds(case.faults), case.sites) == (["container", "allocation"], ())
 
 
@@ -330,21 +362,21 @@ ALLOCATION = Fault(detail=Allocation(), count=1.0, bytes=64, lines=frozenset(HUB
 
 def test_of_the_same_line() -> None:
     first, second = held(".a", 100, LOG[0]), held(".b", 100, HUB[0])
-    assert attribution.of_the_same_line(case_of(growth=300, faults=(first, second)), ALLOCATION) is second
-    assert attribution.of_the_same_line(case_of(growth=300, faults=(first,)), ALLOCATION) is None
+    assert of_the_same_line(case_of(growth=300, faults=(first, second)), ALLOCATION) is second
+    assert of_the_same_line(case_of(growth=300, faults=(first,)), ALLOCATION) is None
 
 
 def test_two_native_functions_of_one_line_are_two_faults() -> None:
     header = NativeFrame("read_header", "native.c", 3)
     sites = (site(LOG, 5000, 1, NATIVE), site(LOG, 112, 1, (header,)), site(LOG, 48, 1))
-    body, other = attribution.allocations(case_of(growth=5160, sites=sites)).faults
+    body, other = allocations(case_of(growth=5160, sites=sites)).faults
     assert (body.bytes, other.bytes) == (5048, 112), "what has no native frames belongs to most of its line"
 
 
 def test_what_one_type_ties_into_cycles_is_one_fault() -> None:
     tied = Content("", "native.Handle")
     sites = (site(LOG, 184)._replace(content=tied), site(HUB, 80)._replace(content=tied), site(HUB, 50))
-    cycle, other = attribution.allocations(case_of(growth=314, sites=sites)).faults
+    cycle, other = allocations(case_of(growth=314, sites=sites)).faults
     assert (cycle.bytes, other.bytes) == (264, 50)
     assert "part of a cycle through a native.Handle" in finding_of(cycle, 314, "graph", ORIGIN).title
 
@@ -352,17 +384,17 @@ def test_what_one_type_ties_into_cycles_is_one_fault() -> None:
 def test_counted_twice() -> None:
     foreign = replace(ALLOCATION, lines=frozenset(RUNNER))
     holder = held(".a", 100, LOG[0])
-    assert attribution.counted_twice(case_of(growth=104, faults=(holder,)), foreign) is holder
-    assert attribution.counted_twice(case_of(growth=164, faults=(holder,)), foreign) is None, "there is room for both"
-    assert attribution.counted_twice(case_of(growth=104, faults=(holder,)), ALLOCATION) is None, "the user's own line"
+    assert counted_twice(case_of(growth=104, faults=(holder,)), foreign) is holder
+    assert counted_twice(case_of(growth=164, faults=(holder,)), foreign) is None, "there is room for both"
+    assert counted_twice(case_of(growth=104, faults=(holder,)), ALLOCATION) is None, "the user's own line"
 
 
 def test_beside_all_that_grew() -> None:
     holder = held(".a", 100, LOG[0])
-    assert attribution.beside_all_that_grew(case_of(growth=102, faults=(holder,)), ALLOCATION) is holder
-    assert attribution.beside_all_that_grew(case_of(growth=160, faults=(holder,)), ALLOCATION) is None
+    assert beside_all_that_grew(case_of(growth=102, faults=(holder,)), ALLOCATION) is holder
+    assert beside_all_that_grew(case_of(growth=160, faults=(holder,)), ALLOCATION) is None
     native = replace(ALLOCATION, sites=(site(HUB, 64, 1, NATIVE),))
-    assert attribution.beside_all_that_grew(case_of(growth=102, faults=(holder,)), native) is None
+    assert beside_all_that_grew(case_of(growth=102, faults=(holder,)), native) is None
 
 
 def test_causes_alone() -> None:
@@ -377,12 +409,10 @@ def test_causes_alone() -> None:
 
 def test_resources_with_their_memory() -> None:
     holder, thread = held(".threads", 400, HUB[0]), resource("threads", HUB, 1.0)
-    (fault,) = attribution.resources_with_their_memory(
-        case_of(growth=400, faults=(holder,), resources=(thread,))
-    ).faults
+    (fault,) = resources_with_their_memory(case_of(growth=400, faults=(holder,), resources=(thread,))).faults
     assert (kinds([fault]), fault.bytes, ends([fault])) == (["resource"], 400, [".threads"])
     often = replace(holder, count=5.0)
-    case = attribution.resources_with_their_memory(case_of(growth=400, faults=(often,), resources=(thread,)))
+    case = resources_with_their_memory(case_of(growth=400, faults=(often,), resources=(thread,)))
     assert len(case.faults) == 2, "five objects a thread are something else"
 
 
@@ -392,12 +422,12 @@ def test_bookkeeping_of_resources() -> None:
     waiter = Fault(detail=Container(waits), count=1.0, bytes=90, lines=frozenset({LOG[0]}))
     other = held(".log", 400, LOG[0])
     case = case_of(growth=1500, faults=(thread, lock, waiter, other))
-    kept, left = attribution.bookkeeping_of_resources(case).faults
+    kept, left = bookkeeping_of_resources(case).faults
     assert (kept.meter, kept.bytes, ends([left])) == ("threads", 1090, [".log"])
     rare = case_of(growth=1500, faults=(thread, replace(lock, count=0.3)))
-    assert len(attribution.bookkeeping_of_resources(rare).faults) == 2, "it does not come as often"
+    assert len(bookkeeping_of_resources(rare).faults) == 2, "it does not come as often"
     file = case_of(growth=1500, faults=(resource("fds", HUB, 1.0), waiter))
-    assert len(attribution.bookkeeping_of_resources(file).faults) == 2, "a descriptor has no frames"
+    assert len(bookkeeping_of_resources(file).faults) == 2, "a descriptor has no frames"
 
 
 def test_by_weight() -> None:
@@ -410,48 +440,48 @@ def test_by_weight() -> None:
 def test_lines_that_feed_a_thread() -> None:
     unseen = Fault(detail=Allocation(), count=1.0, bytes=3000, sites=(site((), 3000, 1, NATIVE),))
     fed = arrival(3008, ("/src/app/native.py", 3, "call"))
-    (fault,) = attribution.lines_that_feed_a_thread(case_of(growth=3000, faults=(unseen,), ledger=(fed,))).faults
+    (fault,) = lines_that_feed_a_thread(case_of(growth=3000, faults=(unseen,), ledger=(fed,))).faults
     assert "in a thread of its own, while native.py:3 in call runs" in finding_of(fault, 3000, "graph", ORIGIN).title
     less = case_of(growth=3000, faults=(unseen,), ledger=(arrival(200, ("/src/app/native.py", 3, "call")),))
-    assert not attribution.lines_that_feed_a_thread(less).faults[0].adders
+    assert not lines_that_feed_a_thread(less).faults[0].adders
     has_line = replace(unseen, sites=(site(LOG, 3000, 1, NATIVE),))
     case = case_of(growth=3000, faults=(has_line,), ledger=(fed,))
-    assert not attribution.lines_that_feed_a_thread(case).faults[0].adders
+    assert not lines_that_feed_a_thread(case).faults[0].adders
 
 
 def test_lines_of_the_ledger() -> None:
     ledger = (arrival(200, ("/src/app/native.py", 3, "call")),)
-    case = attribution.lines_of_the_ledger(case_of(growth=300, faults=(held(".a", 100),), ledger=ledger))
+    case = lines_of_the_ledger(case_of(growth=300, faults=(held(".a", 100),), ledger=ledger))
     assert [(type(fault.detail), fault.bytes) for fault in case.faults] == [(Container, 100), (Untracked, 200)]
     known = held(".a", 100, ("/src/app/native.py", 3))
-    (fault,) = attribution.lines_of_the_ledger(case_of(growth=300, faults=(known,), ledger=ledger)).faults
+    (fault,) = lines_of_the_ledger(case_of(growth=300, faults=(known,), ledger=ledger)).faults
     assert fault.bytes == 200, "the bytes go to the fault that has the line"
 
 
 def test_no_trifles() -> None:
     stray = replace(ALLOCATION, bytes=0.76)
-    assert kinds(attribution.no_trifles(case_of(growth=320, faults=(stray, held(".a", 319)))).faults) == ["container"]
+    assert kinds(no_trifles(case_of(growth=320, faults=(stray, held(".a", 319)))).faults) == ["container"]
 
 
 def test_lost_blocks() -> None:
     known = replace(ALLOCATION, bytes=300, sites=(site(LOG, 300, 1, NATIVE),))
-    (fault,) = attribution.lost_blocks(case_of(growth=300, faults=(known,), losses=(KEY_LOSS,))).faults
+    (fault,) = lost_blocks(case_of(growth=300, faults=(known,), losses=(KEY_LOSS,))).faults
     assert fault.losses == (KEY_LOSS,)
-    (fault,) = attribution.lost_blocks(case_of(growth=300, losses=(KEY_LOSS,))).faults
+    (fault,) = lost_blocks(case_of(growth=300, losses=(KEY_LOSS,))).faults
     assert (fault.detail, fault.bytes) == (Native(), 300)
     possible = KEY_LOSS._replace(kind="possibly lost")
-    assert len(attribution.lost_blocks(case_of(growth=0, losses=(KEY_LOSS, possible))).faults) == 1
+    assert len(lost_blocks(case_of(growth=0, losses=(KEY_LOSS, possible))).faults) == 1
 
 
 def test_entry_of_native_losses() -> None:
     native, entry = Fault(detail=Native(), count=1.0), (("/src/scenario.py", 3, "step"),)
-    case = attribution.entry_of_native_losses(case_of(growth=0, faults=(native, ALLOCATION), entry=entry))
+    case = entry_of_native_losses(case_of(growth=0, faults=(native, ALLOCATION), entry=entry))
     assert [fault.adders for fault in case.faults] == [(Adder(entry, 1.0),), ()]
 
 
 def test_rare_allocations() -> None:
     often, rare = ALLOCATION, replace(ALLOCATION, count=0.01)
-    case = attribution.rare_allocations(case_of(growth=100, faults=(often, rare), iterations=101))
+    case = rare_allocations(case_of(growth=100, faults=(often, rare), iterations=101))
     assert [fault.detail for fault in case.faults] == [Allocation(rare=False), Allocation(rare=True)]
 
 
