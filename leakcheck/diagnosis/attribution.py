@@ -4,8 +4,8 @@ The idea: what Python objects hold is known best, so containers and pinned objec
 sites where their objects are born. What nobody claims is a fault of its own, one for each line that calls into it,
 unless it comes with what a holder keeps. Bytes are counted once, and no more of them than the heap grew by.
 
-To add a rule: write a function from case to case whose docstring says its principle where it belongs in `rules/`, put it
-into its list here, and give it a test of its name in `test_attribution.py`.
+To add a rule: write a function from case to case whose docstring says its principle, where it belongs in `rules/`; put
+it into its list here, and give it a test of its name in `test_attribution.py`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +33,7 @@ from leakcheck.diagnosis.registrations import REGISTRATIONS
 from leakcheck.diagnosis.rules.losses import LEDGER_NOISE_BYTES
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.diagnosis.valgrind import Loss
+from leakcheck.execution import elf
 from leakcheck.meters import Words
 from leakcheck.records import Finding, FindingKind, Frame, PathNode
 
@@ -437,11 +439,26 @@ def _loss_text(loss: Loss) -> str:
 
 
 def _hint(fault: Fault, stack: list[Frame]) -> str:
+    """How to see file and line of native code that shows neither."""
     unnamed = [frame for frame in stack if frame.native and not frame.line]
-    if not isinstance(fault.detail, Container) and unnamed and not any(frame.native and frame.line for frame in stack):
-        what = unnamed[0].file.rpartition("/")[2] if ".so" in unnamed[0].file else unnamed[0].function
+    if isinstance(fault.detail, Container) or not unnamed or any(frame.native and frame.line for frame in stack):
+        return ""
+    library = next((frame.file for frame in unnamed if ".so" in frame.file), "")
+    what = library.rpartition("/")[2] if library else unnamed[0].function
+    if "/site-packages/" in library or "/dist-packages/" in library:
+        built = f" (build id {mark})" if (mark := _build_id(library)) else ""
         return (
-            f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, "
-            "to see file and line"
+            f"no debug information for {what}{built}: wheels have none; install the package from its sources with "
+            "CFLAGS=-g CXXFLAGS=-g python -m pip install --no-binary to see file and line"
         )
-    return ""
+    return (
+        f"no debug information for {what}: install the library's -dbg (or -dbgsym) package, or build it with -g, "
+        "to see file and line"
+    )
+
+
+def _build_id(library: str) -> str:
+    try:
+        return elf.build_id(Path(library).read_bytes())
+    except (OSError, ValueError):
+        return ""

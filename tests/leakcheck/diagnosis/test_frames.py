@@ -137,3 +137,18 @@ def test_a_line_that_is_one_call_is_named_by_it(tmp_path: Path) -> None:
     file.write_text("parser.feed(chunk)\nf(g(1))\nmake()(2)\nx = 1\nBox(\n    1)\n")
     assert [only_call(str(file), line) for line in range(1, 6)] == ["parser.feed", "", "", "", "Box"]
     assert only_call("no such file.py", 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("/venv/lib/python3.11/site-packages/thing/core.so", "wheels have none"),
+        ("/usr/lib/libthing.so.1", "install the library's -dbg"),
+    ],
+)
+def test_how_to_see_file_and_line_depends_on_where_the_library_is_from(file: str, says: str) -> None:
+    place = NativeFrame(f"{file.rpartition('/')[2]}+0x1a2b", file, 0)
+    sites = (Site((("/src/app.py", 3),), (), (place,), 1.0, 80.0),)
+    finding = finding_of(Fault(detail=Allocation(), count=1.0, bytes=80.0, sites=sites), 80.0, "graph")
+    assert f"no debug information for {file.rpartition('/')[2]}" in finding.hint
+    assert says in finding.hint

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from leakcheck.execution.elf import defines, sections
+from leakcheck.execution.elf import build_id, defines, functions, sections
 
 
 def elf(*names: str) -> bytes:
@@ -39,3 +40,12 @@ def test_a_library_defines_what_others_find_in_it(tmp_path):
     assert defines(libc, b"malloc")
     assert not defines(libc, b"mallo")
     assert not defines(libm, b"malloc"), "it may use it, but it is not its own"
+
+
+def test_a_build_is_known_by_what_the_linker_noted(tmp_path):
+    (tmp_path / "f.c").write_text("int f(void) { return 1; }")
+    for mark in ("0x00ff", "none"):
+        file = tmp_path / f"{mark}.so"
+        subprocess.run(["gcc", "-shared", f"-Wl,--build-id={mark}", "f.c", "-o", file.name], cwd=tmp_path, check=True)
+        assert build_id(file.read_bytes()) == ("00ff" if mark != "none" else "")
+        assert any(start < end for start, end in functions(file.read_bytes()))
