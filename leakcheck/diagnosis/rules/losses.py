@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from leakcheck.agent.inquiry import Adder
@@ -84,7 +85,8 @@ def lost_blocks(case: Case) -> Case:
     """A block that valgrind saw lost belongs to the fault with one of its native functions.
 
     Where nearly all is explained, it belongs to a fault whose native frames are not known; and what nothing else
-    explains is a fault of its own. Without a growth of the heap only what is lost for certain is reported.
+    explains is a fault of its own, one for all unknown functions of a library. Without a growth of the heap only what
+    is lost for certain is reported.
     """
     for loss in case.losses:
         size = loss.bytes + BLOCK_OVERHEAD_BYTES * loss.blocks
@@ -98,8 +100,21 @@ def lost_blocks(case: Case) -> Case:
         if relative is not None:
             case = case.replacing(relative, replace(relative, losses=(*relative.losses, loss)))
         elif case.unexplained >= 0.5 * loss.bytes and case.unexplained >= NEGLIGIBLE * case.growth:
-            case = case.adding([new])
+            alike = next(
+                (each for each in case.faults if _unknown_in(each.losses[:1]) == _unknown_in((loss,)) != ""), None
+            )
+            case = case.adding([new]) if alike is None else case.replacing(alike, _with_loss(alike, new))
     return replace(case, losses=())
+
+
+def _unknown_in(losses: Sequence[Loss]) -> str:
+    """The library of a loss of which no function has a name; empty for any other."""
+    return next((loss.objects[0] for loss in losses if loss.objects and not named(loss)), "")
+
+
+def _with_loss(fault: Fault, more: Fault) -> Fault:
+    losses = (*fault.losses, *more.losses)
+    return replace(fault, count=fault.count + more.count, bytes=fault.bytes + more.bytes, losses=losses)
 
 
 def entry_of_native_losses(case: Case) -> Case:

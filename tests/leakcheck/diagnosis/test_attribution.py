@@ -39,7 +39,7 @@ from leakcheck.diagnosis.faults import (
     Untracked,
 )
 from leakcheck.diagnosis.findings import finding_of
-from leakcheck.diagnosis.frames import NativeFrame
+from leakcheck.diagnosis.frames import UNKNOWN, NativeFrame
 from leakcheck.diagnosis.memray import Site
 from leakcheck.diagnosis.memray import sites_of_births as sites_of
 from leakcheck.diagnosis.rules.holders import (
@@ -471,6 +471,16 @@ def test_lost_blocks() -> None:
     assert (fault.detail, fault.bytes) == (Native(), 300)
     possible = KEY_LOSS._replace(kind="possibly lost")
     assert len(lost_blocks(case_of(growth=0, losses=(KEY_LOSS, possible))).faults) == 1
+
+
+def test_all_unknown_functions_of_a_library_are_one_fault() -> None:
+    def unknown(*libraries: str) -> Loss:
+        return Loss((NativeFrame(UNKNOWN, "", 0),) * len(libraries), libraries, "definitely lost", 1.0, 92.0)
+
+    losses = unknown("/lib/key.so"), unknown("/lib/key.so", "/lib/key.so"), unknown("/lib/other.so"), KEY_LOSS
+    one, other, key = lost_blocks(case_of(growth=600, losses=losses)).faults
+    assert (one.count, one.bytes, len(one.losses)) == (2.0, 200, 2)
+    assert (other.bytes, key.bytes) == (100, 300)
 
 
 def test_entry_of_native_losses() -> None:
