@@ -90,15 +90,17 @@ STILL = {
             with mmap.mmap(-1, 1 << 20) as mapping:
                 mapping.write(bytes(1 << 20))
     """,
-    "threads that end": """
+}
+
+
+THREADS_THAT_END = """
         import threading
         @scenario
         def case():
             thread = threading.Thread(target=sum, args=(range(100),))
             thread.start()
             thread.join()
-    """,
-}
+    """
 
 
 @pytest.mark.parametrize("name", STILL)
@@ -109,6 +111,16 @@ def test_pages_outside_the_heap_repeat_to_the_page_where_nothing_is_kept(job, na
         worker.run(200)
         readings = {worker.run(450).values[at] for _ in range(4)}
     assert len(readings) == 1
+
+
+@pytest.mark.usefixtures("neighbours")
+def test_threads_that_end_leave_no_more_than_the_stacks_that_the_c_library_keeps_for_the_next(job):
+    """One that is late to end has its stack when the next one needs one: then there are two for good, of two pages."""
+    with Worker(job(THREADS_THAT_END)) as worker:
+        at = [meter for meter, _ in worker.open().meters].index(PAGES)
+        worker.run(200)
+        readings = [worker.run(450).values[at] for _ in range(4)]
+    assert max(readings) - min(readings) < meters.of(PAGES, "").thresholds.floor
 
 
 @pytest.mark.usefixtures("neighbours")
