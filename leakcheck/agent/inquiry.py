@@ -155,11 +155,7 @@ class Unclearable(NamedTuple):
     """The type without `tp_clear`."""
     per_iteration: float
     bytes: float
-    objects: float
-    types: dict[str, float]
     sites: tuple[Birth, ...]
-    path: tuple[Node, ...]
-    """From an instance of the type round to itself."""
 
 
 class Graph(NamedTuple):

@@ -83,8 +83,6 @@ class Pinned:
 class Unclearable:
     """Cycles that the collector finds and cannot free: no type in them can let go of what it refers to."""
 
-    path: RetainingPath
-
 
 @dataclass(frozen=True)
 class Allocation:

@@ -52,17 +52,20 @@ def read_sites(captures: Sequence[Capture], origin: Origin = HERE, pid: int = 0)
     `pid` is the process that made the captures, where it is still as it was at the end of the second.
     """
     paths = [Path(capture.path) for capture in captures]
-    sites = _scaling(captures, pid, [_survivors(path, origin) for path in paths])
-    unnamed = sum(site.bytes for site in sites if site.unnamed)
-    if unnamed < _WORTH_NAMING * sum(site.bytes for site in sites):
-        return sites
-    return _scaling(captures, pid, [_survivors(path, origin, Offsets(path)) for path in paths])
+    found = _scaling(captures, [_survivors(path, origin) for path in paths])
+    if sum(site.bytes for site in found if site.unnamed) >= _WORTH_NAMING * sum(site.bytes for site in found) > 0:
+        found = _scaling(captures, [_survivors(path, origin, Offsets(path)) for path in paths])
+    if pid:
+        told = contents(paths[-1], (stack for stacks in found.values() for stack in stacks), pid)
+        found = {site._replace(content=_common(told, stacks)): stacks for site, stacks in found.items()}
+    return sorted(found, key=lambda site: -site.bytes)
 
 
-def _scaling(captures: Sequence[Capture], pid: int, survivors: Sequence[_Survivors]) -> list[Site]:
+def _scaling(captures: Sequence[Capture], survivors: Sequence[_Survivors]) -> dict[Site, tuple[SiteKey, ...]]:
+    """The sites, each with the stacks that lead there."""
     short, long = survivors
     few, many = (capture.iterations for capture in captures)
-    sites, keys = [], []
+    sites = {}
     for key, (count, size, functions, thread, between, unnamed, library, stacks) in long.items():
         count_before, size_before, *_ = short.get(key, (0, 0))
         if not (_scales(count_before / few, count / many, count) or _scales(size_before / few, size / many, count)):
@@ -71,12 +74,8 @@ def _scaling(captures: Sequence[Capture], pid: int, survivors: Sequence[_Survivo
         padded = max(_SMALLEST_BLOCK_BYTES, each + (-each) % 16 if each.is_integer() else each + 8)
         trace, native = key
         rate = count / many
-        sites.append(Site(trace, functions, native, rate, padded * rate, thread, between, unnamed, library))
-        keys.append(stacks)
-    if pid:
-        found = contents(Path(captures[-1].path), (each for stacks in keys for each in stacks), pid)
-        sites = [site._replace(content=_common(found, stacks)) for site, stacks in zip(sites, keys, strict=True)]
-    return sorted(sites, key=lambda site: -site.bytes)
+        sites[Site(trace, functions, native, rate, padded * rate, thread, between, unnamed, library)] = stacks
+    return sites
 
 
 def _common(found: Mapping[SiteKey, Content], stacks: Iterable[SiteKey]) -> Content:

@@ -105,10 +105,8 @@ def _scales(meter: Meter) -> Iterable[str]:
     chosen = [_nearest(meter.samples, mark) for mark in wanted]
     for before, after in pairwise(chosen):
         if calls := after.iterations - before.iterations:
-            total, rate = (
-                units.quantity(after.value, meter.unit),
-                units.quantity((after.value - before.value) / calls, meter.unit),
-            )
+            numbers = after.value, (after.value - before.value) / calls
+            total, rate = (units.quantity(number, meter.unit) for number in numbers)
             yield f"| {after.iterations:,} | {total} | {rate} |"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from leakcheck.agent.inquiry import Birth, Trace
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of
+from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of, type_flags
 from leakcheck.agent.probes.walk import LEAVES, full_name
 from leakcheck.agent.step import Driver
 
@@ -46,10 +46,9 @@ def _object_trace() -> Callable[[Any], Trace | None]:
     except AttributeError:
         return plain
     by_address.restype, by_address.argtypes = ctypes.py_object, [ctypes.c_uint, ctypes.c_size_t]
-    flags = type.__dict__["__flags__"].__get__
 
     def with_managed_dict(value: Any) -> Trace | None:
-        if flags(type(value)) & _MANAGED_DICT:
+        if type_flags(type(value)) & _MANAGED_DICT:
             return by_address(0, id(value) - _BEFORE_INSTANCE_BYTES)  # type: ignore[no-any-return]
         return plain(value)
 

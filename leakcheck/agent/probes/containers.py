@@ -110,9 +110,7 @@ class ContainerProbe:
         self.clock = _Clock()
         self.found: list[tuple[GrowingContainer, Callable[[], int] | None, list[Any]]] = []
         """What grows, how to read it cheaply, and the objects themselves."""
-        self.groups: list[PinnedObjects] = []
-        self.names: list[str] = []
-        """Of the groups."""
+        self.groups: dict[str, PinnedObjects] = {}
         self.unclearable: tuple[Unclearable, ...] = ()
         self.sites: tuple[Birth, ...] = ()
         self.frozen, self.freezing = 0.0, tuple[Adder, ...]()
@@ -124,7 +122,7 @@ class ContainerProbe:
         """What was found."""
         return Graph(
             containers=tuple(container for container, _, _ in self.found),
-            pinned=tuple(self.groups),
+            pinned=tuple(self.groups.values()),
             unclearable=self.unclearable,
             sites=self.sites,
             frozen=self.frozen,
@@ -139,7 +137,7 @@ class ContainerProbe:
 
     def nothing_seen(self, why: str) -> None:
         """Begin again without the object graph."""
-        self.candidates, self.pinned, self.found, self.groups, self.names = [], [], [], [], []
+        self.candidates, self.pinned, self.found, self.groups = [], [], [], {}
         self.unclearable = ()
         self.unseen = why
 
@@ -238,12 +236,10 @@ class ContainerProbe:
     async def _watch_takers(self) -> None:
         if not self.groups:
             return
-        rates = [each.per_iteration for each in self.groups]
-        turns = max(1, min(self.question.watch, int(_TAKEN / max(rates)) + 1))
-        takers = await Takers(frozenset(self.names)).watch(self.driver, turns)
-        self.groups = [
-            each._replace(takers=takers.get(name, ())) for each, name in zip(self.groups, self.names, strict=True)
-        ]
+        most = max(each.per_iteration for each in self.groups.values())
+        turns = max(1, min(self.question.watch, int(_TAKEN / most) + 1))
+        takers = await Takers(frozenset(self.groups)).watch(self.driver, turns)
+        self.groups = {name: each._replace(takers=takers.get(name, ())) for name, each in self.groups.items()}
 
     async def _run(self, count: int) -> int:
         """Run some iterations, let go what can go, and return how many there were."""
@@ -315,8 +311,7 @@ class ContainerProbe:
                     self.sample = newborn[name][-1]
                 group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, traced, self.describe)
                 if group is not None:
-                    self.groups.append(group)
-                    self.names.append(name)
+                    self.groups[name] = group
         finally:
             if enabled:
                 gc.enable()

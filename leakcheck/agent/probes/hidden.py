@@ -1,4 +1,4 @@
-"""C types that keep the collector from freeing a cycle: they do not tell what they refer to, or cannot let go of it.
+"""C types that keep the collector from freeing a cycle, for they do not tell what they refer to.
 
 Whether a suspect really refers to the object can be seen in its memory only, which the parent reads.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from leakcheck.agent.inquiry import Node, Pin, Suspect
 from leakcheck.agent.probes.births import birth
-from leakcheck.agent.probes.sizes import is_c_type, is_foreign, lineage, size_of
+from leakcheck.agent.probes.sizes import is_c_type, is_foreign, lineage, size_of, type_flags
 from leakcheck.agent.probes.walk import derives, full_name, is_leaf, references
 
 HAVE_GC = 1 << 14
@@ -23,9 +23,8 @@ _MOST_REACHED = 400
 """Objects that one of them may lead to."""
 _MOST_SUSPECTS = 32
 """Suspects of one of them; reading the memory of each takes some microseconds."""
-_flags: Any = vars(type)["__flags__"].__get__
 
-Way = tuple[Node, ...]
+_Way = tuple[Node, ...]
 
 
 def pins(members: list[Any]) -> tuple[Pin, ...]:
@@ -43,9 +42,9 @@ def base_in_c(value: Any) -> str:
 
 def _suspects(pinned: Any) -> list[Suspect]:
     found = []
-    for value, way in newborn_below(pinned):
+    for value, way in _newborn_below(pinned):
         kind = type(value)
-        lack = "traverse" if _flags(kind) & HAVE_GC else "support"
+        lack = "traverse" if type_flags(kind) & HAVE_GC else "support"
         if lack == "traverse" and any(each is pinned for each in gc.get_referents(value)):
             continue
         found.append(Suspect(id(value), size_of(value), full_name(kind), lack, way))  # type: ignore[arg-type]
@@ -54,13 +53,13 @@ def _suspects(pinned: Any) -> list[Suspect]:
     return found
 
 
-def newborn_below(start: Any) -> Iterator[tuple[Any, Way]]:
+def _newborn_below(start: Any) -> Iterator[tuple[Any, _Way]]:
     """The instances of foreign C types that `start` leads to by newborn objects, the nearest first, and how.
 
     `start` itself may be one.
     """
     seen = {id(start)}
-    waiting: deque[tuple[Any, Way]] = deque([(start, (Node("", full_name(type(start))),))])
+    waiting: deque[tuple[Any, _Way]] = deque([(start, (Node("", full_name(type(start))),))])
     while waiting and len(seen) < _MOST_REACHED:
         value, way = waiting.popleft()
         if _may_hide(type(value)):
@@ -78,27 +77,4 @@ def _may_hide(kind: Any) -> bool:
 
     One whose name has no module passes for a built-in one: these cannot be told apart but by what they lack.
     """
-    return is_foreign(kind) or (is_c_type(kind) and not _flags(kind) & HAVE_GC)
-
-
-def round_trip(start: Any, among: Callable[[Any], bool]) -> Way:
-    """The shortest way from `start` by some objects back to it; empty where there is none."""
-    seen: set[int] = set()
-    waiting: deque[tuple[Any, Way]] = deque([(start, (Node("", full_name(type(start))),))])
-    while waiting and len(seen) < _MOST_REACHED:
-        value, way = waiting.popleft()
-        for label, values in _told(value):
-            for each in values:
-                further = (*way, Node(label, full_name(type(each))))
-                if each is start:
-                    return further
-                if id(each) not in seen and among(each):
-                    seen.add(id(each))
-                    waiting.append((each, further))
-    return ()
-
-
-def _told(value: Any) -> Iterable[tuple[str, list[Any]]]:
-    named = references(value)
-    known = {id(each) for _, values in named for each in values}
-    return [*named, ("", [each for each in gc.get_referents(value) if id(each) not in known])]
+    return is_foreign(kind) or (is_c_type(kind) and not type_flags(kind) & HAVE_GC)

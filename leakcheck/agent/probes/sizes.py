@@ -22,7 +22,7 @@ _IMMUTABLE = 1 << 8
 """`Py_TPFLAGS_IMMUTABLETYPE`."""
 _TELLING = frozenset({"builtins", "collections", "functools", "itertools", "types", "weakref"})
 """Modules whose C types tell the collector all that they refer to."""
-_flags: Any = vars(type)["__flags__"].__get__
+type_flags: Any = vars(type)["__flags__"].__get__
 _C_METHODS = (types.WrapperDescriptorType, types.MethodDescriptorType)
 _namespace: Any = vars(type)["__dict__"].__get__
 _module: Any = vars(type)["__module__"].__get__
@@ -31,7 +31,7 @@ lineage: Any = vars(type)["__mro__"].__get__
 
 def innermost_base(kind: Any) -> Any:
     """The first type in the method resolution order that is not made by a `class` statement or its like."""
-    return next(each for each in lineage(kind) if not _flags(each) & _HEAP_TYPE)
+    return next(each for each in lineage(kind) if not type_flags(each) & _HEAP_TYPE)
 
 
 def is_foreign(kind: Any) -> bool:
@@ -41,7 +41,7 @@ def is_foreign(kind: Any) -> bool:
 
 def is_c_type(kind: Any) -> bool:
     """Whether a type is made in C, and not by a `class` statement or its like."""
-    if not _flags(kind) & _HEAP_TYPE or _flags(kind) & _IMMUTABLE:
+    if not type_flags(kind) & _HEAP_TYPE or type_flags(kind) & _IMMUTABLE:
         return True
     return any(type(each) in _C_METHODS for each in list(_namespace(kind).values()))
 

@@ -14,10 +14,10 @@ import types
 from collections import Counter
 from typing import Any, NamedTuple
 
-from leakcheck.agent.inquiry import Place, Stack, Taker
+from leakcheck.agent.inquiry import Stack, Taker
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.snapshot import group_name
-from leakcheck.agent.probes.watch import MAX_DEPTH, Watch, called, lasting
+from leakcheck.agent.probes.watch import Watch, called, lasting, stack_of
 from leakcheck.agent.step import Driver
 
 _MOST_S = 2.0
@@ -107,7 +107,7 @@ class Takers:
             for identity, count in now.items():
                 before = self._before.get(identity)
                 if count > (before or 0):
-                    call = _Call(called(function), stack_of(frame), before is None)
+                    call = _Call(called(function), stack_of(frame, frame.f_lineno or 0), before is None)
                     self._calls.setdefault(identity, []).append(call)
         self._before = now
 
@@ -153,12 +153,3 @@ def _in_variables() -> Counter[int]:
             found += [id(names[name]) for name in code.co_varnames if name in names and name not in code.co_cellvars]
         frame = frame.f_back
     return Counter(found)
-
-
-def stack_of(frame: types.FrameType | None) -> Stack:
-    """The places from a frame outwards, as far as they are the user's or a library's."""
-    stack: list[Place] = []
-    while frame is not None and len(stack) < MAX_DEPTH and not HERE.own(frame.f_code.co_filename):
-        stack.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname))
-        frame = frame.f_back
-    return HERE.inside(tuple(stack))

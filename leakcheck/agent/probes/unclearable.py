@@ -8,8 +8,8 @@ from typing import Any
 
 from leakcheck.agent.inquiry import Unclearable
 from leakcheck.agent.probes.births import Kept, birth
-from leakcheck.agent.probes.hidden import HAVE_GC, round_trip
-from leakcheck.agent.probes.sizes import is_foreign
+from leakcheck.agent.probes.hidden import HAVE_GC
+from leakcheck.agent.probes.sizes import is_foreign, type_flags
 from leakcheck.agent.probes.walk import full_name
 
 _CLEAR = object.__basicsize__ + 22 * ctypes.sizeof(ctypes.c_void_p)
@@ -26,13 +26,11 @@ def unclearable(claimed: dict[int, str], stretch: int) -> tuple[Unclearable, ...
     gc.collect()
     if gc.collect() < max(_LEAST_FOUND, stretch // 2):
         return ()
-    garbage = _garbage()
-    ids = set(map(id, garbage))
-    found = []
     stubborn: dict[Any, list[Any]] = {}
-    for each in garbage:
+    for each in _garbage():
         if _cannot_let_go(type(each)) and birth(each) is not None:
             stubborn.setdefault(type(each), []).append(each)
+    found = []
     for kind, instances in stubborn.items():
         kept = Kept(claimed, set(map(id, instances)), full_name(kind))
         kept.follow_all([(each,) for each in instances], len(instances))
@@ -41,10 +39,7 @@ def unclearable(claimed: dict[int, str], stretch: int) -> tuple[Unclearable, ...
                 type=full_name(kind),
                 per_iteration=len(instances) / stretch,
                 bytes=kept.bytes * kept.scale / stretch,
-                objects=kept.objects * kept.scale / stretch,
-                types=kept.types_per_iteration(stretch),
                 sites=kept.sites_per_iteration(stretch),
-                path=round_trip(instances[-1], lambda each: id(each) in ids),
             )
         )
     return tuple(found)
@@ -65,6 +60,6 @@ def _garbage() -> list[Any]:
 
 def _cannot_let_go(kind: Any) -> bool:
     """Whether a foreign type is known to the collector and has no `tp_clear`."""
-    if not is_foreign(kind) or not vars(type)["__flags__"].__get__(kind) & HAVE_GC:
+    if not is_foreign(kind) or not type_flags(kind) & HAVE_GC:
         return False
     return ctypes.c_void_p.from_address(id(kind) + _CLEAR).value is None

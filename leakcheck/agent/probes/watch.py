@@ -32,6 +32,19 @@ class Addition(NamedTuple):
     stack: Stack
 
 
+def stack_of(frame: types.FrameType | None, line: int) -> Stack:
+    """The places from a line of a frame outwards, as far as they are the user's or a library's."""
+    stack: list[Place] = []
+    while frame is not None and len(stack) < MAX_DEPTH:
+        code = frame.f_code
+        if HERE.own(code.co_filename):
+            break
+        stack.append((code.co_filename, line, code.co_qualname))
+        frame = frame.f_back
+        line = (frame.f_lineno or 0) if frame is not None else 0
+    return HERE.inside(tuple(stack))
+
+
 class Watch:
     """A trace function around a *reader*: it returns what is there now, as a number or as a set of things."""
 
@@ -89,20 +102,9 @@ class Watch:
         if len(self.additions) >= _MOST_ADDITIONS:
             return
         came = now - before
-        stack = self._stack(self._frame, self._line) if came else ()
+        stack = stack_of(self._frame, self._line) if came else ()
         self.additions += [Addition(thing, 1, stack) for thing in came]
         self.additions += [Addition(thing, -1, ()) for thing in before - now]
-
-    def _stack(self, frame: types.FrameType | None, line: int) -> Stack:
-        stack: list[Place] = []
-        while frame is not None and len(stack) < MAX_DEPTH:
-            code = frame.f_code
-            if HERE.own(code.co_filename):
-                break
-            stack.append((code.co_filename, line, code.co_qualname))
-            frame = frame.f_back
-            line = (frame.f_lineno or 0) if frame is not None else 0
-        return HERE.inside(tuple(stack))
 
 
 class Ledger(Watch):
@@ -146,7 +148,7 @@ class Ledger(Watch):
             index = self._indices.get(key)
             if index is None and len(self._stacks) < _MOST_LINES:
                 index = self._indices[key] = len(self._stacks)
-                self._stacks.append(self._stack(frame, line))
+                self._stacks.append(stack_of(frame, line))
             if index is not None:
                 self._sums[index] += change
         self._now = self._read()

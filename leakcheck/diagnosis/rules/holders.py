@@ -105,7 +105,7 @@ def cycles_that_stay(case: Case) -> Case:
     """What the collector finds each time and cannot free is a fault of the type that cannot let go."""
     return case.adding(
         Fault(
-            detail=Unclearable(RetainingPath(each.path)),
+            detail=Unclearable(),
             count=each.per_iteration,
             bytes=each.bytes,
             type=each.type,

@@ -31,16 +31,10 @@ from leakcheck.diagnosis.rules.relations import (
 _FULLY_EXPLAINED = 0.95
 """Part of the growth that leaves no room for more: what Python code allocates beside it is what it gave back to a free
 list of the interpreter, and what is kept got from there."""
-
-
 _MOSTLY_EXPLAINED = 0.8
 """Part of the growth above which an allocation beside a fault of the same line is taken for a part of it."""
-
-
 _NO_ROOM = 1.1
 """Part of the growth that the faults may account for together: the rest is what the measurement may get wrong."""
-
-
 _SMALL_BESIDE = 0.5
 """Part of a fault's bytes below which an allocation of the same line is taken for a part of it."""
 

@@ -268,7 +268,7 @@ def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
 
 
 def test_cycles_that_stay() -> None:
-    stubborn = Unclearable("native.Link", 1.0, 112, 2.0, {}, (Birth(HUB, 1.0, 112.0),), (Node("", "native.Link"),))
+    stubborn = Unclearable("native.Link", 1.0, 112, (Birth(HUB, 1.0, 112.0),))
     (fault,) = cycles_that_stay(case_of(growth=112, graph=graph(unclearable=(stubborn,)))).faults
     assert (fault.type, fault.count, fault.bytes) == ("native.Link", 1.0, 112)
     assert "native.Link has no tp_clear" in finding_of(fault, 112, "graph", ORIGIN).title
