@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.detection import contestants, environments, planting
+from benchmarks.detection.building import EnvironmentMissingError
 from benchmarks.detection.cases import Case, all_cases
 from benchmarks.detection.contestants import Outcome
 
@@ -45,7 +46,7 @@ def main() -> int:
             case = case._replace(path=environments.extensions(case, options.cache))
             if name != "leakcheck":
                 environments.with_peers(python, options.cache)
-        except environments.EnvironmentMissingError as reason:
+        except EnvironmentMissingError as reason:
             return str(reason)
         return [tools[name](case, python) for _ in range(options.repeats)]
 

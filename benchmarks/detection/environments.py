@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 from benchmarks.detection import planting
+from benchmarks.detection.building import EnvironmentMissingError, compile_extension, output
 from benchmarks.detection.cases import Case
 
 SOURCES = Path(__file__).resolve().parent / "extensions"
@@ -24,10 +25,6 @@ PEERS = ("psleak==0.1.6", "pytest-memray==1.11.0", "pytest")
 _READY = "ok"
 
 
-class EnvironmentMissingError(Exception):
-    """An environment cannot be made here; the message says why."""
-
-
 def interpreter(case: Case, cache: Path) -> Path:
     """The Python that runs a case, with its requirements installed. Raises `EnvironmentMissingError`."""
     if not case.python and not case.requirements and not case.extension:
@@ -36,11 +33,11 @@ def interpreter(case: Case, cache: Path) -> Path:
     python = folder / "bin" / "python"
     if not (folder / _READY).exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _run([_base(case.python), "-m", "venv", str(folder)])
+        output([_base(case.python), "-m", "venv", str(folder)])
         if case.extension:
             planting.build(case.extension, next(folder.glob("lib/python*/site-packages")), python)
         else:
-            _run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
+            output([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
         (folder / _READY).write_text("")
     return python
 
@@ -52,13 +49,11 @@ def extensions(case: Case, cache: Path) -> Path | None:
     folder = cache / f"extensions-{sysconfig.get_python_version()}"
     folder.mkdir(parents=True, exist_ok=True)
     (source,) = SOURCES.glob(f"{case.module}.c*")
-    include = f"-I{sysconfig.get_paths()['include']}"
     for file, links in ((source, _LINKED.get(case.module, ())), (SOURCES / "liblib.c", ())):
         made = folder / f"{file.stem}.so"
         if not made.exists() or made.stat().st_mtime < file.stat().st_mtime:
-            compiler = "g++" if file.suffix == ".cpp" else "gcc"
             part = made.with_suffix(f".{os.getpid()}")
-            _run([compiler, "-g", "-O1", "-shared", "-fPIC", include, str(file), "-o", str(part), *links])
+            compile_extension(file, part, ["-g", "-O1", *links])
             part.rename(made)
     return folder
 
@@ -72,12 +67,12 @@ def _name(case: Case) -> str:
 def with_peers(python: Path, cache: Path) -> Path:
     """Make the peers importable for an interpreter, after everything that it has itself, and return it."""
     script = "import sys, sysconfig; print(*sys.version_info[:2], sep='.'); print(sysconfig.get_path('purelib'))"
-    version, site = _run([str(python), "-c", script]).split()
+    version, site = output([str(python), "-c", script]).split()
     peers = cache / f"peers-{version}"
     if not (peers / _READY).exists():
         shutil.rmtree(peers, ignore_errors=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--target", str(peers)]
-        _run([*pip, *PEERS])
+        output([*pip, *PEERS])
         (peers / _READY).write_text("")
     pth = Path(site) / "detection_peers.pth"
     if not pth.exists():
@@ -95,13 +90,3 @@ def _base(version: str) -> str:
         if candidate and subprocess.run([candidate, "-c", ""], check=False).returncode == 0:
             return candidate
     raise EnvironmentMissingError(f"no Python {short} found on PATH or among pyenv's versions")
-
-
-def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as missing:
-        raise EnvironmentMissingError(str(missing)) from missing
-    if done.returncode:
-        raise EnvironmentMissingError(f"{' '.join(command[:6])} ... failed: {done.stderr.strip()[-300:]}")
-    return done.stdout

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -16,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from benchmarks.detection.building import compile_extension, output
 from benchmarks.detection.places import told
 from leakcheck.records import Finding
 
@@ -76,29 +75,21 @@ def workload_file(name: str) -> Path:
 
 
 def build_c(kind: Build, folder: Path, python: Path = Path(sys.executable)) -> None:
-    """Build the extensions in C and C++ for an interpreter, into a folder of its path. Raises `RuntimeError`."""
-    include = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).strip()
-    for source in (_SOURCES / "planted.c", _SOURCES / "planted_cpp.cpp"):
-        _compile(source, include, _FLAGS[kind], folder)
-    _compile(_SOURCES / "planted_rust.c", include, ["-O1"], folder)
+    """Build the extensions in C and C++ into a folder of an interpreter's path. Raises `EnvironmentMissingError`."""
+    for name, flags in (("planted.c", _FLAGS[kind]), ("planted_cpp.cpp", _FLAGS[kind]), ("planted_rust.c", ["-O1"])):
+        source = _SOURCES / name
+        compile_extension(source, folder / f"{source.stem}.so", flags, python)
 
 
 def build(kind: Build, folder: Path, python: Path) -> None:
-    """Build all extensions, that in Cython too, which is fetched from the index. Raises `RuntimeError`."""
+    """Build all extensions, that in Cython too, which is fetched from the index. Raises `EnvironmentMissingError`."""
     build_c(kind, folder, python)
-    include = _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"]).strip()
     with tempfile.TemporaryDirectory() as temporary:
-        _run([str(python), "-m", "pip", "install", "--quiet", "--target", f"{temporary}/cython", _CYTHON])
+        output([str(python), "-m", "pip", "install", "--quiet", "--target", f"{temporary}/cython", _CYTHON])
         source = Path(temporary) / "planted_cython.c"
-        _run(["env", f"PYTHONPATH={temporary}/cython", str(python), "-m", "cython", "-3",
-              str(_SOURCES / "planted_cython.pyx"), "-o", str(source)])  # fmt: skip
-        _compile(source, include, _FLAGS[kind], folder)
-
-
-def _compile(source: Path, include: str, flags: list[str], folder: Path) -> None:
-    compiler = "g++" if source.suffix == ".cpp" else "gcc"
-    target = folder / f"{source.stem}.so"
-    _run([compiler, "-shared", "-fPIC", "-w", f"-I{include}", *flags, str(source), "-o", str(target)])
+        output(["env", f"PYTHONPATH={temporary}/cython", str(python), "-m", "cython", "-3",
+                str(_SOURCES / "planted_cython.pyx"), "-o", str(source)])  # fmt: skip
+        compile_extension(source, folder / "planted_cython.so", _FLAGS[kind], python)
 
 
 def wrong(name: str, findings: Sequence[Finding]) -> str:
@@ -121,10 +112,3 @@ def wrong(name: str, findings: Sequence[Finding]) -> str:
     if fault.only and len(findings) > 1:
         return f"one cause, {len(findings)} findings"
     return ""
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{shlex.join(command)}: {done.stderr.strip()[-500:]}")
-    return done.stdout

@@ -15,6 +15,12 @@ from leakcheck.agent.probes.touched import after_faults
 from leakcheck.execution.worker import Worker
 
 PAGES = "anon.bytes"
+ARENA = """
+        import itertools, mmap
+        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        calls = itertools.count()
+"""
+"""Lines that give a scenario memory of its own, as a library's arena is."""
 MALLOCS = {"mimalloc": "mi_malloc", "jemalloc": "malloc", "tcmalloc": "tc_malloc"}
 """The function that takes memory from an allocator, by its name."""
 FREES = {"mimalloc": "mi_free", "jemalloc": "free", "tcmalloc": "tc_free"}
@@ -138,10 +144,8 @@ def test_64_bytes_a_call_in_another_allocator_are_on_its_ledger_to_the_byte(job,
 
 def test_64_bytes_a_call_in_an_arena_of_a_library_are_a_leak(job):
     """No ledger tells of it: only the pages that are touched."""
-    source = """
-        import itertools, mmap
-        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        calls = itertools.count()
+    source = f"""
+        {ARENA}
         @scenario
         def case():
             arena[next(calls) * 64] = 1
@@ -207,10 +211,8 @@ def test_a_leak_in_the_arena_of_a_thread_is_on_the_heaps_ledger(job):
 
 
 def test_an_arena_that_is_filled_and_then_stands_is_innocent(job):
-    source = """
-        import itertools, mmap
-        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        calls = itertools.count()
+    source = f"""
+        {ARENA}
         @scenario
         def case():
             arena[min(next(calls), 4000) * 200] = 1
@@ -231,9 +233,8 @@ def test_a_page_is_the_least_that_a_meter_of_pages_can_lose():
 
 
 def test_what_takes_memory_outside_the_heap_is_named_with_its_line_and_c_function(job):
-    source = """
-        import itertools, mmap
-        arena = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    source = f"""
+        {ARENA}
         def take():
             arena.write(bytes(200))
         @scenario

@@ -1,24 +1,5 @@
 #include <jemalloc/jemalloc.h>
-
-#include "common.h"
-__attribute__((noinline)) void* inner_alloc(size_t n) {
-    void* p = mallocx(n, 0);
-    memset(p, 1, n);
-    return p;
-}
-static PyObject* leak(PyObject* s, PyObject* o) {
-    Py_ssize_t n = size_of(o);
-    if (n < 0) return NULL;
-    inner_alloc(n);
-    Py_RETURN_NONE;
-}
-static PyObject* churn(PyObject* s, PyObject* o) {
-    Py_ssize_t n = size_of(o);
-    if (n < 0) return NULL;
-    void* p[64];
-    for (int i = 0; i < 64; i++) p[i] = inner_alloc(n);
-    for (int i = 0; i < 64; i++) dallocx(p[i], 0);
-    Py_RETURN_NONE;
-}
-static PyMethodDef m[] = {{"leak", leak, METH_O, ""}, {"churn", churn, METH_O, ""}, {0}};
-MODULE(a_jemalloc, m)
+#define TAKE(size) mallocx(size, 0)
+#define GIVE_BACK(pointer) dallocx(pointer, 0)
+#define NAME a_jemalloc
+#include "allocator.h"
