@@ -139,6 +139,11 @@ class WriteFuture(Future[Any]):
                     condition.release()
         self._call_back()
 
+    def waits_for_caller(self) -> bool:
+        """Whether the calling thread holds the lock that `tell()` needs: in a signal's handler, amid `wait()`."""
+        condition = self._lazy_condition
+        return condition is not None and condition._is_owned()  # type: ignore[attr-defined]
+
     def _call_back(self) -> None:
         while True:
             try:
@@ -160,6 +165,7 @@ class Callbacks:
         self._thread = Service(self._serve, "elkyn-callbacks")
         self._closed = False
         self._busy = False
+        self._telling: WriteFuture | None = None
 
     def add(self, future: WriteFuture) -> None:
         """Have `future.tell()` called."""
@@ -171,11 +177,18 @@ class Callbacks:
         self._progress.tell()
 
     def close(self, timeout: float) -> None:
-        """Wait `timeout` seconds for callbacks that are due, unless it is one of them that closes."""
+        """Wait `timeout` seconds for callbacks that are due, unless it is one of them that closes.
+
+        Nor where they wait for the caller: they go on when what it has interrupted goes on.
+        """
         self._closed = True
         self._progress.tell()
-        if self._thread.started and not self._thread.is_current():
+        if self._thread.started and not self._thread.is_current() and not self._waits_for_caller():
             self._progress.wait_for(lambda: not (self._waiting or self._busy), timeout)
+
+    def _waits_for_caller(self) -> bool:
+        telling = self._telling
+        return any(each.waits_for_caller() for each in [*self._waiting, *([telling] if telling else [])])
 
     def _serve(self) -> None:
         while True:
@@ -188,6 +201,7 @@ class Callbacks:
         self._busy = True
         with suppress(IndexError):
             while True:
-                self._waiting.popleft().tell()
-        self._busy = False
+                self._telling = self._waiting.popleft()
+                self._telling.tell()
+        self._telling, self._busy = None, False
         self._progress.tell()

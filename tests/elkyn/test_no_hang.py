@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,32 @@ def test_closing_in_a_signals_handler_completes_every_future(tmp_path: Path) -> 
         """,
         tmp_path,
     )
+
+
+def test_closing_in_the_middle_of_wait_does_not_wait_for_what_it_has_interrupted(tmp_path: Path) -> None:
+    """A signal's handler may run while `concurrent.futures.wait()` holds the locks of all its futures."""
+    store = elkyn.open(tmp_path / "data", durability="none", drain_timeout=20)
+    gate, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.transaction():
+            gate.set()
+            go_on.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert gate.wait(10)
+    futures = [store.set_async("/n", number) for number in range(40)]
+    with ExitStack() as locks:
+        for future in futures:
+            locks.enter_context(future._condition)
+        go_on.set()
+        eventually(lambda: all(future.done() for future in futures))
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 10, "it would be the whole time for draining"
+    holder.join()
+    assert concurrent.futures.wait(futures, timeout=10).not_done == set()
 
 
 def test_the_exit_waits_for_no_callback_and_no_transaction(tmp_path: Path) -> None:
