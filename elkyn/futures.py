@@ -48,28 +48,43 @@ class WriteFuture(Future[Any]):
     def __init__(self, maker: Maker) -> None:
         # Not the base's: the lock is made where somebody asks for it.
         self._maker = maker
-        self._state = "RUNNING"
+        self._finished = False
+        self._told = False
         self._result: Any = None
         self._exception: BaseException | None = None
         self._waiters: list[Any] = []
         self._done_callbacks: deque[Callable[[Future[Any]], object]] = deque()
-        self._lazy_condition: threading.Condition | None = None
 
     def __repr__(self) -> str:
         state = "pending" if not self.done() else "done" if self._exception is None else f"raised {self._exception!r}"
         return f"<WriteFuture, {state}>"
 
+    # --- for concurrent.futures.wait() and as_completed(): under the lock they count what is not done, and rely on it
+
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # for concurrent.futures.wait() and as_completed()
-        if self._lazy_condition is None:
-            self._lazy_condition = threading.Condition()
-        return self._lazy_condition
+    def _state(self) -> str:  # type: ignore[override]
+        return "FINISHED" if self._told else "RUNNING"
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        if (known := self._lazy_condition) is not None:
+            return known
+        fresh = threading.Condition()
+        with fresh:  # nobody counts before this is over
+            made: threading.Condition = self.__dict__.setdefault("_made_condition", fresh)
+            if made is fresh and self._finished:  # before there was a lock: then nobody is going to tell
+                self._told = True
+        return made
+
+    @property
+    def _lazy_condition(self) -> threading.Condition | None:
+        return self.__dict__.get("_made_condition")
 
     # --- for the user
 
     def done(self) -> bool:
         """Whether the write is committed or has failed."""
-        return self._state == "FINISHED"
+        return self._finished
 
     def running(self) -> bool:
         """Whether it is in line."""
@@ -120,7 +135,7 @@ class WriteFuture(Future[Any]):
     def finish(self, result: Any, error: BaseException | None = None) -> None:
         """Set the outcome. Calls nobody, takes no lock; who waits is told by the maker."""
         self._result, self._exception = result, error
-        self._state = "FINISHED"
+        self._finished = True
         if self._done_callbacks or self._lazy_condition is not None:
             self._maker.call_back(self)
 
@@ -130,6 +145,7 @@ class WriteFuture(Future[Any]):
         if condition is not None:
             taken = condition.acquire(timeout=LOCK_TIMEOUT_S)
             try:
+                self._told = True
                 for waiter in list(self._waiters):
                     (waiter.add_result if self._exception is None else waiter.add_exception)(self)
                 if taken:

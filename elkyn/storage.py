@@ -112,6 +112,7 @@ class Database:
         # Re-entrant so that a write inside one's own transaction can be refused instead of hanging.
         self.mutex = threading.RLock()
         self.state: State = "open"
+        self._is_env_closed = False
         # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
         self.begin: Callable[[], LmdbTransaction] = self.env.begin
         # What begins a write: the first one of a session has something to note before.
@@ -296,21 +297,27 @@ class Database:
         self.env.set_mapsize(min(size * 2, self._max_map_size))
 
     def close(self) -> None:
-        """Bring all to the disk, close the environment and give the directory free. The mutex is held."""
+        """Bring all to the disk, close the environment and give the directory free. The mutex is held.
+
+        Where a signal's handler raises in here, the next call does the rest.
+        """
         self.begin = partial(refuse, "closed")
         stuck = False
         try:
             if self.syncer is not None and not self.syncer.close():
                 stuck = True
                 raise StorageError(f"the disk has not taken what {self.directory} holds in {SYNC_TIMEOUT_S:g} s")
-            with suppress(StorageError):  # a full disk: what is compacted then leaves some revisions out
-                self.settle_rev()
+            if not self._is_env_closed:
+                with suppress(StorageError):  # a full disk: what is compacted then leaves some revisions out
+                    self.settle_rev()
         except lmdb.Error as error:
             raise storage_error(error, self.directory) from error
         finally:
             if not stuck:  # else its thread is inside the environment, which stays open until the process ends
+                self._is_env_closed = True
                 self.env.close()
-                leave_sum(self.directory)
+                if self._owner >= 0:  # else the directory may be another process's by now
+                    leave_sum(self.directory)
             self._disown()
             self.state = "closed"
 

@@ -519,8 +519,9 @@ class Store:
         returns at once; the rest follows when the handler returns. What is queued is committed also where a
         subscription with overflow="block" has no room for its events by then: these are dropped.
         Warns (`ResourceWarning`) of each subscription whose handle was dropped without `unsubscribe()`.
-        Raises `WouldDeadlock` inside the caller's own transaction, and where another thread's has not ended in 30
-        seconds: then the store takes no more queued writes, and may be closed again.
+        Raises `WouldDeadlock` inside the caller's own transaction, in a signal's handler that has interrupted a write
+        of its thread, and where another thread's transaction has not ended in 30 seconds: then the store takes no more
+        queued writes, and may be closed again.
         """
         self._close(self._drain_timeout if drain_timeout is None else drain_timeout, PATIENCE_S)
 
@@ -528,13 +529,16 @@ class Store:
         database = self._database
         if database.state == "forked":
             database.require_open()
-        if database.state == "closed" or is_mine(
-            self._closing
-        ):  # the latter in a signal's handler, in the middle of it
+        if database.state == "closed" or is_mine(self._closing):  # the latter in a signal's handler, amid it
             return
         if database.is_open:
             if database.in_own_transaction():
                 raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
+            if is_mine(database.mutex):
+                raise WouldDeadlock(
+                    "a write of this thread is under way: a signal's handler cannot close the store meanwhile; "
+                    "let it raise, and close the store where that is caught"
+                )
             # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
             self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
             if not self._writer.close(patience):

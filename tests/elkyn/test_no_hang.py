@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from stalling import eventually
@@ -231,6 +232,60 @@ def test_closing_in_a_signals_handler_completes_every_future(tmp_path: Path) -> 
     )
 
 
+def test_closing_amid_a_write_of_ones_own_is_an_error_and_the_write_is_whole(tmp_path: Path) -> None:
+    """A signal's handler may run between a commit and its event: the ring must not be closed there."""
+    store = elkyn.open(tmp_path / "data", durability="none")
+    got: list[Any] = []
+    refused: list[BaseException] = []
+
+    def close(_: Any, what: str, function: Any) -> None:
+        if what == "c_call" and function.__name__ == "push":
+            with pytest.raises(elkyn.WouldDeadlock, match="let it raise") as refusal:
+                store.close()
+            refused.append(refusal.value)
+
+    subscription = store.watch("/n").subscribe(lambda event: got.append(event.value))
+    sys.setprofile(close)
+    try:
+        for number in range(3):
+            store.set("/n", number)
+    finally:
+        sys.setprofile(None)
+    assert len(refused) == 3
+    assert store.flush_events(10)
+    assert got == [0, 1, 2]
+    subscription.unsubscribe()
+    store.close()
+
+
+def test_closing_again_after_an_interruption_does_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = elkyn.open(tmp_path / "data", durability="none")
+    store.set("/n", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._database, "settle_rev", Mock(side_effect=KeyboardInterrupt))
+        patched.setattr(store._database, "_disown", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.close()
+    store.close()
+    with elkyn.open(tmp_path / "data") as again:
+        assert (again.get("/n"), again.rev) == (1, 1)
+
+
+def test_what_wait_has_counted_under_the_lock_stays_so_until_it_lets_go(store: elkyn.Store) -> None:
+    """Where a future were done in between, wait() would wait for one less than it is told of, and so for ever."""
+    with store.transaction():
+        future = store.set_async("/n", 1)
+        lock = future._condition
+        lock.acquire()
+    try:
+        eventually(future.done)
+        assert future._state == "RUNNING"
+    finally:
+        lock.release()
+    assert concurrent.futures.wait([future], timeout=10).done == {future}
+    assert future._state == "FINISHED"
+
+
 def test_closing_in_the_middle_of_wait_does_not_wait_for_what_it_has_interrupted(tmp_path: Path) -> None:
     """A signal's handler may run while `concurrent.futures.wait()` holds the locks of all its futures."""
     store = elkyn.open(tmp_path / "data", durability="none", drain_timeout=20)
@@ -310,6 +365,8 @@ def test_random_interleavings_of_everything_end(tmp_path: Path, seed: int) -> No
         f"""
         import asyncio, shutil, tempfile
         from concurrent.futures import ThreadPoolExecutor
+        from elkyn.events import subscriptions
+        subscriptions.PATIENCE_S = 1  # of handlers that unsubscribe each other
         store.close()
         chance = random.Random({seed})
         class Alarm(Exception): pass
@@ -318,7 +375,7 @@ def test_random_interleavings_of_everything_end(tmp_path: Path, seed: int) -> No
         def life(n):
             directory = tempfile.mkdtemp(dir=os.path.dirname(sys.argv[1]))
             own = elkyn.open(directory, durability="none", drain_timeout=0.2, on_handler_error=lambda *_: None)
-            subscriptions, executor = [], ThreadPoolExecutor(2)
+            handles, executor = [], ThreadPoolExecutor(2)
 
             def attempt(*calls):
                 try:
@@ -326,7 +383,7 @@ def test_random_interleavings_of_everything_end(tmp_path: Path, seed: int) -> No
                 except allowed: pass
 
             def end_one():
-                if subscriptions: subscriptions.pop().unsubscribe()
+                if handles: handles.pop().unsubscribe()
 
             def block(inner):
                 with own.transaction() as tx:
@@ -344,10 +401,10 @@ def test_random_interleavings_of_everything_end(tmp_path: Path, seed: int) -> No
                 lambda: own.update("/c", {{"x": chance.random()}}), end_one, lambda: own.delete("/a"),
             ]
             calls = small + [
-                lambda: subscriptions.append(own.watch("/**").subscribe(handle)),
-                lambda: subscriptions.append(own.watch("/a", initial=True).subscribe(handle, executor=executor)),
-                lambda: subscriptions.append(own.watch("/b").debounce(0.001).subscribe(handle)),
-                lambda: subscriptions.append(
+                lambda: handles.append(own.watch("/**").subscribe(handle)),
+                lambda: handles.append(own.watch("/a", initial=True).subscribe(handle, executor=executor)),
+                lambda: handles.append(own.watch("/b").debounce(0.001).subscribe(handle)),
+                lambda: handles.append(
                     own.watch("/a", overflow="block", timeout=0.05, capacity=2).subscribe(handle, executor=executor)),
                 lambda: own.flush_events(1), wait_for_write, lambda: block(end_one), lambda: block(wait_for_write),
                 lambda: own.set_async("/b", 1).add_done_callback(lambda _: attempt(chance.choice(small))),
