@@ -68,7 +68,7 @@ def diagnose(
         losses, valgrind_tool = _valgrind(plan, temporary, _valgrind_is_of_use(plan, case, seen.sites))
     lost, suppressed = losses or ([], 0)
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
-    notes += remarks + ([f"valgrind: {suppressed} loss records were suppressed"] if suppressed else [])
+    notes += remarks + ([f"valgrind: {suppressed} lost blocks were suppressed"] if suppressed else [])
     tools = [*seen.tools, resources_tool, valgrind_tool]
     unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
     return Diagnosis(
@@ -204,8 +204,7 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
-        options, counts = plan.options, (plan.under_valgrind(), 2 * plan.under_valgrind())
-        return run_valgrind(counts, options.suppressions, directory, plan.worker)
+        return run_valgrind(plan.under_valgrind(), plan.options.suppressions, directory, plan.worker)
 
     return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
 

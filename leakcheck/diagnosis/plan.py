@@ -190,7 +190,7 @@ class Plan:
         return max(3, min(int(wanted), int(_WATCHED_S / _WATCHED_SLOWDOWN / self.seconds * 4), 2000))
 
     def under_valgrind(self) -> int:
-        """Iterations of valgrind's shorter run."""
+        """Iterations of each of the two stretches under valgrind."""
         affordable = max(5.0, _VALGRIND_S / _VALGRIND_SLOWDOWN / self.seconds)
         return next_prime(int(min(max(_FEWEST_ITERATIONS, self.count / 10), affordable)))
 

@@ -1,29 +1,37 @@
-"""Runs the step under valgrind's memcheck with N and with 2N iterations and keeps the loss records that scale.
+"""Runs the step under valgrind's memcheck and keeps the loss records that grow by as much with each stretch of calls.
 
-No list of known losses is needed: what an interpreter loses at its end is lost once, whatever the number of iterations.
-Memory that Python still refers to at its end is no loss; other means see that.
+The process is asked while it lives, through valgrind's debugging server: what is lost once, while modules are imported
+or an interpreter ends, is in no answer. Memory that Python still refers to is no loss; other means see that.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from leakcheck.diagnosis.frames import EVALUATION, UNKNOWN, NativeFrame, is_interpreter
 from leakcheck.diagnosis.plan import ToolMissing
+from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.worker import Worker
+from leakcheck.records import Failure
 
 INSTALL_HINT = "valgrind is not installed: apt install valgrind, dnf install valgrind, or see https://valgrind.org"
-LossKind = Literal["definitely lost", "indirectly lost", "possibly lost"]
-_KINDS: dict[str, LossKind] = {
-    "Leak_DefinitelyLost": "definitely lost",
-    "Leak_IndirectlyLost": "indirectly lost",
-    "Leak_PossiblyLost": "possibly lost",
-}
+_SEARCH_S = 60
+"""Seconds that a search for lost blocks may take: one takes about a second in each half gigabyte."""
+_KINDS = ("definitely lost", "indirectly lost", "possibly lost")
+_NUMBER = r"([\d,]+)(?: \(\+([\d,]+)\))?"
+_RECORD = re.compile(
+    rf"{_NUMBER}(?: \({_NUMBER} direct, {_NUMBER} indirect\))? bytes in {_NUMBER} blocks are (\w+ lost) in loss record"
+)
+"""`1,540 (+770) bytes in 20 (+10) blocks are definitely lost in loss record 3 of 9`; of these, some may be indirect."""
+_FRAME = re.compile(r"(?:at|by) 0x([0-9A-F]+): (.+) \((?:in (.+)|(.+):(\d+))\)")
+_SUPPRESSED = re.compile(rf"suppressed: {_NUMBER} bytes in {_NUMBER} blocks")
+_PREFIX = re.compile(r"^==\d+== ?")
 
 
 class Loss(NamedTuple):
@@ -33,98 +41,118 @@ class Loss(NamedTuple):
     """The innermost first, up to where Python code is evaluated, without the interpreter's own."""
     objects: tuple[str, ...]
     """The shared object of each frame."""
-    kind: LossKind
+    kind: str
+    """`definitely lost`, `indirectly lost` or `possibly lost`."""
     blocks: float
     bytes: float
 
 
-_Losses = dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], LossKind], tuple[int, int]]
+_Losses = Mapping[tuple[tuple[NativeFrame, ...], tuple[str, ...], str], tuple[int, int]]
 """Blocks and bytes by frames, shared objects and kind."""
 
 
 class Report(NamedTuple):
-    """What one run under valgrind lost, by stack without addresses, and how many records were suppressed."""
+    """What one stretch lost, by stack without addresses, and how many blocks were suppressed."""
 
     losses: _Losses
     suppressed: int
 
 
 def run_valgrind(
-    counts: tuple[int, int],
+    count: int,
     suppressions: Sequence[Path],
     directory: Path,
     start_worker: Callable[..., Worker],
 ) -> tuple[list[Loss], int]:
-    """The losses that scale, and how many records were suppressed. Raises `ToolMissing` and `WorkerFailed`."""
-    program = shutil.which("valgrind")
-    if program is None:
+    """What two stretches of `count` iterations lose alike, and how many blocks of the second were suppressed.
+
+    Raises `ToolMissing` and `WorkerFailed`.
+    """
+    program, server = shutil.which("valgrind"), shutil.which("vgdb")
+    if program is None or server is None:
         raise ToolMissing(INSTALL_HINT)
-
-    def one(count: int) -> Report:
-        report = directory / f"valgrind-{count}.xml"
-        command = [program, *_options(report, suppressions)]
-        with start_worker(wrapper=command) as worker:
-            worker.open()
+    prefix = f"--vgdb-prefix={directory}/vgdb"
+    with start_worker(wrapper=[program, prefix, *_options(suppressions)]) as worker:
+        ask = [server, prefix, f"--pid={worker.pid}", "leak_check"]
+        worker.open()
+        _search([*ask, "summary", "any"])
+        told = []
+        for _ in range(2):
             worker.run(count)
-            worker.close()
-            worker.wait()
-        return read_report(report)
+            told.append(_search([*ask, "full", "possibleleak", "increased", "unlimited"]))
+        where = Mappings(Path(f"/proc/{worker.pid}/maps").read_text())
+        worker.close()
+        worker.wait()
+    first, second = (read_report(text, where) for text in told)
+    return scaling(first, second, count), second.suppressed
 
-    with ThreadPoolExecutor(2, thread_name_prefix="valgrind") as pool:
-        short, long = pool.map(one, counts)
-    return scaling(short, long, counts), long.suppressed
 
-
-def _options(report: Path, suppressions: Sequence[Path]) -> list[str]:
+def _options(suppressions: Sequence[Path]) -> list[str]:
     return [
-        "--tool=memcheck", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible",
-        "--errors-for-leak-kinds=definite,indirect,possible", "--undef-value-errors=no", "--num-callers=50",
-        "--keep-debuginfo=yes", "--child-silent-after-fork=yes", "--error-limit=no",
-        "--xml=yes", f"--xml-file={report}",
+        "--tool=memcheck", "--leak-check=no", "--undef-value-errors=no", "--num-callers=50", "--keep-debuginfo=yes",
+        "--child-silent-after-fork=yes", "--error-limit=no", "--fullpath-after=", "--quiet",
         *(f"--suppressions={path}" for path in suppressions),
     ]  # fmt: skip
 
 
-def read_report(path: Path) -> Report:
-    """Read valgrind's XML. A file that was cut off (the child was killed) counts as far as it goes."""
-    losses: _Losses = {}
-    suppressed = 0
+def _search(command: Sequence[str]) -> str:
+    """Have the process search its memory for lost blocks; return what it says of them."""
     try:
-        for _, element in ET.iterparse(path):  # noqa: S314 - written by valgrind a moment ago, into our own folder
-            if element.tag == "error":
-                _add(element, losses)
-                element.clear()
-            elif element.tag == "suppcounts":
-                suppressed = sum(int(pair.findtext("count", "0")) for pair in element.iter("pair"))
-    except (ET.ParseError, FileNotFoundError):
-        pass
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=_SEARCH_S)
+    except subprocess.TimeoutExpired:
+        raise _no_answer(f"no answer within {_SEARCH_S} s") from None
+    if done.returncode:
+        raise _no_answer(" ".join(done.stderr.split()[-20:]))
+    return done.stdout
+
+
+def _no_answer(reason: str) -> WorkerFailed:
+    return WorkerFailed(Failure(type="vgdb", message=f"the process under valgrind cannot be asked: {reason}"))
+
+
+class Mappings:
+    """Which file is mapped at an address, as `/proc/PID/maps` has it."""
+
+    def __init__(self, maps: str) -> None:
+        rows = [row.split(maxsplit=5) for row in maps.splitlines()]
+        files = [(row[0].split("-"), row[5]) for row in rows if len(row) == 6 and row[5].startswith("/")]
+        self._ranges = sorted((int(start, 16), int(end, 16), file) for (start, end), file in files)
+
+    def file_at(self, address: int) -> str:
+        """The file; empty where there is none."""
+        at = bisect_right(self._ranges, address, key=lambda each: each[0]) - 1
+        return self._ranges[at][2] if at >= 0 and address < self._ranges[at][1] else ""
+
+
+def read_report(text: str, where: Mappings) -> Report:
+    """Read what valgrind's debugging server says of a search. An answer that was cut off counts as far as it goes."""
+    losses: dict[tuple[tuple[NativeFrame, ...], tuple[str, ...], str], tuple[int, int]] = {}
+    suppressed = 0
+    for paragraph in "\n".join(_PREFIX.sub("", row) for row in text.splitlines()).split("\n\n"):
+        if record := _RECORD.search(paragraph):
+            size, blocks, kind = _more(record, 3 if record[3] else 1), _more(record, 7), record[9]
+            frames, objects = _frames(paragraph, where)
+            if kind in _KINDS:
+                blocks_before, size_before = losses.get((frames, objects, kind), (0, 0))
+                losses[frames, objects, kind] = (blocks_before + blocks, size_before + size)
+        elif told := _SUPPRESSED.search(paragraph):
+            suppressed = _more(told, 3)
     return Report(losses, suppressed)
 
 
-def _add(error: ET.Element, losses: _Losses) -> None:
-    kind = _KINDS.get(error.findtext("kind", ""))
-    stack = error.find("stack")
-    if kind is None or stack is None:
-        return
-    frames, objects = _frames(stack)
-    size = int(error.findtext("xwhat/leakedbytes", "0"))
-    blocks = int(error.findtext("xwhat/leakedblocks", "0"))
-    count_before, size_before = losses.get((frames, objects, kind), (0, 0))
-    losses[frames, objects, kind] = (count_before + blocks, size_before + size)
+def _more(match: re.Match[str], group: int) -> int:
+    """By how much a number has grown that may be followed by its growth."""
+    return int((match[group + 1] or "0").replace(",", ""))
 
 
-def _frames(stack: ET.Element) -> tuple[tuple[NativeFrame, ...], tuple[str, ...]]:
+def _frames(record: str, where: Mappings) -> tuple[tuple[NativeFrame, ...], tuple[str, ...]]:
     frames: list[NativeFrame] = []
     objects: list[str] = []
-    for frame in stack.iter("frame"):
-        function = frame.findtext("fn", UNKNOWN)
+    for address, function, file, source, line in _FRAME.findall(record):
         if function.startswith(EVALUATION):
             break
-        folder, name = frame.findtext("dir", ""), frame.findtext("file", "")
-        native = NativeFrame(
-            function, f"{folder}/{name}" if folder and name else name, int(frame.findtext("line", "0"))
-        )
-        shared_object = frame.findtext("obj", "")
+        native = NativeFrame(function, source, int(line or 0))
+        shared_object = file or where.file_at(int(address, 16))
         if "/vgpreload_" in shared_object or (function != UNKNOWN and is_interpreter(native)):
             continue
         if function == UNKNOWN and "/lib" not in shared_object and ".so" not in shared_object:
@@ -134,15 +162,12 @@ def _frames(stack: ET.Element) -> tuple[tuple[NativeFrame, ...], tuple[str, ...]
     return tuple(frames), tuple(objects)
 
 
-def scaling(short: Report, long: Report, counts: tuple[int, int]) -> list[Loss]:
-    """The losses of the longer run whose blocks per further iteration are about those per iteration."""
+def scaling(first: Report, second: Report, count: int) -> list[Loss]:
+    """The losses of which the second of two stretches of `count` iterations has about as many as the first."""
     found = []
-    few, many = counts
-    for (frames, objects, kind), (blocks, size) in long.losses.items():
-        blocks_before, size_before = short.losses.get((frames, objects, kind), (0, 0))
-        more, more_bytes = blocks - blocks_before, size - size_before
-        rate = more / (many - few)
-        if blocks_before < 1 or more < 2 or not 0.5 <= rate * few / blocks_before <= 2:
+    for (frames, objects, kind), (blocks, size) in second.losses.items():
+        before, _ = first.losses.get((frames, objects, kind), (0, 0))
+        if before < 1 or blocks < 2 or not 0.5 <= blocks / before <= 2:
             continue
-        found.append(Loss(frames, objects, kind, rate, more_bytes / (many - few)))
+        found.append(Loss(frames, objects, kind, blocks / count, size / count))
     return sorted(found, key=lambda loss: -loss.bytes)
