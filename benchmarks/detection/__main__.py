@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.detection import contestants, environments, planting
+from benchmarks.detection import contestants, environments, faults
 from benchmarks.detection.building import EnvironmentMissingError
 from benchmarks.detection.cases import Case, all_cases
 from benchmarks.detection.contestants import Outcome
@@ -23,6 +23,8 @@ Outcomes = dict[tuple[str, str], list[tuple[Case, list[Outcome]]]]
 
 _QUICK = ("hard", "lookalike", "peer")
 """What needs no package but ours."""
+_FAULTS = ("planted", "published")
+"""Of which the cause is known, and all that a finding says is held against it."""
 
 
 def main() -> int:
@@ -80,7 +82,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--layer",
         action="append",
-        choices=["hard", "lookalike", "adversarial", "beyond", "programs", "native", "python", "peer", "planted"],
+        choices=[
+            "hard",
+            "lookalike",
+            "adversarial",
+            "beyond",
+            "programs",
+            "native",
+            "python",
+            "peer",
+            "planted",
+            "published",
+        ],
     )
     parser.add_argument("--against", default="psleak,pytest-memray", metavar="LIST", help="peers to run, or none")
     parser.add_argument("--tools", default="growth", metavar="LIST", help="our --tools: growth decides, auto explains")
@@ -114,9 +127,9 @@ def _group(case: Case) -> str:
         return f"{case.layer}, {'leaking' if case.leaks else 'mended'}"
     if case.layer in ("adversarial", "beyond", "programs"):
         return f"{case.layer}, {'leaks' if case.leaks else 'innocents'}"
-    return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets", "planted": "planted faults"}[
-        case.layer
-    ]
+    if case.layer in _FAULTS:
+        return f"{case.layer} faults"
+    return {"hard": "hard leaks", "lookalike": "lookalikes", "peer": "peer targets"}[case.layer]
 
 
 def _print_table(outcomes: Outcomes, repeats: int) -> None:
@@ -180,10 +193,11 @@ def _print_places(outcomes: Outcomes) -> None:
     for (tool, _), rows in outcomes.items():
         if tool == "leakcheck":
             for case, answers in rows:
-                if case.leaks and case.layer not in ("peer", "planted"):
+                if case.leaks and case.layer not in ("peer", *_FAULTS):
                     ranks[case.name] = [named(case.name, answer.findings) for answer in answers]
     flat = [rank for each in ranks.values() for rank in each]
-    _print_planted(outcomes)
+    for layer in _FAULTS:
+        _print_faults(layer, outcomes)
     if not flat:
         return
     print(f"\nplaces: {sum(rank == 1 for rank in flat)} of {len(flat)} named first, "
@@ -193,17 +207,17 @@ def _print_places(outcomes: Outcomes) -> None:
             print(f"   {name}: rank {', '.join(str(rank or 'none') for rank in each)}")
 
 
-def _print_planted(outcomes: Outcomes) -> None:
-    """Of how many planted faults the first finding is right and no finding is wrong."""
+def _print_faults(layer: str, outcomes: Outcomes) -> None:
+    """Of how many faults the first finding is right and no finding is wrong."""
     said = [
-        (case.name, planting.wrong(case.name, answer.findings))
+        (case.name, faults.wrong(case.name, answer.findings))
         for (tool, _), rows in outcomes.items()
         for case, answers in rows
-        if tool == "leakcheck" and case.layer == "planted"
+        if tool == "leakcheck" and case.layer == layer
         for answer in answers
     ]
     if said:
-        print(f"\nplanted faults: {sum(not fault for _, fault in said)} of {len(said)} told right")
+        print(f"\n{layer} faults: {sum(not fault for _, fault in said)} of {len(said)} told right")
         for name, fault in said:
             if fault:
                 print(f"   {name}: {fault}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.detection import planting
+from benchmarks.detection import faults
 from benchmarks.detection.planting import Build
 
 HERE = Path(__file__).resolve().parent
@@ -18,7 +18,7 @@ class Case(NamedTuple):
 
     name: str
     layer: str
-    """`peer`, `planted`, or the folder of the case."""
+    """`peer`, or the folder of the case."""
     version: Literal["bad", "good", "only"]
     leaks: bool
     workload: Path
@@ -54,7 +54,7 @@ def all_cases() -> list[Case]:
             found += _told(case, told)
         else:
             found += _published(case, told)
-    return found + peer_targets() + planted_faults()
+    return found + peer_targets() + known_faults()
 
 
 def _told(case: Case, told: Mapping[str, Any]) -> list[Case]:
@@ -100,9 +100,9 @@ def peer_targets() -> list[Case]:
     return [Case(name, "peer", "only", leaks, workload, "", ()) for name, leaks in TARGETS.items()]
 
 
-def planted_faults() -> list[Case]:
-    """Faults with one cause, for which the first finding is held against the truth: see `planting.py`."""
+def known_faults() -> list[Case]:
+    """Faults with one cause, for which the first finding is held against the truth: see `faults.py`."""
     return [
-        Case(name, "planted", "only", True, planting.workload_file(name), "", (), extension=fault.build)
-        for name, fault in planting.faults().items()
+        Case(name, fault.layer, "only", True, faults.workload_file(name), "", fault.requirements, extension=fault.build)
+        for name, fault in faults.faults().items()
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from diagnosing import diagnosed
 
-from benchmarks.detection import planting
+from benchmarks.detection import faults, planting
 
 QUICK = (
     "cycle-no-collector-support",
@@ -37,5 +37,5 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", QUICK)
 def test_the_first_finding_names_the_cause(name: str, extension: Path) -> None:
     file = extension / "workload.py"
-    file.write_text(f"{planting.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
-    assert planting.wrong(name, diagnosed(file, "call").findings) == ""
+    file.write_text(f"{faults.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
+    assert faults.wrong(name, diagnosed(file, "call").findings) == ""
