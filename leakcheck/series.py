@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +49,30 @@ def right_minimum(samples: Sequence[Sample]) -> list[float]:
         level = min(level, sample.value)
         levels.append(level)
     return levels[::-1]
+
+
+def apart(samples: Sequence[Sample], rate: float) -> float:
+    """How many iterations lie between two events of a growth of `rate` per iteration, at most; 0 where it is steady.
+
+    An event is at most what one of the rises adds that make up the growth; and a series that has never stood still for
+    as long as `rate` needs for that, has no rare events. Quadratic in the number of samples, of which there are dozens.
+    """
+    levels = right_minimum(samples)
+    rises = sorted((later - earlier for earlier, later in pairwise(levels) if later > earlier), reverse=True)
+    if rate <= 0 or not rises:
+        return 0.0
+    event = next(rise for rise, so_far in zip(rises, accumulate(rises), strict=True) if so_far >= 0.9 * sum(rises))
+    points = [(sample.iterations, level) for sample, level in zip(samples, levels, strict=True)]
+    still = max(
+        (
+            later - earlier
+            for index, (earlier, low) in enumerate(points)
+            for later, high in points[index:]
+            if high - low <= 0.1 * rate * (later - earlier)
+        ),
+        default=0,
+    )
+    return min(still, event / rate)
 
 
 def amplitude(samples: Sequence[Sample]) -> float:

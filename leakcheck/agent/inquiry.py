@@ -227,6 +227,8 @@ class TrackSurvivors(NamedTuple):
 
     warm: int
     iterations: int
+    at_least: int
+    """Iterations without which what is rare does not come, however slow they are."""
     pause: float
     prefix: str
     """Of the files' paths."""

@@ -41,6 +41,7 @@ from leakcheck.diagnosis.rules.losses import (
     lines_of_the_ledger,
     lines_that_feed_a_thread,
     lost_blocks,
+    no_crumbs,
     no_trifles,
     rare_allocations,
 )
@@ -123,5 +124,5 @@ LEDGER_RULES: tuple[Rule, ...] = (lines_that_feed_a_thread, lines_of_the_ledger,
 """For the lines of the heap's own ledger, where much is unexplained."""
 
 
-LOSS_RULES: tuple[Rule, ...] = (lost_blocks, by_weight, entry_of_native_losses, rare_allocations)
+LOSS_RULES: tuple[Rule, ...] = (lost_blocks, no_crumbs, by_weight, entry_of_native_losses, rare_allocations)
 """For valgrind's losses; they come last."""

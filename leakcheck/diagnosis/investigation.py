@@ -25,7 +25,7 @@ from leakcheck.diagnosis.drawing import draw, picture_of
 from leakcheck.diagnosis.faults import Allocation, Case, Untracked
 from leakcheck.diagnosis.findings import findings_of
 from leakcheck.diagnosis.memray import Site, read_sites, sites_of_births
-from leakcheck.diagnosis.plan import Diagnosis, DiagnosisOptions, GrowthFacts, Plan, ToolMissing, ToolName
+from leakcheck.diagnosis.plan import RARE_EVENTS, Diagnosis, DiagnosisOptions, GrowthFacts, Plan, ToolMissing, ToolName
 from leakcheck.diagnosis.resources import faults_of
 from leakcheck.diagnosis.rules.losses import LEDGER_NOISE_BYTES
 from leakcheck.diagnosis.valgrind import Loss, run_valgrind
@@ -175,6 +175,7 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
         question = TrackSurvivors(
             warm=plan.warm,
             iterations=plan.count,
+            at_least=min(plan.count, int(RARE_EVENTS * plan.growth.apart)),
             pause=plan.growth.pause,
             prefix=_capture_prefix(plan, captures),
             memray=str(Path(memray.__file__).parent.parent),

@@ -28,6 +28,8 @@ ToolName = Literal["graph", "memray", "valgrind"]
 
 EVENTS_PER_STRETCH = 12
 """Events of a rare leak that a stretch should have."""
+RARE_EVENTS = 3
+"""Events that a slow way of looking should see of what is rare."""
 SMALLEST_LEAK_BYTES = 64
 """The smallest thing that is likely to be leaked: a growth that is smaller comes once in several iterations."""
 _STRETCH_S = 0.06
@@ -68,6 +70,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     seconds_per_iteration: float = 0.0
     warmup: int = 0
     """Iterations before the growth is steady."""
+    apart: float = 0.0
+    """Iterations between two events of a rare growth, at most; 0 where it is steady."""
     pause: float = 0.0
     """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
     roots: Roots = HERE.roots
@@ -130,7 +134,7 @@ class Plan:
         """The plan for a growth."""
         seconds, count = max(growth.seconds_per_iteration, 1e-6), _stretch(growth)
         heap = growth.meters.get(LEDGER, SMALLEST_LEAK_BYTES * growth.meters.get(BLOCKS_LEDGER, 0.0))
-        rare = int(EVENTS_PER_STRETCH * SMALLEST_LEAK_BYTES / heap) if heap > 0 else 0
+        rare = int(max(EVENTS_PER_STRETCH * SMALLEST_LEAK_BYTES / heap if heap > 0 else 0, RARE_EVENTS * growth.apart))
         warmup = int(min(growth.warmup, _affordable(seconds, heap)))
         return cls(
             # One ledger for Python's and native memory, whatever the growth was measured with.
@@ -210,6 +214,7 @@ def _stretch(growth: GrowthFacts) -> int:
     wanted = min(_MOST_ITERATIONS, max(_FEWEST_ITERATIONS, _STRETCH_S / seconds))
     if 0 < heap < SMALLEST_LEAK_BYTES:
         wanted = max(wanted, EVENTS_PER_STRETCH * SMALLEST_LEAK_BYTES / heap)
+    wanted = max(wanted, EVENTS_PER_STRETCH * growth.apart)
     if heap > 0:
         wanted = min(wanted, _STRETCH_BYTES / (6 * heap))
     return next_prime(int(min(wanted, _before_ceilings(growth), max(3.0, 2.0 / seconds))))

@@ -25,6 +25,7 @@ from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, Scena
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
+from leakcheck.series import apart
 from leakcheck.shell import pasteable
 from leakcheck.validation import unknown_meter
 from leakcheck.verdict import result as verdicts
@@ -300,6 +301,7 @@ class Runner:
                 meters=leaking,
                 iterations=measured.iterations,
                 warmup=_warmup(reached),
+                apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
                 pause=reached.pause_s,
                 roots=reached.roots,

@@ -14,6 +14,7 @@ from pathlib import Path
 from leakcheck import results
 from leakcheck.agent import lifeline
 from leakcheck.errors import LeakcheckError, UsageError
+from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.records import RunResult
 
 _SHOWN_CHARACTERS = 1500
@@ -127,7 +128,7 @@ def _ended(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ask for the end, and after a while insist."""
+    """Ask for the end, and after a while insist; what one of ours had no time to remove is removed."""
     process.terminate()
     try:
         process.wait(_ENDING_S)
@@ -135,6 +136,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        clear_abandoned()
 
 
 def _last_words(ended: subprocess.CompletedProcess[str]) -> str:

@@ -59,7 +59,7 @@ async def answer(conversation: Conversation, question: TrackSurvivors) -> Captur
     if count > _PILOT_CALLS:
         slowed = await capture(_PILOT_CALLS) / _PILOT_CALLS
         os.unlink(captures.pop().path)
-        count = min(count, max(_PILOT_CALLS + 1, int(_CAPTURES_S / 3 / max(slowed, 1e-9))))
+        count = min(count, max(_PILOT_CALLS + 1, question.at_least, int(_CAPTURES_S / 3 / max(slowed, 1e-9))))
     await capture(count)
     await capture(2 * count)
     return Captures(tuple(captures))

@@ -81,6 +81,18 @@ def no_trifles(case: Case) -> Case:
     )
 
 
+def no_crumbs(case: Case) -> Case:
+    """Blocks that are next to nothing of the growth are not its cause, however little else is known of it."""
+    least = NEGLIGIBLE * case.growth
+    return case.without(
+        *(
+            each
+            for each in case.faults
+            if isinstance(each.detail, Allocation | Untracked) and each.on_heap and each.bytes < least
+        )
+    )
+
+
 def lost_blocks(case: Case) -> Case:
     """A block that valgrind saw lost belongs to the fault with one of its native functions.
 

@@ -60,6 +60,7 @@ from leakcheck.diagnosis.rules.losses import (
     lines_of_the_ledger,
     lines_that_feed_a_thread,
     lost_blocks,
+    no_crumbs,
     no_trifles,
     rare_allocations,
 )
@@ -461,6 +462,12 @@ def test_lines_of_the_ledger() -> None:
 def test_no_trifles() -> None:
     stray = replace(ALLOCATION, bytes=0.76)
     assert kinds(no_trifles(case_of(growth=320, faults=(stray, held(".a", 319)))).faults) == ["container"]
+
+
+def test_no_crumbs() -> None:
+    crumb, part = replace(ALLOCATION, bytes=1.0), replace(ALLOCATION, bytes=100.0)
+    assert not no_crumbs(case_of(growth=2000, faults=(crumb,))).faults
+    assert kinds(no_crumbs(case_of(growth=2000, faults=(part, held(".a", 1)))).faults) == ["allocation", "container"]
 
 
 def test_lost_blocks() -> None:

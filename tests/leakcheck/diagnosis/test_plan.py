@@ -12,11 +12,12 @@ from leakcheck.execution.worker import Worker
 JOB = Job(scenario=ScenarioInfo(id="app.py::on[1 KiB]", target="app.py", name="on"), allocator="pymalloc")
 
 
-def plan(seconds: float = 1e-5, iterations: int = 0, **meters: float) -> Plan:
+def plan(seconds: float = 1e-5, iterations: int = 0, apart: float = 0.0, **meters: float) -> Plan:
     growth = GrowthFacts(
         meters={name.replace("_", "."): rate for name, rate in meters.items()},
         seconds_per_iteration=seconds,
         iterations=iterations,
+        apart=apart,
     )
     return Plan.of(JOB, growth, DiagnosisOptions(), Worker)
 
@@ -31,6 +32,9 @@ def test_a_rare_leak_gets_a_stretch_with_several_of_its_events() -> None:
     assert rare.count * 0.5 >= EVENTS_PER_STRETCH * SMALLEST_LEAK_BYTES
     assert rare.traced == rare.count
     assert plan(heap_bytes=500.0).count == 1009
+    large = plan(heap_bytes=2000.0, apart=500.0)
+    assert large.count >= EVENTS_PER_STRETCH * 500
+    assert large.traced >= 3 * 500
 
 
 def test_a_slow_step_a_large_leak_and_scarce_descriptors_make_the_stretch_short() -> None:

@@ -13,7 +13,7 @@ from leakcheck import meters
 from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES
 from leakcheck.records import Sample
-from leakcheck.series import right_minimum, theil_sen
+from leakcheck.series import apart, right_minimum, theil_sen
 from leakcheck.verdict.judge import Evidence, judge
 from leakcheck.verdict.measure import _whole_rounds, measure
 
@@ -353,6 +353,20 @@ def test_the_confidence_interval_holds_the_truth():
     judgement, _ = judged(scripted.steady(432))
     assert judgement.low <= 432 <= judgement.high
     assert judgement.high - judgement.low < 1
+
+
+@pytest.mark.parametrize(
+    ("series", "rate", "least", "most"),
+    [
+        (scripted.steady(64), 64, 0, 0),
+        (scripted.steady(1 << 20, every=500), (1 << 20) / 500, 200, 500),
+        (scripted.steady(64, every=100), 0.64, 50, 100),
+        (scripted.sawtooth(1000, 100, left=640), 0.64, 0, 1000),
+    ],
+)
+def test_how_far_the_events_of_a_growth_lie_apart(series, rate, least, most):
+    samples = [Sample(iterations=n, value=series(n)) for n in (2**power for power in range(15))]
+    assert least <= apart(samples, rate) <= most
 
 
 def test_theil_sen_ignores_a_quarter_of_wild_samples():
