@@ -13,6 +13,8 @@ _MOST_BYTES = 1 << 16
 """Of one block that is looked at; what is further inside is not seen."""
 _LONGEST_TEXT = 200
 """Bytes of a text: the name of a type is shorter."""
+_ALIGNMENT, _SMALLEST_CHUNK = 2 * WORD, 4 * WORD
+"""Of glibc's malloc, in bytes."""
 _CHUNK_FLAGS = 7
 """The bits of malloc's size word that are none of the size."""
 
@@ -36,14 +38,24 @@ class ProcessMemory:
 
     def words(self, address: int, size: int) -> tuple[int, ...]:
         """The words of `size` bytes from an aligned address on; none where there is no memory."""
+        return () if address % WORD else self._words(address, size)
+
+    def _words(self, address: int, size: int) -> tuple[int, ...]:
         wanted = min(size, _MOST_BYTES) // WORD * WORD
-        if address <= 0 or address % WORD or wanted <= 0:
+        if address <= 0 or wanted <= 0:
             return ()
         try:
             found = os.pread(self._file, wanted, address)
         except (OSError, OverflowError):  # not mapped
             return ()
         return struct.unpack(f"{len(found) // WORD}P", found[: len(found) // WORD * WORD])
+
+    def addresses(self, address: int, size: int) -> tuple[int, ...]:
+        """What may be an address among `size` bytes: each word, and those that begin in the middle of one.
+
+        A structure that is packed has a pointer behind half a word.
+        """
+        return (*self.words(address, size), *self._words(address + WORD // 2, size - WORD // 2))
 
     def text(self, address: int) -> str:
         """The printable ASCII text that ends with a zero byte at an address; empty where there is none."""
@@ -54,8 +66,20 @@ class ProcessMemory:
         text, end, _ = found.partition(b"\0")
         return text.decode() if end and text.isascii() and text.decode().isprintable() else ""
 
-    def block(self, address: int) -> tuple[int, ...]:
-        """The words of a block that glibc's malloc has given out at an address; a guess for any other address."""
-        header = self.words(address - WORD, WORD)
-        size = (header[0] & ~_CHUNK_FLAGS) - WORD if header else 0
-        return self.words(address, size) if 0 < size <= _MOST_BYTES else ()
+    def block(self, address: int) -> tuple[int, int]:
+        """Start and size of the block of glibc's malloc that begins at an address, or a word or two before it.
+
+        A count of references that comes first is passed over by those who point to what it counts. (0, 0) where there
+        is none: the sizes there are none of malloc's.
+        """
+        for start in range(address - address % _ALIGNMENT, address - 2 * WORD - 1, -_ALIGNMENT):
+            size = self._chunk_size(start)
+            if size and self._chunk_size(start + size) and start + size - WORD > address:
+                return start, size - WORD
+        return 0, 0
+
+    def _chunk_size(self, start: int) -> int:
+        """Bytes from one block to the next; 0 where what lies before it is no size."""
+        header = self.words(start - WORD, WORD)
+        size = header[0] & ~_CHUNK_FLAGS if header else 0
+        return size if _SMALLEST_CHUNK <= size <= _MOST_BYTES and not size % _ALIGNMENT else 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from leakcheck.agent.inquiry import Node, Pin, Suspect
 from leakcheck.agent.probes.births import birth
-from leakcheck.agent.probes.sizes import is_c_type, is_foreign, lineage, size_of, type_flags
+from leakcheck.agent.probes.sizes import is_c_type, is_foreign, lineage, type_flags
 from leakcheck.agent.probes.walk import derives, full_name, is_leaf, references
 
 HAVE_GC = 1 << 14
@@ -47,7 +47,8 @@ def _suspects(pinned: Any) -> list[Suspect]:
         lack = "traverse" if type_flags(kind) & HAVE_GC else "support"
         if lack == "traverse" and any(each is pinned for each in gc.get_referents(value)):
             continue
-        found.append(Suspect(id(value), size_of(value), full_name(kind), lack, way))  # type: ignore[arg-type]
+        # Its own memory: not what its type says of what hangs on it.
+        found.append(Suspect(id(value), object.__sizeof__(value), full_name(kind), lack, way))  # type: ignore[arg-type]
         if len(found) == _MOST_SUSPECTS:
             break
     return found

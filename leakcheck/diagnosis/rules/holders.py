@@ -80,7 +80,7 @@ def taken_together(case: Case) -> Case:
 
     def belongs(fault: Fault, other: Fault) -> bool:
         match fault.detail, other.detail:
-            case Pinned(taker=Taker() as first), Pinned(taker=Taker() as second):
+            case Pinned(cycle=None, taker=Taker() as first), Pinned(cycle=None, taker=Taker() as second):
                 same = (first.function, first.stack[:1]) == (second.function, second.stack[:1])
                 return same and ("." in other.type, other.bytes) > ("." in fault.type, fault.bytes)
         return False
@@ -96,6 +96,18 @@ def one_cycle(case: Case) -> Case:
             case Pinned(cycle=HiddenCycle() as first), Pinned(cycle=HiddenCycle() as second):
                 shorter = (-len(second.path), other.bytes) > (-len(first.path), fault.bytes)
                 return first.type == second.type and shorter
+        return False
+
+    return absorbed(case, belongs)
+
+
+def inside_a_cycle(case: Case) -> Case:
+    """What the type that closes a cycle has taken for itself is freed with the cycle or not at all."""
+
+    def belongs(fault: Fault, other: Fault) -> bool:
+        match fault.detail, other.detail:
+            case Pinned(cycle=None, taker=Taker() as taker), Pinned(cycle=HiddenCycle() as cycle):
+                return f"{taker.function}.".startswith(f"{cycle.type}.")
         return False
 
     return absorbed(case, belongs)
@@ -195,9 +207,9 @@ def _pinned(found: PinnedObjects, cycle: HiddenCycle | None, case: Case) -> Faul
     registered = case.graph.at_exit if case.graph else 0.0
     at_exit = cycle is None and 0 < registered <= 1.1 * found.per_iteration <= 1.21 * registered
     taker = next(iter(found.takers), None)
-    if at_exit or cycle or (taker and (not taker.stack or (found.base and (taker.made or not taker.function)))):
+    if at_exit or (taker and (not taker.stack or (found.base and (taker.made or not taker.function)))):
         taker = None  # it is known better: a class is also referred to by its instances, wherever these are made
-    adders = (Adder(taker.stack, taker.rate),) if taker else ()
+    adders = (Adder(taker.stack, taker.rate),) if taker and not cycle else ()
     return Fault(
         detail=Pinned(at_exit, cycle, taker, found.base),
         count=found.per_iteration,

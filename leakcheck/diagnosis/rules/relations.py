@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from leakcheck.agent.inquiry import Place
+from leakcheck.agent.inquiry import Place, Taker
 from leakcheck.agent.origin import Origin
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Case,
     Container,
     Fault,
+    Pinned,
 )
 from leakcheck.diagnosis.frames import UNKNOWN, Line, qualified_name
 from leakcheck.diagnosis.memray import Site
@@ -52,6 +54,15 @@ def absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
             faults[owner] = faults[owner].merged(fault, fault.bytes)
             del faults[index]
     return replace(case, faults=tuple(faults))
+
+
+def takes_in(holder: Fault, allocation: Fault) -> bool:
+    """Whether native code allocates on the line where the type that closes a cycle takes its reference."""
+    match holder.detail:
+        case Pinned(cycle=HiddenCycle(), taker=Taker() as taker):
+            line = taker.stack[0][:2]
+            return all(site.native and site.trace[:1] == (line,) for site in allocation.sites)
+    return False
 
 
 def hides(holder: Fault, fault: Fault) -> bool:

@@ -26,6 +26,7 @@ from leakcheck.diagnosis.rules.relations import (
     has_native_frames,
     hides,
     is_users,
+    takes_in,
 )
 
 _FULLY_EXPLAINED = 0.95
@@ -77,12 +78,12 @@ def no_more_than_grew(case: Case) -> Case:
 def allocations(case: Case) -> Case:
     """What nobody has claimed is a fault of its own, those with most bytes first, or a part of another.
 
-    It is a part where elements of a container hide it; and where one of `RELATIVES` finds another fault, it is small
-    beside this, most of the growth is explained, or it comes with this one's elements. A trifle is reported only where
-    nothing else is.
+    It is a part where elements of a container hide it, or a cycle takes it in; and where one of `RELATIVES` finds
+    another fault, it is small beside this, most of the growth is explained, or it comes with this one's elements. A
+    trifle is reported only where nothing else is.
     """
     for fault in _by_line(case.sites, case.origin):
-        holder = next((each for each in case.faults if hides(each, fault)), None)
+        holder = next((each for each in case.faults if hides(each, fault) or takes_in(each, fault)), None)
         if holder is None:
             holder = next(filter(None, (find(case, fault) for find in RELATIVES)), None)
             if holder is not None and not _is_part(case, fault, holder):

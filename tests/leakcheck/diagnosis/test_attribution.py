@@ -47,6 +47,7 @@ from leakcheck.diagnosis.rules.holders import (
     filling_caches,
     frozen_garbage,
     growing_containers,
+    inside_a_cycle,
     lines_that_lead_there,
     one_cycle,
     parts_of_a_heavier_object,
@@ -257,6 +258,21 @@ def test_one_cycle() -> None:
     assert (first.type, first.bytes, other.bytes) == ("app.Tracer", 500, 50)
     title = finding_of(first, 550, "graph", ORIGIN).title
     assert "Tracer.handles[*] is a native.Handle, whose type has no collector support" in title
+
+
+def test_inside_a_cycle() -> None:
+    closing = Taker("native.Words.add", ((*HUB[0], "on"),), 1.0, made=False)
+    groups = (
+        pinned("app.Owner", HUB[1:], 100)._replace(takers=(closing,)),
+        pinned("list", HUB, 60)._replace(takers=(closing._replace(function="native.Words"),)),
+        pinned("app.Key", HUB, 50)._replace(takers=(closing._replace(function="native.WordsOfOthers"),)),
+    )
+    cycle = HiddenCycle("native.Words", "support", (Node("", "app.Owner"), Node(".words", "native.Words")))
+    case = pinned_objects(case_of(growth=1000, graph=graph(pinned=groups), cycles=(cycle, None, None)))
+    case = inside_a_cycle(replace(case, sites=(site(HUB, 300, 13, NATIVE), site(LOG, 200, 1, NATIVE))))
+    assert [(fault.type, fault.bytes) for fault in case.faults] == [("app.Owner", 160), ("app.Key", 50)]
+    owner, _, apart = allocations(case).faults
+    assert (owner.bytes, apart.bytes) == (460, 200), "what is allocated where the cycle is closed is part of it"
 
 
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:

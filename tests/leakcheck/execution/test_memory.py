@@ -33,15 +33,26 @@ def test_an_object_has_the_address_of_its_type_in_it(memory: ProcessMemory) -> N
     assert id(object) in memory.words(id(value), value.__sizeof__())
 
 
-def test_a_block_has_the_size_that_malloc_gave_it(memory: ProcessMemory) -> None:
+def test_a_block_is_found_by_an_address_at_its_beginning(memory: ProcessMemory) -> None:
     library = ctypes.CDLL(None)
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    address = library.malloc(40)
+    address = library.malloc(200)
     try:
-        ctypes.memset(address, 0, 40)
-        assert memory.block(address) == (0,) * 5
+        ctypes.memset(address, 0, 200)
+        assert [memory.block(address + n) for n in (0, WORD, 2 * WORD)] == [(address, 200)] * 3
+        assert memory.block(address + 100) == (0, 0)
     finally:
         library.free(address)
+
+
+def test_a_packed_structure_has_addresses_behind_half_a_word(memory: ProcessMemory) -> None:
+    class Packed(ctypes.Structure):
+        _pack_ = 1
+        _fields_ = (("letter", ctypes.c_uint32), ("child", ctypes.c_size_t), ("end", ctypes.c_uint32))
+
+    value = Packed(1, 77, 2)
+    assert 77 in memory.addresses(ctypes.addressof(value), ctypes.sizeof(value))
+    assert 77 not in memory.words(ctypes.addressof(value), ctypes.sizeof(value))
 
 
 def test_a_text_ends_with_a_zero_byte_and_is_printable(memory: ProcessMemory) -> None:
