@@ -25,6 +25,7 @@ from leakcheck.diagnosis.faults import (
 )
 from leakcheck.diagnosis.rules.holders import (
     cycles_that_stay,
+    drifting_references,
     filling_caches,
     frozen_garbage,
     growing_containers,
@@ -114,6 +115,7 @@ RULES: tuple[Rule, ...] = (
     causes_alone,
     resources_with_their_memory,
     bookkeeping_of_resources,
+    drifting_references,
     by_weight,
 )
 """For the object graph, allocation sites and resources."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from leakcheck import meters
-from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, Node, Stack, Taker
+from leakcheck.agent.inquiry import Adder, Arrival, Birth, DriftingObject, Graph, Node, Stack, Taker
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.agent.probes import snapshot
 from leakcheck.diagnosis.cycles import HiddenCycle
@@ -121,7 +121,18 @@ class Resource:
     """It comes with more memory of the heap, which is reported first."""
 
 
-Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource
+@dataclass(frozen=True)
+class Drifting:
+    """Native code forgets references that it took to an object, or gives back what it never had; no memory is lost."""
+
+    what: str
+    """What the object is called."""
+    too_few: bool
+    share: float | None = None
+    """The part of all references that drift."""
+
+
+Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource | Drifting
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,6 +160,8 @@ class Fault:
     @property
     def meter(self) -> str:
         """The meter whose growth it explains."""
+        if isinstance(self.detail, Drifting):
+            return meters.REFERENCES
         return self.detail.meter if isinstance(self.detail, Resource) else meters.LEDGER
 
     @property
@@ -163,8 +176,10 @@ class Fault:
 
     def share(self, growth: float) -> float | None:
         """The part of its meter's growth, 0 to 1; None where that is not known."""
-        if isinstance(self.detail, Resource) or growth <= 0:
-            return self.detail.share if isinstance(self.detail, Resource) else None
+        if isinstance(self.detail, Resource | Drifting):
+            return self.detail.share
+        if growth <= 0:
+            return None
         return min(1.0, self.bytes / growth)
 
 
@@ -182,6 +197,8 @@ class Case:
     sites: tuple[Site, ...] = ()
     faults: tuple[Fault, ...] = ()
     resources: tuple[Fault, ...] = ()
+    drifting: tuple[DriftingObject, ...] = ()
+    """Objects whose references drift."""
     ledger: tuple[Arrival, ...] = ()
     """Lines after which the heap's own ledger had grown."""
     losses: tuple[Loss, ...] = ()

@@ -189,6 +189,11 @@ class Plan:
         wanted = max(_WATCHED_ITERATIONS, _WATCHED_ITERATIONS / things if 0 < things < 1 else 0.0)
         return max(3, min(int(wanted), int(_WATCHED_S / _WATCHED_SLOWDOWN / self.seconds * 4), 2000))
 
+    def references(self) -> int:
+        """Iterations of the first of two stretches in which the references to an object drift."""
+        rare = EVENTS_PER_STRETCH / self.growth.meters.get(meters.REFERENCES, 1.0)
+        return next_prime(int(max(_FEWEST_ITERATIONS, min(rare, _STRETCH_S / self.seconds))))
+
     def under_valgrind(self) -> int:
         """Iterations of valgrind's shorter run."""
         affordable = max(5.0, _VALGRIND_S / _VALGRIND_SLOWDOWN / self.seconds)

@@ -20,7 +20,7 @@ from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import INTERRUPT, Worker
 from leakcheck.execution.workspace import clear_abandoned
-from leakcheck.meters import ALLOCATORS, LEDGER
+from leakcheck.meters import ALLOCATORS, CATALOGUE, LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
@@ -345,6 +345,7 @@ class Runner:
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:
     """A budget for a meter that there is not accepts nothing, and would look as if it did."""
     known = {name for name, _ in opened.meters} | opened.unavailable.keys()
+    known |= {spec.name for spec in CATALOGUE if spec.afterwards}
     for name in budget:
         if name not in known:
             raise WorkerFailed(Failure(type="start", message=unknown_meter(name, known)))

@@ -12,8 +12,9 @@ from leakcheck import meters
 from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.job import Budget
+from leakcheck.meters import MeterSpec
 from leakcheck.records import Failure
-from leakcheck.verdict import budget
+from leakcheck.verdict import budget, references
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
@@ -75,8 +76,21 @@ def reach(
     elif _ran_into_a_limit(raised) and measured.leaking:
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
+    if raised is None and measured.broken is None and not unasked and _holds_still(specs, judgements):
+        found = references.counted(process, measured, allowed)
+        if isinstance(found, str):
+            advice = [*advice, f"not looked at: reference counts ({found})"]
+        else:
+            spec = references.spec()
+            specs, judgements[spec.name] = [*specs, spec], found.judgement
+            measured = measured._replace(meters=specs, samples={**measured.samples, spec.name: found.samples})
     judgements = budget.applied(judgements, specs, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries))
+
+
+def _holds_still(specs: Sequence[MeterSpec], judgements: Mapping[str, Judgement]) -> bool:
+    """Whether nothing grows: what keeps things that grow in number keeps references of them."""
+    return not any(decisive(specs, judgements, verdict) for verdict in ("leak", "inconclusive"))
 
 
 def _cut_short(failure: Failure) -> str:
