@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-Family = Literal["heap", "allocators", "pages", "children", "objects", "system", "disk", "resident", "own"]
+Family = Literal["heap", "allocators", "pages", "children", "objects", "garbage", "system", "disk", "resident", "own"]
 """`heap`: exact ledgers of the allocator. `allocators`: the same of others beside it. `pages`: memory outside the heap,
-in whole pages. `children`: the same of child processes. `objects`: what the collector knows. `system`: things that the
-system or the interpreter counts. `disk`: files. `resident`: what an operator sees. `own`: meters of a scenario."""
+in whole pages. `children`: the same of child processes. `objects`: what the collector knows. `garbage`: what waits for
+it. `system`: things that the system or the interpreter counts. `disk`: files. `resident`: what an operator sees.
+`own`: meters of a scenario."""
 
 
 FAMILIES: Mapping[Family, str] = {
@@ -133,6 +134,9 @@ RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 UNREAD_CHILDREN = "children.unread"
 REFERENCES = "refs"
+GARBAGE = "garbage.bytes"
+"""Bytes of cyclic garbage per iteration, which wait for the collector: no leak, unless nobody collects them or a budget
+is for less."""
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
 
@@ -238,6 +242,7 @@ CATALOGUE = (
         "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"), occasional=True,
         in_service="decisive",
     ),
+    MeterSpec(GARBAGE, "B", "garbage", BYTES, decisive=False, off_heap=True, afterwards=True, occasional=True),
     MeterSpec(REFERENCES, "references", "objects", REFERENCE_COUNTS, off_heap=True, afterwards=True),
 )  # fmt: skip
 """Exact ledgers first, so that no other meter's temporary objects are on them."""

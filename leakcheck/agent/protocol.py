@@ -320,6 +320,43 @@ class ReferencesCounted(NamedTuple):
     """Why nothing was counted; empty where it was."""
 
 
+class MeasureGarbage(NamedTuple):
+    """Asks how much cyclic garbage the step makes, and how much of it waits until the collector comes by itself."""
+
+    iterations: int
+    """At most so many."""
+    bytes: float
+    """Of garbage, at most."""
+    seconds: float
+    """At most, waiting for the collector."""
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called."""
+        return self.iterations + 64
+
+
+class GarbageMade(NamedTuple):
+    """Answers `MeasureGarbage`."""
+
+    objects: float
+    """Per iteration."""
+    bytes: float
+    """Per iteration."""
+    waiting: list[tuple[int, float]]
+    """Iterations, and the bytes that waited then, each more than the one before."""
+    collected: bool
+    """Whether the collector came by itself before one of the limits was met."""
+    type: str
+    """Of an object that leads back to itself; empty where none was found."""
+    way: str
+    """By which attributes and elements it does."""
+    stack: tuple[tuple[str, int, str], ...]
+    """Of the line after which it does, the innermost place first."""
+    why_not: str
+    """Why nothing was measured; empty where it was."""
+
+
 STRETCHES = 4
 """Stretches that are compared, after which it is asked what stays: three gains."""
 
@@ -356,6 +393,7 @@ PROBES: Mapping[str, str] = {
         "ahead": ("LetTimePass",),
         "references": ("CountReferences",),
         "drifting": ("WatchReferences",),
+        "garbage": ("MeasureGarbage",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

@@ -15,6 +15,7 @@ from leakcheck import meters
 from leakcheck.agent.inquiry import Adder, Arrival, Birth, DriftingObject, Graph, Node, Stack, Taker
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.agent.probes import snapshot
+from leakcheck.agent.protocol import GarbageMade
 from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.frames import Line
 from leakcheck.diagnosis.memray import Site
@@ -132,7 +133,15 @@ class Drifting:
     """The part of all references that drift."""
 
 
-Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource | Drifting
+@dataclass(frozen=True)
+class Garbage:
+    """Cycles that nobody collects, or more of them than a budget is for."""
+
+    way: str
+    """By which attributes and elements an object leads back to itself."""
+
+
+Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource | Drifting | Garbage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,12 +171,14 @@ class Fault:
         """The meter whose growth it explains."""
         if isinstance(self.detail, Drifting):
             return meters.REFERENCES
+        if isinstance(self.detail, Garbage):
+            return meters.GARBAGE
         return self.detail.meter if isinstance(self.detail, Resource) else meters.LEDGER
 
     @property
     def on_heap(self) -> bool:
         """Whether its bytes are the heap's."""
-        return not meters.is_beside_the_heap(self.meter)
+        return not isinstance(self.detail, Garbage) and not meters.is_beside_the_heap(self.meter)
 
     def merged(self, part: Fault, more: float) -> Fault:
         """With what belongs to another fault, which brings `more` bytes that are not counted elsewhere."""
@@ -178,6 +189,8 @@ class Fault:
         """The part of its meter's growth, 0 to 1; None where that is not known."""
         if isinstance(self.detail, Resource | Drifting):
             return self.detail.share
+        if isinstance(self.detail, Garbage):
+            return 1.0
         if growth <= 0:
             return None
         return min(1.0, self.bytes / growth)
@@ -199,6 +212,8 @@ class Case:
     resources: tuple[Fault, ...] = ()
     drifting: tuple[DriftingObject, ...] = ()
     """Objects whose references drift."""
+    garbage: GarbageMade | None = None
+    """Cyclic garbage that is the growth."""
     ledger: tuple[Arrival, ...] = ()
     """Lines after which the heap's own ledger had grown."""
     losses: tuple[Loss, ...] = ()

@@ -21,6 +21,7 @@ from leakcheck.diagnosis.faults import (
     Drifting,
     Fault,
     Frozen,
+    Garbage,
     Native,
     Pinned,
     Resource,
@@ -122,6 +123,8 @@ def finding_of(
         case Drifting() as detail:
             kind, title = "native", _drifting_title(facts, detail)
             mark = of_frames("references", stack, [detail.what])
+        case Garbage() as detail:
+            title, mark = _garbage_title(facts, detail), of_frames("garbage", stack, [fault.type])
         case Frozen():
             title, mark = _frozen_title(facts), of_frames("frozen", stack)
         case Native():
@@ -260,6 +263,14 @@ def _drifting_title(facts: _Facts, detail: Drifting) -> str:
     return f"leaks {amount} to {detail.what} per iteration: taken {by}, never given back"
 
 
+def _garbage_title(facts: _Facts, detail: Garbage) -> str:
+    """`makes 195.3 KiB of cyclic garbage per iteration: app.Node leads back to itself by .parent, closed at ...`."""
+    kind = facts.fault.type
+    way = f": {kind} leads back to itself by {detail.way or 'what it refers to'}" if kind else ""
+    closed = f", closed at {facts.places}" if facts.frames else ""
+    return f"makes {units.size(facts.fault.bytes)} of cyclic garbage per iteration{way}{closed}"
+
+
 def _frozen_title(facts: _Facts) -> str:
     born = [at(python_frame(*site.trace[0], origin=facts.origin)) for site in facts.fault.sites if site.trace][:2]
     return (
@@ -395,7 +406,7 @@ def _sources(stack: Iterable[Frame]) -> str:
 
 def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     """The native frames inside the innermost Python line: valgrind's, where it knows more lines than memray."""
-    if isinstance(fault.detail, Container | Resource | Frozen | Drifting):
+    if isinstance(fault.detail, Container | Resource | Frozen | Drifting | Garbage):
         return []
     # Of what native code holds, the objects' own: their elements may be made elsewhere.
     trace = _trace_of(frames) if isinstance(fault.detail, Pinned) else None

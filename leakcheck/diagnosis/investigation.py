@@ -74,6 +74,7 @@ def diagnose(
             sites=seen.known_sites(),
             resources=found,
             drifting=drifting.objects if drifting else (),
+            garbage=growth.garbage if meters.GARBAGE in growth.meters else None,
         )
         case = _with_ledger(plan, attribute(case, RULES))
         pictures, remarks = draw(plan, seen.graph, temporary)

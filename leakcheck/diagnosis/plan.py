@@ -17,7 +17,7 @@ import msgspec
 
 from leakcheck import meters
 from leakcheck.agent.origin import HERE, Origin
-from leakcheck.agent.protocol import Roots
+from leakcheck.agent.protocol import GarbageMade, Roots
 from leakcheck.errors import LeakcheckError
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
@@ -70,6 +70,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     """Iterations before the growth is steady."""
     pause: float = 0.0
     """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
+    garbage: GarbageMade | None = None
+    """The cyclic garbage that the step makes."""
     roots: Roots = HERE.roots
     """Where code lives in the measured interpreter."""
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from leakcheck import meters, units
+from leakcheck import units
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget
-from leakcheck.meters import MeterSpec
 from leakcheck.records import Sample
 from leakcheck.verdict.judge import Judgement
 from leakcheck.verdict.measure import Measurement
@@ -111,8 +110,3 @@ def _drift_in_words(found: tuple[Drift, float]) -> str:
     if rate > 0:
         return f"{amount} to {drift.what} with each call, never given back"
     return f"{amount} to {drift.what} too few with each call: it will be freed while it is in use"
-
-
-def spec() -> MeterSpec:
-    """The row of the meter."""
-    return meters.of(meters.REFERENCES, "")

@@ -141,6 +141,8 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
         )
         growth, low, high = (units.quantity(value, spec.unit) for value in (worst.growth, worst.low, worst.high))
         within = f" ({low} to {high})" if worst.low < worst.high else ""
+        if worst.rule == "afterwards":
+            return f"{spec.name}: {worst.reason}"
         sentence = f"{spec.name} grows by {growth} per iteration{within}"
         return sentence if worst.rule == "line" else f"{sentence}; {worst.reason}"
     if not of_it:

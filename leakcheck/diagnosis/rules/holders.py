@@ -14,6 +14,7 @@ from leakcheck.diagnosis.faults import (
     Drifting,
     Fault,
     Frozen,
+    Garbage,
     Pinned,
     RetainingPath,
     Unclearable,
@@ -128,6 +129,25 @@ def drifting_references(case: Case) -> Case:
             lines=outside_library((place[:2] for adder in each.adders for place in adder.stack), case.origin),
         )
         for each in case.drifting
+    )
+
+
+def cyclic_garbage(case: Case) -> Case:
+    """Garbage that is the growth is one fault: what closes the cycle is what has to be mended."""
+    made = case.garbage
+    if made is None:
+        return case
+    return case.adding(
+        [
+            Fault(
+                detail=Garbage(made.way),
+                count=made.objects,
+                bytes=made.bytes,
+                type=made.type,
+                adders=(Adder(made.stack, made.objects),) if made.stack else (),
+                lines=outside_library((place[:2] for place in made.stack), case.origin),
+            )
+        ]
     )
 
 

@@ -23,7 +23,7 @@ from leakcheck.agent.inquiry import (
     Unclearable,
 )
 from leakcheck.agent.origin import Origin
-from leakcheck.agent.protocol import Roots
+from leakcheck.agent.protocol import GarbageMade, Roots
 from leakcheck.diagnosis import attribution
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.blocks import Content
@@ -34,6 +34,7 @@ from leakcheck.diagnosis.faults import (
     Container,
     Drifting,
     Fault,
+    Garbage,
     Native,
     Pinned,
     Resource,
@@ -46,6 +47,7 @@ from leakcheck.diagnosis.memray import Site
 from leakcheck.diagnosis.memray import sites_of_births as sites_of
 from leakcheck.diagnosis.rules.holders import (
     cycles_that_stay,
+    cyclic_garbage,
     drifting_references,
     filling_caches,
     frozen_garbage,
@@ -284,6 +286,14 @@ def test_drifting_references() -> None:
     assert (first.detail, first.count, first.meter) == (Drifting(taken.what, False, 0.75), 3.0, "refs")
     assert (first.bytes, first.lines) == (0, {HUB[0]})
     assert (second.detail, second.count, second.adders) == (Drifting(lost.what, True, 0.25), 1.0, ())
+
+
+def test_cyclic_garbage() -> None:
+    made = GarbageMade(4.0, 200_000.0, [(0, 0.0)], True, "app.Node", ".parent", ((*HUB[0], "add"),), "")
+    (fault,) = cyclic_garbage(case_of(growth=0, garbage=made)).faults
+    assert (fault.detail, fault.type, fault.count, fault.bytes) == (Garbage(".parent"), "app.Node", 4.0, 200_000.0)
+    assert (fault.meter, fault.on_heap, fault.lines) == ("garbage.bytes", False, {HUB[0]})
+    assert cyclic_garbage(case_of(growth=0)).faults == ()
 
 
 def test_lines_that_lead_there() -> None:
