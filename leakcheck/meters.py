@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-Family = Literal["heap", "allocators", "pages", "children", "objects", "system", "disk", "resident", "own"]
+Family = Literal["heap", "allocators", "pages", "children", "objects", "garbage", "system", "disk", "resident", "own"]
 """`heap`: exact ledgers of the allocator. `allocators`: the same of others beside it. `pages`: memory outside the heap,
-in whole pages. `children`: the same of child processes. `objects`: what the collector knows. `system`: things that the
-system or the interpreter counts. `disk`: files. `resident`: what an operator sees. `own`: meters of a scenario."""
+in whole pages. `children`: the same of child processes. `objects`: what the collector knows. `garbage`: what waits for
+it. `system`: things that the system or the interpreter counts. `disk`: files. `resident`: what an operator sees.
+`own`: meters of a scenario."""
 
 
 FAMILIES: Mapping[Family, str] = {
@@ -55,6 +56,8 @@ CHILDREN = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=4 * 1024 * 102
 """Pages of other processes, in which nobody collects garbage and hands memory back before a reading."""
 RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
 """Touched pages, malloc's among them: its own untouched memory moves this by megabytes."""
+REFERENCE_COUNTS = Thresholds(floor=5.0, quantum=1.0, notable=64.0)
+"""References that no object holds: some are on their way in or out."""
 FILES = Thresholds(floor=0.0, quantum=1.0, notable=4096.0)
 """Bytes in files move only where the step writes."""
 
@@ -108,6 +111,8 @@ class MeterSpec(NamedTuple):
     """What its growth is to the monitor of a living process; empty where that does not read it."""
     occasional: bool = False
     """Whether it is there only where a scenario has what it counts, so that nothing is missing without it."""
+    afterwards: bool = False
+    """Whether it is read once the others are judged, by a look of its own, and not in each round."""
     of_all: bool = False
     """Whether it counts what all processes of the user have: another may make it grow."""
 
@@ -128,6 +133,10 @@ RESIDENT_HEAP = "heap.resident"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 UNREAD_CHILDREN = "children.unread"
+REFERENCES = "refs"
+GARBAGE = "garbage.bytes"
+"""Bytes of cyclic garbage per iteration, which wait for the collector: no leak, unless nobody collects them or a budget
+is for less."""
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
 
@@ -233,6 +242,8 @@ CATALOGUE = (
         "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"), occasional=True,
         in_service="decisive",
     ),
+    MeterSpec(GARBAGE, "B", "garbage", BYTES, decisive=False, off_heap=True, afterwards=True, occasional=True),
+    MeterSpec(REFERENCES, "references", "objects", REFERENCE_COUNTS, off_heap=True, afterwards=True),
 )  # fmt: skip
 """Exact ledgers first, so that no other meter's temporary objects are on them."""
 

@@ -181,6 +181,32 @@ class Graph(NamedTuple):
     """Why the object graph was not looked at; where blocks were allocated was, even so."""
 
 
+class WatchReferences(NamedTuple):
+    """Asks after which lines and calls an object has references that are never given back, or one too few."""
+
+    warm: int
+    iterations: int
+    """Of the first of two stretches in which it is seen which objects these are."""
+    watch: int
+    """Under the trace function."""
+
+
+class DriftingObject(NamedTuple):
+    """One such object."""
+
+    what: str
+    rate: float
+    """References per iteration; below 0 where there are too few."""
+    adders: tuple[Adder, ...]
+    """Lines that take them, or that give back what they have not taken."""
+
+
+class DriftingObjects(NamedTuple):
+    """Answers `WatchReferences`."""
+
+    objects: tuple[DriftingObject, ...]
+
+
 class WatchResources(NamedTuple):
     """Asks which things stay, and after which line each came."""
 

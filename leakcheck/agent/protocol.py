@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 4
+VERSION = 5
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -279,6 +279,84 @@ class TimePassed(NamedTuple):
     """Whether the step raised; then less time has passed."""
 
 
+class CountReferences(NamedTuple):
+    """Asks whose reference count drifts while the step is run `iterations` times, and then twice as often."""
+
+    iterations: int
+    whole: bool
+    """Whether references count as known too that are in what was put aside before the user's code."""
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called, once more for what it returns."""
+        return 3 * self.iterations + 1
+
+
+class Drift(NamedTuple):
+    """An object to which there are ever more, or ever fewer, references that no object holds."""
+
+    identity: int
+    what: str
+    """Its name, where it has one, else that of its type."""
+    changes: tuple[int, int]
+    """References that came in the first and in the second stretch; below 0 for those that went."""
+    left: int
+    """References that there are now."""
+
+    def rate(self, iterations: int) -> float:
+        """References per iteration, over both stretches of so many."""
+        return sum(self.changes) / (3 * iterations)
+
+
+class ReferencesCounted(NamedTuple):
+    """Answers `CountReferences`."""
+
+    objects: int
+    """How many were looked at."""
+    immortal: int
+    """Of these, how many have no count: the interpreter never frees them."""
+    drifts: list[Drift]
+    why_not: str = ""
+    """Why nothing was counted; empty where it was."""
+
+
+class MeasureGarbage(NamedTuple):
+    """Asks how much cyclic garbage the step makes, and how much of it waits until the collector comes by itself."""
+
+    iterations: int
+    """At most so many."""
+    bytes: float
+    """Of garbage, at most."""
+    seconds: float
+    """At most, waiting for the collector."""
+
+    @property
+    def calls(self) -> int:
+        """How often the step is called."""
+        return self.iterations + 64
+
+
+class GarbageMade(NamedTuple):
+    """Answers `MeasureGarbage`."""
+
+    objects: float
+    """Per iteration."""
+    bytes: float
+    """Per iteration."""
+    waiting: list[tuple[int, float]]
+    """Iterations, and the bytes that waited then, each more than the one before."""
+    collected: bool
+    """Whether the collector came by itself before one of the limits was met."""
+    type: str
+    """Of an object that leads back to itself; empty where none was found."""
+    way: str
+    """By which attributes and elements it does."""
+    stack: tuple[tuple[str, int, str], ...]
+    """Of the line after which it does, the innermost place first."""
+    why_not: str
+    """Why nothing was measured; empty where it was."""
+
+
 STRETCHES = 4
 """Stretches that are compared, after which it is asked what stays: three gains."""
 
@@ -313,6 +391,9 @@ PROBES: Mapping[str, str] = {
         "keys": ("KeysComeAgain",),
         "expiring": ("ReadsClock", "WhatStays"),
         "ahead": ("LetTimePass",),
+        "references": ("CountReferences",),
+        "drifting": ("WatchReferences",),
+        "garbage": ("MeasureGarbage",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

@@ -64,6 +64,7 @@ class Context:
         self._directory = directory
         self.settlers: list[Callable[[], Any]] = []
         self.meters: list[tuple[str, str, Callable[[], float]]] = []
+        self.watched: list[Any] = []
 
     @property
     def tmp_path(self) -> Path:
@@ -84,6 +85,10 @@ class Context:
         if any(name == taken for taken, _, _ in self.meters):
             raise ValueError(f"ctx.meter: there is a meter named {name!r} already; give this one another name")
         self.meters.append((name, unit, read))
+
+    def watch(self, value: Any) -> None:
+        """Count the references to `value` too: of objects that only native code holds, the collector knows nothing."""
+        self.watched.append(value)
 
 
 @overload

@@ -132,6 +132,17 @@ class Driver:
         seconds = await self._run(_watched(self._step, read, settle, lowest, self._async_step), count)
         return seconds, lowest[0]
 
+    async def returned(self) -> Any:
+        """Call the step once, and return what it returns. Raises `StepRaisedError`."""
+        assert self._step is not None
+        step, kept = self._step, list[Any]()
+
+        async def call_async() -> None:
+            kept.append(await step())
+
+        await self._run(call_async if self._async_step else lambda: kept.append(step()), 1)
+        return kept.pop()
+
     async def _run(self, step: Callable[[], Any], count: int) -> float:
         turns = repeat(None, count)
         started = self.clock()

@@ -25,6 +25,8 @@ from leakcheck.diagnosis.faults import (
 )
 from leakcheck.diagnosis.rules.holders import (
     cycles_that_stay,
+    cyclic_garbage,
+    drifting_references,
     filling_caches,
     frozen_garbage,
     growing_containers,
@@ -117,6 +119,8 @@ RULES: tuple[Rule, ...] = (
     causes_alone,
     resources_with_their_memory,
     bookkeeping_of_resources,
+    drifting_references,
+    cyclic_garbage,
     by_weight,
 )
 """For the object graph, allocation sites and resources."""

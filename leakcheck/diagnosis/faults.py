@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from leakcheck import meters
-from leakcheck.agent.inquiry import Adder, Arrival, Birth, Graph, Node, Stack, Taker
+from leakcheck.agent.inquiry import Adder, Arrival, Birth, DriftingObject, Graph, Node, Stack, Taker
 from leakcheck.agent.origin import HERE, Origin
 from leakcheck.agent.probes import snapshot
+from leakcheck.agent.protocol import GarbageMade
 from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.frames import Line
 from leakcheck.diagnosis.memray import Site
@@ -121,7 +122,26 @@ class Resource:
     """It comes with more memory of the heap, which is reported first."""
 
 
-Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource
+@dataclass(frozen=True)
+class Drifting:
+    """Native code forgets references that it took to an object, or gives back what it never had; no memory is lost."""
+
+    what: str
+    """What the object is called."""
+    too_few: bool
+    share: float | None = None
+    """The part of all references that drift."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Cycles that nobody collects, or more of them than a budget is for."""
+
+    way: str
+    """By which attributes and elements an object leads back to itself."""
+
+
+Detail = Container | Pinned | Unclearable | Allocation | Untracked | Frozen | Native | Resource | Drifting | Garbage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,12 +169,16 @@ class Fault:
     @property
     def meter(self) -> str:
         """The meter whose growth it explains."""
+        if isinstance(self.detail, Drifting):
+            return meters.REFERENCES
+        if isinstance(self.detail, Garbage):
+            return meters.GARBAGE
         return self.detail.meter if isinstance(self.detail, Resource) else meters.LEDGER
 
     @property
     def on_heap(self) -> bool:
         """Whether its bytes are the heap's."""
-        return not meters.is_beside_the_heap(self.meter)
+        return not isinstance(self.detail, Garbage) and not meters.is_beside_the_heap(self.meter)
 
     def merged(self, part: Fault, more: float) -> Fault:
         """With what belongs to another fault, which brings `more` bytes that are not counted elsewhere."""
@@ -163,8 +187,12 @@ class Fault:
 
     def share(self, growth: float) -> float | None:
         """The part of its meter's growth, 0 to 1; None where that is not known."""
-        if isinstance(self.detail, Resource) or growth <= 0:
-            return self.detail.share if isinstance(self.detail, Resource) else None
+        if isinstance(self.detail, Resource | Drifting):
+            return self.detail.share
+        if isinstance(self.detail, Garbage):
+            return 1.0
+        if growth <= 0:
+            return None
         return min(1.0, self.bytes / growth)
 
 
@@ -182,6 +210,10 @@ class Case:
     sites: tuple[Site, ...] = ()
     faults: tuple[Fault, ...] = ()
     resources: tuple[Fault, ...] = ()
+    drifting: tuple[DriftingObject, ...] = ()
+    """Objects whose references drift."""
+    garbage: GarbageMade | None = None
+    """Cyclic garbage that is the growth."""
     ledger: tuple[Arrival, ...] = ()
     """Lines after which the heap's own ledger had grown."""
     losses: tuple[Loss, ...] = ()

@@ -18,8 +18,10 @@ from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Allocation,
     Container,
+    Drifting,
     Fault,
     Frozen,
+    Garbage,
     Native,
     Pinned,
     Resource,
@@ -118,6 +120,11 @@ def finding_of(
         case Container() as detail:
             kind, title = "container", _container_title(facts, detail)
             mark = fingerprint.of_path(path, fault.type, _adder(fault, frames, origin), origin)
+        case Drifting() as detail:
+            kind, title = "native", _drifting_title(facts, detail)
+            mark = of_frames("references", stack, [detail.what])
+        case Garbage() as detail:
+            title, mark = _garbage_title(facts, detail), of_frames("garbage", stack, [fault.type])
         case Frozen():
             title, mark = _frozen_title(facts), of_frames("frozen", stack)
         case Native():
@@ -240,6 +247,28 @@ def _native_title(facts: _Facts) -> str:
     below = f", below {at(facts.frames[0])}" if facts.frames else ""
     lost = facts.fault.losses[0].kind
     return f"leaks {_blocks(facts.fault)} per iteration: {lost}, allocated{_by(facts.stack)}{below}"
+
+
+def _drifting_title(facts: _Facts, detail: Drifting) -> str:
+    """`leaks 1 reference to type app.Kind per iteration: taken by ext.use at app.py:9 in call, never given back`."""
+    adder = next(iter(facts.fault.adders), None)
+    function = adder and (adder.function or only_call(*adder.stack[0][:2]))
+    by = f"by {function} at {facts.places}" if function else f"at {facts.places}" if adder else f"by {_UNWATCHED}"
+    amount = units.quantity(facts.fault.count, "references")
+    if detail.too_few:
+        return (
+            f"gives back {amount} to {detail.what} too many per iteration: {by}; one reference too few, so that it "
+            "will be freed while it is in use, and crash"
+        )
+    return f"leaks {amount} to {detail.what} per iteration: taken {by}, never given back"
+
+
+def _garbage_title(facts: _Facts, detail: Garbage) -> str:
+    """`makes 195.3 KiB of cyclic garbage per iteration: app.Node leads back to itself by .parent, closed at ...`."""
+    kind = facts.fault.type
+    way = f": {kind} leads back to itself by {detail.way or 'what it refers to'}" if kind else ""
+    closed = f", closed at {facts.places}" if facts.frames else ""
+    return f"makes {units.size(facts.fault.bytes)} of cyclic garbage per iteration{way}{closed}"
 
 
 def _frozen_title(facts: _Facts) -> str:
@@ -377,7 +406,7 @@ def _sources(stack: Iterable[Frame]) -> str:
 
 def _native(fault: Fault, frames: list[Frame]) -> list[Frame]:
     """The native frames inside the innermost Python line: valgrind's, where it knows more lines than memray."""
-    if isinstance(fault.detail, Container | Resource | Frozen):
+    if isinstance(fault.detail, Container | Resource | Frozen | Drifting | Garbage):
         return []
     # Of what native code holds, the objects' own: their elements may be made elsewhere.
     trace = _trace_of(frames) if isinstance(fault.detail, Pinned) else None

@@ -17,7 +17,17 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from leakcheck import meters
-from leakcheck.agent.inquiry import Captures, FindContainers, Graph, Resources, Stack, TrackSurvivors, WatchResources
+from leakcheck.agent.inquiry import (
+    Captures,
+    DriftingObjects,
+    FindContainers,
+    Graph,
+    Resources,
+    Stack,
+    TrackSurvivors,
+    WatchReferences,
+    WatchResources,
+)
 from leakcheck.agent.origin import Origin
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
@@ -54,6 +64,7 @@ def diagnose(
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
+            drifting, references_tool = _references(plan)
         found = tuple(faults_of(resources, growth.meters, plan.origin)) if resources else ()
         case = Case(
             growth=plan.heap,
@@ -62,6 +73,8 @@ def diagnose(
             cycles=seen.cycles,
             sites=seen.known_sites(),
             resources=found,
+            drifting=drifting.objects if drifting else (),
+            garbage=growth.garbage if meters.GARBAGE in growth.meters else None,
         )
         case = _with_ledger(plan, attribute(case, RULES))
         pictures, remarks = draw(plan, seen.graph, temporary)
@@ -69,7 +82,7 @@ def diagnose(
     lost, suppressed = losses or ([], 0)
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} lost blocks were suppressed"] if suppressed else [])
-    tools = [*seen.tools, resources_tool, valgrind_tool]
+    tools = [*seen.tools, resources_tool, references_tool, valgrind_tool]
     unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
     return Diagnosis(
         findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values, unseen=unseen),
@@ -201,6 +214,13 @@ def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]
     question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds}, plan.job.values)
     absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
     return _run("resources", absent, lambda: _ask(plan, question, Resources))
+
+
+def _references(plan: Plan) -> tuple[DriftingObjects | None, ToolRun]:
+    drifts = meters.REFERENCES in plan.growth.meters
+    absent = None if drifts else ToolRun(name="references", status="not needed")
+    question = WatchReferences(plan.warm, plan.references(), plan.watched)
+    return _run("references", absent, lambda: _ask(plan, question, DriftingObjects))
 
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:

@@ -17,7 +17,7 @@ import msgspec
 
 from leakcheck import meters
 from leakcheck.agent.origin import HERE, Origin
-from leakcheck.agent.protocol import Roots
+from leakcheck.agent.protocol import GarbageMade, Roots
 from leakcheck.errors import LeakcheckError
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
@@ -74,6 +74,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     """Iterations between two events of a rare growth, at most; 0 where it is steady."""
     pause: float = 0.0
     """Seconds after which what the step keeps for a time only has gone; 0 where it keeps nothing so."""
+    garbage: GarbageMade | None = None
+    """The cyclic garbage that the step makes."""
     roots: Roots = HERE.roots
     """Where code lives in the measured interpreter."""
 
@@ -192,6 +194,11 @@ class Plan:
         things = rate / meters.of(kind, "").piece
         wanted = max(_WATCHED_ITERATIONS, _WATCHED_ITERATIONS / things if 0 < things < 1 else 0.0)
         return max(3, min(int(wanted), int(_WATCHED_S / _WATCHED_SLOWDOWN / self.seconds * 4), 2000))
+
+    def references(self) -> int:
+        """Iterations of the first of two stretches in which the references to an object drift."""
+        rare = EVENTS_PER_STRETCH / self.growth.meters.get(meters.REFERENCES, 1.0)
+        return next_prime(int(max(_FEWEST_ITERATIONS, min(rare, _STRETCH_S / self.seconds))))
 
     def under_valgrind(self) -> int:
         """Iterations of each of the two stretches under valgrind."""

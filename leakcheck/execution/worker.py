@@ -218,7 +218,7 @@ class Worker:
             directory=self.tmp_path,
             directories=[self.tmp_path, self.temporary],
             gc=self.job.gc,
-            meters=[spec.name for spec in meters.CATALOGUE],
+            meters=[spec.name for spec in meters.CATALOGUE if not spec.afterwards],
         )
         opened = self.ask(request, Opened)
         self._open = True

@@ -173,6 +173,8 @@ class RunView:
     def _result(self, result: ScenarioResult) -> None:
         say(self.console, _result_line(result))
         say(self.console, line(result.reason), 4, "" if not result.ok else "dim")
+        if remark := sentences.garbage(result):
+            say(self.console, line(remark), 4, "yellow")
 
     def control(self, control: Control) -> None:
         """The planted controls are judged."""

@@ -14,6 +14,10 @@ SYMBOLS = {"clean": "✓", "bounded": "◠", "leak": "✗", "inconclusive": "?",
 """One mark per verdict: reports never tell by colour alone."""
 
 
+_MUCH_GARBAGE = 1 << 20
+"""Bytes that wait for the collector, from which on it is told under the verdict: less goes unnoticed in a process."""
+
+
 def headline(run: RunResult) -> str:
     """The whole run in one sentence."""
     if run.control.status == "failed":
@@ -137,6 +141,14 @@ def decisive_meter(scenario: ScenarioResult) -> Meter | None:
         return max(agreeing, key=lambda meter: (meter.unit == "B", meter.growth))
     ledgers = meters.of_family("heap")
     return next((meter for name in ledgers for meter in scenario.meters if meter.name == name), scenario.meters[0])
+
+
+def garbage(scenario: ScenarioResult) -> str:
+    """What is said of cyclic garbage beside a verdict that is not by it; empty where little waits for the collector."""
+    meter = next((each for each in scenario.meters if each.name == meters.GARBAGE), None)
+    if meter is None or meter.decisive or max((each.value for each in meter.samples), default=0) < _MUCH_GARBAGE:
+        return ""
+    return f"no leak, but {meter.reason}"
 
 
 def sensitivity(scenario: ScenarioResult) -> str:

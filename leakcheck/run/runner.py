@@ -20,7 +20,7 @@ from leakcheck.execution.failure import WorkerFailed, of_exception
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import INTERRUPT, Worker
 from leakcheck.execution.workspace import clear_abandoned
-from leakcheck.meters import ALLOCATORS, LEDGER
+from leakcheck.meters import ALLOCATORS, CATALOGUE, GARBAGE, LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
@@ -30,7 +30,7 @@ from leakcheck.shell import pasteable
 from leakcheck.validation import unknown_meter
 from leakcheck.verdict import result as verdicts
 from leakcheck.verdict.fragmentation import fragmentation
-from leakcheck.verdict.measure import Measurement
+from leakcheck.verdict.garbage import LEAST_OBJECTS
 from leakcheck.verdict.reach import Reached, reach
 from leakcheck.verdict.rounds import Progress
 
@@ -251,7 +251,7 @@ class Runner:
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
         sparse = None if reached.leaking else fragmentation(reached.measured.samples)
         advice += [sparse.advice] if sparse else []
-        advice = [*reached.advice, *advice, *_advice(reached.measured, ended.opened, job)]
+        advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job)]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
         return self._diagnosed(job, reached, result)
 
@@ -305,6 +305,7 @@ class Runner:
                 seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
                 pause=reached.pause_s,
                 roots=reached.roots,
+                garbage=reached.garbage,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -347,6 +348,7 @@ class Runner:
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:
     """A budget for a meter that there is not accepts nothing, and would look as if it did."""
     known = {name for name, _ in opened.meters} | opened.unavailable.keys()
+    known |= {spec.name for spec in CATALOGUE if spec.afterwards}
     for name in budget:
         if name not in known:
             raise WorkerFailed(Failure(type="start", message=unknown_meter(name, known)))
@@ -379,9 +381,11 @@ def _warmup(reached: Reached) -> int:
     return filled
 
 
-def _advice(measured: Measurement, opened: Opened, job: Job) -> list[str]:
-    remarks = []
-    if measured.cycles_per_iteration >= 0.01 and job.gc == "collect":
+def _advice(reached: Reached, opened: Opened, job: Job) -> list[str]:
+    remarks, measured = [], reached.measured
+    if reached.garbage is not None and GARBAGE not in reached.leaking:
+        remarks.append(f"no leak, but {reached.judgements[GARBAGE].reason}")
+    elif reached.garbage is None and measured.cycles_per_iteration >= LEAST_OBJECTS and job.gc == "collect":
         remarks.append(
             f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
             "the collector"

@@ -36,8 +36,9 @@ Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
 RuleName = Literal[
     "too_short", "flat", "jumps", "stopped", "line", "accelerates", "met_ceiling", "creeps", "comes_back", "undecided",
     "slows_down", "has_no_direction", "unsettled", "contradicted", "challenged", "within_budget", "beyond_budget",
+    "afterwards",
 ]  # fmt: skip
-"""What a judgement rests on: a rule of the judge, another meter, a challenge, or the budget."""
+"""What a judgement rests on: a rule of the judge, another meter, a challenge, the budget, or a look afterwards."""
 
 STRAIGHT = 0.04
 """Root mean square distance from the line, as a part of the growth. Things lost one by one leave 0.01, or

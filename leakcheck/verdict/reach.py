@@ -9,11 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from leakcheck import meters
-from leakcheck.agent.protocol import Failed, GcMode, Opened, Roots
+from leakcheck.agent.protocol import Failed, GarbageMade, GcMode, Opened, Roots
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.job import Budget
-from leakcheck.records import Failure
-from leakcheck.verdict import budget
+from leakcheck.meters import MeterSpec
+from leakcheck.records import Failure, Sample
+from leakcheck.verdict import budget, garbage, references
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
@@ -39,6 +40,8 @@ class Reached(NamedTuple):
     """The exception that ended the measurement, where the growth does not explain it."""
     foreign: Sequence[str] = ()
     """Allocators beside the C library's that the process has loaded."""
+    garbage: GarbageMade | None = None
+    """The cyclic garbage that the step makes."""
 
     @property
     def leaking(self) -> dict[str, float]:
@@ -75,8 +78,58 @@ def reach(
     elif _ran_into_a_limit(raised) and measured.leaking:
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
-    judgements = budget.applied(judgements, specs, accepted or {})
-    return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries))
+    made: GarbageMade | None = None
+    if raised is None and measured.broken is None and not unasked and not decisive(specs, judgements, "leak"):
+        looked = _afterwards(process, measured, judgements, allowed, gc, limited=meters.GARBAGE in (accepted or {}))
+        judgements, advice, made = {**judgements, **looked.judgements}, [*advice, *looked.advice], looked.garbage
+        measured = measured._replace(meters=[*specs, *looked.meters], samples={**measured.samples, **looked.samples})
+    judgements = budget.applied(judgements, measured.meters, accepted or {})
+    return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries), made)
+
+
+class _Looked(NamedTuple):
+    """What is read once all other meters are judged."""
+
+    meters: list[MeterSpec]
+    judgements: dict[str, Judgement]
+    samples: dict[str, list[Sample]]
+    advice: list[str]
+    garbage: GarbageMade | None
+
+
+def _afterwards(
+    process: Process,
+    measured: Measurement,
+    judgements: Mapping[str, Judgement],
+    allowed: Budget,
+    gc: GcMode,
+    *,
+    limited: bool,
+) -> _Looked:
+    """The meters that have a look of their own, which would disturb the others."""
+    found = _Looked([], {}, {}, [], None)
+
+    def add(name: str, judgement: Judgement, samples: list[Sample]) -> None:
+        spec = meters.of(name, "")
+        found.meters.append(spec._replace(decisive=spec.decisive or judgement.verdict == "leak"))
+        found.judgements[name], found.samples[name] = judgement, samples
+
+    counted: references.Counted | str = (
+        "something still grows"  # what keeps things that grow in number keeps references of them
+    )
+    if not decisive(measured.meters, judgements, "inconclusive"):
+        counted = references.counted(process, measured, allowed)
+    if isinstance(counted, str):
+        found.advice.append(f"not looked at: reference counts ({counted})")
+    else:
+        add(meters.REFERENCES, *counted)
+        if counted.judgement.verdict == "leak":
+            return found
+    made = garbage.garbage(process, measured, allowed, gc, limited=limited)
+    if made is None:
+        return found
+    add(meters.GARBAGE, made.judgement, made.samples)
+    return found._replace(garbage=made.made)
 
 
 def _cut_short(failure: Failure) -> str:

@@ -140,7 +140,10 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
             of_it, key=lambda each: (each[0].unit not in ("B", "objects"), each[0].unit == "B", each[1].growth)
         )
         growth, low, high = (units.quantity(value, spec.unit) for value in (worst.growth, worst.low, worst.high))
-        sentence = f"{spec.name} grows by {growth} per iteration ({low} to {high})"
+        within = f" ({low} to {high})" if worst.low < worst.high else ""
+        if worst.rule == "afterwards":
+            return f"{spec.name}: {worst.reason}"
+        sentence = f"{spec.name} grows by {growth} per iteration{within}"
         return sentence if worst.rule == "line" else f"{sentence}; {worst.reason}"
     if not of_it:
         return "no meter of memory works here"

@@ -115,7 +115,7 @@ class Takers:
         """Newborn objects to which there are references that nothing accounts for."""
         if time.monotonic() < self._until:
             unaccounted = self._unaccounted()
-            variables = _in_variables() if unaccounted else Counter[int]()
+            variables = in_variables() if unaccounted else Counter[int]()
             self._lost = frozenset(identity for identity, count in unaccounted.items() if count > variables[identity])
         return self._lost
 
@@ -138,7 +138,7 @@ class Takers:
         return found
 
 
-def _in_variables() -> Counter[int]:
+def in_variables() -> Counter[int]:
     """How many local variables of the running functions that are not ours refer to each object, by its `id`.
 
     A variable of an inner function's is in a cell, which is an object.

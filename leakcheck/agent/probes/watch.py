@@ -183,7 +183,7 @@ class Callees:
 
     def _returned(self, frame: types.FrameType, event: str, function: Any) -> None:
         now = self._read()
-        if event == "c_return" and now > self._before and not HERE.own(frame.f_code.co_filename):
+        if event in ("c_return", "c_exception") and now > self._before and not HERE.own(frame.f_code.co_filename):
             key = frame.f_code, frame.f_lineno or 0, called(function)
             self.sums[key] = self.sums.get(key, 0.0) + now - self._before
         self._before = now

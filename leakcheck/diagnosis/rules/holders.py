@@ -11,8 +11,10 @@ from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Case,
     Container,
+    Drifting,
     Fault,
     Frozen,
+    Garbage,
     Pinned,
     RetainingPath,
     Unclearable,
@@ -124,6 +126,40 @@ def cycles_that_stay(case: Case) -> Case:
             births=each.sites,
         )
         for each in (case.graph.unclearable if case.graph else ())
+    )
+
+
+def drifting_references(case: Case) -> Case:
+    """An object whose references drift is a fault of its own: it takes no memory that another could explain."""
+    total = sum(abs(each.rate) for each in case.drifting)
+    return case.adding(
+        Fault(
+            detail=Drifting(each.what, each.rate < 0, abs(each.rate) / total),
+            count=abs(each.rate),
+            type=each.what,
+            adders=_users_first(each.adders, case.origin),
+            lines=outside_library((place[:2] for adder in each.adders for place in adder.stack), case.origin),
+        )
+        for each in case.drifting
+    )
+
+
+def cyclic_garbage(case: Case) -> Case:
+    """Garbage that is the growth is one fault: what closes the cycle is what has to be mended."""
+    made = case.garbage
+    if made is None:
+        return case
+    return case.adding(
+        [
+            Fault(
+                detail=Garbage(made.way),
+                count=made.objects,
+                bytes=made.bytes,
+                type=made.type,
+                adders=(Adder(made.stack, made.objects),) if made.stack else (),
+                lines=outside_library((place[:2] for place in made.stack), case.origin),
+            )
+        ]
     )
 
 

@@ -13,6 +13,7 @@ from leakcheck.agent.inquiry import (
     Adder,
     Arrival,
     Birth,
+    DriftingObject,
     Graph,
     GrowingContainer,
     Node,
@@ -22,7 +23,7 @@ from leakcheck.agent.inquiry import (
     Unclearable,
 )
 from leakcheck.agent.origin import Origin
-from leakcheck.agent.protocol import Roots
+from leakcheck.agent.protocol import GarbageMade, Roots
 from leakcheck.diagnosis import attribution
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
 from leakcheck.diagnosis.blocks import Content
@@ -31,7 +32,9 @@ from leakcheck.diagnosis.faults import (
     Allocation,
     Case,
     Container,
+    Drifting,
     Fault,
+    Garbage,
     Native,
     Pinned,
     Resource,
@@ -44,6 +47,8 @@ from leakcheck.diagnosis.memray import Site
 from leakcheck.diagnosis.memray import sites_of_births as sites_of
 from leakcheck.diagnosis.rules.holders import (
     cycles_that_stay,
+    cyclic_garbage,
+    drifting_references,
     filling_caches,
     frozen_garbage,
     growing_containers,
@@ -289,6 +294,23 @@ def test_cycles_that_stay() -> None:
     (fault,) = cycles_that_stay(case_of(growth=112, graph=graph(unclearable=(stubborn,)))).faults
     assert (fault.type, fault.count, fault.bytes) == ("native.Link", 1.0, 112)
     assert "native.Link has no tp_clear" in finding_of(fault, 112, "graph", ORIGIN).title
+
+
+def test_drifting_references() -> None:
+    taken = DriftingObject("app.session (app.Session)", 3.0, (Adder(((*HUB[0], "on"),), 3.0, "ext.use"),))
+    lost = DriftingObject("type app.Kind", -1.0, ())
+    first, second = drifting_references(case_of(growth=0, drifting=(taken, lost))).faults
+    assert (first.detail, first.count, first.meter) == (Drifting(taken.what, False, 0.75), 3.0, "refs")
+    assert (first.bytes, first.lines) == (0, {HUB[0]})
+    assert (second.detail, second.count, second.adders) == (Drifting(lost.what, True, 0.25), 1.0, ())
+
+
+def test_cyclic_garbage() -> None:
+    made = GarbageMade(4.0, 200_000.0, [(0, 0.0)], True, "app.Node", ".parent", ((*HUB[0], "add"),), "")
+    (fault,) = cyclic_garbage(case_of(growth=0, garbage=made)).faults
+    assert (fault.detail, fault.type, fault.count, fault.bytes) == (Garbage(".parent"), "app.Node", 4.0, 200_000.0)
+    assert (fault.meter, fault.on_heap, fault.lines) == ("garbage.bytes", False, {HUB[0]})
+    assert cyclic_garbage(case_of(growth=0)).faults == ()
 
 
 def test_lines_that_lead_there() -> None:

@@ -216,6 +216,26 @@ static PyObject *parse(PyObject *module, PyObject *text) {
     Py_RETURN_NONE;
 }
 
+/* Counts of objects that outlive the call: no memory is lost. */
+static PyObject *borrow(PyObject *module, PyObject *value) {
+    Py_INCREF(value); /* never given back */
+    Py_RETURN_NONE;
+}
+static PyObject *release(PyObject *module, PyObject *value) {
+    Py_DECREF(value); /* it was not ours to give back */
+    Py_RETURN_NONE;
+}
+static PyObject *kind(PyObject *module, PyObject *value) {
+    Py_INCREF(Py_TYPE(value)); /* one for the caller, and one that nobody has */
+    return Py_NewRef(Py_TYPE(value));
+}
+static PyObject *limit(PyObject *module, PyObject *unused) {
+    static PyObject *value;
+    if (!value) value = PyFloat_FromDouble(0.25);
+    Py_INCREF(value); /* the same */
+    return Py_NewRef(value);
+}
+
 /* A table of native code's. */
 static PyObject **listeners;
 static size_t listener_count;
@@ -263,6 +283,8 @@ static PyMethodDef functions[] = {
     {"summary", summary, METH_O, NULL}, {"view", view, METH_O, NULL}, {"header", header, METH_O, NULL},
     {"body", body, METH_O, NULL}, {"document", document, METH_O, NULL}, {"parse", parse, METH_O, NULL},
     {"listen", listen, METH_O, NULL}, {"remember", remember, METH_O, NULL}, {"feed", feed, METH_NOARGS, NULL},
+    {"borrow", borrow, METH_O, NULL}, {"release", release, METH_O, NULL}, {"kind", kind, METH_O, NULL},
+    {"limit", limit, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "planted", .m_size = -1, .m_methods = functions};

@@ -1,0 +1,184 @@
+"""Which objects get references that are never given back, or lose one too many: faults that cost no memory at all.
+
+The references to an object are counted, less those that other objects hold, as far as the collector can see them: a
+type has as many as instances, a shared value as many as containers that it is in. What is left does not change in a
+program that balances its counts; where it changes by the same with each call, native code has forgotten to give back
+what it took, or gives back what it never had.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from array import array
+from collections import Counter
+from itertools import chain, repeat
+from operator import sub
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from leakcheck.agent.meters.objects import all_in_sight, bring_back
+from leakcheck.agent.probes.by_type import ByType
+from leakcheck.agent.probes.elements import element_name
+from leakcheck.agent.probes.walk import derives, full_name
+from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
+from leakcheck.agent.step import StepRaisedError
+
+if TYPE_CHECKING:
+    from leakcheck.agent.session import Conversation
+
+_IMMORTAL = 1 << 29
+"""References, more than any object has: the interpreter's sign for one that it never frees."""
+_MOST_OBJECTS = 2_000_000
+"""Objects of the collector's of which all can be looked at: each takes about a microsecond, three times."""
+_LEAST_CHANGE = 5
+"""References in the first stretch from which on it is a drift: one or two are on their way in or out."""
+_UNEVEN = 0.1
+"""Part by which the second stretch, which is twice as long, may differ from twice the first: not all come in each
+call."""
+_MOST_TOLD = 8
+"""Drifting objects of which is told, those with most references first."""
+_SINGLETONS = (None, True, False, ..., NotImplemented, ())
+"""Objects without a name that are the same in each program."""
+_OWN_RETURNED = 3
+"""References of ours to what a call has returned: the list, its loop variable, and the argument of the call."""
+
+
+class Reading(NamedTuple):
+    """The references to each object that no object holds, apart from a constant."""
+
+    ids: array[int]
+    counts: array[int]
+
+    def immortal(self) -> int:
+        """Objects that have no count."""
+        return sum(map(_IMMORTAL.__lt__, self.counts))
+
+
+class Drifting(NamedTuple):
+    """An object whose count went on by the same with each call."""
+
+    value: Any
+    changes: tuple[int, int]
+    """References that came in the first and in the second stretch."""
+
+
+async def answer(conversation: Conversation, question: CountReferences) -> ReferencesCounted:
+    """Runs the step."""
+    if why_not := _why_not(conversation):
+        return ReferencesCounted(0, 0, [], why_not)
+    if question.whole:
+        bring_back()
+    try:
+        last, drifting = await count(conversation, question.iterations)
+    except StepRaisedError as error:
+        return ReferencesCounted(0, 0, [], f"the step raised {type(error.__cause__).__name__}")
+    told = [Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value)) for each in drifting]
+    return ReferencesCounted(len(last.ids), last.immortal(), told)
+
+
+async def count(conversation: Conversation, iterations: int) -> tuple[Reading, list[Drifting]]:
+    """The last of three readings: before, after so many iterations, after twice as many more; and what drifts."""
+    shared = _shared(await conversation.driver.returned())
+    readings = []
+    for calls in (0, iterations, 2 * iterations):
+        if calls:
+            await conversation.driver.run(calls)
+        await conversation.settler.settle()
+        readings.append(_read(shared))
+    drifts = _drifts(*readings)[:_MOST_TOLD]
+    wanted = {identity for identity, _ in drifts}
+    objects = ByType(gc.get_objects() + shared if wanted else [])
+    there = {id(each): each for each in chain(objects.objects, objects.referents()) if id(each) in wanted}
+    objects.let_go()
+    return readings[-1], [Drifting(there[key], changes) for key, changes in drifts if key in there]
+
+
+def _why_not(conversation: Conversation) -> str:
+    """Why counts cannot be read, or say nothing; empty where they can."""
+    if not hasattr(sys, "getrefcount"):
+        return "this interpreter counts no references"
+    if not getattr(sys, "_is_gil_enabled", lambda: True)() or "free-threading" in sys.version:
+        return "a free-threaded interpreter has a count for each thread"
+    if not conversation.settler.collects:
+        return "the collector is left to the program"
+    if not all_in_sight():
+        return "the program has put objects out of the collector's sight"
+    if len(gc.get_objects()) > _MOST_OBJECTS:
+        return "there are too many objects"
+    return ""
+
+
+def _shared(returned: Any) -> list[Any]:
+    """What a call returns, or puts into what it returns, if it lives for longer and the collector does not know it."""
+    found = [returned, *(gc.get_referents(returned) if type(returned) in (tuple, list) else ())]
+    del returned
+    return [each for each in found if sys.getrefcount(each) > _OWN_RETURNED and not gc.is_tracked(each)]
+
+
+def _read(shared: list[Any]) -> Reading:
+    """Counted by functions in C throughout, which takes some 0.2 us for each reference."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        objects = ByType(gc.get_objects() + shared)
+        known = objects.referents()
+        held = Counter(map(id, known))
+        distinct = dict(zip(map(id, known), known, strict=True))
+        distinct.update(zip(map(id, objects.objects), objects.objects, strict=True))
+        known.clear()
+        objects.let_go()
+        held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
+        counts = map(sys.getrefcount, distinct.values())
+        return Reading(array("Q", distinct), array("q", map(sub, counts, map(held.get, distinct, repeat(0)))))
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _unseen(objects: list[Any]) -> list[Any]:
+    """Containers that the collector does not track: what they refer to is part of no cycle, a number for one."""
+    by_type = ByType(objects)
+    found = [each for each in by_type.of(dict, tuple) if not gc.is_tracked(each)]
+    by_type.let_go()
+    return found
+
+
+def _drifts(first: Reading, second: Reading, third: Reading) -> list[tuple[int, tuple[int, int]]]:
+    """Objects, by `id`, whose count went on by the same with each call; the most first."""
+    before = dict(zip(first.ids, first.counts, strict=True))
+    between = dict(zip(second.ids, second.counts, strict=True))
+    found = []
+    for identity, count in zip(third.ids, third.counts, strict=True):
+        middle = between.get(identity, count)
+        if count == middle or identity not in before or count > _IMMORTAL:
+            continue
+        early, late = middle - before[identity], count - middle
+        if steady(early, late):
+            found.append((identity, (early, late)))
+    return sorted(found, key=lambda each: -abs(each[1][1]))
+
+
+def steady(early: int, late: int) -> bool:
+    """Whether a count that changed by `early` in a stretch, and by `late` in one twice as long, drifts."""
+    return abs(early) >= _LEAST_CHANGE and abs(late - 2 * early) <= max(1.0, _UNEVEN * abs(late))
+
+
+def name_of(value: Any) -> str:
+    """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
+    kind = type(value)
+    if derives(kind, type):
+        return f"type {full_name(value)}"
+    if kind is ModuleType:
+        return f"module {value.__name__}"
+    if kind is FunctionType:
+        return f"function {value.__module__}.{value.__qualname__}"
+    if kind is BuiltinFunctionType:
+        return element_name(value)
+    if any(value is each for each in _SINGLETONS):
+        return repr(value)
+    for module, names in [(name, vars(each)) for name, each in list(sys.modules.items()) if type(each) is ModuleType]:
+        for name, each in list(names.items()):
+            if each is value and type(name) is str:
+                return f"{module}.{name} ({full_name(kind)})"
+    return full_name(kind)

@@ -1,0 +1,199 @@
+"""Reference counts that drift, in real processes: what costs no memory is found, and no innocent is accused.
+
+On Python 3.12 and later `None`, small numbers and the like are immortal, so what is shared here is the program's own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from processes import job_of, run
+
+from benchmarks.detection import planting
+from leakcheck.execution.job import Job, ScenarioInfo
+from leakcheck.meters import REFERENCES
+from leakcheck.records import Meter, ScenarioResult
+
+HEAD = """
+    import array, collections, ctypes, datetime, functools, itertools, logging, queue, sys, threading, weakref
+    take, give = ctypes.pythonapi.Py_IncRef, ctypes.pythonapi.Py_DecRef
+    take.argtypes = give.argtypes = [ctypes.py_object]
+    numbers = itertools.count(1)
+    class Shared:
+        pass
+    shared = Shared()
+    kept = []
+"""
+DRIFTS = [name for name in planting.faults() if "reference-" in name]
+
+
+def references_of(result: ScenarioResult) -> Meter:
+    return next(meter for meter in result.meters if meter.name == REFERENCES)
+
+
+@pytest.fixture(scope="module")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planted")
+    planting.build_c("plain", folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+def test_a_planted_drift_is_a_leak_and_its_call_is_named(name: str, extension: Path) -> None:
+    file = extension / "workload.py"
+    file.write_text(f"{planting.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
+    result = run(Job(scenario=ScenarioInfo(id="w::call", target=str(file), name="call"), cwd=extension), "auto")
+    assert result.verdict == "leak"
+    assert planting.wrong(name, result.findings) == ""
+    assert result.reason == result.findings[0].title
+    assert result.explained == 1.0
+
+
+@pytest.mark.parametrize(("calls", "rate"), [(1, 1.0), (3, 1 / 3), (20, 1 / 20)])
+def test_a_drift_need_not_come_with_each_call(tmp_path: Path, calls: int, rate: float) -> None:
+    result = run(job_of(tmp_path, f"""{HEAD}
+    @scenario
+    def case():
+        if next(numbers) % {calls} == 0:
+            take(shared)
+    """))  # fmt: skip
+    assert result.verdict == "leak", result.reason
+    assert references_of(result).growth == pytest.approx(rate, rel=0.01)
+    assert "references to scenarios_under_test.shared" in result.reason or "1 reference to" in result.reason
+
+
+INNOCENT = {
+    "taken and given back": "take(shared); give(shared)",
+    "instances that come and go": "shared_kind = Shared(); kept[:] = [shared_kind] * 50",
+    "a list that is flushed": "kept.append(shared)\n        if len(kept) == 5000: kept.clear()",
+    "what the collector does not see is flushed": """kept.append(datetime.datetime(2020, 1, 1, tzinfo=zone))
+        if len(kept) == 5000: kept.clear()""",
+    "a table made beforehand is filled": "table[next(numbers) % len(table)] = shared",
+    "a full queue": "ring.append(shared)",
+    "a cache with a limit": "cached(next(numbers))",
+    "arguments that are remembered": "cached(shared)",
+    "names that are made and interned": "sys.intern('name %d' % (next(numbers) % 100))",
+    "an attribute by a made-up name": "getattr(shared, 'x%d' % (next(numbers) % 9), None)",
+    "weak references": "kept[:] = [weakref.ref(shared, print)]; alive[next(numbers) % 50] = Shared()",
+    "a pool": "pool.put(pool.get())",
+    "errors that are caught": """try:
+            raise KeyError(shared)
+        except KeyError as error:
+            kept[:] = [error]""",
+    "a retried error": """for _ in range(3):
+            try:
+                {}[shared]
+            except KeyError:
+                continue""",
+    "classes that are made": "type('Kind', (Shared,), {})",
+    "threads": "threading.Thread(target=print, args=()).start() if next(numbers) % 50 == 0 else None",
+    "a value in a buffer of C": "ctypes.py_object(shared)",
+    "logging": "logging.getLogger('quiet').debug('%s', shared)",
+}
+
+
+@pytest.mark.parametrize("body", INNOCENT.values(), ids=INNOCENT)
+def test_the_innocent_are_not_accused(tmp_path: Path, body: str) -> None:
+    result = run(job_of(tmp_path, f"""{HEAD}
+    zone = datetime.timezone(datetime.timedelta(hours=3))
+    table = [None] * 300_000
+    ring = collections.deque(maxlen=1000)
+    alive = weakref.WeakValueDictionary()
+    pool = queue.Queue()
+    pool.put(shared)
+    @functools.lru_cache(maxsize=300)
+    def cached(key):
+        return [key, shared]
+    @scenario
+    def case():
+        {body}
+    """))  # fmt: skip
+    assert result.verdict in ("clean", "bounded"), result.reason
+    assert references_of(result).growth == 0, references_of(result).reason
+    assert "no reference count drifts" in references_of(result).reason
+
+
+def test_what_only_native_code_holds_is_counted_where_the_scenario_shows_it(tmp_path: Path) -> None:
+    source = f"""{HEAD}
+    number = ctypes.pythonapi.PyFloat_FromDouble
+    number.restype, number.argtypes = ctypes.c_void_p, [ctypes.c_double]
+    address = number(0.25)
+    def lose():
+        ctypes.PyDLL(None).Py_IncRef(ctypes.c_void_p(address))
+    @scenario
+    def case():
+        lose()
+    @scenario
+    def shown(ctx):
+        ctx.watch(ctypes.cast(address, ctypes.py_object).value)
+        yield lose
+    """
+    assert run(job_of(tmp_path, source)).verdict == "clean"
+    shown = run(job_of(tmp_path, source, "shown"))
+    assert shown.verdict == "leak"
+    assert "to float with each call" in shown.reason
+
+
+def test_a_budget_for_references_is_held(tmp_path: Path) -> None:
+    job = job_of(tmp_path, f"""{HEAD}
+    @scenario
+    def case():
+        take(shared)
+    """)  # fmt: skip
+
+    def with_budget(limit: float) -> ScenarioResult:
+        budgeted = msgspec.structs.replace(job.scenario, budget={REFERENCES: limit})
+        return run(msgspec.structs.replace(job, scenario=budgeted))
+
+    assert with_budget(1.0).verdict == "clean"
+    assert with_budget(0.5).verdict == "leak"
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"gc": "auto"}, "the collector is left to the program"),
+        ({"gc": "freeze"}, "the program has put objects out of the collector's sight"),
+    ],
+)
+def test_where_counts_say_nothing_it_is_said(tmp_path: Path, settings: dict[str, str], why: str) -> None:
+    result = run(job_of(tmp_path, """
+    @scenario
+    def case():
+        sum(range(9))
+    """, **settings))  # fmt: skip
+    assert result.verdict == "clean"
+    assert f"not looked at: reference counts ({why})" in result.advice
+
+
+def test_no_call_is_made_beyond_the_limit_that_was_given(tmp_path: Path) -> None:
+    job = job_of(tmp_path, f"""{HEAD}
+    @scenario
+    def case():
+        if next(numbers) > 1000:
+            raise ValueError
+    """)  # fmt: skip
+    limited = msgspec.structs.replace(job, budget=msgspec.structs.replace(job.budget, max_iterations=1000))
+    result = run(limited)
+    assert result.failure is None
+    assert "not looked at: reference counts (the calls are too slow, or too few, for them)" in result.advice
+
+
+def test_a_drift_is_found_on_a_busy_machine(tmp_path: Path) -> None:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        result = run(job_of(tmp_path, f"""{HEAD}
+    @scenario
+    def case():
+        take(shared)
+        """))  # fmt: skip
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+    assert result.verdict == "leak"
+    assert references_of(result).growth == 1.0
