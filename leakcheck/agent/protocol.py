@@ -357,6 +357,21 @@ class GarbageMade(NamedTuple):
     """Why nothing was measured; empty where it was."""
 
 
+class WhereTimeGoes(NamedTuple):
+    """Asks on which line the step spends its time, which is run `calls` times."""
+
+    calls: int
+
+
+class TimeSpent(NamedTuple):
+    """Answers `WhereTimeGoes`."""
+
+    stack: tuple[tuple[str, int, str], ...]
+    """Of the line on which most is spent, the innermost place first; empty where none was seen."""
+    share: float
+    """Part of the time."""
+
+
 STRETCHES = 4
 """Stretches that are compared, after which it is asked what stays: three gains."""
 
@@ -394,6 +409,7 @@ PROBES: Mapping[str, str] = {
         "references": ("CountReferences",),
         "drifting": ("WatchReferences",),
         "garbage": ("MeasureGarbage",),
+        "pace": ("WhereTimeGoes",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

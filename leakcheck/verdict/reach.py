@@ -14,7 +14,7 @@ from leakcheck.execution.allocators import foreign
 from leakcheck.execution.job import Budget
 from leakcheck.meters import MeterSpec
 from leakcheck.records import Failure, Sample
-from leakcheck.verdict import budget, garbage, references
+from leakcheck.verdict import budget, garbage, pace, references
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
@@ -79,10 +79,12 @@ def reach(
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
     made: GarbageMade | None = None
-    if raised is None and measured.broken is None and not unasked and not decisive(specs, judgements, "leak"):
+    may_call = raised is None and measured.broken is None and not unasked
+    if may_call and not decisive(specs, judgements, "leak"):
         looked = _afterwards(process, measured, judgements, allowed, gc, limited=meters.GARBAGE in (accepted or {}))
         judgements, advice, made = {**judgements, **looked.judgements}, [*advice, *looked.advice], looked.garbage
         measured = measured._replace(meters=[*specs, *looked.meters], samples={**measured.samples, **looked.samples})
+    advice += pace.advice(process, measured, may_call=may_call)
     judgements = budget.applied(judgements, measured.meters, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries), made)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from leakcheck import units
@@ -12,7 +10,7 @@ from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT
 from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
-from leakcheck.series import rates
+from leakcheck.verdict import pace
 from leakcheck.verdict.fragmentation import fragmentation
 from leakcheck.verdict.judge import Judgement, Sensitivity
 from leakcheck.verdict.measure import Measurement, decisive
@@ -198,33 +196,11 @@ def would_have_shown(reached: Reached) -> str:
 def _what_would_decide(measured: Measurement, job: Job) -> str:
     """The way out of `inconclusive`: two more doublings show whether growth goes on."""
     needed = 4 * max(measured.iterations, 12)
-    slower = _slower(measured.pace)
+    slower = pace.slower(measured.pace)
     # Each doubling of the calls takes `2 * slower` times as long as the one before.
     seconds = measured.seconds * max(needed / max(measured.iterations, 1), (2 * slower) ** 2)
     sign = f"; calls get slower, {slower:.1f} times with each doubling, which is a sign of growth" if slower > 1 else ""
     return _way_out(measured, job, needed, seconds) + sign
-
-
-_SLOWER = 1.3
-"""How many times as long as in the doubling before a call takes where calls get slower: caches of processors and a busy
-machine leave less."""
-
-
-def _slower(pace: Sequence[Sample]) -> float:
-    """How many times slower calls have become with each of the last two doublings; 1 where they have not, in both."""
-    total = pace[-1].iterations if pace else 0
-    if total < _LEAST_PACE:
-        return 1.0
-    at = [min(pace, key=lambda each: abs(each.iterations - total / part)) for part in (8, 4, 2, 1)]
-    costs = rates(at)
-    if len(costs) < 3 or min(costs) <= 0:
-        return 1.0
-    ratios = [later / earlier for earlier, later in pairwise(costs)]
-    return math.sqrt(ratios[0] * ratios[1]) if min(ratios) >= _SLOWER else 1.0
-
-
-_LEAST_PACE = 16
-"""Calls that have three doublings."""
 
 
 def _way_out(measured: Measurement, job: Job, needed: int, seconds: float) -> str:
