@@ -155,7 +155,7 @@ class Conversation:
             try:
                 channel.send(await self._answer(name, fields))
             except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
-                channel.fail(describe_error(error, name))
+                channel.fail(describe_error(error, ANSWER))
 
     async def _answer(self, name: str, fields: list[object]) -> Answer:
         if name == "Run":
@@ -184,6 +184,7 @@ class Conversation:
         readings.iterations = self.driver.iterations
         read_from = self.clock()
         readings.spent = read_from - began + self.reading  # the last one's: this one's numbers are in it
+        self.settler.empty_free_lists()
         readings.read()
         self.reading = self.clock() - read_from
         return Sampled(readings.numbers.tobytes().hex(), raised)
@@ -214,7 +215,7 @@ def describe_error(error: BaseException, during: str) -> Failed:
     kind = "import" if during == "List" and frames is None else type(error).__name__
     if isinstance(error, TargetError):
         kind = NOT_THERE
-    elif during != "step" and _is_ours(error):
+    elif message is not CLOSED_OURS and (_is_none_of_the_users(error) if during == ANSWER else _is_ours(error, during)):
         kind = INTERNAL
     return Failed(
         type=kind,
@@ -227,12 +228,26 @@ def describe_error(error: BaseException, during: str) -> Failed:
     )
 
 
+ANSWER = "answer"
+"""During which an error is our own unless code of the user's raised it: there the step is not at work."""
+
 _CALLS_THE_USERS = tuple(os.path.join(os.path.dirname(__file__), name) for name in ("step.py", "loading.py"))
 """Modules in whose lines an error of the user's may end that has no line: the call of a function written in C."""
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether an exception was raised by our own code, and is none that tells the user of a mistake."""
+def _is_none_of_the_users(error: BaseException) -> bool:
+    """Whether no code but ours and the interpreter's was at work: whatever it is, it says nothing of the step."""
+    frames = error.__traceback__
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if not (HERE.own(file) or HERE.standard(file)):
+            return False
+        frames = frames.tb_next
+    return True
+
+
+def _is_ours(error: BaseException, during: str) -> bool:
+    """Whether an exception was raised by our own code beside the step, and is none that tells the user of a mistake."""
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None:
         frames = frames.tb_next
@@ -242,7 +257,7 @@ def _is_ours(error: BaseException) -> bool:
         or isinstance(error, OSError)
         or not isinstance(error, Exception)
     )
-    return HERE.own(file) and file not in _CALLS_THE_USERS and not told
+    return during != "step" and HERE.own(file) and file not in _CALLS_THE_USERS and not told
 
 
 def _number(value: object) -> int | None:

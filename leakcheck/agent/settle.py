@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from leakcheck.agent.meters.allocators import release
 from leakcheck.agent.meters.heap import trim
-from leakcheck.agent.meters.objects import all_in_sight, collect_young
+from leakcheck.agent.meters.objects import all_in_sight, collect_young, empty_free_lists
 from leakcheck.agent.protocol import GcMode
 from leakcheck.agent.scenario import Context
 
@@ -73,6 +73,11 @@ class Settler:
                 if not collected:
                     break
 
+    def empty_free_lists(self) -> None:
+        """The last thing before a reading: what has been freed since the settling began is in no ledger's way then."""
+        if self.collects:
+            self._found += empty_free_lists()
+
     def _walk_old_objects(self, wanted: bool) -> None:
         """Whether the collector walks them by itself; what the scenario has set comes back."""
         young, middle, old = gc.get_threshold()
@@ -129,13 +134,13 @@ def _flush_output() -> None:
 
 
 _forget_lookups: Callable[[], object] = (
-    getattr(sys, "_clear_type_cache", None) or getattr(sys, "_clear_internal_caches", None) or (lambda: None)
+    getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None) or (lambda: None)
 )
 """Empties the interpreter's cache of attribute look-ups, whose 4096 entries own the names that were looked up.
 
 C code that looks up an attribute by a C string makes a fresh name each time, as does `getattr(x, "visit_" + name)`, and
 so fills the cache at random, by some 60 bytes a call: a saturating growth of up to 300 KB that is nobody's. CPython's
-own hunt for reference leaks empties it too.
+own hunt for reference leaks empties it too. A more general function has done that since 3.13; the older warns now.
 """
 
 

@@ -695,23 +695,29 @@ def test_where_warnings_are_errors_none_of_ours_skips_or_fails_a_test(suite, how
 
 def test_an_error_of_the_tools_own_is_never_that_a_test_cannot_be_repeated():
     from leakcheck.agent.origin import HERE
-    from leakcheck.agent.session import describe_error
+    from leakcheck.agent.session import ANSWER, describe_error
     from leakcheck.pytest_plugin.measuring import _is_not_repeatable
     from leakcheck.records import Failure, ScenarioResult
 
-    def raised_in(file: str) -> str:
+    def raised_in(file: str, kind: str = "RuntimeError", during: str = ANSWER) -> str:
         try:
-            exec(compile("raise RuntimeError('a warning')", file, "exec"))
-        except RuntimeError as error:
-            return describe_error(error, "FindContainers").type
+            exec(compile(f"raise {kind}('a warning')", file, "exec"))
+        except Exception as error:
+            own = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)  # without this test's frame
+            return describe_error(own, during).type
         raise AssertionError
 
     def repeatable(kind: str) -> bool:
         failure = Failure(type=kind, message="")
         return not _is_not_repeatable(ScenarioResult(id="x", verdict="error", ok=False, reason="", failure=failure))
 
-    assert repeatable(raised_in(f"{HERE.roots.own[0]}settle.py"))
+    settle = f"{HERE.roots.own[0]}settle.py"
+    for file in (settle, os.__file__):  # what we call of the standard library may warn too
+        for kind in ("RuntimeError", "OSError", "DeprecationWarning"):
+            assert repeatable(raised_in(file, kind)), (file, kind)
     assert not repeatable(raised_in("/src/test_it.py"))
+    assert not repeatable(raised_in(os.__file__, during="step"))
+    assert repeatable(raised_in(settle, during="List"))
 
 
 def test_a_call_that_hangs_names_the_option_that_allows_more_and_a_wrong_one_is_told(suite):
