@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from leakcheck.agent.inquiry import Graph, Node, Pin, PinnedObjects, Suspect
+from leakcheck.agent.inquiry import Node, Pin, PinnedObjects, Suspect
 from leakcheck.diagnosis.objects import object_at
 from leakcheck.execution.memory import WORD, ProcessMemory
 
@@ -28,17 +28,17 @@ class HiddenCycle(NamedTuple):
     path: tuple[Node, ...]
 
 
-def hidden_cycles(graph: Graph, pid: int) -> tuple[HiddenCycle | None, ...]:
+def hidden_cycles(pinned: Sequence[PinnedObjects], pid: int) -> tuple[HiddenCycle | None, ...]:
     """For each group of pinned objects, the cycle that pins them; None where there is none, or nothing can be read."""
-    if not any(pin.suspects for group in graph.pinned for pin in group.pins):
-        return (None,) * len(graph.pinned)
+    if not any(pin.suspects for group in pinned for pin in group.pins):
+        return (None,) * len(pinned)
     try:
         with ProcessMemory(pid) as memory:
-            holders = [_holders(group, memory) for group in graph.pinned]
+            holders = [_holders(group, memory) for group in pinned]
             inside = {word: each for some in holders for each in some for word in memory.words(each.address, each.size)}
     except OSError:
-        return (None,) * len(graph.pinned)
-    return tuple(_cycle(some or _keepers(group, inside)) for some, group in zip(holders, graph.pinned, strict=True))
+        return (None,) * len(pinned)
+    return tuple(_cycle(some or _keepers(group, inside)) for some, group in zip(holders, pinned, strict=True))
 
 
 def _cycle(holders: Sequence[Suspect]) -> HiddenCycle | None:

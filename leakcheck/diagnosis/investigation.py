@@ -171,7 +171,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
         with plan.worker() as worker:
             worker.open()
             graph = worker.ask(question, Graph)
-            return graph, hidden_cycles(graph, worker.pid)
+            return graph, hidden_cycles(graph.pinned, worker.pid)
 
     found, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), look)
     if found is not None and found[0].unseen:

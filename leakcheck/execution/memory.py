@@ -13,7 +13,7 @@ _MOST_BYTES = 1 << 16
 """Of one block that is looked at; what is further inside is not seen."""
 _LONGEST_TEXT = 200
 """Bytes of a text: the name of a type is shorter."""
-_ALIGNMENT, _SMALLEST_CHUNK = 2 * WORD, 4 * WORD
+_ALIGNMENT, _SMALLEST_CHUNK, _LARGEST_CHUNK = 2 * WORD, 4 * WORD, 1 << 40
 """Of glibc's malloc, in bytes."""
 _CHUNK_FLAGS = 7
 """The bits of malloc's size word that are none of the size."""
@@ -74,7 +74,7 @@ class ProcessMemory:
         """
         for start in range(address - address % _ALIGNMENT, address - 2 * WORD - 1, -_ALIGNMENT):
             size = self._chunk_size(start)
-            if size and self._chunk_size(start + size) and start + size - WORD > address:
+            if address < start + size - WORD <= start + _MOST_BYTES and self._chunk_size(start + size):
                 return start, size - WORD
         return 0, 0
 
@@ -82,4 +82,4 @@ class ProcessMemory:
         """Bytes from one block to the next; 0 where what lies before it is no size."""
         header = self.words(start - WORD, WORD)
         size = header[0] & ~_CHUNK_FLAGS if header else 0
-        return size if _SMALLEST_CHUNK <= size <= _MOST_BYTES and not size % _ALIGNMENT else 0
+        return size if _SMALLEST_CHUNK <= size <= _LARGEST_CHUNK and not size % _ALIGNMENT else 0
