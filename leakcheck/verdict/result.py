@@ -57,6 +57,8 @@ def judged(job: Job, reached: Reached, **changes: Any) -> ScenarioResult:
     """The result of a measured scenario."""
     of = {each: decisive(reached.measured.meters, reached.judgements, each) for each in _ORDER}
     verdict: Verdict = next((each for each in _ORDER if of[each]), "inconclusive")
+    if verdict in ("clean", "bounded") and _unread_children(reached):
+        verdict = "inconclusive"
     return describe(
         job,
         **{
@@ -143,6 +145,10 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
             return f"{spec.name}: {worst.reason}"
         sentence = f"{spec.name} grows by {growth} per iteration{within}"
         return sentence if worst.rule == "line" else f"{sentence}; {worst.reason}"
+    if verdict == "inconclusive" and not of_it and (unread := _unread_children(reached)):
+        quiet = f"the process itself does not go on growing; {would_have_shown(reached)}"
+        user = "its user" if unread == 1 else "their user"
+        return f"{units.quantity(unread, 'processes')} below it may not be read: run as {user}; {quiet}"
     if not of_it:
         return "no meter of memory works here"
     spec, first = of_it[0]
@@ -152,14 +158,13 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
     fragmented = f"; {sparse.short}" if sparse else ""
     if verdict == "bounded":
         return f"{spec.name} {_said(first, spec)}{fragmented}"
-    return f"{first.reason}; {would_have_shown(reached)}{_unread_children(reached)}{fragmented}"
+    return f"{first.reason}; {would_have_shown(reached)}{fragmented}"
 
 
-def _unread_children(reached: Reached) -> str:
-    """What a clean verdict does not speak of."""
+def _unread_children(reached: Reached) -> float:
+    """Processes of which no verdict can speak that is sure of itself."""
     series = reached.measured.samples.get(UNREAD_CHILDREN)
-    unread = series[-1].value if series else 0
-    return f"; not looked at: {units.quantity(unread, 'processes')} below it, which may not be read" if unread else ""
+    return series[-1].value if series else 0
 
 
 def _seen(reached: Reached) -> dict[str, Sensitivity]:
