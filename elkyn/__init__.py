@@ -28,8 +28,9 @@ from elkyn.events.event import Event, LiveSubscription, Overflow, QueueStats
 from elkyn.events.observable import Observable
 from elkyn.events.streams import EventStream
 from elkyn.events.subscriptions import Subscription
+from elkyn.opening import open  # noqa: A004 - elkyn.open() reads as it should, like gzip.open()
 from elkyn.readonly import Reader, ReadOnlyStore
-from elkyn.store import Store, open  # noqa: A004 - elkyn.open() reads as it should, like gzip.open()
+from elkyn.store import Store
 from elkyn.transaction import Transaction
 
 __all__ = [

@@ -4,8 +4,8 @@ import asyncio
 import os
 from typing import Any
 
+from elkyn.opening import open as open_store
 from elkyn.store import Store
-from elkyn.store import open as open_store
 
 
 class AsyncOpening:

@@ -13,9 +13,9 @@ import click
 
 from elkyn import tools
 from elkyn.errors import ElkynError
+from elkyn.opening import open as open_store
 from elkyn.paths import pattern_segments
 from elkyn.readonly import ReadOnlyStore
-from elkyn.store import open as open_store
 from elkyn.values import encode
 
 LOOK_EVERY_S = 0.1

@@ -1,31 +1,24 @@
 """The face of the store: `open()` and `Store`."""
 
 import asyncio
-import atexit
 import os
-import threading
 import warnings
-import weakref
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, overload
+from typing import Any, Self
 
 import lmdb
 
 from elkyn._native import (
-    MAX_SLOTS,
-    MAX_VALUE_BYTES,
-    SLOTS,
-    VALUE_BYTES,
     Event,
     Queue,
     TransactionScope,
-    report_leaks,
 )
 from elkyn.commits import Commits
+from elkyn.ending import Ending
 from elkyn.errors import WouldDeadlock
 from elkyn.events.children import ChildEvent, child_event
 from elkyn.events.dispatcher import Dispatcher
@@ -42,16 +35,13 @@ from elkyn.events.subscriptions import (
     OverflowPolicy,
     SubscriptionState,
     Watcher,
-    log_handler_error,
 )
 from elkyn.events.thread import EventThread, HandlerErrorHook, Stop
 from elkyn.expiry import Expirer, deadline_in, next_due
-from elkyn.locks import Lock, is_mine
 from elkyn.paths import child_path, key_of, pattern_segments, plain
-from elkyn.progress import Progress
 from elkyn.push_names import PushNames
-from elkyn.readonly import Reader, ReadOnlyStore, readers_of, walk_by_pages
-from elkyn.storage import Database, Durability, damaged
+from elkyn.readonly import Reader, readers_of, walk_by_pages
+from elkyn.storage import Database, damaged
 from elkyn.tools import copy
 from elkyn.transaction import Transaction
 from elkyn.tree import Tree
@@ -61,72 +51,8 @@ from elkyn.writes import Call, deleting, setting, updating
 
 CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
-PATIENCE_S = 30.0
-"""Seconds that `close()` waits for writes of other threads, their transactions above all: a disk takes less."""
 FULL_PAUSE_S = 0.001
 """Seconds that a coroutine pauses where ten thousand writes are in line: some of a commit's time."""
-LOOK_EVERY_S = 0.01
-"""Seconds between two looks of `close()` at another thread's transaction, whose end tells nobody."""
-EXIT_TIMEOUT_S = 0.25
-"""Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
-
-
-@overload
-def open(path: str | os.PathLike[str], *, readonly: Literal[True]) -> ReadOnlyStore: ...  # noqa: A001 - as below
-@overload
-def open(  # noqa: A001 - as below
-    path: str | os.PathLike[str],
-    *,
-    readonly: Literal[False] = False,
-    durability: Durability = "sync",
-    map_size: int = 64 << 20,
-    max_map_size: int = 64 << 30,
-    drain_timeout: float = 5.0,
-    on_handler_error: HandlerErrorHook = log_handler_error,
-    slots: int = SLOTS,
-    value_bytes: int = VALUE_BYTES,
-) -> "Store": ...
-def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
-    path: str | os.PathLike[str],
-    *,
-    readonly: bool = False,
-    durability: Durability = "sync",
-    map_size: int = 64 << 20,
-    max_map_size: int = 64 << 30,
-    drain_timeout: float = 5.0,
-    on_handler_error: HandlerErrorHook = log_handler_error,
-    slots: int = SLOTS,
-    value_bytes: int = VALUE_BYTES,
-) -> "Store | ReadOnlyStore":
-    """Open the store in the directory `path`, making it where it is missing. Use as a context manager.
-
-    `durability`: "sync" has every commit on the disk before its call returns; "async" syncs every quarter of a second;
-    "none" leaves it to the system. A killed process loses nothing in any of them; with the latter two a power failure
-    may lose the latest commits and, depending on the file system, damage the file.
-    `map_size` is the first size of the database in bytes: it grows by itself up to `max_map_size`.
-    `drain_timeout` is how many seconds close() lets handlers work off what is pending.
-    `on_handler_error` is called with the exception and the `file:line` that subscribed.
-    `slots` and `value_bytes` are how many events, and how many bytes of their values, may wait for handlers: allocated
-    now, rounded up to powers of two, at most 1,048,576 and 2 GiB. A slot takes 320 bytes.
-
-    `readonly=True` opens the store for reading alone, also while another process has it open; the other options have no
-    meaning then.
-
-    Raises `StoreInUseError` where the directory is open already, `FormatError` where it holds something else,
-    `StorageError` where it cannot be written.
-    """
-    if readonly:
-        return ReadOnlyStore(path)
-    if durability not in get_args(Durability):
-        raise ValueError(f"durability must be 'sync', 'async' or 'none', not {durability!r}")
-    if not 0 < map_size <= max_map_size:
-        raise ValueError(f"map_size must be above 0 and at most max_map_size, not {map_size}")
-    if not 0 < slots <= MAX_SLOTS:
-        raise ValueError(f"slots must be above 0 and at most {MAX_SLOTS}, not {slots}")
-    if not 0 < value_bytes <= MAX_VALUE_BYTES:
-        raise ValueError(f"value_bytes must be above 0 and at most {MAX_VALUE_BYTES}, not {value_bytes}")
-    database = Database(Path(path).absolute(), durability, map_size=map_size, max_map_size=max_map_size)
-    return Store(database, drain_timeout, on_handler_error, Queue(decode, slots, value_bytes))
 
 
 class Store:
@@ -153,10 +79,9 @@ class Store:
         if database.read(lambda txn: next_due(txn, 1)):  # of an earlier session
             self._tree.expires = True
             self._expirer.tell()
-        self._closing = Lock()
-        self._closer: int | None = None  # the thread that holds it
-        self._closed = Progress()
-        _open_stores.add(self)
+        self._end = Ending(
+            database, self._tree, self._names, self._writer, self._expirer, self._room, self._thread, self._dispatcher
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -165,7 +90,7 @@ class Store:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_closed") and self._database.is_open:
+        if hasattr(self, "_end") and self._database.is_open:
             warnings.warn(f"the store in {self._database.directory} was never closed", ResourceWarning, stacklevel=2)
             self.close()
 
@@ -523,111 +448,5 @@ class Store:
         of its thread, and where another thread's transaction has not ended in 30 seconds: then the store takes no more
         queued writes, and may be closed again.
         """
-        self._close(self._drain_timeout if drain_timeout is None else drain_timeout, PATIENCE_S)
-
-    def _close(self, drain_timeout: float, patience: float) -> None:
-        database = self._database
-        if database.state == "forked":
-            database.require_open()
-        if database.state == "closed" or is_mine(self._closing):  # the latter in a signal's handler, amid it
-            return
-        if database.is_open:
-            if database.in_own_transaction():
-                raise WouldDeadlock("cannot close the store inside its own transaction; leave the block first")
-            if is_mine(database.mutex):
-                raise WouldDeadlock(
-                    "a write of this thread is under way: a signal's handler cannot close the store meanwhile; "
-                    "let it raise, and close the store where that is caught"
-                )
-            # Who waits for a handler waits no longer than close() does; and not at all for the one that calls us.
-            self._room.give_up_in(0.0 if self._thread.is_current() else drain_timeout)
-            if not self._writer.close(patience):
-                raise _still_written(patience)
-            self._writer.close_callbacks(drain_timeout)
-            if not self._expirer.close(patience):
-                raise _still_written(patience)
-        elif self._thread.is_current():  # another thread closes, and waits for the handler that calls us
-            return
-        own = threading.get_ident()
-        if not self._closed.wait_for(lambda: self._closer in (None, own), drain_timeout + patience):
-            raise _still_written(patience)
-        abandoned: list[SubscriptionState] = []
-        with self._closing:
-            try:
-                self._closer = own
-                if self._begin_to_close(patience):
-                    states = self._dispatcher.subscriptions()
-                    abandoned = [state for state in states if state.abandoned and not state.done]
-                    try:
-                        self._dispatcher.stop(drain_timeout)
-                    finally:
-                        self._let_go()
-            finally:
-                self._closer = None
-                self._closed.tell()
-        for state in abandoned:
-            _warn_of(state)
-
-    def _begin_to_close(self, patience: float) -> bool:
-        """Take no more writes; False where it is closed. Goes on where another close() was interrupted half-way."""
-        database = self._database
-        # Not by a lock's own time limit: a signal's handler that raises right behind it would leave the lock taken.
-        if not self._closed.wait_for(lambda: database.state != "in transaction", patience, look_every=LOOK_EVERY_S):
-            raise _still_written(patience)
-        with database.mutex:
-            if database.state == "closed":
-                return False
-            database.state = "closing"
-        _open_stores.discard(self)
-        return True
-
-    def _let_go(self) -> None:
-        with self._database.mutex:
-            self._keys = {}
-            self._tree.forget()
-            self._database.pushed = self._names.latest_ms
-            self._database.close()
-
-
-def _still_written(patience: float) -> WouldDeadlock:
-    return WouldDeadlock(
-        f"another thread has been writing, or in a transaction, for {patience:g} s; end that and close the store again"
-    )
-
-
-def _warn_of(state: SubscriptionState) -> None:
-    file, _, line = state.where.rpartition(":")
-    message = f"the subscription to {state.pattern} was never unsubscribed, and its handle is gone"
-    warnings.warn_explicit(message, ResourceWarning, file or "?", int(line) if line.isdigit() else 0)
-
-
-_open_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    """At exit: close what is open, waiting a little for handlers, so that no thread outlives the interpreter."""
-    for store in list(_open_stores):
-        try:
-            # A daemon thread may be inside a transaction for as long as it likes: it ends there, undone, with the
-            # process.
-            store._close(EXIT_TIMEOUT_S, EXIT_TIMEOUT_S)
-        except WouldDeadlock:
-            report_leaks(False)
-        except Exception:  # noqa: BLE001, S110 - nobody is left to hear of it, and the exit code is the program's
-            pass
-        if store._thread.alive():
-            # A handler that does not return keeps its event and the queue: its doing, and no leak of ours.
-            report_leaks(False)
-    if any(thread.daemon for thread in threading.enumerate()):
-        report_leaks(False)  # such a thread is stopped wherever it is, and what it holds there is never let go of
-
-
-def _refuse_in_child() -> None:
-    for store in list(_open_stores):
-        store._database.forked()
-        # What the parent's threads held stays held here for ever, since they do not run here.
-        report_leaks(False)
-
-
-atexit.register(_close_all)
-os.register_at_fork(after_in_child=_refuse_in_child)
+        self._end.close(self._drain_timeout if drain_timeout is None else drain_timeout)
+        self._keys.clear()

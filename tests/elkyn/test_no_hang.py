@@ -336,7 +336,7 @@ def test_the_exit_waits_for_no_callback_and_no_transaction(tmp_path: Path) -> No
 def test_close_says_so_where_another_threads_transaction_does_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elkyn.store.PATIENCE_S", 0.2)
+    monkeypatch.setattr("elkyn.ending.PATIENCE_S", 0.2)
     store = elkyn.open(tmp_path / "data", durability="none")
     held, go = threading.Event(), threading.Event()
 
