@@ -2,7 +2,9 @@
 
 import asyncio
 import atexit
+import logging
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -71,6 +73,9 @@ EXIT_TIMEOUT_S = 0.25
 """Seconds that the interpreter's exit waits for a store's writers, and then for its handlers: it is not held up."""
 
 
+_log = logging.getLogger("elkyn")
+
+
 @overload
 def open(path: str | os.PathLike[str], *, readonly: Literal[True]) -> ReadOnlyStore: ...  # noqa: A001 - as below
 @overload
@@ -125,8 +130,15 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
         raise ValueError(f"slots must be above 0 and at most {MAX_SLOTS}, not {slots}")
     if not 0 < value_bytes <= MAX_VALUE_BYTES:
         raise ValueError(f"value_bytes must be above 0 and at most {MAX_VALUE_BYTES}, not {value_bytes}")
+    _say_if_the_gil_is_back()
     database = Database(Path(path).absolute(), durability, map_size=map_size, max_map_size=max_map_size)
     return Store(database, drain_timeout, on_handler_error, Queue(decode, slots, value_bytes))
+
+
+def _say_if_the_gil_is_back() -> None:
+    """A free-threaded interpreter turns it on for good where a module is loaded that does not declare to need none."""
+    if "t" in sys.abiflags and getattr(sys, "_is_gil_enabled", bool)():
+        _log.warning("this free-threaded Python runs with the GIL, which py-lmdb needs: threads take turns")
 
 
 class Store:
