@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard elkyn/native/*.cpp elkyn/native/*.hpp)
 CPP    := $(wildcard elkyn/native/*.?pp elkyn/native/tests/*.?pp)
 UV     := $(shell command -v uv 2>/dev/null)
+# Where lmdb has no wheel for a Python yet, its source is changed by `patch` before it is compiled, unless told not to.
+export LMDB_PURE := $(if $(shell command -v patch),,1)
 
 .PHONY: help
 help:  ## Show what there is to make
@@ -39,6 +41,11 @@ test: setup  ## Run the quick tests
 .PHONY: test-slow
 test-slow: setup  ## Run the tests that take their time (kill -9 loops, soaks, long property tests)
 	$(BIN)/python -m pytest -m slow
+
+PYTHONS ?= 3.11 3.12 3.13 3.14 3.15 3.14t
+.PHONY: pythons
+pythons: setup  ## The tests in each Python (PYTHONS=...), and each measured from this one; see docs/pythons.md
+	ci/run-pythons $(PYTHONS)
 
 .PHONY: native-test
 native-test:  ## C++ tests of the ring under ASan+UBSan, TSan and valgrind

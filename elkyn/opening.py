@@ -1,6 +1,8 @@
 """`open()`: what the options of a store may be, and what they are where nothing is said."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Literal, get_args, overload
 
@@ -11,6 +13,8 @@ from elkyn.readonly import ReadOnlyStore
 from elkyn.storage import Database, Durability
 from elkyn.store import Store
 from elkyn.values import decode
+
+_log = logging.getLogger("elkyn")
 
 
 @overload
@@ -67,5 +71,12 @@ def open(  # noqa: A001 - elkyn.open() reads as it should, like gzip.open()
         raise ValueError(f"slots must be above 0 and at most {MAX_SLOTS}, not {slots}")
     if not 0 < value_bytes <= MAX_VALUE_BYTES:
         raise ValueError(f"value_bytes must be above 0 and at most {MAX_VALUE_BYTES}, not {value_bytes}")
+    _say_if_the_gil_is_back()
     database = Database(Path(path).absolute(), durability, map_size=map_size, max_map_size=max_map_size)
     return Store(database, drain_timeout, on_handler_error, Queue(decode, slots, value_bytes))
+
+
+def _say_if_the_gil_is_back() -> None:
+    """A free-threaded interpreter turns it on for good where a module is loaded that does not declare to need none."""
+    if "t" in sys.abiflags and getattr(sys, "_is_gil_enabled", bool)():
+        _log.warning("this free-threaded Python runs with the GIL, which py-lmdb needs: threads take turns")

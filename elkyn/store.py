@@ -1,4 +1,4 @@
-"""The face of the store: `open()` and `Store`."""
+"""The face of the store: `Store`, which `open()` makes."""
 
 import asyncio
 import os

@@ -13,10 +13,13 @@ _PART = 1 << 22
 
 
 def foreign(libraries: Iterable[str]) -> list[str]:
-    """`mimalloc in libarrow.so` for each allocator in one of the files, each once."""
+    """`mimalloc in libarrow.so` for each allocator in one of the files, each once.
+
+    Not the interpreter's own: since 3.13 its library has one for free-threaded builds, which others do not use.
+    """
     found: dict[str, str] = {}
     for path in libraries:
-        for name in _inside(path):
+        for name in () if os.path.basename(path).startswith("libpython3.") else _inside(path):
             found.setdefault(name, os.path.basename(path))
     return [f"{name} in {file}" for name, file in found.items()]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from leakcheck.execution.elf import defines
-from leakcheck.execution.job import Allocator, Arenas
+from leakcheck.execution.job import Arenas
 
 _REMOVED_PREFIXES = ("MALLOC_", "COVERAGE_", "COV_CORE_", "PYTEST_")
 _REMOVED = frozenset(
@@ -41,7 +41,7 @@ _ALLOCATORS = ("jemalloc", "mimalloc", "tcmalloc", "hoard", "snmalloc")
 
 
 def worker_environment(
-    allocator: Allocator, temporary: str, base: Mapping[str, str] = os.environ, arenas: Arenas = "one"
+    allocator: str, temporary: str, base: Mapping[str, str] = os.environ, arenas: Arenas = "one"
 ) -> dict[str, str]:
     """Environment variables for one worker.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -35,6 +36,22 @@ def look(python: str) -> tuple[tuple[int, ...], str]:
     if version < OLDEST:
         return version, f"is Python {dotted(version)}; Python {dotted(OLDEST)} or newer can be measured"
     return version, ""
+
+
+def allocator_in(python: str, wanted: str) -> str:
+    """What Python's objects come from there: a free-threaded build has an allocator of its own, and takes no other."""
+    return "mimalloc" if _is_free_threaded(python) else wanted
+
+
+@cache
+def _is_free_threaded(python: str) -> bool:
+    if python == sys.executable:
+        return "t" in sys.abiflags
+    asked = [python, "-I", "-S", "-c", "import sys; sys.exit('t' in sys.abiflags)"]
+    try:
+        return subprocess.run(asked, capture_output=True, check=False, timeout=30).returncode == 1
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # whoever starts it says why it cannot be
 
 
 def dotted(version: tuple[int, ...]) -> str:

@@ -39,6 +39,7 @@ from leakcheck.agent.protocol import (
 from leakcheck.execution.deadline import Deadline
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.failure import WorkerFailed, of_exception, of_process
+from leakcheck.execution.interpreter import allocator_in
 from leakcheck.execution.job import Job
 from leakcheck.execution.workspace import Workspace, end_processes
 from leakcheck.records import Failure
@@ -120,6 +121,7 @@ class Worker:
         memory_limit: int | None = None,
     ) -> None:
         self.job = job
+        allocator = allocator_in(job.python, job.allocator)
         self._workspace = Workspace()
         directory = self._workspace.path
         self.tmp_path = str(directory / "tmp_path")
@@ -159,7 +161,7 @@ class Worker:
                 stdout=output_write,
                 stderr=output_write,
                 pass_fds=(commands_read, replies_write, lifeline_read),
-                env={**worker_environment(job.allocator, self.temporary, arenas=job.arenas), **(environment or {})},
+                env={**worker_environment(allocator, self.temporary, arenas=job.arenas), **(environment or {})},
                 cwd=job.cwd,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which then decides
             )

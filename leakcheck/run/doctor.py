@@ -13,7 +13,7 @@ from leakcheck import meters
 from leakcheck.execution.elf import sections
 from leakcheck.execution.environment import left_out
 from leakcheck.execution.failure import WorkerFailed
-from leakcheck.execution.interpreter import unfit
+from leakcheck.execution.interpreter import allocator_in, unfit
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.meters import BLOCKS_LEDGER, LEDGER
@@ -61,12 +61,13 @@ def _interpreter(job: Job) -> list[Check]:
     version = opened.python.split()[0]
     checks = [Check("interpreter", "ok", f"{platform.python_implementation()} {version} ({job.python})")]
     missing = opened.unavailable
-    ledger = LEDGER if job.allocator == "malloc" else BLOCKS_LEDGER
+    allocator = allocator_in(job.python, job.allocator)
+    ledger = LEDGER if allocator == "malloc" else BLOCKS_LEDGER
     if ledger in missing:
         checks.append(Check("allocator", "failed", f"{ledger}: {missing[ledger]}", "a Linux system with glibc >= 2.33"))
     else:
         libc = " ".join(platform.libc_ver())
-        checks.append(Check("allocator", "ok", f"{job.allocator}, exact ledger {ledger} ({libc})"))
+        checks.append(Check("allocator", "ok", f"{allocator}, exact ledger {ledger} ({libc})"))
     known = {*meters.of_family("heap"), *(spec.name for spec in meters.CATALOGUE if spec.occasional)}
     others = {name: why for name, why in missing.items() if name not in known}
     names = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+from leakcheck.execution.interpreter import allocator_in
 from leakcheck.execution.job import Job
 from leakcheck.records import Tool
 
@@ -27,7 +28,7 @@ def environment(job: Job) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "libc": _libc(),
-        "allocator": job.allocator,
+        "allocator": allocator_in(job.python, job.allocator),
         "gc": job.gc,
         "memray": _version("memray"),
         "valgrind": valgrind_version(),

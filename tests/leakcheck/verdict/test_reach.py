@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from leakcheck.execution.job import Budget, Job, ScenarioInfo
+from leakcheck.execution.job import Allocator, Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.verdict import result
 from leakcheck.verdict.reach import reach
@@ -21,10 +21,10 @@ kept, cache = [], {}
 
 @pytest.fixture
 def verdict(tmp_path):
-    def run(source: str, budget: Budget = Budget()) -> tuple[str, str]:  # noqa: B008
+    def run(source: str, budget: Budget = Budget(), allocator: Allocator = "malloc") -> tuple[str, str]:  # noqa: B008
         file = tmp_path / "scenarios_under_test.py"
         file.write_text(HEAD + textwrap.dedent(source))
-        job = Job(scenario=ScenarioInfo(id="case", target=str(file), name="case"), cwd=tmp_path)
+        job = Job(scenario=ScenarioInfo(id="case", target=str(file), name="case"), cwd=tmp_path, allocator=allocator)
         with Worker(job) as worker:
             judged = result.judged(job, reach(worker, worker.open(), budget))
         return judged.verdict, judged.reason
@@ -144,6 +144,20 @@ def test_a_clean_verdict_says_how_much_and_how_often_by_family(verdict):
     assert "48 B of heap" in reason
     assert "of other memory" in reason
     assert "1 resources" not in reason
+
+
+def test_where_python_has_an_allocator_of_its_own_both_ledgers_are_claimed(verdict):
+    """As in a free-threaded build: malloc's has what is native, the other has Python's objects."""
+    found, reason = verdict(
+        """
+        @scenario
+        def case():
+            sum(range(50))
+        """,
+        allocator="pymalloc",
+    )
+    assert found == "clean"
+    assert "48 B of heap, 1 block of heap, " in reason
 
 
 def test_slower_calls_are_said_to_be_a_sign_and_counted_in_the_advice(verdict):
