@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from leakcheck.agent.inquiry import Place
 from leakcheck.agent.origin import Origin
+from leakcheck.agent.protocol import Place
 from leakcheck.diagnosis.faults import (
     Case,
     Container,
