@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from array import array
 from collections import Counter
 from itertools import chain, repeat
 from operator import sub
@@ -19,8 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leakcheck.agent.meters.objects import all_in_sight, bring_back
 from leakcheck.agent.probes.by_type import ByType
-from leakcheck.agent.probes.elements import element_name
-from leakcheck.agent.probes.walk import derives, full_name
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.agent.step import StepRaisedError
 
@@ -44,15 +41,8 @@ _OWN_RETURNED = 3
 """References of ours to what a call has returned: the list, its loop variable, and the argument of the call."""
 
 
-class Reading(NamedTuple):
-    """The references to each object that no object holds, apart from a constant."""
-
-    ids: array[int]
-    counts: array[int]
-
-    def immortal(self) -> int:
-        """Objects that have no count."""
-        return sum(map(_IMMORTAL.__lt__, self.counts))
+Reading = dict[int, int]
+"""The references to each object, by its `id`, apart from a constant."""
 
 
 class Drifting(NamedTuple):
@@ -74,7 +64,7 @@ async def answer(conversation: Conversation, question: CountReferences) -> Refer
     except StepRaisedError as error:
         return ReferencesCounted(0, 0, 0, [], f"the step raised {type(error.__cause__).__name__}")
     told = [Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value)) for each in drifting]
-    return ReferencesCounted(calls, len(last.ids), last.immortal(), told)
+    return ReferencesCounted(calls, len(last), sum(map(_IMMORTAL.__lt__, last.values())), told)
 
 
 async def count(conversation: Conversation, iterations: int, *, accounted: bool) -> tuple[int, Reading, list[Drifting]]:
@@ -127,25 +117,38 @@ def _shared(returned: Any) -> list[Any]:
 
 
 def _read(shared: list[Any], accounted: bool) -> Reading:
-    """Counted by functions in C throughout: it takes some 0.2 us for each reference, accounted for twice that."""
+    """Counted by functions in C throughout: some 0.2 us for each reference, accounted for three times that.
+
+    Our own lists have an object as often as others refer to it: as long as these do not change, that is constant.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         objects = ByType(gc.get_objects() + shared)
         known = objects.referents()
-        held = Counter(map(id, known)) if accounted else None
-        distinct = dict(zip(map(id, known), known, strict=True))
-        distinct.update(zip(map(id, objects.objects), objects.objects, strict=True))
+        found = _accounted(objects, known) if accounted else _counted(known) | _counted(objects.objects)
         known.clear()
         objects.let_go()
-        if held is None:
-            return Reading(array("Q", distinct), array("q", map(sys.getrefcount, distinct.values())))
-        held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
-        counts = map(sys.getrefcount, distinct.values())
-        return Reading(array("Q", distinct), array("q", map(sub, counts, map(held.get, distinct, repeat(0)))))
+        return found
     finally:
         if enabled:
             gc.enable()
+
+
+def _counted(objects: list[Any]) -> Reading:
+    return dict(zip(map(id, objects), map(sys.getrefcount, objects), strict=True))
+
+
+def _accounted(objects: ByType, known: list[Any]) -> Reading:
+    """Less the references that other objects hold."""
+    held = Counter(map(id, known))
+    distinct = dict(zip(map(id, known), known, strict=True))
+    distinct.update(zip(map(id, objects.objects), objects.objects, strict=True))
+    known.clear()
+    objects.let_go()
+    held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
+    counts = map(sys.getrefcount, distinct.values())
+    return dict(zip(distinct, map(sub, counts, map(held.get, distinct, repeat(0))), strict=True))
 
 
 def _unseen(objects: list[Any]) -> list[Any]:
@@ -156,11 +159,9 @@ def _unseen(objects: list[Any]) -> list[Any]:
     return found
 
 
-def _changes(first: Reading, second: Reading) -> dict[int, int]:
+def _changes(before: Reading, after: Reading) -> dict[int, int]:
     """By how much counts have changed that may drift, by `id`."""
-    before = dict(zip(first.ids, first.counts, strict=True))
-    pairs = zip(second.ids, second.counts, strict=True)
-    found = {key: count - before.get(key, count) for key, count in pairs if count < _IMMORTAL}
+    found = {key: count - before[key] for key, count in after.items() if before.get(key, count) != count < _IMMORTAL}
     return {key: change for key, change in found.items() if abs(change) >= _LEAST_CHANGE}
 
 
@@ -178,6 +179,9 @@ def steady(early: int, late: int) -> bool:
 
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
+    from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
+    from leakcheck.agent.probes.walk import derives, full_name
+
     kind = type(value)
     if derives(kind, type):
         return f"type {full_name(value)}"
