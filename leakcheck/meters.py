@@ -132,6 +132,7 @@ FREE_IN_HEAP = "heap.free"
 RESIDENT_HEAP = "heap.resident"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
+TASKS = "tasks"
 UNREAD_CHILDREN = "children.unread"
 REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
@@ -239,7 +240,7 @@ CATALOGUE = (
         words=Words("file", "written", "never removed"), better="disk.files", off_heap=True, piece=_OBJECT_BYTES,
     ),
     MeterSpec(
-        "tasks", "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"), occasional=True,
+        TASKS, "tasks", "system", COUNTS, words=Words("task", "created", "never finishes", "type"), occasional=True,
         in_service="decisive",
     ),
     MeterSpec(GARBAGE, "B", "garbage", BYTES, decisive=False, off_heap=True, afterwards=True, occasional=True),

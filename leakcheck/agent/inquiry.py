@@ -5,8 +5,8 @@ Apart from the first part, so that a process that is only measured does not carr
 
 from typing import Literal, NamedTuple
 
-Place = tuple[str, int, str]
-"""File, line, qualified name of a function."""
+from leakcheck.agent.protocol import Place
+
 Stack = tuple[Place, ...]
 """The innermost place first."""
 Trace = tuple[tuple[str, int], ...]

@@ -14,6 +14,8 @@ VERSION = 5
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
+Place = tuple[str, int, str]
+"""File, line, qualified name of a function."""
 
 
 class Hello(NamedTuple):
@@ -284,11 +286,11 @@ class CountReferences(NamedTuple):
 
     iterations: int
     whole: bool
-    """Whether references count as known too that are in what was put aside before the user's code."""
+    """Whether what all objects hold is taken off, those too that were put aside before the user's code."""
 
     @property
     def calls(self) -> int:
-        """How often the step is called, once more for what it returns."""
+        """How often the step is called at most, once more for what it returns."""
         return 3 * self.iterations + 1
 
 
@@ -311,6 +313,8 @@ class Drift(NamedTuple):
 class ReferencesCounted(NamedTuple):
     """Answers `CountReferences`."""
 
+    iterations: int
+    """After which it was counted for the last time: a third of the most, where nothing had changed."""
     objects: int
     """How many were looked at."""
     immortal: int
@@ -351,7 +355,7 @@ class GarbageMade(NamedTuple):
     """Of an object that leads back to itself; empty where none was found."""
     way: str
     """By which attributes and elements it does."""
-    stack: tuple[tuple[str, int, str], ...]
+    stack: tuple[Place, ...]
     """Of the line after which it does, the innermost place first."""
     why_not: str
     """Why nothing was measured; empty where it was."""
@@ -366,10 +370,33 @@ class WhereTimeGoes(NamedTuple):
 class TimeSpent(NamedTuple):
     """Answers `WhereTimeGoes`."""
 
-    stack: tuple[tuple[str, int, str], ...]
+    stack: tuple[Place, ...]
     """Of the line on which most is spent, the innermost place first; empty where none was seen."""
     share: float
     """Part of the time."""
+
+
+class CountUnfinished(NamedTuple):
+    """Asks what an async step leaves undone, which is run `calls` times."""
+
+    calls: int
+
+
+class UnfinishedWork(NamedTuple):
+    """Work that was begun and is never done."""
+
+    kind: Literal["task", "coroutine", "async generator"]
+    name: str
+    stack: tuple[Place, ...]
+    """Where it was created, the innermost place first."""
+    rate: float
+    """Per iteration."""
+
+
+class Unfinished(NamedTuple):
+    """Answers `CountUnfinished`."""
+
+    work: list[UnfinishedWork]
 
 
 STRETCHES = 4
@@ -410,6 +437,7 @@ PROBES: Mapping[str, str] = {
         "drifting": ("WatchReferences",),
         "garbage": ("MeasureGarbage",),
         "pace": ("WhereTimeGoes",),
+        "unfinished": ("CountUnfinished",),
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),

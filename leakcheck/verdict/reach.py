@@ -20,6 +20,7 @@ from leakcheck.verdict.challenges import Suspicion, challenge
 from leakcheck.verdict.judge import Judgement
 from leakcheck.verdict.measure import Measurement, Unsuspecting, Watch, decisive, measure
 from leakcheck.verdict.process import Process
+from leakcheck.verdict.unfinished import unfinished
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC}
 """What the system answers when there is no more of something."""
@@ -85,6 +86,8 @@ def reach(
         judgements, advice, made = {**judgements, **looked.judgements}, [*advice, *looked.advice], looked.garbage
         measured = measured._replace(meters=[*specs, *looked.meters], samples={**measured.samples, **looked.samples})
     advice += pace.advice(process, measured, may_call=may_call)
+    if may_call and any(spec.name == meters.TASKS for spec in specs):
+        advice += unfinished(process, measured, allowed)
     judgements = budget.applied(judgements, measured.meters, accepted or {})
     return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries), made)
 

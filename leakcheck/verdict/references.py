@@ -92,13 +92,13 @@ def _counted(measured: Measurement, last: ReferencesCounted, drifts: list[Drift]
     began = measured.iterations
     samples = [
         Sample(began, 0.0),
-        Sample(began + calls, float(changes[0])),
-        Sample(began + 3 * calls, float(sum(changes))),
+        *([Sample(began + calls, float(changes[0]))] if drifts else []),
+        Sample(began + last.iterations, float(sum(changes))),
     ]
     reason = "; ".join(map(_drift_in_words, ((each, each.rate(calls)) for each in drifts[:_MOST_NAMED])))
     if not drifts:
         immortal = f" ({last.immortal:,} of them immortal: these have no count)" if last.immortal else ""
-        reason = f"no reference count drifts: {last.objects:,} objects over {3 * calls:,} calls{immortal}"
+        reason = f"no reference count drifts: {last.objects:,} objects over {last.iterations:,} calls{immortal}"
     verdict = "leak" if drifts else "clean"
     shape = "linear" if drifts else "constant"
     return Counted(Judgement(verdict, shape, rate, rate, rate, None, reason, "afterwards"), samples)  # type: ignore[arg-type]

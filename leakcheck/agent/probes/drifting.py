@@ -27,7 +27,7 @@ async def answer(conversation: Conversation, question: WatchReferences) -> Drift
     bring_back()
     driver = conversation.driver
     await driver.run(question.warm)
-    _, drifting = await count(conversation, question.iterations)
+    _, _, drifting = await count(conversation, question.iterations, accounted=True)
     found = []
     for each in drifting:
         rate = sum(each.changes) / (3 * question.iterations)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from array import array
 from collections import Counter
 from itertools import chain, repeat
 from operator import sub
@@ -19,8 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leakcheck.agent.meters.objects import all_in_sight, bring_back
 from leakcheck.agent.probes.by_type import ByType
-from leakcheck.agent.probes.elements import element_name
-from leakcheck.agent.probes.walk import derives, full_name
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.agent.step import StepRaisedError
 
@@ -44,15 +41,8 @@ _OWN_RETURNED = 3
 """References of ours to what a call has returned: the list, its loop variable, and the argument of the call."""
 
 
-class Reading(NamedTuple):
-    """The references to each object that no object holds, apart from a constant."""
-
-    ids: array[int]
-    counts: array[int]
-
-    def immortal(self) -> int:
-        """Objects that have no count."""
-        return sum(map(_IMMORTAL.__lt__, self.counts))
+Reading = dict[int, int]
+"""The references to each object, by its `id`, apart from a constant."""
 
 
 class Drifting(NamedTuple):
@@ -66,32 +56,42 @@ class Drifting(NamedTuple):
 async def answer(conversation: Conversation, question: CountReferences) -> ReferencesCounted:
     """Runs the step."""
     if why_not := _why_not(conversation):
-        return ReferencesCounted(0, 0, [], why_not)
+        return ReferencesCounted(0, 0, 0, [], why_not)
     if question.whole:
         bring_back()
     try:
-        last, drifting = await count(conversation, question.iterations)
+        calls, last, drifting = await count(conversation, question.iterations, accounted=question.whole)
     except StepRaisedError as error:
-        return ReferencesCounted(0, 0, [], f"the step raised {type(error.__cause__).__name__}")
+        return ReferencesCounted(0, 0, 0, [], f"the step raised {type(error.__cause__).__name__}")
     told = [Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value)) for each in drifting]
-    return ReferencesCounted(len(last.ids), last.immortal(), told)
+    return ReferencesCounted(calls, len(last), sum(map(_IMMORTAL.__lt__, last.values())), told)
 
 
-async def count(conversation: Conversation, iterations: int) -> tuple[Reading, list[Drifting]]:
-    """The last of three readings: before, after so many iterations, after twice as many more; and what drifts."""
+async def count(conversation: Conversation, iterations: int, *, accounted: bool) -> tuple[int, Reading, list[Drifting]]:
+    """Count before and after so many iterations, and after twice as many more where something has changed.
+
+    Returns the iterations, the last reading, and what drifts. Where `accounted` is false, references that objects hold
+    are counted too: cheaper, and the same where nothing has changed.
+    """
     shared = _shared(await conversation.driver.returned())
-    readings = []
-    for calls in (0, iterations, 2 * iterations):
-        if calls:
-            await conversation.driver.run(calls)
-        await conversation.settler.settle()
-        readings.append(_read(shared))
-    drifts = _drifts(*readings)[:_MOST_TOLD]
+    first = await _after(conversation, 0, shared, accounted)
+    second = await _after(conversation, iterations, shared, accounted)
+    if not _changes(first, second):
+        return iterations, second, []
+    third = await _after(conversation, 2 * iterations, shared, accounted)
+    drifts = _drifts(first, second, third)[:_MOST_TOLD]
     wanted = {identity for identity, _ in drifts}
     objects = ByType(gc.get_objects() + shared if wanted else [])
     there = {id(each): each for each in chain(objects.objects, objects.referents()) if id(each) in wanted}
     objects.let_go()
-    return readings[-1], [Drifting(there[key], changes) for key, changes in drifts if key in there]
+    return 3 * iterations, third, [Drifting(there[key], changes) for key, changes in drifts if key in there]
+
+
+async def _after(conversation: Conversation, iterations: int, shared: list[Any], accounted: bool) -> Reading:
+    if iterations:
+        await conversation.driver.run(iterations)
+    await conversation.settler.settle()
+    return _read(shared, accounted)
 
 
 def _why_not(conversation: Conversation) -> str:
@@ -116,24 +116,39 @@ def _shared(returned: Any) -> list[Any]:
     return [each for each in found if sys.getrefcount(each) > _OWN_RETURNED and not gc.is_tracked(each)]
 
 
-def _read(shared: list[Any]) -> Reading:
-    """Counted by functions in C throughout, which takes some 0.2 us for each reference."""
+def _read(shared: list[Any], accounted: bool) -> Reading:
+    """Counted by functions in C throughout: some 0.2 us for each reference, accounted for three times that.
+
+    Our own lists have an object as often as others refer to it: as long as these do not change, that is constant.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         objects = ByType(gc.get_objects() + shared)
         known = objects.referents()
-        held = Counter(map(id, known))
-        distinct = dict(zip(map(id, known), known, strict=True))
-        distinct.update(zip(map(id, objects.objects), objects.objects, strict=True))
+        found = _accounted(objects, known) if accounted else _counted(known) | _counted(objects.objects)
         known.clear()
         objects.let_go()
-        held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
-        counts = map(sys.getrefcount, distinct.values())
-        return Reading(array("Q", distinct), array("q", map(sub, counts, map(held.get, distinct, repeat(0)))))
+        return found
     finally:
         if enabled:
             gc.enable()
+
+
+def _counted(objects: list[Any]) -> Reading:
+    return dict(zip(map(id, objects), map(sys.getrefcount, objects), strict=True))
+
+
+def _accounted(objects: ByType, known: list[Any]) -> Reading:
+    """Less the references that other objects hold."""
+    held = Counter(map(id, known))
+    distinct = dict(zip(map(id, known), known, strict=True))
+    distinct.update(zip(map(id, objects.objects), objects.objects, strict=True))
+    known.clear()
+    objects.let_go()
+    held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
+    counts = map(sys.getrefcount, distinct.values())
+    return dict(zip(distinct, map(sub, counts, map(held.get, distinct, repeat(0))), strict=True))
 
 
 def _unseen(objects: list[Any]) -> list[Any]:
@@ -144,28 +159,29 @@ def _unseen(objects: list[Any]) -> list[Any]:
     return found
 
 
+def _changes(before: Reading, after: Reading) -> dict[int, int]:
+    """By how much counts have changed that may drift, by `id`."""
+    found = {key: count - before[key] for key, count in after.items() if before.get(key, count) != count < _IMMORTAL}
+    return {key: change for key, change in found.items() if abs(change) >= _LEAST_CHANGE}
+
+
 def _drifts(first: Reading, second: Reading, third: Reading) -> list[tuple[int, tuple[int, int]]]:
     """Objects, by `id`, whose count went on by the same with each call; the most first."""
-    before = dict(zip(first.ids, first.counts, strict=True))
-    between = dict(zip(second.ids, second.counts, strict=True))
-    found = []
-    for identity, count in zip(third.ids, third.counts, strict=True):
-        middle = between.get(identity, count)
-        if count == middle or identity not in before or count > _IMMORTAL:
-            continue
-        early, late = middle - before[identity], count - middle
-        if steady(early, late):
-            found.append((identity, (early, late)))
+    early, late = _changes(first, second), _changes(second, third)
+    found = [(key, (change, late[key])) for key, change in early.items() if key in late and steady(change, late[key])]
     return sorted(found, key=lambda each: -abs(each[1][1]))
 
 
 def steady(early: int, late: int) -> bool:
     """Whether a count that changed by `early` in a stretch, and by `late` in one twice as long, drifts."""
-    return abs(early) >= _LEAST_CHANGE and abs(late - 2 * early) <= max(1.0, _UNEVEN * abs(late))
+    return abs(late - 2 * early) <= max(1.0, _UNEVEN * abs(late))
 
 
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
+    from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
+    from leakcheck.agent.probes.walk import derives, full_name
+
     kind = type(value)
     if derives(kind, type):
         return f"type {full_name(value)}"

@@ -10,12 +10,13 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Arrival, KeptResource, Resources, Stack, Thing, WatchResources
 from leakcheck.agent.meters.system import child_pids, named_memory
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes import waiting
 from leakcheck.agent.probes.touched import after_faults
 from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, lasting
 
@@ -26,6 +27,8 @@ _MOST_DESCRIBED = 5
 """Things of one line that are described."""
 _MOST_STACKS = 6
 """Lines of one meter that are reported."""
+_WAIT = ("threads", "tasks")
+"""Kinds of things that may wait for ever."""
 _SYSTEM = ("/dev/", "/lib", "/proc/", "/sys/", "/usr/")
 """Where files lie that are not the program's data."""
 _LONGEST_ENDING = 8
@@ -50,7 +53,8 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
-            found[kind] = KeptResource(_grouped(kept, iterations, _describer(kind, question.values)))
+            describe = _describer(kind, question.values, waiting.for_ever(conversation) if kind in _WAIT else {})
+            found[kind] = KeptResource(_grouped(kept, iterations, describe))
         else:
             with Ledger(reader) as ledger:
                 await driver.run(3)
@@ -143,10 +147,18 @@ def _net(sums: list[tuple[Stack, float]], iterations: int) -> tuple[Arrival, ...
     return tuple(Arrival(stack, amount / iterations) for stack, amount in ordered[:_MOST_STACKS] if amount > 0)
 
 
-def _describer(kind: str, values: bool) -> Callable[[Any], Thing]:
-    """How a thing is told: with what the program's data name it by, or without."""
-    if kind == "tasks":
-        return _describe_task(values)
+def _describer(kind: str, values: bool, for_ever: Mapping[int, str]) -> Callable[[Any], Thing]:
+    """How a thing is told: with what the program's data name it by, or without; and what it waits for in vain."""
+    described = _describe_task(values) if kind == "tasks" else _describer_of(kind, values)
+
+    def describe(thing: Any) -> Thing:
+        found, awaited = described(thing), for_ever.get(int(thing)) if kind in _WAIT else None
+        return found._replace(text=f"{found.text}{waiting.IN_VAIN.format(awaited)}") if awaited else found
+
+    return describe
+
+
+def _describer_of(kind: str, values: bool) -> Callable[[Any], Thing]:
     describers: dict[str, Callable[[Any, bool], Thing]] = {
         "fds": _describe_descriptor,
         "threads": _describe_thread,

@@ -13,8 +13,9 @@ from array import array
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Self
 
-from leakcheck.agent.inquiry import Place, Stack
+from leakcheck.agent.inquiry import Stack
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.protocol import Place
 
 MAX_DEPTH = 40
 """Frames of a stack."""

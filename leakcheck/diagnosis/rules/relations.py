@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from leakcheck.agent.inquiry import Place, Taker
+from leakcheck.agent.inquiry import Taker
 from leakcheck.agent.origin import Origin
+from leakcheck.agent.protocol import Place
 from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Case,
