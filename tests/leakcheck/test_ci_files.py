@@ -22,6 +22,7 @@ CI = ROOT / "ci"
     [
         ("action.yml", "vendor.github-actions"),
         ("workflow.yml", "vendor.github-workflows"),
+        ("release.yml", "vendor.github-workflows"),
         ("gitlab.yml", "vendor.gitlab-ci"),
     ],
 )

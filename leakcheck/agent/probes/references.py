@@ -37,8 +37,6 @@ _MOST_TOLD = 8
 """Drifting objects of which is told, those with most references first."""
 _SINGLETONS = (None, True, False, ..., NotImplemented, ())
 """Objects without a name that are the same in each program."""
-_OWN_RETURNED = 3
-"""References of ours to what a call has returned: the list, its loop variable, and the argument of the call."""
 
 
 Reading = dict[int, int]
@@ -113,7 +111,7 @@ def _shared(returned: Any) -> list[Any]:
     """What a call returns, or puts into what it returns, if it lives for longer and the collector does not know it."""
     found = [returned, *(gc.get_referents(returned) if type(returned) in (tuple, list) else ())]
     del returned
-    return [each for each in found if sys.getrefcount(each) > _OWN_RETURNED and not gc.is_tracked(each)]
+    return [each for each in found if others(sys.getrefcount(each)) > 0 and not gc.is_tracked(each)]
 
 
 def _read(shared: list[Any], accounted: bool) -> Reading:
@@ -179,7 +177,8 @@ def steady(early: int, late: int) -> bool:
 
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
-    from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
+    from leakcheck.agent.probes.counts import others
+from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
     from leakcheck.agent.probes.walk import derives, full_name
 
     kind = type(value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Node as Step
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.elements import element_name
 from leakcheck.agent.probes.growing import Path, Point
 from leakcheck.agent.probes.sizes import LIGHT
@@ -127,8 +128,7 @@ def held_from_outside(objects: list[Any]) -> list[Any]:
     inside: Counter[int] = Counter()
     for each in objects:
         inside.update(other for other in map(id, gc.get_referents(each)) if other in ids)
-    # Known references: the list, `each`, and the argument of the call.
-    return [each for each in objects if sys.getrefcount(each) - 3 > inside[id(each)]]
+    return [each for each in objects if others(sys.getrefcount(each)) > inside[id(each)]]
 
 
 def group_name(value: Any) -> str:

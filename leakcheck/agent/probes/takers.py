@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from leakcheck.agent.inquiry import Stack, Taker
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.snapshot import group_name
 from leakcheck.agent.probes.watch import Watch, called, lasting, stack_of
 from leakcheck.agent.step import Driver
@@ -26,8 +27,6 @@ _MOST_TAKERS = 3
 """Calls of which is told, for each group."""
 _MOST_NEWBORN = 2000
 """Newborn objects that are looked at each time: the newest."""
-_OWN = 3
-"""References of the look itself: the list of newborn objects, its loop variable, and the argument of the call."""
 
 
 class _Call(NamedTuple):
@@ -78,7 +77,7 @@ class Takers:
         held = Counter(map(id, gc.get_referents(*gc.get_objects())))
         for each in objects:
             call = self._decisive(id(each), lines)
-            if call is not None and sys.getrefcount(each) - _OWN > held[id(each)] - 1:
+            if call is not None and others(sys.getrefcount(each)) > held[id(each)] - 1:
                 found.setdefault(group_name(each), Counter())[call] += 1
         return {
             group: tuple(
@@ -134,7 +133,7 @@ class Takers:
         found = {}
         for each in newborn:
             if id(each) in wanted:
-                found[id(each)] = sys.getrefcount(each) - _OWN - known[id(each)]
+                found[id(each)] = others(sys.getrefcount(each)) - known[id(each)]
         return found
 
 
