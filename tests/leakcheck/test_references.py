@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from processes import job_of, run
 
-from benchmarks.detection import planting
+from benchmarks.detection import faults, planting
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.meters import REFERENCES
 from leakcheck.records import Meter, ScenarioResult
@@ -28,7 +28,7 @@ HEAD = """
     shared = Shared()
     kept = []
 """
-DRIFTS = [name for name in planting.faults() if "reference-" in name]
+DRIFTS = [name for name in faults.faults() if "reference-" in name]
 
 
 def references_of(result: ScenarioResult) -> Meter:
@@ -45,10 +45,10 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", DRIFTS)
 def test_a_planted_drift_is_a_leak_and_its_call_is_named(name: str, extension: Path) -> None:
     file = extension / "workload.py"
-    file.write_text(f"{planting.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
+    file.write_text(f"{faults.faults()[name].workload}\nfrom leakcheck import scenario\nscenario(call)\n")
     result = run(Job(scenario=ScenarioInfo(id="w::call", target=str(file), name="call"), cwd=extension), "auto")
     assert result.verdict == "leak"
-    assert planting.wrong(name, result.findings) == ""
+    assert faults.wrong(name, result.findings) == ""
     assert result.reason == result.findings[0].title
     assert result.explained == 1.0
 

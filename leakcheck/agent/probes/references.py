@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leakcheck.agent.meters.objects import all_in_sight, bring_back
 from leakcheck.agent.probes.by_type import ByType
+from leakcheck.agent.probes.counts import others
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.agent.step import StepRaisedError
 
@@ -177,8 +178,7 @@ def steady(early: int, late: int) -> bool:
 
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
-    from leakcheck.agent.probes.counts import others
-from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
+    from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
     from leakcheck.agent.probes.walk import derives, full_name
 
     kind = type(value)
