@@ -154,6 +154,8 @@ class Conversation:
                 break
             try:
                 channel.send(await self._answer(name, fields))
+            except StepRaisedError as error:
+                channel.fail(describe_error(error.__cause__ or error, "step"))
             except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
                 channel.fail(describe_error(error, ANSWER))
 
