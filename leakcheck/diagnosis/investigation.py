@@ -82,7 +82,8 @@ def diagnose(
     lost, suppressed = losses or ([], 0)
     case = attribute(replace(case, losses=tuple(lost), entry=_entry(job), iterations=plan.count), LOSS_RULES)
     notes += remarks + ([f"valgrind: {suppressed} lost blocks were suppressed"] if suppressed else [])
-    tools = [*seen.tools, resources_tool, references_tool, valgrind_tool]
+    watched = [references_tool] if meters.REFERENCES in growth.meters else []
+    tools = [*seen.tools, resources_tool, *watched, valgrind_tool]
     unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
     return Diagnosis(
         findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values, unseen=unseen),
