@@ -516,10 +516,11 @@ def _function(function: types.FunctionType) -> list[tuple[str, list[Any]]]:
     if function.__kwdefaults__ is not None:
         found.append((TRANSPARENT, [function.__kwdefaults__]))
         found.append((".__kwdefaults__", list(function.__kwdefaults__.values())))
-    names = function.__dict__
-    if names:
-        found += [(TRANSPARENT, [names]), *_namespace(names)]
-    return found
+    annotate = getattr(function, "__annotate__", None)  # since 3.14; it makes the annotations, and is not called here
+    if annotate is not None:
+        found.append((".__annotate__", [annotate]))
+    names = function.__dict__  # made where there was none, so it is told also where it is empty
+    return [*found, (TRANSPARENT, [names]), *_namespace(names)]
 
 
 def _bound_method(method: types.MethodType) -> list[tuple[str, list[Any]]]:

@@ -395,3 +395,14 @@ def test_what_takes_too_long_to_be_walked_is_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(walking, "_MOST_S", -1.0)
     with pytest.raises(TooLargeError, match="than can be walked in"):
         walk({"main": [[]]})
+
+
+def test_all_that_a_function_holds_by_itself_is_reached() -> None:
+    """Its dictionary, which the walk makes where there was none, and since 3.14 what makes its annotations."""
+
+    def annotated(number: types.SimpleNamespace) -> None: ...
+
+    found = Walk(lambda _file: False).run([Root("app", "function", annotated)])
+    own = [each for each in gc.get_referents(annotated) if type(each) is types.FunctionType]
+    assert len(own) == (sys.version_info >= (3, 14))
+    assert [each for each in [annotated.__dict__, *own] if id(each) not in found.seen] == []
