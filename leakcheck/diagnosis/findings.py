@@ -39,6 +39,8 @@ from leakcheck.execution import elf
 from leakcheck.meters import Words
 from leakcheck.records import Finding, FindingKind, Frame, PathNode
 
+_SOURCES = {Resource: "resources", Drifting: "references", Garbage: "garbage"}
+"""The look that finds a fault which neither the object graph nor an allocator knows."""
 _MOST_FRAMES = 24
 """Frames of a stack in a finding."""
 _UNWATCHED = "native code, another thread or a callback of the event loop"
@@ -158,7 +160,7 @@ def finding_of(
             *(f"valgrind: {_loss_text(loss)}" for loss in fault.losses[:3]),
         ],
         hint=_hint(fault, stack),
-        source="resources" if isinstance(fault.detail, Resource) else source,
+        source=_SOURCES.get(type(fault.detail), source),
     )
 
 

@@ -118,8 +118,9 @@ def rates(finding: Finding) -> str:
         parts.append(units.quantity(finding.bytes_per_iteration, "B"))
     if finding.count_per_iteration:
         count = finding.count_per_iteration
-        named = f"{units.plain(count)} {line(finding.type, 60)}"
-        parts.append(named if finding.type else units.quantity(count, "objects"))
+        unit = "references" if finding.meter == meters.REFERENCES else "objects"
+        by_type = finding.type and finding.meter not in (meters.REFERENCES, meters.GARBAGE)
+        parts.append(f"{units.plain(count)} {line(finding.type, 60)}" if by_type else units.quantity(count, unit))
     return f"{' and '.join(parts)} per iteration" if parts else ""
 
 
