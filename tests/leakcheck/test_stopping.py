@@ -231,6 +231,7 @@ def _own_terminal() -> None:
     import fcntl
     import termios
 
+    _with_a_terminal()
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
