@@ -44,6 +44,12 @@ def paged_snapshots(ctx):
     with ThreadPoolExecutor(1) as executor, elkyn.open(ctx.tmp_path / "data", durability="none") as store:
         store.set("/n", {f"{n:04}": n for n in range(300)})
         numbers = itertools.count()
+        alive = []
+        with store.watch("/alive").subscribe(alive.append):
+            for number in range(6000):  # the table of living events gets as large as it ever will: by chance else
+                store.set("/alive", number)
+                store.flush_events()
+        alive.clear()
 
         def step():
             got = []
