@@ -31,14 +31,15 @@ def interpreter(case: Case, cache: Path) -> Path:
         return Path(sys.executable)
     folder = cache / _name(case)
     python = folder / "bin" / "python"
-    if not (folder / _READY).exists():
+    ready = folder / _READY
+    if not ready.exists() or (case.extension and ready.stat().st_mtime < planting.changed()):
         shutil.rmtree(folder, ignore_errors=True)
         output([_base(case.python), "-m", "venv", str(folder)])
         if case.extension:
             planting.build(case.extension, next(folder.glob("lib/python*/site-packages")), python)
         else:
             output([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *case.requirements])
-        (folder / _READY).write_text("")
+        ready.write_text("")
     return python
 
 

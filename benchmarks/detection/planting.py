@@ -19,6 +19,11 @@ _FLAGS = {
 _CYTHON = "cython"
 
 
+def changed() -> float:
+    """When the newest of the sources was written, in seconds since 1970."""
+    return max(each.stat().st_mtime for each in _SOURCES.iterdir())
+
+
 def build_c(kind: Build, folder: Path, python: Path = Path(sys.executable)) -> None:
     """Build the extensions in C and C++ into a folder of an interpreter's path. Raises `EnvironmentMissingError`."""
     for name, flags in (("planted.c", _FLAGS[kind]), ("planted_cpp.cpp", _FLAGS[kind]), ("planted_rust.c", ["-O1"])):
