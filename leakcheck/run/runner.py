@@ -302,7 +302,7 @@ class Runner:
                 iterations=measured.iterations,
                 warmup=_warmup(reached),
                 apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
-                seconds_per_iteration=measured.step_seconds / max(measured.iterations, 1),
+                seconds_per_iteration=measured.per_iteration,
                 pause=reached.pause_s,
                 roots=reached.roots,
                 garbage=reached.garbage,

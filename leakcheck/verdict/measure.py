@@ -50,6 +50,11 @@ class Measurement(NamedTuple):
     """Whether it was a question that ended the process: the step would have gone on."""
 
     @property
+    def per_iteration(self) -> float:
+        """Seconds that one call of the step took; never 0."""
+        return max(self.step_seconds, 1e-9) / max(self.iterations, 1)
+
+    @property
     def leaking(self) -> list[str]:
         """Names of the decisive meters that leak."""
         return [spec.name for spec in decisive(self.meters, self.judgements, "leak")]

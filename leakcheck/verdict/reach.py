@@ -119,9 +119,8 @@ def _afterwards(
         found.meters.append(spec._replace(decisive=spec.decisive or judgement.verdict == "leak"))
         found.judgements[name], found.samples[name] = judgement, samples
 
-    counted: references.Counted | str = (
-        "something still grows"  # what keeps things that grow in number keeps references of them
-    )
+    # What keeps things that grow in number keeps references of them.
+    counted: references.Counted | str = "something still grows"
     if not decisive(measured.meters, judgements, "inconclusive"):
         counted = references.counted(process, measured, allowed)
     if isinstance(counted, str):

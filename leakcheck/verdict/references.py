@@ -70,19 +70,17 @@ def counted(process: Process, measured: Measurement, allowed: Budget) -> Counted
 
 
 def _first_calls(measured: Measurement, allowed: Budget) -> int:
-    each = max(measured.step_seconds, 1e-9) / max(measured.iterations, 1)
-    affordable = max(_LEAST_S, _TIME_SHARE * measured.seconds) / each
+    affordable = max(_LEAST_S, _TIME_SHARE * measured.seconds) / measured.per_iteration
     left = (allowed.max_iterations or float("inf")) - measured.iterations
     return int(min(_CALLS, affordable / 3, (left - 1) / 3))
 
 
 def _second_calls(measured: Measurement, allowed: Budget, drifts: list[Drift], calls: int) -> int:
     """As many as a line needs to be believed, as far as the time budget and the references go."""
-    each = max(measured.step_seconds, 1e-9) / max(measured.iterations, 1)
     falling = [drift for drift in drifts if drift.rate(calls) < 0]
     until_freed = min((drift.left / -drift.rate(calls) / _SAFE_SHARE for drift in falling), default=float("inf"))
     left = (allowed.max_iterations or float("inf")) - measured.iterations - 3 * calls - 1
-    wanted = min(_LINE_CALLS, allowed.time_s / each, until_freed, left - 1)
+    wanted = min(_LINE_CALLS, allowed.time_s / measured.per_iteration, until_freed, left - 1)
     return max(_FEWEST_CALLS, int(wanted / 3))
 
 

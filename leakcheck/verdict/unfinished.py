@@ -26,9 +26,8 @@ _ENDS = {
 
 def unfinished(process: Process, measured: Measurement, allowed: Budget) -> list[str]:
     """What an async step leaves undone with each call, in words."""
-    each = max(measured.step_seconds, 1e-9) / max(measured.iterations, 1)
     left = (allowed.max_iterations or float("inf")) - measured.iterations
-    calls = int(min(_CALLS, max(_LEAST_S, _TIME_SHARE * measured.seconds) / each, left))
+    calls = int(min(_CALLS, max(_LEAST_S, _TIME_SHARE * measured.seconds) / measured.per_iteration, left))
     if calls < 1:
         return []
     try:
