@@ -29,6 +29,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     max_growth: int = 1024 * MIB
     """Bytes that a scenario may grow by before it is stopped: enough to see some calls of a leak of 100 MB a call, and
     little enough for any machine that runs tests."""
+    in_a_runner: bool = False
+    """Whether a call of the step is a whole test, of whose time a test runner takes a part."""
     resources: int = 512
     """Descriptors, threads and children that a scenario may pile up: far below the limits of any system, and more than
     any pool of them that a test would have. Where the limit on descriptors is lower, half of what is left."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import INTERNAL, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Opened
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
@@ -204,6 +204,7 @@ class Runner:
             time_s=self._plan.template.budget.time_s if info.time_budget is None else info.time_budget,
             max_iterations=info.max_iterations or self._plan.template.budget.max_iterations,
             max_growth=info.max_growth or self._plan.template.budget.max_growth,
+            in_a_runner=info.target.startswith(HOSTED) and info.name != "call",  # that is measured by itself
         )
         job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
         began = time.perf_counter()
