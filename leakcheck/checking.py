@@ -240,13 +240,13 @@ def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
     from leakcheck.run.runner import Plan, Runner
 
     plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools)
-    run = Runner(plan, _Unseen()).run()
+    run = Runner(plan, Unseen()).run()
     if run.interrupted:
         raise MeasurementInterrupted(next(iter(run.scenarios), None))
     return Result(run.scenarios[0])
 
 
-class _Unseen:
+class Unseen:
     """A view that shows nothing."""
 
     def start(self, *_: Any) -> None:

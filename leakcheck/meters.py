@@ -113,6 +113,8 @@ class MeterSpec(NamedTuple):
     """Whether it is there only where a scenario has what it counts, so that nothing is missing without it."""
     afterwards: bool = False
     """Whether it is read once the others are judged, by a look of its own, and not in each round."""
+    screened: bool = False
+    """Whether it is quick enough to be read around each of the few calls by which tests are screened."""
     of_all: bool = False
     """Whether it counts what all processes of the user have: another may make it grow."""
 
@@ -144,7 +146,7 @@ CYCLES = "py.cycles"
 CATALOGUE = (
     MeterSpec(
         LEDGER, "B", "heap", BYTES, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES,
-        headline=True, in_service="decisive",
+        headline=True, in_service="decisive", screened=True,
     ),
     MeterSpec(BLOCKS_LEDGER, "blocks", "heap", BLOCKS, headline=True, in_service="evidence"),
     MeterSpec(
@@ -156,12 +158,12 @@ CATALOGUE = (
         "mapped.bytes", "B", "pages", PAGES,
         ceiling=Ceiling("things", 1 << 44),  # address space costs nothing until it is touched; there are 2 to the 47th
         diagnosed_up_to=1 << 30, words=Words("mapping", "mapped", "never unmapped"),
-        better=ALLOCATORS, caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
+        better=ALLOCATORS, caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES, screened=True,
     ),
     MeterSpec(
         "anon.bytes", "B", "pages", PAGES, ceiling=Ceiling("max_growth", 1),
         words=Words("memory outside the heap", "taken", "never given back"), better=ALLOCATORS,
-        told_by="mapped.bytes", caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES,
+        told_by="mapped.bytes", caused_by=("threads", "py.threads"), off_heap=True, piece=_PAGE_BYTES, screened=True,
     ),
     MeterSpec(
         "private.bytes", "B", "pages", RESIDENT, ceiling=Ceiling("max_growth", 1), piece=_OBJECT_BYTES,
@@ -178,16 +180,16 @@ CATALOGUE = (
     MeterSpec(RESIDENT_SIZE, "B", "resident", RESIDENT, decisive=False, in_service="decisive"),
     MeterSpec("peak", "B", "resident", RESIDENT, decisive=False),
     MeterSpec(LIVE_OBJECTS, "objects", "objects", OBJECTS, headline=True, in_service="evidence"),
-    MeterSpec("uncollectable", "objects", "objects", COUNTS, in_service="decisive"),
+    MeterSpec("uncollectable", "objects", "objects", COUNTS, in_service="decisive", screened=True),
     MeterSpec(
         "fds", "fds", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=4096,
         words=Words("file descriptor", "opened", "never closed", "example"), off_heap=True, headline=True,
-        in_service="decisive",
+        in_service="decisive", screened=True,
     ),
     MeterSpec(
         "threads", "threads", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
         words=Words("thread", "started", "never ends", "type"), off_heap=True, headline=True,
-        in_service="decisive",
+        in_service="decisive", screened=True,
     ),
     MeterSpec(
         "py.threads", "threads", "system", COUNTS,
@@ -223,7 +225,7 @@ CATALOGUE = (
     ),
     MeterSpec(
         "children", "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
-        words=Words("child process", "started", "never waited for", "example"), off_heap=True,
+        words=Words("child process", "started", "never waited for", "example"), off_heap=True, screened=True,
     ),
     MeterSpec(
         "children.bytes", "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
@@ -233,7 +235,7 @@ CATALOGUE = (
     MeterSpec(UNREAD_CHILDREN, "processes", "children", COUNTS, decisive=False),
     MeterSpec(
         "disk.files", "files", "disk", COUNTS, words=Words("file", "written", "never removed", "example"),
-        off_heap=True,
+        off_heap=True, screened=True,
     ),
     MeterSpec(
         "disk.bytes", "B", "disk", FILES, ceiling=Ceiling("max_growth", 1),

@@ -13,8 +13,9 @@ from msgspec import Meta
 
 SCHEMA = "leakcheck/1"
 
-Verdict = Literal["clean", "bounded", "leak", "inconclusive", "error", "skipped"]
-VERDICTS: tuple[Verdict, ...] = ("clean", "bounded", "leak", "inconclusive", "error", "skipped")
+Verdict = Literal["clean", "screened", "bounded", "leak", "inconclusive", "error", "skipped"]
+VERDICTS: tuple[Verdict, ...] = ("clean", "screened", "bounded", "leak", "inconclusive", "error", "skipped")
+"""`screened`: some calls of a test have left nothing; the judge was not asked, so it is not `clean`."""
 
 FindingKind = Literal["allocation", "container", "native", "resource"]
 Suspicion = Literal["innocent", "unknown", "guilty"]

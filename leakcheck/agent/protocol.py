@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 5
+VERSION = 6
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -101,7 +101,7 @@ class Open(NamedTuple):
     """To be read, in this order."""
 
 
-HOSTED = ("pytest_item://", "unittest_test://")
+HOSTED = ("pytest_item://", "pytest_suite://", "unittest_test://")
 """Targets whose step exists only inside another runner: that imports them, and holds the conversation where it is."""
 
 
@@ -477,6 +477,40 @@ class PytestRequest(NamedTuple):
     sys_path: list[str]
     plugin: str
     """The module of the plugin: it need not be installed in the measured interpreter."""
+
+
+class SuiteRequest(NamedTuple):
+    """The target of a process that screens tests of pytest: see `PytestRequest` for the fields."""
+
+    arguments: list[str]
+    more_arguments: list[str]
+    environment: dict[str, str]
+    sys_path: list[str]
+    plugin: str
+    meters: list[str]
+    """Read around each call; the first is the ledger of the heap."""
+
+
+class ScreenTest(NamedTuple):
+    """Runs a test some times, and asks whether it leaves anything."""
+
+    nodeid: str
+    took_s: float
+    """Seconds that it took the user."""
+
+
+class TestScreened(NamedTuple):
+    """Answers `ScreenTest`."""
+
+    flat: bool
+    """Whether it left nothing: then a loss of `masked` or more in each call would have shown."""
+    calls: int
+    """Over which it left nothing, or did not come to that."""
+    growth: dict[str, float]
+    """Per call, by meter that rose."""
+    masked: dict[str, float]
+    """By meter that was read."""
+    seconds: float
 
 
 class UnittestRequest(NamedTuple):

@@ -40,11 +40,16 @@ class Settler:
         self._found = 0
         self._threshold = _MOST_COLLECTIONS_APART
 
-    async def settle(self, *, whole: bool = True) -> int:
+    def begin(self) -> None:
+        """Another step comes: what is there now is what it may have."""
+        self._lowest, self._in_vain = None, 0
+
+    async def settle(self, *, whole: bool = True, give_back: bool = True) -> int:
         """Returns how many objects in cycles the collector found since the last time; 0 where it is not ours to run.
 
         Where `whole` is false, only the young generations are collected, and so they are until the next reading: what
-        has stayed is not walked again, which is most of the cost where a million objects have.
+        has stayed is not walked again, which is most of the cost where a million objects have. Without `give_back` free
+        memory stays where it is, which is nothing to the ledgers of what is in use.
         """
         for drain in self._context.settlers:
             waiting = drain()
@@ -59,8 +64,8 @@ class Settler:
         else:
             self.collect()
         self._walk_old_objects(not sparing)
-        for give_back in self._give_back:
-            give_back()
+        for hand_back in self._give_back if give_back else ():
+            hand_back()
         found, self._found = self._found, 0
         return found
 

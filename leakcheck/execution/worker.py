@@ -35,6 +35,7 @@ from leakcheck.agent.protocol import (
     Opened,
     Run,
     Sampled,
+    ScreenTest,
 )
 from leakcheck.execution.deadline import Deadline
 from leakcheck.execution.environment import worker_environment
@@ -67,6 +68,7 @@ Answer = TypeVar("Answer")
 
 _LIMITED = {
     List: ("import", "the import"), Open: ("setup", "the set-up"), Run: ("call", "the step"),
+    ScreenTest: ("call", "the test, run again some times,"),
     Close: ("teardown", "the tear-down"),
 }  # fmt: skip
 """Which of `validation.TIMEOUTS` a request has, and what it waits for; others have that of the diagnosis."""
@@ -322,6 +324,8 @@ class Worker:
         limit = self.job.timeout(self._limited(request)[0])
         if isinstance(request, Open) and not self._listed:
             limit += self.job.timeout("import")
+        if isinstance(request, ScreenTest):
+            limit += _SLOWER * request.took_s
         return limit + _SLOWER * self._seconds / max(self._calls, 1) * getattr(request, "calls", 0)
 
     def _limited(self, request: NamedTuple) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from leakcheck.gate import budgets
 from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
 from leakcheck.gate.pattern import fits
-from leakcheck.meters import of_family
+from leakcheck.meters import LEDGER, of_family
 from leakcheck.records import Record, RunResult, ScenarioResult, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
@@ -38,6 +38,7 @@ Kind = Literal[
     "vanished scenario",
     "less sensitive",
     "undecided",
+    "screened",
     "old baseline",
 ]
 Level = Literal["red", "blind", "info"]
@@ -57,6 +58,7 @@ LEVELS: dict[Kind, Level] = {
     "less sensitive": "blind",
     "undecided": "blind",
     "old baseline": "info",
+    "screened": "info",
     "known leak": "info",
     "fixed leak": "info",
 }
@@ -191,6 +193,10 @@ def _run_lines(run: RunResult) -> Iterator[Line]:
         yield _line("failed control", "", f"no verdict of this run can be relied on: {run.control.reason}")
     if run.interrupted:
         yield _line("interrupted", "", "the run was interrupted, so not everything was measured; run it again")
+    if screened := [one for one in run.scenarios if one.verdict == "screened"]:
+        losses = [one.detectable[LEDGER] for one in screened if LEDGER in one.detectable]
+        seen = f": in each, {units.size(max(losses))} of heap lost in every call would have shown" if losses else ""
+        yield _line("screened", "", f"{units.count(len(screened), 'test')} screened by a few calls, not judged{seen}")
     if not run.scenarios:
         yield _line("nothing run", "", "no scenario was run; check the paths and the selection")
 

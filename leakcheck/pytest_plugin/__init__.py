@@ -24,6 +24,14 @@ _MARKS = (
 )
 
 
+_MODES = {
+    "screen": "Screen all tests by a few calls of each, and judge in full those that leave something.",
+    "full": "Judge every test in full.",
+    "changed": "Measure tests of files that have changed, or import what has, since they were last without a leak.",
+}
+"""Each is an option of its own: one that takes a value would take a path that comes after it for that."""
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
@@ -54,7 +62,24 @@ _seconds.__name__ = "number of seconds"  # as argparse names it: invalid number 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, all named `--leakcheck...`."""
     group = parser.getgroup("leakcheck", "memory leaks (elkyn-leakcheck)")
-    group.addoption("--leakcheck", action="store_true", help="Repeat each passing test and fail those that leak.")
+    group.addoption(
+        "--leakcheck",
+        action="store_const",
+        const="auto",
+        default="",
+        help="Repeat each passing test and fail those that leak; a whole suite (more than 50 tests) is screened.",
+    )
+    for mode, text in _MODES.items():
+        group.addoption(f"--leakcheck={mode}", action="store_const", const=mode, dest="leakcheck", help=text)
+    group.addoption(
+        "--leakcheck-since",
+        metavar="REV",
+        default="",
+        help="With --leakcheck=changed: changed since this git revision.",
+    )
+    group.addoption(
+        "--leakcheck-last-suspects", action="store_true", help="Measure only what the last screening did not find flat."
+    )
     group.addoption(
         "--leakcheck-select", metavar="EXPR", help="Measure only tests whose node id matches: 'parser and not slow'."
     )
@@ -95,8 +120,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
     options = config.option
+    if options.leakcheck_last_suspects:
+        options.leakcheck = "full" if options.leakcheck in ("", "auto") else options.leakcheck
     if not options.leakcheck and HOST not in config.stash:
         _refuse_what_needs_the_option(config)
+    if options.leakcheck_since and options.leakcheck not in ("", "changed"):
+        raise pytest.UsageError("--leakcheck-since is for --leakcheck=changed")
     if options.collectonly or not (options.leakcheck or options.leakcheck_report):
         return
     from leakcheck.pytest_plugin.measuring import Measuring
@@ -111,15 +140,22 @@ def _refuse_what_needs_the_option(config: pytest.Config) -> None:
     """For what was typed only: kept in `addopts`, it is for the runs that have `--leakcheck`."""
     for typed in map(str, config.invocation_params.args):
         name = typed.partition("=")[0]
-        if name in ("--leakcheck-select", "--leakcheck-strict"):
+        if name in ("--leakcheck-select", "--leakcheck-strict", "--leakcheck-since"):
             raise pytest.UsageError(f"{name} says which tests --leakcheck measures and fails: add --leakcheck")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Decide whether it is a whole suite."""
+    measuring = session.config.stash.get(MEASURING, None)
+    if measuring is not None:
+        measuring.plan(session.items)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test as ever; if it passes, measure it before its reports go out."""
     measuring = item.config.stash.get(MEASURING, None)
-    if measuring is None or not measuring.wants(item):
+    if measuring is None or measuring.screens or not measuring.wants(item):
         return None
     from _pytest.runner import runtestprotocol
 

@@ -19,7 +19,8 @@ from leakcheck.agent.scenario import is_name_in
 from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, measured
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
-from leakcheck.records import ScenarioResult
+from leakcheck.pytest_plugin.choosing import Choice
+from leakcheck.records import Record, ScenarioResult
 from leakcheck.report import failing
 from leakcheck.run.discovery import select
 from leakcheck.signs import printable
@@ -39,10 +40,37 @@ RESULTS: pytest.StashKey[list[ScenarioResult]] = pytest.StashKey()
 IN_FLIGHT: pytest.StashKey[ScenarioResult] = pytest.StashKey()
 """Where a session keeps what was known of the test that was being measured when it was interrupted."""
 
+WANTED = "leakcheck_wanted"
+"""Where the last report of a test carries what finds it again, a `Wanted` as JSON."""
+
+NOTED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+"""Where a test that is to be screened keeps what its mark says."""
+
+TOOK: pytest.StashKey[float] = pytest.StashKey()
+"""Where it keeps how many seconds its phases took."""
+
+WHOLE_SUITE = 50
+"""Tests beyond which `--leakcheck` takes them for a whole suite, and screens it: to judge so many takes minutes."""
+
+_BROKEN = ("signal", "exit", "memory", "protocol", INTERNAL)
+"""Types of failures that say more than that a test cannot be repeated."""
+
 _ENVIRONMENT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-_TOOLS = frozenset({"growth", "memray"})
+TOOLS = frozenset({"growth", "memray"})
 """Not valgrind: all of pytest under it takes a minute, for each test that leaks."""
 _UNDECIDED = ("inconclusive", "skipped")
+
+
+class Wanted(Record, frozen=True, kw_only=True):
+    """A test that has passed and is to be screened."""
+
+    scenario: ScenarioInfo
+    nodeid: str
+    location: tuple[str, int | None, str]
+    took_s: float
+    """Seconds that it took with its fixtures."""
+    is_marked: bool
+    """Whether it says itself how it is judged."""
 
 
 class Measuring:
@@ -52,6 +80,10 @@ class Measuring:
         self.template = template(config)
         self._select: str | None = config.option.leakcheck_select
         self._strict: bool = config.option.leakcheck_strict
+        self._choice = Choice(config)
+        self.screens = config.option.leakcheck == "screen"
+        """Whether tests are run as ever, and screened when all are done; see `screening`."""
+        self._decides_by_number = config.option.leakcheck in ("auto", "changed")
         try:
             self.selects("")
         except UsageError as error:
@@ -63,7 +95,50 @@ class Measuring:
 
     def wants(self, item: pytest.Item) -> bool:
         """Python test functions and methods, unless not selected."""
-        return isinstance(item, pytest.Function) and self.selects(item.nodeid)
+        return isinstance(item, pytest.Function) and self.selects(item.nodeid) and self._choice.has(item)
+
+    def plan(self, items: Sequence[pytest.Item]) -> None:
+        """Screen a whole suite, judge a few tests in full: decided by how many are to be measured."""
+        if self._decides_by_number:
+            self.screens = sum(map(self.wants, items)) > WHOLE_SUITE
+
+    @property
+    def prints(self) -> dict[str, str]:
+        """What the chosen files look like: remembered where nothing in them leaks."""
+        return self._choice.prints
+
+    def note(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Let the last report of a test that has passed carry what finds it again for the screening."""
+        took = item.stash[TOOK] = item.stash.get(TOOK, 0.0) + report.duration
+        if report.when == "call" and report.passed:
+            options = self._options(item, report)
+            if options is not None and report.passed:
+                item.stash[NOTED] = options
+        elif report.when == "teardown" and report.passed and (noted := item.stash.get(NOTED, None)) is not None:
+            wanted = Wanted(
+                scenario=info_of(item, noted),
+                nodeid=_nodeid(item),
+                location=item.location,
+                took_s=took,
+                is_marked=item.get_closest_marker("leakcheck") is not None,
+            )
+            setattr(report, WANTED, msgspec.json.encode(wanted).decode())
+
+    def _options(self, item: pytest.Item, call: pytest.TestReport) -> dict[str, Any] | None:
+        """What the mark of a test says; None where it is not to be measured, and then the report says why."""
+        try:
+            reason = _reason_to_leave_alone(item.get_closest_marker("no_leakcheck"))
+            options = _mark_options(item.get_closest_marker("leakcheck"))
+        except UsageError as error:
+            call.outcome, call.longrepr = "failed", representation(info_of(item, {}), str(error))
+            return None
+        if hasattr(call, ATTRIBUTE):  # what leaks has failed it already
+            self._fail_by(item, call, [each for each in attached(call) if each.ok])
+            return None
+        if reason is not None:
+            setattr(call, LEFT_ALONE, reason)
+            return None
+        return options
 
     def measure(self, item: pytest.Item, reports: Sequence[pytest.TestReport]) -> None:
         """Measure a test that has passed, and turn its report into a failure where it leaks.
@@ -71,36 +146,28 @@ class Measuring:
         Not one that has measured itself, or that is left alone by its mark: then the report says why.
         """
         _, call, teardown = reports
-        mark = item.get_closest_marker("leakcheck")
-        try:
-            reason = _reason_to_leave_alone(item.get_closest_marker("no_leakcheck"))
-            options = _mark_options(mark)
-        except UsageError as error:
-            call.outcome, call.longrepr = "failed", _representation(item, str(error))
-            return
-        if hasattr(call, ATTRIBUTE):  # what leaks has failed it already
-            self._fail_by(item, call, [each for each in attached(call) if each.ok])
-            return
-        if reason is not None:
-            setattr(call, LEFT_ALONE, reason)
+        options = self._options(item, call)
+        if options is None:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
         result = _measured(job, item).record
-        if mark is None and _is_not_repeatable(result):
-            result = msgspec.structs.replace(
-                result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}"
-            )
+        if item.get_closest_marker("leakcheck") is None:
+            result = unless_not_repeatable(result)
         self._fail_by(item, call, [result])
         attach(call, [result])
         teardown.user_properties.append(("leakcheck", result.verdict))
 
     def _fail_by(self, item: pytest.Item, call: pytest.TestReport, results: Sequence[ScenarioResult]) -> None:
         """Make a failure of a report where a result is not as expected, or strictness asks for a decision."""
-        wrong = [each for each in results if not each.ok or (self._strict and each.verdict in _UNDECIDED)]
+        wrong = list(filter(self.is_wrong, results))
         if wrong:
             text = "\n\n".join(map(failing.text, wrong))
-            call.outcome, call.longrepr = "failed", _representation(item, text)
+            call.outcome, call.longrepr = "failed", representation(info_of(item, {}), text)
+
+    def is_wrong(self, result: ScenarioResult) -> bool:
+        """Whether a result is not as expected, or strictness asks for a decision."""
+        return not result.ok or (self._strict and result.verdict in _UNDECIDED)
 
 
 def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptions) -> Result:
@@ -118,7 +185,7 @@ def _measured(job: Job, item: pytest.Item) -> Result:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
-            return measured(job, _TOOLS)
+            return measured(job, TOOLS)
     except MeasurementInterrupted as interrupted:
         if interrupted.record is not None:
             item.config.stash[IN_FLIGHT] = interrupted.record
@@ -168,24 +235,46 @@ def template(config: pytest.Config) -> Job:
 
 def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before: Sequence[Result] | None = None) -> Job:
     """How the worker finds the test again, or in it the call after those `before`: as pytest was started here."""
-    config = item.config
-    nodeid = item.nodeid.partition("@")[0]  # pytest-xdist appends its groups
+    info = info_of(item, options, before)
+    scenario = msgspec.structs.replace(info, target=target(item.config, _nodeid(item), info.file, before))
+    return msgspec.structs.replace(template, scenario=scenario)
+
+
+def target(config: pytest.Config, nodeid: str, file: str, before: Sequence[Result] | None = None) -> str:
+    """What the worker opens: everything that finds a test again."""
     request = PytestRequest(
         nodeid=nodeid,
-        path=f"{item.path}::{nodeid.partition('::')[2]}",
+        path=f"{file}::{nodeid.partition('::')[2]}",
         explicit=before is not None,
         before=[each.summary for each in before or ()],
-        arguments=[str(each) for each in config.invocation_params.args],
-        more_arguments=_more_arguments(config),
-        environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        sys_path=sys.path,
-        plugin=__package__,
+        **as_started(config),
     )
+    return f"pytest_item://{json.dumps(request)}"
+
+
+def as_started(config: pytest.Config) -> dict[str, Any]:
+    """The fields of a request that are the same for all tests: how pytest was started here."""
+    return {
+        "arguments": [str(each) for each in config.invocation_params.args],
+        "more_arguments": _more_arguments(config),
+        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        "sys_path": sys.path,
+        "plugin": __package__,
+    }
+
+
+def _nodeid(item: pytest.Item) -> str:
+    """Without the group that pytest-xdist appends."""
+    return item.nodeid.partition("@")[0]
+
+
+def info_of(item: pytest.Item, options: Mapping[str, Any], before: Sequence[Result] | None = None) -> ScenarioInfo:
+    """What is known of a test, or of the call in it after those `before`; all but how it is found again."""
+    nodeid = _nodeid(item)
     named = _without_values(item, nodeid)
-    identifier = named if before is None else f"{named}::call {len(before) + 1}"
-    scenario = ScenarioInfo(
-        id=identifier,
-        target=f"pytest_item://{json.dumps(request)}",
+    return ScenarioInfo(
+        id=named if before is None else f"{named}::call {len(before) + 1}",
+        target="",
         name=named if before is None else "call",
         doc=(getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0],
         file=str(item.path),
@@ -194,7 +283,6 @@ def job_of(item: pytest.Item, template: Job, options: Mapping[str, Any], before:
         command=["pytest", "--leakcheck", nodeid if named == nodeid else nodeid.partition("[")[0]],
         **asked(options),
     )
-    return msgspec.structs.replace(template, scenario=scenario)
 
 
 def _without_values(item: pytest.Item, nodeid: str) -> str:
@@ -251,13 +339,12 @@ def _reason_to_leave_alone(mark: pytest.Mark | None) -> str | None:
     return str(options.get("reason", ""))
 
 
-def _is_not_repeatable(result: ScenarioResult) -> bool:
+def unless_not_repeatable(result: ScenarioResult) -> ScenarioResult:
     """A test that fails or hangs when it is repeated or alone says nothing of leaks; one that crashes is broken."""
-    return (
-        result.verdict == "error"
-        and result.failure is not None
-        and result.failure.type not in ("signal", "exit", "memory", "protocol", INTERNAL)
-    )
+    failure = result.failure
+    if result.verdict != "error" or failure is None or failure.type in _BROKEN:
+        return result
+    return msgspec.structs.replace(result, verdict="skipped", ok=True, reason=f"cannot be repeated: {result.reason}")
 
 
 def in_terminal(text: str) -> str:
@@ -265,11 +352,11 @@ def in_terminal(text: str) -> str:
     return printable(text, sys.__stdout__.encoding if sys.__stdout__ is not None else None)
 
 
-def _representation(item: pytest.Item, text: str) -> ReprExceptionInfo:
+def representation(info: ScenarioInfo, text: str) -> ReprExceptionInfo:
     """The failure as pytest shows it; its first line is what the short summary repeats."""
     from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
     text = in_terminal(text)
-    where = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text.partition("\n")[0])
+    where = ReprFileLocation(info.file, info.line, text.partition("\n")[0])
     trace = ReprTraceback([ReprEntryNative([f"{text}\n"])], None, "native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=where)

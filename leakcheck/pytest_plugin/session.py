@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from leakcheck import units
 from leakcheck.execution.environment import left_out
+from leakcheck.meters import LEDGER
+from leakcheck.pytest_plugin.choosing import remember_green, remember_suspects
 from leakcheck.pytest_plugin.keys import MEASURING
 from leakcheck.pytest_plugin.measuring import (
     IN_FLIGHT,
     LEFT_ALONE,
+    WANTED,
+    Wanted,
     attach,
     attached,
     in_terminal,
     own_results,
+    representation,
     template,
 )
 from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
+from leakcheck.report import failing
 from leakcheck.report.folder import write_run
 from leakcheck.report.sentences import relative
 from leakcheck.report.text import line
 from leakcheck.run import provenance
 from leakcheck.run.control import BackgroundControl
 
+_PRINTS = "leakcheck_prints"
+"""Where a process of pytest-xdist puts what it has found out of the files of tests."""
 _CONTROL_FAILED = 3
 """Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
 
@@ -43,6 +54,10 @@ class Session:
         self._results: list[ScenarioResult] = []
         self._ran: set[str] = set()
         self._left_alone: Counter[str] = Counter()
+        self._wanted: list[Wanted] = []
+        self._red: set[str] = set()
+        """Files of tests of which one failed or leaks."""
+        self._prints: dict[str, str] = {}
         self._began = time.perf_counter()
         self._started = datetime.now(UTC)
         self._control: BackgroundControl | None = None
@@ -55,10 +70,13 @@ class Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Give what the test has measured itself to its report."""
+        """Give what the test has measured itself to its report, and to its last one what the screening must know."""
         report = yield
         if call.when == "call" and (measured := own_results(item)):
             attach(report, measured)
+        measuring = self._config.stash.get(MEASURING, None)
+        if measuring is not None and measuring.screens and measuring.wants(item):
+            measuring.note(item, report)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -66,17 +84,88 @@ class Session:
         if not self._is_controller:
             return
         self._ran.add(report.nodeid)
+        if report.failed:
+            self._red.add(report.nodeid.partition("::")[0])
+        if (wanted := getattr(report, WANTED, None)) is not None:
+            self._wanted.append(msgspec.json.decode(wanted, type=Wanted))
         if (reason := getattr(report, LEFT_ALONE, None)) is not None:
             self._left_alone[reason] += 1
         results = attached(report)
         self._results += results
-        if results and self._control is None:
+        if results:
+            self._begin_control()
+
+    def _begin_control(self) -> None:
+        if self._control is None:
             self._control = BackgroundControl(template(self._config))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What a process of pytest-xdist has found out of the files of tests."""
+        self._prints |= getattr(node, "workeroutput", {}).get(_PRINTS, {})
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Screen the tests when all of them have been run."""
+        ran = yield
+        if self._is_controller and self._wanted:
+            self._screen()
+        return ran
+
+    def _screen(self) -> None:
+        from leakcheck.pytest_plugin.screening import Screening
+
+        self._begin_control()
+        jobs = int(getattr(self._config.option, "numprocesses", None) or 1)
+        screening = Screening(self._config, self._wanted, jobs)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
+                self._tell(f"leakcheck: {units.count(len(self._wanted), 'test')} to screen")
+                screening.screen()
+                if screening.suspects:
+                    self._tell(f"leakcheck: {len(screening.suspects)} of them to judge in full")
+                    screening.judge()
+        finally:
+            remember_suspects(self._config, [each.nodeid for each in screening.suspects])
+            for wanted in self._wanted:
+                if wanted.nodeid in screening.results:
+                    self._conclude(wanted, screening.results[wanted.nodeid])
+
+    def _tell(self, text: str) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(text)
+
+    def _conclude(self, wanted: Wanted, result: ScenarioResult) -> None:
+        """Take in the result of a test that has been run before; one that is wrong fails it now."""
+        measuring = self._config.stash[MEASURING]
+        if not measuring.is_wrong(result):
+            self._results.append(result)
+            return
+        report = pytest.TestReport(
+            nodeid=wanted.nodeid,
+            location=wanted.location,
+            keywords={},
+            outcome="failed",
+            longrepr=representation(wanted.scenario, failing.text(result)),
+            when="call",
+        )
+        attach(report, [result])
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:  # a test is counted once
+            passed = terminal.stats.get("passed", [])
+            passed[:] = [each for each in passed if each.nodeid != wanted.nodeid]
+        self._config.hook.pytest_runtest_logreport(report=report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Wait for the control, write the reports, say the exit code."""
+        measuring = self._config.stash.get(MEASURING, None)
+        prints = {} if measuring is None else measuring.prints
         if not self._is_controller:
+            self._config.workeroutput[_PRINTS] = prints  # type: ignore[attr-defined]
             return
         self._interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
         if (in_flight := self._config.stash.get(IN_FLIGHT, None)) is not None:
@@ -87,6 +176,8 @@ class Session:
             session.exitstatus = _CONTROL_FAILED
         elif session.exitstatus == pytest.ExitCode.OK and self._config.option.leakcheck_strict and self._unmatched():
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if self._results and not self._interrupted and self._verdict_of_control.status == "ok":
+            remember_green(self._config, self._prints | prints, self._red)
         directory = self._directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -119,8 +210,15 @@ class Session:
         if self._interrupted:
             yield "interrupted: what is missing here was not measured"
         counts = summarize(self._results)
-        counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        yield f"{len(self._results)} measured: {counted}" if self._results else self._nothing()
+        counted = ", ".join(f"{counts[each]} {each}" for each in VERDICTS if counts[each] and each != "skipped")
+        if len(self._results) > counts["skipped"]:
+            yield f"{len(self._results) - counts['skipped']} measured: {counted}"
+        elif not self._results:
+            yield self._nothing()
+        if counts["skipped"]:
+            yield f"{counts['skipped']} not measured"
+        if counts["screened"]:
+            yield self._sensitivity()
         if self._results:
             yield from left_out()
         if unmatched := self._unmatched():
@@ -135,6 +233,11 @@ class Session:
             yield f"the control failed, no verdict can be relied on: {line(self._verdict_of_control.reason)}"
         if self._written is not None:
             yield f"report: {relative(str(self._written / 'index.html'))}"
+
+    def _sensitivity(self) -> str:
+        """What would have shown in each of those that were screened."""
+        losses = [each.detectable.get(LEDGER, 0.0) for each in self._results if each.verdict == "screened"]
+        return f"screened: {units.size(max(losses))} of heap lost in every call would have shown; not judged"
 
     def _nothing(self) -> str:
         if self._config.option.leakcheck:

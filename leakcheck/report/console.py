@@ -33,6 +33,7 @@ _STYLES = {
     "inconclusive": "yellow",
     "error": "bold magenta",
     "skipped": "dim",
+    "screened": "green",
 }
 _REFRESH_HZ = 2
 """Redraws a second: the drawing runs on the machine that measures, so it must cost next to nothing."""

@@ -11,7 +11,15 @@ from leakcheck.report import sentences, text, trend
 from leakcheck.results.history import Entry
 from leakcheck.results.problems import place
 
-_MARKS = {"clean": "🟢", "bounded": "🔵", "leak": "🔴", "inconclusive": "🟡", "error": "🟣", "skipped": "⚪"}
+_MARKS = {
+    "clean": "🟢",
+    "screened": "🟩",
+    "bounded": "🔵",
+    "leak": "🔴",
+    "inconclusive": "🟡",
+    "error": "🟣",
+    "skipped": "⚪",
+}
 LIMIT = 60_000
 """Characters: a comment on a code host may have 65,536."""
 

@@ -10,7 +10,15 @@ from leakcheck import meters, units
 from leakcheck.records import Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.report.text import line
 
-SYMBOLS = {"clean": "✓", "bounded": "◠", "leak": "✗", "inconclusive": "?", "error": "!", "skipped": "-"}
+SYMBOLS = {
+    "clean": "✓",
+    "screened": "∘",
+    "bounded": "◠",
+    "leak": "✗",
+    "inconclusive": "?",
+    "error": "!",
+    "skipped": "-",
+}
 """One mark per verdict: reports never tell by colour alone."""
 
 

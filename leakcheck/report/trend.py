@@ -14,7 +14,7 @@ from leakcheck.results.history import Entry, entry
 
 _COLUMN, _HEIGHT = 16, 72
 """Of the history of runs, in pixels: a column a run."""
-_ORDER = ("leak", "error", "inconclusive", "bounded", "skipped", "clean")
+_ORDER = ("leak", "error", "inconclusive", "bounded", "skipped", "screened", "clean")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ _WEIGHT: dict[Verdict, int] = {
     "skipped": 0,
     "inconclusive": 1,
     "error": 2,
-    "clean": 3,
-    "bounded": 4,
-    "leak": 5,
+    "screened": 3,
+    "clean": 4,
+    "bounded": 5,
+    "leak": 6,
 }
 _ORIGIN_KEYS = ("implementation", "python", "platform", "machine", "allocator")
 
@@ -75,7 +76,7 @@ def _worst(earlier: ScenarioResult, later: ScenarioResult) -> ScenarioResult:
 
 def _weight(scenario: ScenarioResult) -> tuple[bool, bool, int]:
     weight = _WEIGHT[scenario.verdict]
-    return (weight >= _WEIGHT["clean"], not scenario.ok, weight)
+    return (weight >= _WEIGHT["screened"], not scenario.ok, weight)
 
 
 def _common(mappings: Sequence[dict[str, Any]]) -> dict[str, Any]:

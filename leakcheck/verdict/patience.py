@@ -24,7 +24,7 @@ CLEAN = Patience(((131_072, 0.0), (16_384, 0.15), (8_192, 0.4), (2_048, 1.5), (2
 enough; 131,072 calls of a step of a microsecond are a tenth of a second and show what happens once in 9,000. Slower
 steps say what they would have seen; of those of which there are few calls each one counts, and the budget is used."""
 
-CLEAN_IN_A_RUNNER = Patience(((131_072, 0.0), (65_536, 1.0), (8_192, 2.0), (2_048, 2.5), (256, 3.5), (64, 5.0)))
+CLEAN_IN_A_RUNNER = Patience(((131_072, 0.0), (2_048, 1.5), (256, 2.5), (64, 5.0)))
 """The same of a whole test: what a runner takes for itself, some 30 microseconds, makes all tests slow ones, and is no
 reason to be content with fewer calls of one that is quick."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,17 +13,25 @@ if TYPE_CHECKING:
 class Forgetting:
     """Takes from pytest what it has kept of a run, so that it is as if the test had run once."""
 
-    def __init__(self, item: Any) -> None:
+    def __init__(self, item: Any, fixtures: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`fixtures` has the definitions that are looked at, by name; all of the session's where none are given."""
         self._item = item
+        self._fixtures = fixtures
         self._lists: list[tuple[list[Any], int]] = [
             (each, len(each)) for each in (item._report_sections, item.user_properties, item.own_markers)
         ]
         factory = getattr(item.config, "_tmp_path_factory", None)
         self._numbers: dict[str, int] = getattr(factory, "_next_number", {})
         self._folders: list[Path] = []
+        self._factory = factory
         if factory is not None:
             factory.mktemp = self._remembering(factory.mktemp)
         self._first = True
+
+    def end(self) -> None:
+        """Remember no more folders: another test comes."""
+        if self._factory is not None:
+            del self._factory.mktemp
 
     def __call__(self, fixtures: dict[str, Any]) -> None:
         """Also gathers the values of fixtures of wider scope, when they have been made."""
@@ -54,7 +62,9 @@ class Forgetting:
 
     def _finalizers(self, fixtures: dict[str, Any]) -> Iterator[list[Any]]:
         manager = self._item.session._fixturemanager
-        waiting = [vars(manager).get("_arg2fixturedefs"), vars(manager).get("_arg2node2fixturedefs")]
+        waiting: list[Any] = [*self._fixtures]
+        if not waiting:
+            waiting = [vars(manager).get("_arg2fixturedefs"), vars(manager).get("_arg2node2fixturedefs")]
         while waiting:
             each = waiting.pop()
             if isinstance(each, Mapping):  # by name, and by node since pytest 9

@@ -1,24 +1,21 @@
 """One test of pytest in the measured process: its full protocol (set-up, call, tear-down) is the step.
 
-pytest runs here as it does for the user: same arguments, folder, configuration and conftest files, so that the test
-finds all it needs; fixtures of wider scope are made once. Only what writes files, prints, or would start more
-processes is silenced, and what pytest keeps of each run is taken from it after each step: the test does not pay for it.
+pytest runs here as it does for the user, so that the test finds all it needs; fixtures of wider scope are made once.
+What pytest keeps of each run is taken from it after each step: the test does not pay for it.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.hosts.host import MEASURED, Host
 from leakcheck.agent.hosts.pytest_forgetting import Forgetting
 from leakcheck.agent.hosts.pytest_protocol import Repeater, Step, TestNotReachedError
+from leakcheck.agent.hosts.pytest_start import run_pytest
 from leakcheck.agent.loading import of_call
 from leakcheck.agent.protocol import MeasuredBefore, Open, PytestRequest
 from leakcheck.agent.scenario import Options, Scenario
@@ -26,48 +23,12 @@ from leakcheck.agent.scenario import Options, Scenario
 if TYPE_CHECKING:
     import pytest
 
-_SILENT: dict[str, Any] = {
-    # pytest-xdist: this process is the only one
-    "numprocesses": None, "maxprocesses": None, "dist": "no", "tx": [], "distload": False, "looponfail": False,
-    # what is written, printed, remembered or selected
-    "xmlpath": None, "report_log": None, "htmlpath": None, "json_report": False, "allure_report_dir": None,
-    "lf": False, "failedfirst": False, "newfirst": False, "stepwise": False, "stepwise_skip": False, "cacheshow": None,
-    "keyword": "", "markexpr": "", "deselect": None, "pyargs": False, "pastebin": None, "durations": None,
-    "collectonly": False, "setuponly": False, "setupshow": False, "setupplan": False, "usepdb": False, "trace": False,
-    "maxfail": 0, "reruns": 0, "leakcheck": False, "leakcheck_report": None,
-}  # fmt: skip
-_UNWATCHED = ("-o", "faulthandler_timeout=0")
-"""pytest's own watchdog is a thread for each repetition; who hangs here is found by the tool."""
-_BLOCKED = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
-
 
 def hold(channel: Channel, opening: Open, request_text: str) -> None:
     """Run pytest for the one test of the request, and hold the conversation where the test is."""
     request = PytestRequest(*json.loads(request_text))
-    os.environ.update(request.environment)
-    sys.argv[:] = ["pytest", *request.arguments]
-    sys.path[:] = request.sys_path
-    from _pytest.config import _prepareconfig
-
-    plugin = import_module(request.plugin)
     runner = _Runner(Host(channel, opening, request.before), request)
-    config = _prepareconfig(
-        # The plugin is given as a module: it need not be installed here, and must not be registered twice.
-        ["-p", "no:leakcheck", *request.arguments, "--capture=no", *request.more_arguments, *_UNWATCHED],
-        [plugin, runner],
-    )
-    try:
-        for name in _BLOCKED:
-            config.pluginmanager.set_blocked(name)
-        for name, value in _SILENT.items():
-            if hasattr(config.option, name):
-                setattr(config.option, name, value)
-        config.args = [request.path]
-        config.stash[plugin.HOST] = runner
-        runner.config = config
-        config.hook.pytest_cmdline_main(config=config)
-    finally:
-        config._ensure_unconfigure()
+    run_pytest(request, runner, [request.path])
     if runner.error is not None:
         raise runner.error
     if not runner.host.held:
@@ -83,7 +44,6 @@ class _Runner(Repeater):
         self.error: BaseException | None = None
         self.why_not: tuple[str, str] | None = None
         """What may be told of the reason for which there was no test, and pytest's own report of it."""
-        self.config: Any = None
         self._nodeid = request.nodeid
         self._explicit = request.explicit
 

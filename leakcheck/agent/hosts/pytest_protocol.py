@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from leakcheck.agent.hosts.hypothesis_tests import with_the_same_examples
+
 Step = Callable[[], None]
 
 _CAPTURING = ("capsys", "capsysbinary", "capfd", "capfdbinary", "capteesys")
@@ -76,6 +78,7 @@ class Repeater:
 
         `twin` is what pytest takes for the test that comes next: one with the same parents.
         """
+        with_the_same_examples(item)
         if _others_take_part(item):
             work(lambda: self.whole(item, twin))
             return

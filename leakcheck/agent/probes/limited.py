@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.meters.objects import bring_back
@@ -44,6 +45,18 @@ def limits() -> dict[int, int]:
             tables = [table for table in gc.get_referents(each) if type(table) is dict and table is not own]
             found |= dict.fromkeys(map(id, [each, *tables]), limit)
     return found
+
+
+def emptying() -> Callable[[], None]:
+    """A function that empties all `lru_cache`s with a limit that there are now, and may be called often."""
+    caches = [each for each in ByType(_tracked()).of(_LRU) if type(each) is _LRU and _LRU.cache_info(each).maxsize]
+    gc.freeze()
+
+    def empty() -> None:
+        for cache in caches:
+            _LRU.cache_clear(cache)
+
+    return empty
 
 
 async def answer(

@@ -534,3 +534,11 @@ def test_the_baseline_in_version_control_changes_in_few_lines(story):
     story.update("--accept", sample_run.BUFFER.fingerprint, "known")
     after = story.baseline.read_text().splitlines()
     assert [one for one in before if one not in after] == [' "leaks": [],']
+
+
+def test_tests_that_were_only_screened_are_told_and_fix_no_leak():
+    flat = clean(verdict="screened", ok=True, reason="left nothing", meters=[], detectable={"heap.bytes": 32.0})
+    judged = judge(flat, accepting())
+    assert [(line.kind, line.level) for line in judged.lines] == [("screened", "info")]
+    assert "1 test screened by a few calls, not judged: in each, 32 B of heap" in judged.lines[0].message
+    assert judged.exit_code == 0
