@@ -146,6 +146,9 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     """One sentence."""
     iterations: int = 0
     duration_s: float = 0.0
+    phases: dict[str, float] = {}
+    """Seconds of it by what was done: `start`, `rounds`, `challenges`, `tear-down`, and the tools of the diagnosis, of
+    which some run side by side."""
     detectable: dict[str, float] = {}
     """The smallest growth per iteration that would have shown, by meter that did not go on growing."""
     once_in: dict[str, int] = {}
@@ -197,6 +200,17 @@ class Tool(Record, frozen=True, kw_only=True):
     version: str
 
 
+class Shard(Record, frozen=True, kw_only=True):
+    """A part of a suite that was run by itself."""
+
+    number: Annotated[int, Meta(ge=1)]
+    """Which of them, from 1 on."""
+    of: Annotated[int, Meta(ge=1)]
+    plan: str
+    """Hash of what is in which part: parts of one whole have the same."""
+    commit: str = ""
+
+
 class RunResult(Record, frozen=True, kw_only=True):
     """A whole run: the content of `results.json`."""
 
@@ -215,6 +229,8 @@ class RunResult(Record, frozen=True, kw_only=True):
     interrupted: bool = False
     options: dict[str, Any] = {}
     """The options of the run that differ from their defaults."""
+    shards: list[Shard] = []
+    """The parts of the suite that these are the results of; empty where it was not divided."""
 
 
 def summarize(scenarios: list[ScenarioResult]) -> dict[str, int]:

@@ -138,8 +138,8 @@ def scenario(
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
     `max_growth` (bytes, or `"64MiB"`) replace the run's own, as do `timeouts`: seconds after which a set-up, a call, a
     tear-down or a look of the diagnosis counts as hanging, `{"setup": 300, "call": 60}`. `raises` tests an error path:
-    each call of the step must raise it. `native=True` asks for valgrind as well. The function itself stays as it was,
-    and can be called as ever.
+    each call of the step must raise it. Where it leaks, `native=True` asks for valgrind as well. The function itself
+    stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):
         raise ValueError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")

@@ -8,27 +8,42 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from leakcheck import validation
 from leakcheck.agent.protocol import INTERNAL
 from leakcheck.cli import main
 from leakcheck.cli import options as shared
+from leakcheck.cli.terminal import echo
 from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
 from leakcheck.report.console import RunView
+from leakcheck.report.durations import slowest
 from leakcheck.report.folder import new_run_directory, point_latest, write_run, write_so_far
 from leakcheck.results import history
+from leakcheck.run import shards
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Collected
 from leakcheck.run.runner import Plan, Runner
 
 
 def run_and_report(
-    collected: Collected, template: Job, options: Mapping[str, Any], begun: BackgroundControl | None
+    collected: Collected,
+    template: Job,
+    options: Mapping[str, Any],
+    begun: BackgroundControl | None,
+    durations: int | None = None,
+    part: tuple[int, int] | None = None,
 ) -> int:
-    """Run the scenarios under the view, write the reports, print the summary; returns the exit code."""
-    scenarios, broken, loaded = collected
+    """Run the scenarios under the view, write the reports, print the summary; returns the exit code.
+
+    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run.
+    """
     directory = _report_directory(options["report"])
+    past = (Path("reports") if options["report"] is None else directory) / history.FILE_NAME
+    collected, divided = _part_of(collected, part, past)
+    scenarios, broken, loaded = collected
     plan = Plan(
         scenarios=scenarios,
         broken=broken,
@@ -50,16 +65,32 @@ def run_and_report(
             found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
             view.plan([found, *left_out(arenas=options["arenas"])])
             run = Runner(plan, view, partial(write_so_far, directory)).run()
+            if part is not None:
+                shard = shards.shard_of(divided, *part, str(run.environment.get("commit") or ""))
+                run = msgspec.structs.replace(run, shards=[shard])
     except BaseException:
         with suppress(OSError):  # there is something in it
             directory.rmdir()
         raise
-    base = Path("reports") if options["report"] is None else directory
-    write_run(run, directory, history=base / history.FILE_NAME)
+    write_run(run, directory, history=past)
     if options["report"] is None and not run.interrupted:
         point_latest(Path("reports"), directory)
     view.summary(run, directory)
+    for text in slowest(run, durations or 0):
+        echo(text)
     return exit_code(run, strict=options["strict"])
+
+
+def _part_of(collected: Collected, part: tuple[int, int] | None, past: Path) -> tuple[Collected, dict[str, int]]:
+    """What one of several machines runs, and what each does; a file that cannot be imported is one of its things."""
+    if part is None:
+        return collected, {}
+    number, count = part
+    names = [each.id for each in collected.scenarios] + [each.id for each in collected.broken]
+    divided = shards.divided(names, history.durations(past), count)
+    scenarios = [each for each in collected.scenarios if divided[each.id] == number]
+    broken = [each for each in collected.broken if divided[each.id] == number]
+    return collected._replace(scenarios=scenarios, broken=broken), divided
 
 
 def exit_code(run: RunResult, *, strict: bool) -> int:

@@ -16,19 +16,31 @@ from leakcheck.errors import NothingCollectedError
 @click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
+@click.option("--shard", metavar="K/N", help="Run the K-th of N parts, which take about as long by the history.")
+@click.option("--durations", type=click.IntRange(1), metavar="N", help="Show where the time of the N slowest went.")
 @shared.measuring
-def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **options: Any) -> int:
+def command(
+    targets: tuple[str, ...],
+    keyword: str | None,
+    mark: str | None,
+    shard: str | None,
+    durations: int | None,
+    **options: Any,
+) -> int:
     """Run scenarios and say of each: leak or not, where, and who holds it.
 
     \b
     elkyn-leakcheck run scenarios/
+    elkyn-leakcheck run scenarios/ --shard 2/8
     elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
     elkyn-leakcheck run mypackage.parser:parse_all
     """
     from leakcheck.cli.start import begin
+    from leakcheck.run import shards
     from leakcheck.run.discovery import collect, select
 
     select((), keyword, mark)  # a mistake in it is said before anything is started
+    part = None if shard is None else shards.parse(shard)
     template = shared.template(options)
     with ExitStack() as stack:
         begun = stack.enter_context(begin(template, options))
@@ -41,7 +53,7 @@ def command(targets: tuple[str, ...], keyword: str | None, mark: str | None, **o
         if chosen or collected.broken:
             from leakcheck.cli.finish import run_and_report
 
-            return run_and_report(collected._replace(scenarios=chosen), template, options, begun)
+            return run_and_report(collected._replace(scenarios=chosen), template, options, begun, durations, part)
         there = len(collected.scenarios)
         raise NothingCollectedError(
             f"no scenario in {' '.join(targets)} matches the selection ({there} are there)"

@@ -6,6 +6,7 @@ scenario, a verdict or a sensitivity that was lost each have a line of their own
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Literal
@@ -19,13 +20,14 @@ from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
 from leakcheck.gate.pattern import fits
 from leakcheck.meters import LEDGER, of_family
-from leakcheck.records import Record, RunResult, ScenarioResult, summarize
+from leakcheck.records import Record, RunResult, ScenarioResult, Shard, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
 Kind = Literal[
     "failed control",
     "interrupted",
     "nothing run",
+    "wrong shards",
     "new leak",
     "worse leak",
     "expired leak",
@@ -47,6 +49,7 @@ LEVELS: dict[Kind, Level] = {
     "failed control": "red",
     "interrupted": "red",
     "nothing run": "red",
+    "wrong shards": "red",
     "new leak": "red",
     "worse leak": "red",
     "expired leak": "red",
@@ -193,12 +196,34 @@ def _run_lines(run: RunResult) -> Iterator[Line]:
         yield _line("failed control", "", f"no verdict of this run can be relied on: {run.control.reason}")
     if run.interrupted:
         yield _line("interrupted", "", "the run was interrupted, so not everything was measured; run it again")
+    for message in _wrong_shards(run.shards):
+        yield _line("wrong shards", "", message)
     if screened := [one for one in run.scenarios if one.verdict == "screened"]:
         losses = [one.detectable[LEDGER] for one in screened if LEDGER in one.detectable]
         seen = f": in each, {units.size(max(losses))} of heap lost in every call would have shown" if losses else ""
         yield _line("screened", "", f"{units.count(len(screened), 'test')} screened by a few calls, not judged{seen}")
     if not run.scenarios:
         yield _line("nothing run", "", "no scenario was run; check the paths and the selection")
+
+
+def _wrong_shards(shards: Sequence[Shard]) -> Iterator[str]:
+    """Why the parts of a suite are not one whole."""
+    if not shards:
+        return
+    counts = Counter(each.number for each in shards)
+    most = max(each.of for each in shards)
+    if missing := [number for number in range(1, most + 1) if number not in counts]:
+        yield f"of {most} shards {', '.join(map(str, missing))} is missing: give the results of all of them together"
+    for number, times in sorted(counts.items()):
+        if times > 1:
+            yield f"shard {number} of {most} is there {times} times: give the results of each once"
+    for what, values in (
+        ("numbers of shards", {str(each.of) for each in shards}),
+        ("commits", {each.commit[:12] or "none" for each in shards}),
+        ("plans (the scenarios or the history that they were divided by differ)", {each.plan for each in shards}),
+    ):
+        if len(values) > 1:
+            yield f"the shards are of different {what}: {', '.join(sorted(values))}; run all of them anew"
 
 
 def _scenario_lines(scenario: ScenarioResult, baseline: Baseline, today: date) -> Iterator[Line]:

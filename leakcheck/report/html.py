@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from leakcheck import units
 from leakcheck.records import VERDICTS, Finding, Frame, Meter, RunResult, ScenarioResult
-from leakcheck.report import chart, flame, sentences, text, trend
+from leakcheck.report import chart, durations, flame, sentences, text, trend
 from leakcheck.results.history import Entry
 from leakcheck.results.problems import place
 
@@ -152,6 +152,7 @@ def _template() -> jinja2.Template:
     environment.globals.update(
         SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
     )
+    environment.filters["phases"] = durations.phases
     environment.filters["line"] = text.line
     environment.filters["source"] = text.source
     return environment.get_template("index.html.j2")

@@ -13,6 +13,8 @@ from leakcheck.results import atomic
 FILE_NAME = "history.jsonl"
 KEEP = 30
 """Runs that a report draws."""
+_LOOKED_AT = 500
+"""Runs in which it is looked how long a scenario took: where a suite is divided, each part is one."""
 _READ_BYTES = 4 << 20
 """Bytes at the end of a history file that are looked at: a line of a hundred scenarios has about 10 KB."""
 
@@ -25,6 +27,7 @@ class Past(Record, frozen=True, kw_only=True):
     growth: float | None = None
     """Growth per iteration of the meter that decided, in its unit."""
     meter: str = ""
+    duration_s: float = 0.0
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -67,6 +70,16 @@ def read(path: Path, keep: int = KEEP) -> list[Entry]:
     return sorted(entries, key=lambda one: one.started)[-keep:]
 
 
+def durations(path: Path) -> dict[str, float]:
+    """Seconds that each scenario took when it was last measured, by id."""
+    return {
+        name: past.duration_s
+        for one in read(path, _LOOKED_AT)
+        for name, past in one.scenarios.items()
+        if past.duration_s
+    }
+
+
 def _of_file(path: Path) -> Iterable[Entry]:
     try:
         with path.open("rb") as file:
@@ -102,4 +115,5 @@ def _past(scenario: ScenarioResult) -> Past:
         ok=scenario.ok,
         growth=worst.growth if worst is not None else None,
         meter=worst.name if worst is not None else "",
+        duration_s=scenario.duration_s,
     )

@@ -45,6 +45,7 @@ def merge(runs: Sequence[RunResult]) -> RunResult:
         scenarios=scenarios,
         interrupted=any(run.interrupted for run in runs),
         options=_common([run.options for run in runs]),
+        shards=[shard for run in runs for shard in run.shards],
     )
 
 

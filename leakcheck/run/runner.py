@@ -94,6 +94,8 @@ class _Ended(NamedTuple):
     """What the step raised, or what became of the process."""
     unclosed: Failure | None
     """Why the tear-down failed."""
+    phases: dict[str, float]
+    """Seconds by what was done."""
 
 
 class Runner:
@@ -253,19 +255,29 @@ class Runner:
         sparse = None if reached.leaking else fragmentation(reached.measured.samples)
         advice += [sparse.advice] if sparse else []
         advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job)]
-        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure)
+        result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, reached, result)
 
     def _reached(self, job: Job, unasked: str = "") -> _Ended:
         """Open the scenario, come to a verdict on its meters, and tear it down."""
         info = job.scenario
+        began = time.perf_counter()
         with self._start(job) as worker:
             opened = worker.open()
             _look_at_budget(info.budget, opened)
+            started = time.perf_counter()
             watch = self._watcher(info, job.budget)
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
+            decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
-            return _Ended(opened, reached, failure, None if worker.gone else self._torn_down(worker))
+            unclosed = None if worker.gone else self._torn_down(worker)
+            phases = {
+                "start": started - began,
+                "rounds": decided - started - reached.questions_s,
+                "challenges": reached.questions_s,
+                "tear-down": time.perf_counter() - decided,
+            }
+            return _Ended(opened, reached, failure, unclosed, phases)
 
     def _of_step(self, job: Job, reached: Reached, worker: Worker) -> Failure | None:
         """What the step raised, as the failure of its scenario."""
@@ -287,8 +299,8 @@ class Runner:
         """Ask why, where something grows (or where valgrind was asked for)."""
         tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
         auto = "auto" in tools
-        wants_valgrind = "valgrind" in tools or (auto and job.scenario.native)
         leaking, measured = reached.leaking, reached.measured
+        wants_valgrind = "valgrind" in tools or (auto and job.scenario.native and bool(leaking))
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
@@ -332,6 +344,7 @@ class Runner:
             explained=diagnosis.explained,
             advice=[*result.advice, *diagnosis.notes],
             tools=[*result.tools, *diagnosis.tools],
+            phases=result.phases | {tool.name: tool.duration_s for tool in diagnosis.tools if tool.duration_s},
         )
 
     def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ class Reached(NamedTuple):
     """Allocators beside the C library's that the process has loaded."""
     garbage: GarbageMade | None = None
     """The cyclic garbage that the step makes."""
+    questions_s: float = 0.0
+    """Seconds in which the process was asked, after its rounds, what else may explain them."""
 
     @property
     def leaking(self) -> dict[str, float]:
@@ -68,6 +71,7 @@ def reach(
     specs = [meters.of(name, unit) for name, unit in opened.meters]
     suspected = CacheSuspicion(process)
     measured = measure(process, specs, _within_limits(allowed, opened), Unsuspecting() if unasked else suspected, watch)
+    began = time.perf_counter()
     judgements, advice, pause_s = dict(measured.judgements), list[str](), 0.0
     raised = failed = measured.raised
     if measured.broken is not None:
@@ -89,7 +93,10 @@ def reach(
     if may_call and any(spec.name == meters.TASKS for spec in specs):
         advice += unfinished(process, measured, allowed)
     judgements = budget.applied(judgements, measured.meters, accepted or {})
-    return Reached(measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries), made)
+    asked_s = time.perf_counter() - began
+    return Reached(
+        measured, judgements, advice, pause_s, opened.roots, failed, foreign(opened.libraries), made, asked_s
+    )
 
 
 class _Looked(NamedTuple):

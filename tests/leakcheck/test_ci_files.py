@@ -22,6 +22,8 @@ CI = ROOT / "ci"
     [
         ("action.yml", "vendor.github-actions"),
         ("workflow.yml", "vendor.github-workflows"),
+        ("workflow-shards.yml", "vendor.github-workflows"),
+        ("gitlab-shards.yml", "vendor.gitlab-ci"),
         ("release.yml", "vendor.github-workflows"),
         ("gitlab.yml", "vendor.gitlab-ci"),
     ],
@@ -36,7 +38,7 @@ def test_each_file_is_valid_for_its_system(file, schema):
 
 
 def test_no_script_of_an_action_has_an_input_pasted_into_it():
-    for file in ("action.yml", "workflow.yml"):
+    for file in ("action.yml", "workflow.yml", "workflow-shards.yml"):
         in_script = False
         for line in (CI / file).read_text().splitlines():
             stripped = line.strip()
