@@ -104,6 +104,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Write results.json, index.html, ... of the measured tests.",
     )
     group.addoption(
+        "--leakcheck-shard",
+        metavar="K/N",
+        help="Run the tests of the K-th of N parts of the files, which take about as long by the report's history.",
+    )
+    group.addoption(
         "--leakcheck-values",
         action="store_true",
         help="Show what the program keeps and the messages of exceptions, in the terminal and in the report.",
@@ -142,6 +147,15 @@ def _refuse_what_needs_the_option(config: pytest.Config) -> None:
         name = typed.partition("=")[0]
         if name in ("--leakcheck-select", "--leakcheck-strict", "--leakcheck-since"):
             raise pytest.UsageError(f"{name} says which tests --leakcheck measures and fails: add --leakcheck")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what other machines run."""
+    if config.option.leakcheck_shard:
+        from leakcheck.pytest_plugin.dividing import keep_part
+
+        keep_part(config, items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -18,6 +18,7 @@ from leakcheck import units
 from leakcheck.execution.environment import left_out
 from leakcheck.meters import LEDGER
 from leakcheck.pytest_plugin.choosing import remember_green, remember_suspects
+from leakcheck.pytest_plugin.dividing import SHARD, history_of
 from leakcheck.pytest_plugin.keys import MEASURING
 from leakcheck.pytest_plugin.measuring import (
     IN_FLIGHT,
@@ -31,7 +32,7 @@ from leakcheck.pytest_plugin.measuring import (
     representation,
     template,
 )
-from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, summarize
+from leakcheck.records import VERDICTS, Control, RunResult, ScenarioResult, Shard, summarize
 from leakcheck.report import failing
 from leakcheck.report.folder import write_run
 from leakcheck.report.sentences import relative
@@ -41,6 +42,8 @@ from leakcheck.run.control import BackgroundControl
 
 _PRINTS = "leakcheck_prints"
 """Where a process of pytest-xdist puts what it has found out of the files of tests."""
+_SHARD = "leakcheck_shard"
+"""Where it puts which part of the suite was run."""
 _CONTROL_FAILED = 3
 """Exit code: no verdict of this session can be relied on. It is pytest's own for an internal error."""
 
@@ -102,7 +105,10 @@ class Session:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """What a process of pytest-xdist has found out of the files of tests."""
-        self._prints |= getattr(node, "workeroutput", {}).get(_PRINTS, {})
+        output = getattr(node, "workeroutput", {})
+        self._prints |= output.get(_PRINTS, {})
+        if _SHARD in output:
+            self._config.stash[SHARD] = msgspec.json.decode(output[_SHARD], type=Shard)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -165,7 +171,10 @@ class Session:
         measuring = self._config.stash.get(MEASURING, None)
         prints = {} if measuring is None else measuring.prints
         if not self._is_controller:
-            self._config.workeroutput[_PRINTS] = prints  # type: ignore[attr-defined]
+            output = self._config.workeroutput  # type: ignore[attr-defined]
+            output[_PRINTS] = prints
+            if SHARD in self._config.stash:
+                output[_SHARD] = msgspec.json.encode(self._config.stash[SHARD]).decode()
             return
         self._interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
         if (in_flight := self._config.stash.get(IN_FLIGHT, None)) is not None:
@@ -181,7 +190,7 @@ class Session:
         directory = self._directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
-            write_run(self._run(), directory)
+            write_run(self._run(), directory, history=history_of(self._config))
             self._written = directory
 
     def _controlled(self, control: BackgroundControl) -> Control:
@@ -245,9 +254,13 @@ class Session:
         return "no test was measured: without --leakcheck, only those are that measure something themselves"
 
     def _run(self) -> RunResult:
+        environment = provenance.environment(template(self._config))
+        shard = self._config.stash.get(SHARD, None)
+        commit = str(environment.get("commit") or "")
         return RunResult(
             tool=provenance.tool(),
-            environment=provenance.environment(template(self._config)),
+            environment=environment,
+            shards=[] if shard is None else [msgspec.structs.replace(shard, commit=commit)],
             started=self._started.isoformat(timespec="seconds"),
             duration_s=time.perf_counter() - self._began,
             control=self._verdict_of_control,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import date
 
 import pytest
 from pytest_suites import results, run
+
+from leakcheck.gate.baseline import Baseline
+from leakcheck.gate.gate import judge
+from leakcheck.results import merge, read
 
 QUICK = ("--leakcheck-time-budget", "0.5")
 
@@ -212,3 +217,22 @@ def test_only_what_has_changed_since_a_revision_is_measured(suite):
     wrong = run(folder, "--leakcheck=changed", "--leakcheck-since", "nowhere")
     assert wrong.returncode == 4
     assert "'nowhere' is neither a file nor a revision" in wrong.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+def test_parts_of_a_suite_are_one_whole_for_the_gate(suite, arguments):
+    for number in range(3):
+        folder = suite(f"def test_{number}():\n    pass\n", f"test_{number}.py")
+    for number in (1, 2):
+        part = f"{number}/2"
+        done = run(
+            folder, "--leakcheck=screen", "--leakcheck-shard", part, "--leakcheck-report", f"p{number}", *arguments
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    parts = [read(folder / name) for name in ("p1", "p2")]
+    assert sorted(len(each.scenarios) for each in parts) == [1, 2]
+    whole = merge(parts)
+    assert {each.id for each in whole.scenarios} == {f"test_{n}.py::test_{n}" for n in range(3)}
+    assert not [line for line in judge(whole, Baseline(), [], date(2026, 1, 1)).lines if line.level == "red"]
+    one = judge(parts[0], Baseline(), [], date(2026, 1, 1)).lines
+    assert any("of 2 shards 2 is missing" in line.message for line in one)
