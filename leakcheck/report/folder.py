@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from leakcheck import records
 from leakcheck.records import RunResult
 from leakcheck.report import FILES, render
 from leakcheck.results import atomic
 from leakcheck.results import history as runs_before
-from leakcheck.results.file import FILE_NAME, encode
+from leakcheck.results.file import FILE_NAME, as_read, parts
 
 LATEST = "latest"
 FORMATS = ("json", "html", "junit", "markdown", "sarif")
@@ -40,7 +39,7 @@ def point_latest(base: Path, run_directory: Path) -> None:
 def write_so_far(directory: Path, run: RunResult) -> None:
     """Write the results of a run that goes on; those of its end take their place, and say so if they cannot."""
     with suppress(atomic.WriteError):
-        atomic.write(directory / FILE_NAME, encode(run))
+        atomic.write(directory / FILE_NAME, parts(run))
 
 
 def write_run(
@@ -54,11 +53,14 @@ def write_run(
     `history` names the history file: its runs are drawn as the trend, then `run` is appended to it. Raises
     `atomic.WriteError`; no file is ever half-written, and `results.json` takes its name last.
     """
-    content = encode(run)
-    run = records.decode(content)  # what a later `report` would read, so that both draw the same
+    run = as_read(run)  # what a later `report` would read, so that both draw the same
     past = runs_before.read(history) if history else []
-    others = {FILES[name]: render(name, run, past).encode() for name in formats if name != "json"}
-    paths = atomic.write_together(directory, {**others, **({FILE_NAME: content} if "json" in formats else {})})
+    files: dict[str, atomic.Content] = {
+        FILES[name]: render(name, run, past).encode() for name in formats if name != "json"
+    }
+    if "json" in formats:
+        files[FILE_NAME] = parts(run)
+    paths = atomic.write_together(directory, files)
     if history:
         runs_before.append(history, run)
     return paths

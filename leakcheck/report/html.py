@@ -19,6 +19,11 @@ from leakcheck.report import chart, durations, flame, sentences, text, trend
 from leakcheck.results.history import Entry
 from leakcheck.results.problems import place
 
+CARDS = 200
+"""Scenarios of which a page shows all that is known. Of more, what is as expected is a row, and what is not
+from there on: no browser opens a page of ten thousand cards quickly."""
+WRONG = 200
+"""Scenarios that are not as expected, in the list at the top."""
 FINDINGS = 30
 """Findings of a scenario that the page shows; `results.json` has the others."""
 FRAMES = 40
@@ -30,11 +35,14 @@ METERS = 60
 def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     """The page of `run`; `past` are the runs before it, oldest first."""
     entries = trend.runs(run, past)
+    cards, rows = _cards(run)
     style, script = _asset("style.css"), _asset("script.js")
     return _template().render(
         run=run,
         entries=entries,
-        anchors=_anchors(run),
+        cards=cards,
+        rows=rows,
+        names={id(scenario): names for scenario, names in cards},
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -59,7 +67,19 @@ def scenario_anchor(scenario: ScenarioResult) -> str:
     return "s-" + hashlib.sha256(f"{scenario.id}\0{scenario.origin}".encode(errors="replace")).hexdigest()[:12]
 
 
-def _anchors(run: RunResult) -> list[list[str]]:
+def _cards(run: RunResult) -> tuple[list[tuple[ScenarioResult, list[str]]], list[ScenarioResult]]:
+    """What is shown in full, with the anchors of its findings, and what is a row."""
+    scenarios = run.scenarios
+    if len(scenarios) > CARDS:
+        full = [each for each in scenarios if not each.ok or each.verdict in ("leak", "inconclusive", "error")][:CARDS]
+        chosen = set(map(id, full))
+        rows = [each for each in scenarios if id(each) not in chosen]
+    else:
+        full, rows = scenarios, []
+    return list(zip(full, _anchors(full), strict=True)), rows
+
+
+def _anchors(scenarios: Sequence[ScenarioResult]) -> list[list[str]]:
     """The anchor of each finding, per scenario; a fault that shows in several is numbered after the first."""
     taken: dict[str, int] = {}
 
@@ -68,7 +88,7 @@ def _anchors(run: RunResult) -> list[list[str]]:
         taken[name] = taken.get(name, 0) + 1
         return name if taken[name] == 1 else f"{name}-{taken[name]}"
 
-    return [[number(finding) for finding in scenario.findings] for scenario in run.scenarios]
+    return [[number(finding) for finding in scenario.findings] for scenario in scenarios]
 
 
 def _status(run: RunResult) -> str:
@@ -150,8 +170,9 @@ def _template() -> jinja2.Template:
     }
     environment.globals.update(functions)
     environment.globals.update(
-        SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
+        SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, WRONG=WRONG, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
     )
+    environment.filters["identity"] = id
     environment.filters["phases"] = durations.phases
     environment.filters["line"] = text.line
     environment.filters["source"] = text.source

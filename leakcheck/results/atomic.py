@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,12 +14,16 @@ class WriteError(LeakcheckError):
     """A file could not be written; what stood there before is untouched."""
 
 
-def write(path: Path, content: bytes) -> None:
+Content = bytes | Iterable[bytes]
+"""What a file is to hold, as a whole or in parts that are made while it is written."""
+
+
+def write(path: Path, content: Content) -> None:
     """Put `content` at `path` in one step. Raises `WriteError`; then `path` is as it was."""
     write_together(path.parent, {path.name: content})
 
 
-def write_together(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
+def write_together(directory: Path, files: Mapping[str, Content]) -> list[Path]:
     """Write several files of one directory: all are on disk before the first takes its name.
 
     Two writers of one directory need no lock: each renames its files in the same order and then looks whether
@@ -80,11 +84,11 @@ def append_line(path: Path, line: bytes) -> None:
         raise WriteError(f"cannot append to {path}: only {written} of {len(line) + 1} bytes fitted; make room")
 
 
-def _stage(directory: Path, name: str, content: bytes) -> Path:
+def _stage(directory: Path, name: str, content: Content) -> Path:
     temporary = directory / f".{name}.{os.urandom(6).hex()}"
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

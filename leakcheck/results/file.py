@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from leakcheck import records
 from leakcheck.errors import UsageError
-from leakcheck.records import RunResult
+from leakcheck.records import RunResult, ScenarioResult
 
 FILE_NAME = "results.json"
-SIZE_LIMIT = 64 << 20
-"""Bytes of a result file beyond which it is refused: a run of a thousand scenarios has about 20 MB."""
+SIZE_LIMIT = 256 << 20
+"""Bytes of a result file beyond which it is refused: a run of ten thousand scenarios has about 60 MB."""
 
 
 class ResultFileError(UsageError):
@@ -29,12 +30,49 @@ def encode(run: RunResult) -> bytes:
     JSON has no NaN, no infinity and no lone surrogates, but a scenario's own meter or the output of a child
     may: such samples are left out, such characters are replaced.
     """
+    return b"".join(parts(run))
+
+
+def parts(run: RunResult) -> Iterator[bytes]:
+    """The same in pieces, a scenario each: of a run of ten thousand, no more than one is encoded at a time."""
+    before, after = records.encode(_stored(msgspec.structs.replace(run, scenarios=[]))).split(_NO_SCENARIOS)
+    yield _without_home(before)
+    yield _NO_SCENARIOS[:-1]
+    for number, scenario in enumerate(run.scenarios):
+        text = msgspec.json.encode(_stored(scenario))
+        if len(run.scenarios) <= _INDENTED:
+            text = msgspec.json.format(text, indent=1)
+        yield (b",\n  " if number else b"\n  ") + _without_home(text.replace(b"\n", b"\n  "))
+    yield b"\n ]" if run.scenarios else b"]"
+    yield _without_home(after)
+
+
+def as_read(run: RunResult) -> RunResult:
+    """The run as a later command will read it from its file."""
+    scenarios = [_again(scenario, ScenarioResult) for scenario in run.scenarios]
+    return msgspec.structs.replace(_again(msgspec.structs.replace(run, scenarios=[]), RunResult), scenarios=scenarios)
+
+
+_INDENTED = 200
+"""Scenarios that are written for readers, each value in a line of its own; of more, each scenario is a line."""
+_NO_SCENARIOS = b'\n "scenarios": []'
+"""How their list begins in a run that has none; only a key of the run itself is one space from the margin."""
+
+_Stored = TypeVar("_Stored", RunResult, ScenarioResult)
+
+
+def _again(record: _Stored, kind: type[_Stored]) -> _Stored:
+    return msgspec.json.decode(_without_home(msgspec.json.encode(_stored(record))), type=kind)
+
+
+def _stored(record: _Stored) -> _Stored:
+    """The record itself, or where it could not be read again, without what JSON does not have."""
+    kind = type(record)
     try:
-        content = records.encode(run)
-        records.decode(content)
+        msgspec.json.decode(msgspec.json.encode(record), type=kind)
     except (UnicodeEncodeError, msgspec.MsgspecError):
-        content = records.encode(msgspec.convert(_storable(msgspec.to_builtins(run)), RunResult))
-    return _without_home(content)
+        return msgspec.convert(_storable(msgspec.to_builtins(record)), kind)
+    return record
 
 
 def _without_home(content: bytes) -> bytes:

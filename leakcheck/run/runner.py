@@ -40,6 +40,8 @@ _KEPT_OUTPUT = 4000
 """Characters of what a process printed that are reported with an exception, the last."""
 _KEEP_APART = 50
 """Results are kept again after so many times as long as that took."""
+_MANY = 200
+"""Scenarios beyond which the readings of one that is as expected are not kept: a report shows no curve of it then."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -197,7 +199,7 @@ class Runner:
         return loaded
 
     def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
-        results[result.id] = result
+        results[result.id] = verdicts.without_curves(result) if len(self._plan.scenarios) > _MANY else result
         with self._viewing:
             self._view.finish(result)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+
 from leakcheck import units
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT
@@ -80,6 +82,18 @@ def meters(reached: Reached) -> list[Meter]:
     measured = reached.measured
     found = [_meter(spec, reached.judgements[spec.name], measured.samples[spec.name]) for spec in measured.meters]
     return [*found, _cycles(measured.cycles_per_iteration)] if measured.cycles_per_iteration else found
+
+
+def without_curves(result: ScenarioResult) -> ScenarioResult:
+    """The result with the first and the last reading of what decides, where it is as expected and nothing grows."""
+    if not result.ok or result.verdict not in ("clean", "bounded"):
+        return result
+    kept = [
+        msgspec.structs.replace(meter, samples=[*meter.samples[:1], *meter.samples[1:][-1:]])
+        for meter in result.meters
+        if meter.decisive
+    ]
+    return msgspec.structs.replace(result, meters=kept)
 
 
 def _meter(spec: MeterSpec, judgement: Judgement, samples: list[Sample]) -> Meter:

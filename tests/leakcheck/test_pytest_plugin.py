@@ -665,7 +665,7 @@ def test_where_warnings_are_errors_none_of_ours_skips_or_fails_a_test(suite, how
 def test_an_error_of_the_tools_own_is_never_that_a_test_cannot_be_repeated():
     from leakcheck.agent.origin import HERE
     from leakcheck.agent.session import ANSWER, describe_error
-    from leakcheck.pytest_plugin.measuring import _is_not_repeatable
+    from leakcheck.pytest_plugin.measuring import unless_not_repeatable
     from leakcheck.records import Failure, ScenarioResult
 
     def raised_in(file: str, kind: str = "RuntimeError", during: str = ANSWER) -> str:
@@ -678,7 +678,8 @@ def test_an_error_of_the_tools_own_is_never_that_a_test_cannot_be_repeated():
 
     def repeatable(kind: str) -> bool:
         failure = Failure(type=kind, message="")
-        return not _is_not_repeatable(ScenarioResult(id="x", verdict="error", ok=False, reason="", failure=failure))
+        result = ScenarioResult(id="x", verdict="error", ok=False, reason="", failure=failure)
+        return unless_not_repeatable(result) == result
 
     settle = f"{HERE.roots.own[0]}settle.py"
     for file in (settle, os.__file__):  # what we call of the standard library may warn too

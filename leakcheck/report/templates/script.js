@@ -19,7 +19,7 @@
     for (const card of cards) {
       const fits = (!chosen.size || chosen.has(card.dataset.verdict))
         && (unexpected.ariaPressed !== "true" || card.dataset.ok === "0")
-        && (!tag || !tag.value || JSON.parse(card.dataset.tags).includes(tag.value))
+        && (!tag || !tag.value || JSON.parse(card.dataset.tags ?? "[]").includes(tag.value))
         && wanted.every((word) => words(card).includes(word));
       card.hidden = !fits;
       shown += fits;
@@ -51,9 +51,10 @@
   // Opening
   const expand = $("#expand");
   const visible = () => cards.filter((card) => !card.hidden);
-  const allOpen = () => visible().every((card) => card.open);
-  function label() { expand.textContent = allOpen() ? "close all" : "open all"; expand.disabled = !visible().length; }
-  expand.addEventListener("click", () => { const open = !allOpen(); visible().forEach((card) => { card.open = open; }); label(); });
+  const opens = () => visible().filter((card) => card.tagName === "DETAILS");
+  const allOpen = () => opens().every((card) => card.open);
+  function label() { expand.textContent = allOpen() ? "close all" : "open all"; expand.disabled = !opens().length; }
+  expand.addEventListener("click", () => { const open = !allOpen(); opens().forEach((card) => { card.open = open; }); label(); });
   cards.forEach((card) => card.addEventListener("toggle", label));
   label();
   let closed = [];
@@ -208,7 +209,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input, select, textarea")) return;
     if (event.key === "/") { search.focus(); event.preventDefault(); }
     if (event.key === "j" || event.key === "k") {
-      const list = visible(), here = list.indexOf(document.activeElement?.closest?.(".scenario"));
+      const list = opens(), here = list.indexOf(document.activeElement?.closest?.(".scenario"));
       const next = list[here < 0 ? 0 : Math.max(0, Math.min(list.length - 1, here + (event.key === "j" ? 1 : -1)))];
       if (next) { $("summary", next).focus(); next.scrollIntoView({ block: "nearest" }); }
     }

@@ -97,8 +97,8 @@ def test_every_truncation_of_a_real_file_is_an_error(tmp_path):
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     file = tmp_path / "results.json"
     with file.open("wb") as stream:
-        stream.truncate(200 << 20)
-    with pytest.raises(results.ResultFileError, match="has 200 MB, more than the 64 MB"):
+        stream.truncate(800 << 20)
+    with pytest.raises(results.ResultFileError, match="has 800 MB, more than the 256 MB"):
         results.read(file)
 
 
