@@ -16,8 +16,8 @@ from leakcheck.cli.command import Command
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, PathNode, RunResult, ScenarioResult
 from leakcheck.report import sentences
-from leakcheck.report.console import make_console
 from leakcheck.report.draft import draft
+from leakcheck.report.terminal import make_console
 from leakcheck.report.text import BLOCK, line
 
 _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
