@@ -30,6 +30,7 @@ _COMMANDS = {
     "compare": "Compare two results, or two revisions of a repository.",
     "bisect": "Find the first revision or package version that leaks.",
     "monitor": "Watch the growth of a living process.",
+    "mcp": "Serve a coding assistant (Model Context Protocol).",
     "init": "Write a first scenario, gate configuration and workflow.",
     "doctor": "Say what works on this machine, and what to install.",
 }

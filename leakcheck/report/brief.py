@@ -111,7 +111,7 @@ def _of_finding(finding: Finding) -> dict[str, Any]:
 
 def _next(scenario: ScenarioResult, finding: Finding | None) -> str:
     if finding is not None:
-        return pasteable(["elkyn-leakcheck", "explain", "reports/latest", finding.fingerprint])
+        return pasteable(["elkyn-leakcheck", "explain", finding.fingerprint])
     if scenario.verdict == "error" and scenario.command:
         return f"{scenario.command} --values"
     return ""
