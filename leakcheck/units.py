@@ -87,5 +87,5 @@ def number(value: float, noun: str) -> str:
 
 
 def singular(unit: str) -> str:
-    """`object` of `objects`, `process` of `processes`."""
-    return unit[:-2] if unit.endswith("sses") else unit.removesuffix("s")
+    """`object` of `objects`, `process` of `processes`, `watch` of `watches`."""
+    return unit[:-2] if unit.endswith(("sses", "ches")) else unit.removesuffix("s")

@@ -117,9 +117,9 @@ def rates(finding: Finding) -> str:
     if finding.bytes_per_iteration:
         parts.append(units.quantity(finding.bytes_per_iteration, "B"))
     if finding.count_per_iteration:
-        count = finding.count_per_iteration
-        unit = "references" if finding.meter == meters.REFERENCES else "objects"
-        by_type = finding.type and finding.meter not in (meters.REFERENCES, meters.GARBAGE)
+        count, spec = finding.count_per_iteration, meters.of(finding.meter, "")
+        unit = "objects" if spec.unit in ("", "B") else spec.unit
+        by_type = finding.type and unit == "objects" and finding.meter != meters.GARBAGE
         parts.append(f"{units.plain(count)} {line(finding.type, 60)}" if by_type else units.quantity(count, unit))
     return f"{' and '.join(parts)} per iteration" if parts else ""
 
