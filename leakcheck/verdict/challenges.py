@@ -285,18 +285,16 @@ def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping
         return None
     went = [(began.values[suspicion.at(name)] - left.values[suspicion.at(name)]) / more for name, more in grown.items()]
     if max(went) < _WENT_SHARE:
-        return _stopped_with_the_clock(suspicion, process, left, list(grown), batch)
+        return _stopped_with_the_clock(suspicion, process, list(grown), batch)
     stayed = _stays(suspicion, process, grown, _AHEAD_S, batch)
     reason = "keeps for a time what it makes: it went when its clock was put forward"
     return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=_AHEAD_S)
 
 
-def _stopped_with_the_clock(
-    suspicion: Suspicion, process: Process, left: Left, names: Sequence[str], batch: int
-) -> Ruling | None:
+def _stopped_with_the_clock(suspicion: Suspicion, process: Process, names: Sequence[str], batch: int) -> Ruling | None:
     """What fills by the clock, a bucket a second, is full after an hour; what each hour's calls add to is the leak."""
-    levels = [left.values]
-    for _ in range(_MORE_HOURS):
+    levels = []  # each after an hour: what its last calls keep, with their time, is in all of them
+    for _ in range(1 + _MORE_HOURS):
         if process.ask(LetTimePass(_AHEAD_S, batch), TimePassed).raised:
             return None
         levels.append(process.run(0).values)
