@@ -272,6 +272,11 @@ def is_beside_the_heap(name: str) -> bool:
     return spec is not None and spec.unit == "B" and spec.family in ("allocators", "pages", "children", "disk")
 
 
+def tells_more(unit: str, growth: float) -> tuple[bool, bool, float]:
+    """Orders meters that grow: what the system counts tells more than bytes, bytes more than a number of objects."""
+    return unit not in ("B", "objects"), unit == "B", growth
+
+
 def watched(growing: Iterable[str]) -> list[str]:
     """The growing meters that the diagnosis watches line by line: resources, each thing once, and scenarios' own."""
     names = list(growing)

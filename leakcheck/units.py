@@ -77,6 +77,15 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
 
 
+def number(value: float, noun: str) -> str:
+    """`1 file descriptor`, `0.5 child processes`, `2 watches of inotify`."""
+    text = plain(value)
+    if text == "1":
+        return f"1 {noun}"
+    head, link, rest = next((noun.partition(link) for link in (" of ", " in ") if link in noun), (noun, "", ""))
+    return f"{text} {head}{'es' if head.endswith(('s', 'ch')) else 's'}{link}{rest}"
+
+
 def singular(unit: str) -> str:
-    """`object` of `objects`, `process` of `processes`."""
-    return unit[:-2] if unit.endswith("sses") else unit.removesuffix("s")
+    """`object` of `objects`, `process` of `processes`, `watch` of `watches`."""
+    return unit[:-2] if unit.endswith(("sses", "ches")) else unit.removesuffix("s")

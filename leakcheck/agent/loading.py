@@ -61,7 +61,8 @@ def _module(name: str) -> ModuleType:
         if missing != name and not name.startswith(f"{missing}."):
             raise
         parent, _, last = missing.rpartition(".")
-        raise TargetError(f"there is no module {missing!r}{guess(last, _modules_of(parent))}") from None
+        close = guess(last, _modules_of(parent)) or f" in {sys.executable} (--python names another interpreter)"
+        raise TargetError(f"there is no module {missing!r}{close}") from None
 
 
 def _modules_of(package: str) -> list[str]:

@@ -179,7 +179,7 @@ def _from_run(
 
 def _preview(run: RunResult, known: baseline.Baseline) -> None:
     from leakcheck.report import gate as words
-    from leakcheck.report.console import make_console
+    from leakcheck.report.terminal import make_console
 
     words.show(gate.judge(run, known, [], datetime.now(UTC).date()), make_console())
     echo('nothing was changed; accept a leak with --accept FINGERPRINT "REASON", see --help')

@@ -14,7 +14,7 @@ from leakcheck.cli.options import SECONDS
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.execution.workspace import Workspace
-from leakcheck.gate import compare
+from leakcheck.gate import compare, proof
 from leakcheck.records import RunResult
 from leakcheck.report.text import line
 from leakcheck.versions import git
@@ -35,6 +35,11 @@ _COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
 )
 @click.option("--time-budget", type=SECONDS, metavar="S", help="As in `run`, for revisions.")
 @click.option("-k", "keyword", metavar="EXPR", help="As in `run`, for revisions.")
+@click.option(
+    "--prove-fix",
+    is_flag=True,
+    help="Succeed only where each scenario leaks in BASE, and in HEAD no more though it would have shown.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
     base: str,
@@ -44,6 +49,7 @@ def command(
     build: str | None,
     time_budget: float | None,
     keyword: str | None,
+    prove_fix: bool,
     form: str,
 ) -> None:
     """Say what got worse and what got better from BASE to HEAD.
@@ -53,18 +59,21 @@ def command(
     of HEAD.
 
     Exit code: 0 nothing got worse, 1 something did, 3 a control failed, 4 wrong usage, 5 nothing was run, 6 something
-    is not known.
+    is not known. With --prove-fix: 0 all is proven, 1 something is not.
 
     \b
     Example:
       elkyn-leakcheck compare base/results.json head/results.json
       elkyn-leakcheck compare v1.4 HEAD scenarios/
+      elkyn-leakcheck compare --prove-fix main my-fix scenarios/hub.py
     """
     if Path(base).exists() and Path(head).exists():
         bases, heads = [results.read(Path(base))], [results.read(Path(head))]
     else:
         options = [*(["--time-budget", str(time_budget)] if time_budget else []), *(["-k", keyword] if keyword else [])]
         bases, heads = _revisions(base, head, targets or ("scenarios",), build, repeat, options)
+    if prove_fix:
+        click.get_current_context().exit(_proven(bases, heads, form))
     changes = compare.compare(bases, heads)
     code = compare.exit_code(changes, [*bases, *heads])
     if form == "json":
@@ -72,6 +81,18 @@ def command(
     else:
         _print(changes, [*bases, *heads])
     click.get_current_context().exit(code)
+
+
+def _proven(bases: Sequence[RunResult], heads: Sequence[RunResult], form: str) -> int:
+    proofs = proof.prove(bases, heads)
+    code = proof.exit_code(proofs, [*bases, *heads])
+    if form == "json":
+        echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "proofs": proofs}), indent=1).decode())
+        return code
+    for each in proofs:
+        mark = click.style("✓ proven", fg="green") if each.proven else click.style("✗ not proven", fg="red")
+        echo(f"{mark} {line(each.scenario)}: {line(each.sentence, 600)}")
+    return code
 
 
 def _revisions(

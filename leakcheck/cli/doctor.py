@@ -27,7 +27,7 @@ def command(python: str, allocator: str, color: str) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from leakcheck.report.console import make_console
+    from leakcheck.report.terminal import make_console
     from leakcheck.report.text import line
     from leakcheck.run.doctor import examine
 

@@ -15,34 +15,43 @@ from leakcheck import results
 from leakcheck.cli.command import Command
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, PathNode, RunResult, ScenarioResult
+from leakcheck.report import brief as brief_report
 from leakcheck.report import sentences
-from leakcheck.report.console import make_console
 from leakcheck.report.draft import draft
-from leakcheck.report.text import BLOCK, line
+from leakcheck.report.terminal import make_console
+from leakcheck.report.text import BLOCK, line, source
+from leakcheck.results.problems import problems
 
+_LATEST = Path("reports", "latest")
+"""Where `run` leaves its last results."""
 _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 
 
 @click.command("explain", cls=Command)
-@click.argument("path", metavar="RESULTS", type=click.Path(path_type=Path))
-@click.argument("wanted", metavar="[ID]", required=False, default="")
+@click.argument("words", metavar="[RESULTS] [ID]", nargs=-1)
 @click.option("--issue", is_flag=True, help="As the draft of a bug report, in Markdown.")
+@click.option("--brief", is_flag=True, help="As at most 2 kB of JSON, for a program or a coding assistant.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def command(path: Path, wanted: str, issue: bool, color: str) -> None:
+def command(words: tuple[str, ...], issue: bool, brief: bool, color: str) -> None:
     """Print one finding in full: sentence, path, stack, source, how to see it again.
 
-    RESULTS is a file.json or the directory of a run. ID is a finding's fingerprint (or its beginning), a scenario's
-    id (or a part of it), or the number of a finding in the list that is printed when several fit.
+    RESULTS is a file.json or the directory of a run, the last one without it. ID is a finding's fingerprint (or its
+    beginning), a scenario's id (or a part of it), or the number of a finding in the list that is printed when several
+    fit.
 
     \b
     Example:
-      elkyn-leakcheck explain reports/latest
-      elkyn-leakcheck explain reports/latest 3f2a
-      elkyn-leakcheck explain reports/latest 3f2a --issue
+      elkyn-leakcheck explain
+      elkyn-leakcheck explain 3f2a --issue
+      elkyn-leakcheck explain reports/20261130-120000 3f2a
     """
+    path, wanted = _meant(words)
     run = results.read(path)
     console = make_console(color)
     found = choose(run, wanted)
+    if brief:
+        click.echo(_brief(run, wanted, found, path), nl=False)
+        return
     if not found:
         raise UsageError(_nothing(run, wanted, path))
     if len(found) > 1:
@@ -52,7 +61,31 @@ def command(path: Path, wanted: str, issue: bool, color: str) -> None:
     if issue:
         click.echo(draft(run, scenario, finding), nl=False)
         return
-    console.print(explanation(scenario, finding), soft_wrap=True)
+    console.print(explanation(scenario, finding), soft_wrap=not console.is_terminal)
+
+
+def _meant(words: tuple[str, ...]) -> tuple[Path, str]:
+    """The results and the finding that were typed: what is there is results, what is not is a finding of the last."""
+    if len(words) > 2:
+        raise UsageError(f"RESULTS and ID are two words, here are {len(words)}: {' '.join(words)}")
+    if words and (len(words) == 2 or Path(words[0]).exists() or os.sep in words[0] or words[0].endswith(".json")):
+        return Path(words[0]), words[1] if len(words) == 2 else ""
+    if not _LATEST.exists():
+        named = f"{words[0]} does not exist, and " if words else ""
+        raise UsageError(f"{named}{_LATEST} is not there: run something first, or name the results as the first word")
+    return _LATEST, words[0] if words else ""
+
+
+def _brief(run: RunResult, wanted: str, found: list[tuple[ScenarioResult, Finding]], path: Path) -> str:
+    """The finding that is meant, or of a scenario without one its problem; the first of the run without `wanted`."""
+    if not wanted:
+        return brief_report.render(run)
+    marks = {finding.fingerprint for _, finding in found}
+    wrong = list(problems(run))
+    meant = [each for each in wrong if each.fingerprint in marks or wanted in each.scenario.id]
+    if not meant:
+        raise UsageError(_nothing(run, wanted, path))
+    return brief_report.encode(brief_report.of_problem(meant[0], len(wrong) - 1))
 
 
 def choose(run: RunResult, wanted: str) -> list[tuple[ScenarioResult, Finding]]:
@@ -126,7 +159,7 @@ def _frame(frame: Frame) -> Group:
         head,
         Padding(
             Syntax(
-                "\n".join(line(text, 400) for text in frame.context),
+                "\n".join(source(text, 400) for text in frame.context),
                 "python",
                 theme="ansi_dark",
                 background_color="default",
@@ -145,9 +178,9 @@ def _list(found: list[tuple[ScenarioResult, Finding]], path: Path, console: Cons
         text.append(line(finding.title, 400), style="bold")
         text.append(f"\n     {line(scenario.id, 200)}", style="dim")
         console.print(text, soft_wrap=True)
-    shown = os.path.relpath(path) if path.is_absolute() else str(path)
+    shown = "" if path == _LATEST else f"{os.path.relpath(path) if path.is_absolute() else path} "
     console.print(
-        Text(f"\n{len(found)} findings; one in full: elkyn-leakcheck explain {shown} FINGERPRINT"), soft_wrap=True
+        Text(f"\n{len(found)} findings; one in full: elkyn-leakcheck explain {shown}FINGERPRINT"), soft_wrap=True
     )
 
 

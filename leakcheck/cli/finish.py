@@ -18,9 +18,9 @@ from leakcheck.cli.terminal import echo
 from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
-from leakcheck.report.console import RunView
 from leakcheck.report.durations import slowest
 from leakcheck.report.folder import new_run_directory, point_latest, write_run, write_so_far
+from leakcheck.report.run_view import RunView
 from leakcheck.results import history
 from leakcheck.run import shards
 from leakcheck.run.control import BackgroundControl

@@ -85,7 +85,7 @@ def command(
     seen = gate.applied(run, judged, known)
 
     from leakcheck.report import gate as words
-    from leakcheck.report.console import make_console
+    from leakcheck.report.terminal import make_console
 
     words.show(judged, make_console(color))
     if annotations == "github" or (annotations == "auto" and os.environ.get("GITHUB_ACTIONS") == "true"):

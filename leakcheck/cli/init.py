@@ -10,8 +10,10 @@ from leakcheck.cli.command import Command
 from leakcheck.cli.terminal import echo
 
 _STARTER = Path(__file__).parent.parent / "starter"
+_FIRST = "scenarios/first.py"
+_AGENTS = "AGENTS.md"
 _FILES = {
-    "scenarios/first.py": "first.py.txt",
+    _FIRST: "first.py.txt",
     "ci/budgets.toml": "budgets.toml",
     ".github/workflows/leakcheck.yml": "leakcheck.yml",
 }
@@ -21,19 +23,23 @@ _IGNORED = ("reports/", "leakcheck-report/")
 
 @click.command("init", cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
-def command(folder: Path) -> None:
+@click.option("--agents", is_flag=True, help="Also AGENTS.md, which tells coding assistants how to use this tool.")
+def command(folder: Path, agents: bool) -> None:
     """Write a first scenario, gate configuration and workflow.
 
     \b
     elkyn-leakcheck init
     elkyn-leakcheck init path/to/project
 
-    Files that are there already stay as they are.
+    Files that are there already stay as they are; where there are scenarios, none is added.
     """
     from leakcheck.errors import UsageError
 
     try:
-        for target, source in _FILES.items():
+        for target, source in {**_FILES, **({_AGENTS: _AGENTS} if agents else {})}.items():
+            if target == _FIRST and any(folder.glob("scenarios/**/*.py")) and not (folder / target).exists():
+                echo("kept     scenarios/ (it has scenarios)")
+                continue
             _write(folder, target, (_STARTER / source).read_text("utf-8"))
         _ignore(folder / ".gitignore")
     except OSError as error:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "compare": "Compare two results, or two revisions of a repository.",
     "bisect": "Find the first revision or package version that leaks.",
     "monitor": "Watch the growth of a living process.",
+    "mcp": "Serve a coding assistant (Model Context Protocol).",
     "init": "Write a first scenario, gate configuration and workflow.",
     "doctor": "Say what works on this machine, and what to install.",
 }
@@ -60,8 +61,26 @@ class _Commands(click.Group):
             formatter.write_dl([(name, _COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
+_TASKS = """\
+elkyn-leakcheck says of Python code, native parts included: leak or not, where, and who holds it.
+
+a function, or scenario files   elkyn-leakcheck run package.module:function
+                                elkyn-leakcheck run scenarios/
+one statement                   elkyn-leakcheck snippet -s "import json" "json.loads('[1]')"
+the tests that you have         pytest --leakcheck
+a finding of the last run       elkyn-leakcheck explain
+what this machine can measure   elkyn-leakcheck doctor
+a first scenario and CI files   elkyn-leakcheck init
+
+All commands: elkyn-leakcheck --help"""
+"""What is printed where no command is named: what a person may want, by task."""
+
+
 @click.group(
-    cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Commands,
+    epilog=EXIT_CODES,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="elkyn-leakcheck", prog_name="elkyn-leakcheck")
 @click.pass_context
@@ -72,6 +91,9 @@ def command_line(ctx: click.Context) -> None:
     elkyn-leakcheck run scenarios/              leak or not, where, and who holds it
     elkyn-leakcheck snippet "json.loads('[1]')" -s "import json"
     """
+    if ctx.invoked_subcommand is None:
+        echo(_TASKS)
+        ctx.exit(EXIT_USAGE)
     ctx.default_map = _configured(Path.cwd())
 
 

@@ -80,8 +80,10 @@ def command(
 
 
 def _print(run: RunResult, verbose: int, color: str) -> None:
-    from leakcheck.report.console import RunView
+    from leakcheck.report.run_view import RunView
 
     view = RunView(len(run.scenarios), verbose=verbose, color=color)
     view.control(run.control)
+    for scenario in run.scenarios:
+        view.finish(scenario)
     view.summary(run, None)

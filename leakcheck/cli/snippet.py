@@ -31,6 +31,7 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
 
     _check_syntax(statement, "the statement")
     _check_syntax("\n".join(setup), "--setup")
+    _check_names(statement, "\n".join(setup))
     with Workspace() as folder:
         file = Path(folder, "snippet.py").resolve()
         before = "".join(f"{part.rstrip()}\n" for part in setup)
@@ -63,3 +64,27 @@ def _check_syntax(code: str, what: str) -> None:
     except SyntaxError as error:
         shown = (error.text or code).strip().splitlines()
         raise UsageError(f"{what}: {error.msg}: {shown[0] if shown else ''!r}") from None
+
+
+def _check_names(statement: str, setup: str) -> None:
+    """Say before anything is started that a module is used and not imported; other names may come from anywhere."""
+    import ast
+    import builtins
+    from importlib.util import find_spec
+
+    used, known = [], set(dir(builtins))
+    for node in [*ast.walk(ast.parse(setup)), *ast.walk(ast.parse(statement))]:
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.append(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=name):
+                known.add(name or "")
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                known.add(name)
+            case ast.alias(name="*"):
+                return
+            case ast.alias(name=name, asname=other):
+                known.add(other or name.partition(".")[0])
+    for name in used:
+        if name not in known and find_spec(name) is not None:
+            raise UsageError(f"the statement uses {name!r}, which nothing imports: add -s 'import {name}'")

@@ -166,7 +166,7 @@ def finding_of(
 
 def _amount(count: float, what: str, size: float) -> str:
     """`1 Listener (432 B)`."""
-    return f"{units.plain(count)} {what} ({units.size(size)})"
+    return f"{units.plain(count)} {'bytes object' if what == 'bytes' else what} ({units.size(size)})"
 
 
 def at(frame: Frame | None) -> str:
@@ -201,11 +201,10 @@ def _resource_title(facts: _Facts, detail: Resource) -> str:
     fault = facts.fault
     words = meters.of(detail.meter, "").words or Words(detail.meter, "grown", "never taken back")
     name = {"example": next(iter(fault.examples), ""), "type": fault.type, "": ""}[words.shown]
-    what = f"{words.one} {name}" if name else words.one
-    if fault.count and fault.bytes:
-        amount = _amount(fault.count, what, fault.bytes)
-    else:
-        amount = f"{units.plain(fault.count)} {what}" if fault.count else f"{units.size(fault.bytes)} of {what}"
+    amount = units.number(fault.count, words.one) if fault.count else f"{units.size(fault.bytes)} of {words.one}"
+    size = units.size(fault.bytes) if fault.count and fault.bytes else ""
+    if more := ", ".join(part for part in (name, size) if part):
+        amount += f" ({more})"
     function = fault.adders[0].function if fault.adders else ""
     by = f"{words.came} by {function}" if function else words.came
     where = f"{by} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"

@@ -7,12 +7,14 @@ them resources are watched. Where much stays unexplained the heap's own ledger i
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 import msgspec
 
@@ -55,10 +57,17 @@ _T = TypeVar("_T")
 
 
 def diagnose(
-    job: Job, growth: GrowthFacts, options: DiagnosisOptions, start_worker: Callable[..., Worker] = Worker
+    job: Job,
+    growth: GrowthFacts,
+    options: DiagnosisOptions,
+    start_worker: Callable[..., Worker] = Worker,
+    tell: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Diagnosis:
-    """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why."""
-    plan = Plan.of(job, growth, options, start_worker)
+    """Find the causes of `growth`. Raises nothing for a tool that fails: its `ToolRun` says why.
+
+    `tell` is called with the names of the tools that are at work, from their threads, whenever these change.
+    """
+    plan = replace(Plan.of(job, growth, options, start_worker), under_way=_UnderWay(tell))
     with Workspace() as temporary:
         with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
@@ -84,7 +93,7 @@ def diagnose(
     notes += remarks + ([f"valgrind: {suppressed} lost blocks were suppressed"] if suppressed else [])
     watched = [references_tool] if meters.REFERENCES in growth.meters else []
     tools = [*seen.tools, resources_tool, *watched, valgrind_tool]
-    unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped"))
+    unseen = frozenset(tool.name for tool in tools if tool.status in ("error", "skipped")) | _not_asked_for(plan)
     return Diagnosis(
         findings=findings_of(case.faults, plan.heap, seen.means, plan.origin, values=job.values, unseen=unseen),
         tools=tools,
@@ -92,6 +101,28 @@ def diagnose(
         pictures=pictures,
         notes=notes,
     )
+
+
+class _UnderWay:
+    """The tools that are at work, told whenever they change."""
+
+    def __init__(self, tell: Callable[[Sequence[str]], None]) -> None:
+        self._tell = tell
+        self._names: list[str] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._change(self._names.append, name)
+        try:
+            yield
+        finally:
+            self._change(self._names.remove, name)
+
+    def _change(self, change: Callable[[str], None], name: str) -> None:
+        with self._lock:
+            change(name)
+            self._tell(tuple(self._names))
 
 
 class _Seen(NamedTuple):
@@ -174,7 +205,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
             graph = worker.ask(question, Graph)
             return graph, hidden_cycles(graph.pinned, worker.pid)
 
-    found, run = _run("graph", _absent(plan, "graph", _needs_memory(plan)), look)
+    found, run = _run(plan, "graph", _absent(plan, "graph", _needs_memory(plan)), look)
     if found is not None and found[0].unseen:
         return found, msgspec.structs.replace(run, status="skipped", reason=found[0].unseen)
     return found, run
@@ -208,27 +239,27 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             if plan.options.keep_captures is not None
         ]
 
-    return _run("memray", _absent(plan, "memray", _needs_memory(plan)), survivors)
+    return _run(plan, "memray", _absent(plan, "memray", _needs_memory(plan)), survivors)
 
 
 def _resources(plan: Plan, kinds: list[str]) -> tuple[Resources | None, ToolRun]:
     question = WatchResources(plan.warm, {kind: plan.watched_for(kind) for kind in kinds}, plan.job.values)
     absent = None if kinds and "graph" in plan.options.tools else ToolRun(name="resources", status="not needed")
-    return _run("resources", absent, lambda: _ask(plan, question, Resources))
+    return _run(plan, "resources", absent, lambda: _ask(plan, question, Resources))
 
 
 def _references(plan: Plan) -> tuple[DriftingObjects | None, ToolRun]:
     drifts = meters.REFERENCES in plan.growth.meters
     absent = None if drifts else ToolRun(name="references", status="not needed")
     question = WatchReferences(plan.warm, plan.references(), plan.watched)
-    return _run("references", absent, lambda: _ask(plan, question, DriftingObjects))
+    return _run(plan, "references", absent, lambda: _ask(plan, question, DriftingObjects))
 
 
 def _valgrind(plan: Plan, directory: Path, why_not: str) -> tuple[tuple[list[Loss], int] | None, ToolRun]:
     def losses() -> tuple[list[Loss], int]:
         return run_valgrind(plan.under_valgrind(), plan.options.suppressions, directory, plan.worker)
 
-    return _run("valgrind", _absent(plan, "valgrind", why_not), losses)
+    return _run(plan, "valgrind", _absent(plan, "valgrind", why_not), losses)
 
 
 def _ask(plan: Plan, question: NamedTuple, answer: type[_T]) -> _T:
@@ -254,20 +285,25 @@ def _with_ledger(plan: Plan, case: Case) -> Case:
     return attribute(replace(case, ledger=ledger), LEDGER_RULES)
 
 
+def _not_asked_for(plan: Plan) -> frozenset[str]:
+    return frozenset(get_args(ToolName)) - plan.options.tools
+
+
 def _absent(plan: Plan, name: ToolName, not_needed: str) -> ToolRun | None:
     """Why one of the means does not run; None where it does."""
     if name not in plan.options.tools:
-        return ToolRun(name=name, status="skipped", reason="not among the tools that were asked for")
+        return ToolRun(name=name, status="not needed", reason="not among the tools that were asked for")
     return ToolRun(name=name, status="not needed", reason=not_needed) if not_needed else None
 
 
-def _run(name: str, absent: ToolRun | None, means: Callable[[], _T]) -> tuple[_T | None, ToolRun]:
+def _run(plan: Plan, name: str, absent: ToolRun | None, means: Callable[[], _T]) -> tuple[_T | None, ToolRun]:
     """What one of the means finds, and how it went; whatever keeps it from an answer is the reason that is reported."""
     if absent is not None:
         return None, absent
     began = time.monotonic()
     try:
-        found = means()
+        with plan.under_way(name):
+            found = means()
     except ToolMissing as missing:
         return None, ToolRun(name=name, status="skipped", reason=str(missing))
     except WorkerFailed as failed:

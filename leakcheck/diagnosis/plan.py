@@ -9,6 +9,7 @@ import re
 import resource
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -130,6 +131,8 @@ class Plan:
     """Iterations under tracemalloc, at least."""
     watched: int
     """Iterations under a trace function, at most."""
+    under_way: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+    """Entered with the name of a tool for as long as it is at work."""
 
     @classmethod
     def of(cls, job: Job, growth: GrowthFacts, options: DiagnosisOptions, start_worker: Callable[..., Worker]) -> Plan:

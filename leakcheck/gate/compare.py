@@ -26,7 +26,7 @@ class Change(Record, frozen=True, kw_only=True):
 
 def compare(bases: Sequence[RunResult], heads: Sequence[RunResult]) -> list[Change]:
     """The changes from base to head, the worst first. Each side is one run or more of the same scenarios."""
-    before, after = _by_name(bases), _by_name(heads)
+    before, after = by_name(bases), by_name(heads)
     changes = []
     for name in dict.fromkeys([*before, *after]):
         if name not in after:
@@ -50,7 +50,8 @@ def exit_code(changes: Sequence[Change], runs: Sequence[RunResult]) -> int:
     return 6 if "undecided" in kinds or any(run.interrupted for run in runs) else 0
 
 
-def _by_name(runs: Sequence[RunResult]) -> dict[str, list[ScenarioResult]]:
+def by_name(runs: Sequence[RunResult]) -> dict[str, list[ScenarioResult]]:
+    """The results of each scenario, of all runs of one side."""
     found: dict[str, list[ScenarioResult]] = {}
     for run in runs:
         for scenario in run.scenarios:

@@ -17,6 +17,7 @@ FILES = {
     "markdown": "summary.md",
     "sarif": "leaks.sarif",
     "github": "annotations.txt",
+    "brief": "brief.json",
     "gitlab": "gl-code-quality-report.json",
 }
 """File name of each form."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -36,17 +36,17 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     """The page of `run`; `past` are the runs before it, oldest first."""
     entries = trend.runs(run, past)
     cards, rows = _cards(run)
+    names = {id(scenario): anchors for scenario, anchors in cards}
     style, script = _asset("style.css"), _asset("script.js")
     return _template().render(
         run=run,
         entries=entries,
         cards=cards,
         rows=rows,
-        names={id(scenario): names for scenario, names in cards},
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        wrong=[scenario for scenario in run.scenarios if not scenario.ok],
+        wrong=_wrong(run, names),
         tags=sorted({tag for scenario in run.scenarios for tag in scenario.tags})[:200],
         status=_status(run),
     )
@@ -91,6 +91,29 @@ def _anchors(scenarios: Sequence[ScenarioResult]) -> list[list[str]]:
     return [[number(finding) for finding in scenario.findings] for scenario in scenarios]
 
 
+class _Wrong(NamedTuple):
+    """One thing that is wrong, told once, however many scenarios it shows in."""
+
+    scenario: ScenarioResult
+    link: str
+    others: list[ScenarioResult]
+
+
+def _wrong(run: RunResult, anchors: Mapping[int, Sequence[str]]) -> list[_Wrong]:
+    """`anchors` are those of the findings that the page shows, by the identity of their scenario."""
+    found: dict[str, _Wrong] = {}
+    for scenario in run.scenarios:
+        if scenario.ok:
+            continue
+        link = next(iter(anchors.get(id(scenario), ())), scenario_anchor(scenario))
+        fault = scenario.findings[0].fingerprint if scenario.findings else link
+        if fault in found:
+            found[fault].others.append(scenario)
+        else:
+            found[fault] = _Wrong(scenario, link, [])
+    return list(found.values())
+
+
 def _status(run: RunResult) -> str:
     """`good`, `bad` or `unsure`: the colour of the page's mark."""
     if run.control.status == "failed" or run.summary.get("unexpected") or any(not one.ok for one in run.scenarios):
@@ -100,13 +123,14 @@ def _status(run: RunResult) -> str:
 
 
 def _charted(scenario: ScenarioResult) -> list[Meter]:
-    """The meters that deserve a large chart: all that are not flat, and the one that says most."""
+    """The meters that deserve a large chart: the one that says most, then all others that are not flat."""
     main = sentences.decisive_meter(scenario)
-    return [
+    others = [
         meter
         for meter in scenario.meters
-        if meter is main or (meter.verdict not in ("clean", "skipped") and meter.decisive)
-    ][:12]
+        if meter is not main and meter.verdict not in ("clean", "skipped") and meter.decisive
+    ]
+    return [*([main] if main else []), *others][:12]
 
 
 def _context(frame: Frame, around: int) -> list[tuple[int, str]]:
@@ -172,7 +196,6 @@ def _template() -> jinja2.Template:
     environment.globals.update(
         SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, WRONG=WRONG, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
     )
-    environment.filters["identity"] = id
     environment.filters["phases"] = durations.phases
     environment.filters["line"] = text.line
     environment.filters["source"] = text.source

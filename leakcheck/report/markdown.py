@@ -23,15 +23,30 @@ _MARKS = {
 LIMIT = 60_000
 """Characters: a comment on a code host may have 65,536."""
 
+_MOST_SHOWN = 3
+"""Scenarios whose findings are not folded."""
+_MOST_FOLDED = 10
+"""Scenarios whose findings are told at all."""
+_MOST_ROWS = 25
+"""Rows of the table: a comment is read, and the page has the others."""
+_MOST_NAMED = 8
+"""Names of scenarios that changed."""
+
 
 def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     """The summary of `run`."""
     good = run.control.status != "failed" and all(scenario.ok for scenario in run.scenarios)
     parts = [f"## {'✅' if good and not run.interrupted else '❌'} Leak check: {plain(sentences.headline(run))}\n"]
-    said = trend.sentence(trend.runs(run, past))
+    entries = trend.runs(run, past)
+    said = trend.sentence(entries)
     counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
     parts.append(f"{', '.join(counts)} in {units.seconds(run.duration_s)}{f'; {said}' if said else ''}.\n")
-    parts.extend(_wrong(scenario) for scenario in run.scenarios if not scenario.ok)
+    parts.extend(_change(title, names) for title, names in trend.changes(entries))
+    wrong = [scenario for scenario in run.scenarios if not scenario.ok]
+    parts.extend(_wrong(scenario) for scenario in wrong[:_MOST_SHOWN])
+    if rest := wrong[_MOST_SHOWN:_MOST_FOLDED]:
+        more = f", and {len(wrong) - _MOST_FOLDED} in the HTML report" if len(wrong) > _MOST_FOLDED else ""
+        parts += [f"<details><summary>{len(rest)} more{more}</summary>\n", *map(_wrong, rest), "</details>\n"]
     parts.append(_table(run))
     parts.append(_without_result(run))
     return shorten("\n".join(part for part in parts if part))
@@ -106,15 +121,27 @@ def _indented(value: str) -> str:
     return "".join(f"  {row}\n" for row in value.splitlines())
 
 
+def _change(title: str, names: Sequence[str]) -> str:
+    """What stands otherwise than in the run before: what a reader of a change looks for first."""
+    shown = ", ".join(map(code, names[:_MOST_NAMED]))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"**{title}**: {shown}{more}\n"
+
+
 def _table(run: RunResult) -> str:
+    """The scenarios of which something is to be said; those that are clean, as they should be, are counted."""
+    told = [scenario for scenario in run.scenarios if scenario.verdict != "clean" or not scenario.ok]
     if not run.scenarios:
         return ""
+    if not told:
+        return f"All {len(run.scenarios)} are clean.\n" if len(run.scenarios) > 1 else ""
+    clean = len(run.scenarios) - len(told)
     rows = [
-        "<details><summary>All scenarios</summary>\n",
+        f"<details><summary>{units.count(len(told), 'scenario')}{f', and {clean} clean' if clean else ''}</summary>\n",
         "| verdict | scenario | growth | time |",
         "|---|---|--:|--:|",
     ]
-    for scenario in run.scenarios:
+    for scenario in told[:_MOST_ROWS]:
         meter = sentences.decisive_meter(scenario)
         grows = scenario.verdict in ("leak", "inconclusive") and meter is not None and meter.growth
         growth = units.rate(meter.growth, plain(meter.unit, 40)) if grows and meter else ""
@@ -123,6 +150,8 @@ def _table(run: RunResult) -> str:
             f"| {_MARKS[scenario.verdict]} {scenario.verdict}{remark} | {code(scenario.id)} "
             f"| {growth} | {units.seconds(scenario.duration_s)} |"
         )
+    if len(told) > _MOST_ROWS:
+        rows.append(f"\n{len(told) - _MOST_ROWS} more stand in the HTML report.")
     return "\n".join([*rows, "\n</details>\n"])
 
 

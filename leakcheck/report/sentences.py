@@ -125,9 +125,9 @@ def rates(finding: Finding) -> str:
     if finding.bytes_per_iteration:
         parts.append(units.quantity(finding.bytes_per_iteration, "B"))
     if finding.count_per_iteration:
-        count = finding.count_per_iteration
-        unit = "references" if finding.meter == meters.REFERENCES else "objects"
-        by_type = finding.type and finding.meter not in (meters.REFERENCES, meters.GARBAGE)
+        count, spec = finding.count_per_iteration, meters.of(finding.meter, "")
+        unit = "objects" if spec.unit in ("", "B") else spec.unit
+        by_type = finding.type and unit == "objects" and finding.meter != meters.GARBAGE
         parts.append(f"{units.plain(count)} {line(finding.type, 60)}" if by_type else units.quantity(count, unit))
     return f"{' and '.join(parts)} per iteration" if parts else ""
 
@@ -142,14 +142,17 @@ def share(finding: Finding, scenario: ScenarioResult) -> str:
 
 
 def decisive_meter(scenario: ScenarioResult) -> Meter | None:
-    """The meter that says most of a scenario: one that decided its verdict and grows most, else the heap."""
+    """The meter that says most of a scenario: of a leak the one of its cause, else the heap's."""
     if not scenario.meters:
         return None
+    named = {meter.name: meter for meter in scenario.meters}
+    if scenario.verdict == "leak" and scenario.findings and (cause := named.get(scenario.findings[0].meter)):
+        return cause
     agreeing = [meter for meter in scenario.meters if meter.decisive and meter.verdict == scenario.verdict]
     if scenario.verdict not in ("clean", "skipped", "error") and agreeing:
-        return max(agreeing, key=lambda meter: (meter.unit == "B", meter.growth))
-    ledgers = meters.of_family("heap")
-    return next((meter for name in ledgers for meter in scenario.meters if meter.name == name), scenario.meters[0])
+        return max(agreeing, key=lambda meter: meters.tells_more(meter.unit, meter.growth))
+    ledgers = (named[name] for name in meters.of_family("heap") if name in named)
+    return next(ledgers, scenario.meters[0])
 
 
 def garbage(scenario: ScenarioResult) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -70,11 +71,21 @@ def _interpreter(job: Job) -> list[Check]:
         checks.append(Check("allocator", "ok", f"{allocator}, exact ledger {ledger} ({libc})"))
     known = {*meters.of_family("heap"), *(spec.name for spec in meters.CATALOGUE if spec.occasional)}
     others = {name: why for name, why in missing.items() if name not in known}
-    names = f"{len(opened.meters)} meters: {', '.join(name for name, _ in opened.meters)}"
-    checks.append(
-        Check("meters", "missing" if others else "ok", names, "; ".join(f"{k}: {v}" for k, v in others.items()))
-    )
+    for kind, means, names in _by_exactness(name for name, _ in opened.meters):
+        checks.append(Check(f"{kind} meters", "ok", ", ".join(names), means))
+    checks += [Check(name, "missing", "not read here", why) for name, why in others.items()]
     return checks
+
+
+def _by_exactness(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """The meters by how exactly they count: the kind, what that means, and their names."""
+    specs = [meters.of(name, "") for name in names]
+    pages = [spec.name for spec in specs if spec.decisive and spec.family in ("pages", "children") and spec.unit == "B"]
+    exact = [spec.name for spec in specs if spec.decisive and spec.name not in pages]
+    evidence = [spec.name for spec in specs if not spec.decisive]
+    yield "exact", "each byte, object or file that is lost counts", exact
+    yield "page", "what is lost counts once it fills a page of memory", pages
+    yield "other", "evidence only: they decide nothing", evidence
 
 
 def _memray(python: str) -> Check:

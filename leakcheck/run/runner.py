@@ -69,13 +69,14 @@ class Plan(NamedTuple):
 class View(Protocol):
     """What the runner reports while it runs; called from one thread at a time."""
 
-    def start(self, scenario_id: str, tool: str) -> None:
-        """A tool begins with a scenario."""
+    def start(self, scenario_id: str) -> None:
+        """The measurement of a scenario begins."""
 
-    def progress(
-        self, scenario_id: str, fraction: float, meter: str, samples: list[Sample], seconds_left: float | None
-    ) -> None:
-        """A round was read."""
+    def progress(self, scenario_id: str, meter: str, samples: list[Sample], seconds_left: float) -> None:
+        """A round was read; the step may run for so long at most."""
+
+    def diagnosing(self, scenario_id: str, tools: Sequence[str]) -> None:
+        """A scenario leaks, and these tools look for the place now."""
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
         """A scenario came to no verdict; `whole` has values of the program, which its result may not have."""
@@ -236,7 +237,7 @@ class Runner:
 
     def _measured(self, job: Job) -> ScenarioResult:
         with self._viewing:
-            self._view.start(job.scenario.id, "growth")
+            self._view.start(job.scenario.id)
         began = time.perf_counter()
         ended = self._reached(job)
         broken = ended.reached.measured.broken
@@ -308,8 +309,10 @@ class Runner:
         from leakcheck.diagnosis.investigation import diagnose
         from leakcheck.diagnosis.plan import DiagnosisOptions, GrowthFacts
 
-        with self._viewing:
-            self._view.start(job.scenario.id, "diagnosis")
+        def tell(tools: Sequence[str]) -> None:
+            with self._viewing:
+                self._view.diagnosing(job.scenario.id, tools)
+
         diagnosis = diagnose(
             job,
             GrowthFacts(
@@ -330,6 +333,7 @@ class Runner:
                 graph=self._plan.graph,
             ),
             self._start,
+            tell,
         )
         verdict, ok, reason = result.verdict, result.ok, result.reason
         if diagnosis.findings:
@@ -353,10 +357,9 @@ class Runner:
         def watch(progress: Progress, samples: Any, judgements: Any) -> None:
             name = next((each for each, judgement in judgements.items() if judgement.suspicious), LEDGER)
             series = samples.get(name) or next(iter(samples.values()))
-            fraction = min(1.0, progress.step_seconds / budget.time_s)
             left = max(0.0, budget.time_s - progress.step_seconds)
             with self._viewing:
-                self._view.progress(info.id, fraction, name, list(series), left)
+                self._view.progress(info.id, name, list(series), left)
 
         return watch
 

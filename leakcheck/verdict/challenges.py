@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from leakcheck.agent.protocol import (
@@ -33,7 +34,7 @@ from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.judge import Judgement
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.process import Process
-from leakcheck.verdict.residue import Left, Residue, residues
+from leakcheck.verdict.residue import Left, Residue, residues, stays_at_a_rate
 
 _GONE_SHARE = 0.8
 """Part of a growth that must go away with caches or garbage for these to be its explanation."""
@@ -284,31 +285,32 @@ def _with_the_clock_ahead(suspicion: Suspicion, process: Process, grown: Mapping
         return None
     went = [(began.values[suspicion.at(name)] - left.values[suspicion.at(name)]) / more for name, more in grown.items()]
     if max(went) < _WENT_SHARE:
-        return _stopped_with_the_clock(suspicion, process, left, list(grown), batch)
+        return _stopped_with_the_clock(suspicion, process, list(grown), batch)
     stayed = _stays(suspicion, process, grown, _AHEAD_S, batch)
     reason = "keeps for a time what it makes: it went when its clock was put forward"
     return Ruling(_apart(grown, stayed, reason, "what is kept for a time has gone"), pause_s=_AHEAD_S)
 
 
-def _stopped_with_the_clock(
-    suspicion: Suspicion, process: Process, left: Left, names: Sequence[str], batch: int
-) -> Ruling | None:
-    """What fills by the clock, a bucket a second, is full after an hour, whatever the calls."""
-    for _ in range(_MORE_HOURS):
+def _stopped_with_the_clock(suspicion: Suspicion, process: Process, names: Sequence[str], batch: int) -> Ruling | None:
+    """What fills by the clock, a bucket a second, is full after an hour; what each hour's calls add to is the leak."""
+    levels = []  # each after an hour: what its last calls keep, with their time, is in all of them
+    for _ in range(1 + _MORE_HOURS):
         if process.ask(LetTimePass(_AHEAD_S, batch), TimePassed).raised:
             return None
-    values = process.run(0).values
-    stopped = []
+        levels.append(process.run(0).values)
+    answers: dict[str, Answer] = {}
     for name in names:
+        index = suspicion.at(name)
+        came = [after[index] - before[index] for before, after in pairwise(levels)]
         due = suspicion.judgements[name].growth * _MORE_HOURS * batch
-        quantum = suspicion.measured.meters[suspicion.at(name)].thresholds.quantum
-        came = values[suspicion.at(name)] - left.values[suspicion.at(name)]
-        if due >= _LEAST_DUE * quantum and came <= _STOPPED_SHARE * due:
-            stopped.append(name)
-    if not set(suspicion.leaking) <= set(stopped):
-        return None
-    reason = "fills with the time: it stopped growing when its clock was put forward"
-    return Ruling(dict.fromkeys(stopped, Acquitted(reason)))
+        quantum = suspicion.measured.meters[index].thresholds.quantum
+        if stays_at_a_rate(came, suspicion.trifle(name, batch)):
+            rates = [more / batch for more in came]
+            stays = Residue(sum(rates) / len(rates), min(rates), max(rates))
+            answers[name] = Leaks(stays, "that much is added when its clock is put forward")
+        elif due >= _LEAST_DUE * quantum and sum(came) <= _STOPPED_SHARE * due:
+            answers[name] = Acquitted("fills with the time: it stopped growing when its clock was put forward")
+    return Ruling(answers) if set(suspicion.leaking) <= answers.keys() else None
 
 
 def recurring_keys(suspicion: Suspicion, process: Process) -> Ruling | None:

@@ -34,6 +34,11 @@ class Residue(NamedTuple):
     high: float
 
 
+def stays_at_a_rate(stayed: Sequence[float], trifle: float) -> bool:
+    """Whether what stayed of equal stretches is more than a trifle, and in each about the same."""
+    return min(stayed) > trifle and max(stayed) <= _MOST_APART * min(stayed)
+
+
 def residues(
     process: Process, count: int, leave: Callable[[], Left | None], trifles: Mapping[int, float]
 ) -> dict[int, Residue]:
@@ -49,7 +54,7 @@ def residues(
     found = {}
     for index, trifle in trifles.items():
         stayed = [after.values[index] - before.values[index] for before, after in pairwise(levels)]
-        if min(stayed) > trifle and max(stayed) <= _MOST_APART * min(stayed):
+        if stays_at_a_rate(stayed, trifle):
             rates = [more / (count + left.calls) for more, left in zip(stayed, levels[1:], strict=True)]
             found[index] = Residue(sum(rates) / len(rates), min(rates), max(rates))
     return found

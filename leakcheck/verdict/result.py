@@ -10,7 +10,7 @@ import msgspec
 from leakcheck import units
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT
-from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec
+from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec, tells_more
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.verdict import pace
 from leakcheck.verdict.fragmentation import fragmentation
@@ -149,10 +149,7 @@ def _reason(verdict: Verdict, reached: Reached, job: Job) -> str:
     if verdict == "leak":
         names = {spec.name for spec, _ in of_it}
         of_it = [each for each in of_it if each[0].better not in names]
-        # What the system counts tells more than bytes, and bytes more than the collector's number of objects.
-        spec, worst = max(
-            of_it, key=lambda each: (each[0].unit not in ("B", "objects"), each[0].unit == "B", each[1].growth)
-        )
+        spec, worst = max(of_it, key=lambda each: tells_more(each[0].unit, each[1].growth))
         growth, low, high = (units.quantity(value, spec.unit) for value in (worst.growth, worst.low, worst.high))
         within = f" ({low} to {high})" if worst.low < worst.high else ""
         if worst.rule == "afterwards":

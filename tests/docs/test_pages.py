@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "pytest", "reading", "verdicts", "cookbook", "ci", "faq", "comparison", "reference", "index"]
+PAGES.append("assistants")
 PAGES.append("../README")
 SLOW = {"cookbook", "pytest", "reference", "tutorial", "../README"}
 

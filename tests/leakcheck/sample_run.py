@@ -340,8 +340,8 @@ def run(scenarios: Sequence[ScenarioResult] | None = None, **more: Any) -> RunRe
         "control": Control(
             status="ok",
             checks=[
-                ControlCheck(name="planted Python leak", expected="leak", verdict="leak", ok=True),
-                ControlCheck(name="planted native leak", expected="leak", verdict="leak", ok=True),
+                ControlCheck(name="one_small_object_per_100_iterations", expected="leak", verdict="leak", ok=True),
+                ControlCheck(name="native_block_per_iteration", expected="leak", verdict="leak", ok=True),
                 ControlCheck(name="no-op", expected="clean", verdict="clean", ok=True),
             ],
             duration_s=1.1,

@@ -28,6 +28,7 @@ from leakcheck import units
         (0.15, "blocks", "0.15 blocks"),
         (2, "fds", "2 fds"),
         (1, "processes", "1 process"),
+        (1, "watches", "1 watch"),
         (1234.5, "objects", "1,234 objects"),
         (0.00012, "fds", "1.2e-04 fds"),
         (1.5, "", "1.5"),

@@ -77,7 +77,7 @@ def _held_now() -> Held:
         (id(each), size)
         for base in (dict, list, set, deque)
         for each in tracked.of(*derived(base))
-        if (size := base.__len__(each)) >= _LEAST_ELEMENTS
+        if (size := base.__len__(each)) >= _LEAST_ELEMENTS and not _lists_subclasses(each)
     ]
     sizes += [(identity, len(each)) for identity, each in plain.items()]
     sizes += [
@@ -103,8 +103,22 @@ def keyed() -> list[Any]:
 
 def _keyed(tracked: ByType) -> list[Any]:
     return [
-        each for base in (dict, set) for each in tracked.of(*derived(base)) if base.__len__(each) >= _LEAST_ELEMENTS
+        each
+        for base in (dict, set)
+        for each in tracked.of(*derived(base))
+        if base.__len__(each) >= _LEAST_ELEMENTS and not _lists_subclasses(each)
     ]
+
+
+def _lists_subclasses(container: Any) -> bool:
+    """Whether this is a class's own list of its subclasses, which keeps none of them and is no cache.
+
+    CPython has it as a dict of weak references by the address of the subclass (`add_subclass` in `typeobject.c`).
+    """
+    if type(container) is not dict:
+        return False
+    key, value = next(iter(container.items()))
+    return type(value) is ReferenceType and type(key) is int and id(value()) == key
 
 
 def _plain(known: ByType) -> dict[int, dict[Any, Any]]:

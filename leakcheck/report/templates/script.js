@@ -38,6 +38,33 @@
   unexpected.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
   search.addEventListener("input", filter);
   tag?.addEventListener("change", filter);
+  const order = $("#order");
+  const groups = ["DETAILS", "TR"].map((kind) => cards.filter((card) => card.tagName === kind)).filter((group) => group.length);
+  const ends = groups.map((group) => group.at(-1).nextSibling);
+  const by = {
+    time: (a, b) => b.dataset.time - a.dataset.time,
+    growth: (a, b) => (b.dataset.growth ?? 0) - (a.dataset.growth ?? 0),
+    name: (a, b) => $(".name", a).textContent.localeCompare($(".name", b).textContent),
+  };
+  order.addEventListener("change", () => {
+    groups.forEach((group, number) => {
+      for (const card of by[order.value] ? [...group].sort(by[order.value]) : group) card.parentElement.insertBefore(card, ends[number]);
+    });
+  });
+
+  // A flame graph: what is clicked becomes as wide as the graph, the outermost box shows all again
+  document.addEventListener("click", (event) => {
+    const box = event.target.closest?.(".flame span");
+    if (!box) return;
+    const number = (one, name) => parseFloat(one.dataset[name] ??= one.style[name]);
+    const left = number(box, "left"), width = number(box, "width");
+    for (const one of all("span", box.parentElement)) {
+      const from = Math.max(0, (number(one, "left") - left) / width), to = Math.min(1, (number(one, "left") + number(one, "width") - left) / width);
+      one.hidden = to - from < 0.001;
+      one.style.left = `${from * 100}%`;
+      one.style.width = `${(to - from) * 100}%`;
+    }
+  });
   function reset() {
     chosen.clear();
     all(".tile").forEach((tile) => press(tile, false));
@@ -50,7 +77,7 @@
 
   // Opening
   const expand = $("#expand");
-  const visible = () => cards.filter((card) => !card.hidden);
+  const visible = () => all(".scenario").filter((card) => !card.hidden);
   const opens = () => visible().filter((card) => card.tagName === "DETAILS");
   const allOpen = () => opens().every((card) => card.open);
   function label() { expand.textContent = allOpen() ? "close all" : "open all"; expand.disabled = !opens().length; }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from click.testing import CliRunner
+
+from leakcheck.cli import main
 
 
 @pytest.fixture
@@ -377,6 +381,14 @@ def test_what_is_kept_for_a_second_is_no_leak_and_what_is_kept_with_a_time_is(pr
     (finding,) = beside["findings"]
     assert finding["path"][-2]["name"] == ".<local names>"
     assert finding["share"] > 0.8
+
+
+def test_without_a_command_it_says_what_can_be_done_by_task():
+    done = CliRunner().invoke(main.command_line, [])
+    assert done.exit_code == 4
+    words = re.findall(r"elkyn-leakcheck (\w+)", done.output.replace("elkyn-leakcheck says", ""))
+    assert {"run", "snippet", "explain", "doctor", "init"} <= set(words) <= set(main._COMMANDS)
+    assert max(map(len, done.output.splitlines())) <= 100
 
 
 def test_every_help_page_reads_well():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,24 @@ def test_an_unknown_id_is_said_with_what_to_do(results: Path) -> None:
     outcome = CliRunner().invoke(main.command_line, ["explain", str(results), "zzzz"])
     assert outcome.exit_code != 0
     assert "leave it out to list all 2" in str(outcome.exception)
+
+
+def test_the_last_run_is_meant_where_none_is_named(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = results / "elsewhere"
+    (folder / "reports").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    outcome = CliRunner().invoke(main.command_line, ["explain"])
+    assert "run something first" in str(outcome.exception)
+    (folder / "reports" / "latest").symlink_to(results)
+    assert "explain FINGERPRINT" in explain()[1]
+    assert "leaks a line" in explain("bbbb")[1]
+
+
+def test_source_keeps_its_indentation(results: Path) -> None:
+    assert "    self.listeners.append(listener)" in explain(str(results), "aaaa")[1].replace("❱", "")
+
+
+def test_a_finding_is_told_briefly_for_a_program(results: Path) -> None:
+    told = json.loads(explain(str(results), "bbbb", "--brief")[1])
+    assert (told["schema"], told["sentence"], told["others"]) == ("leakcheck-brief/1", "leaks a line", 1)
+    assert json.loads(explain(str(results), "--brief")[1])["sentence"] == "leaks a listener"

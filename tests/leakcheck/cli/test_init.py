@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from click.testing import CliRunner
@@ -46,6 +48,27 @@ def test_files_that_are_there_stay_as_they_are(tmp_path):
     assert "kept     scenarios/first.py" in told
     assert (tmp_path / "scenarios" / "first.py").read_text() == "mine"
     assert (tmp_path / "ci" / "budgets.toml").exists()
+
+
+def test_a_project_with_scenarios_gets_no_other_one(tmp_path):
+    (tmp_path / "scenarios" / "events").mkdir(parents=True)
+    (tmp_path / "scenarios" / "events" / "hub.py").write_text("mine")
+    assert "kept     scenarios/ (it has scenarios)" in init(tmp_path)
+    assert not (tmp_path / "scenarios" / "first.py").exists()
+    assert (tmp_path / ".github" / "workflows" / "leakcheck.yml").exists()
+
+
+def test_assistants_get_their_instructions_where_they_are_wished(tmp_path):
+    init(tmp_path)
+    assert not (tmp_path / "AGENTS.md").exists()
+    done = CliRunner().invoke(command, [str(tmp_path), "--agents"], standalone_mode=False)
+    assert "written  AGENTS.md" in done.output
+    text = (tmp_path / "AGENTS.md").read_text()
+    assert len(text.splitlines()) <= 25
+    for words in re.findall(r"`elkyn-leakcheck (\w+)([^`]*)`", text):
+        options = import_module(f"leakcheck.cli.{words[0]}").command.params
+        known = {name for each in options for name in each.opts}
+        assert set(re.findall(r"(?<!\S)--[\w-]+", words[1])) <= known, words
 
 
 def test_reports_are_ignored_by_git_once(tmp_path):

@@ -47,6 +47,11 @@ def leakcheck(folder, *arguments, module="leakcheck"):
 
 MISTAKES = [
     (["run", "os.path:joi"], "os.path:joi: module os.path has no 'joi' (did you mean join?)"),
+    (
+        ["run", "nosuchthing:loads"],
+        f"there is no module 'nosuchthing' in {sys.executable} (--python names ",
+    ),
+    (["snippet", "json.loads('1')"], "the statement uses 'json', which nothing imports: add -s 'import json'"),
     (["run", "jsn:loads"], "jsn:loads: there is no module 'jsn' (did you mean json?)"),
     (["run", "pack.parsr:Parser"], "there is no module 'pack.parsr' (did you mean parser?)"),
     (["run", "os.paht:join"], "there is no module 'os.paht' (did you mean path?)"),

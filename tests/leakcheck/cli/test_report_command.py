@@ -25,9 +25,9 @@ def invoke(*arguments):
     return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=False)
 
 
-def test_without_a_form_it_prints_the_table(run_directory):
+def test_without_a_form_it_prints_what_the_run_printed(run_directory):
     printed = invoke(run_directory).output
-    assert "✗ leak         subscriptions.py::subscribe_twice" in printed
+    assert "✗ leak         scenarios/subscriptions.py::subscribe_twice  +432 B/iteration  0.8 s\n" in printed
     assert "6 of 25 scenarios are not as expected" in printed
 
 

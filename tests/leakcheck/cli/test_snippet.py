@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from leakcheck.agent.loading import load
+from leakcheck.cli.snippet import _check_names
 
 
 def leakcheck(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +35,20 @@ def test_a_clean_statement_exits_with_0(tmp_path):
     code, result = snippet(tmp_path, "-s", "import json", "json.loads('[1]')")
     assert (code, result["verdict"]) == (0, "clean")
     assert result["id"] == "snippet::json.loads('[1]')"
+
+
+@pytest.mark.parametrize(
+    ("setup", "statement"),
+    [
+        ("", "[json for json in (1, 2)]"),
+        ("", "import json; json.loads('1')"),
+        ("from json import *", "json = loads('1')"),
+        ("def json(): ...", "json()"),
+        ("import os.path as json", "json.join('a', 'b')"),
+    ],
+)
+def test_a_name_that_something_binds_is_not_asked_for(setup, statement):
+    _check_names(statement, setup)
 
 
 def test_a_leaking_statement_exits_with_1_and_names_what_holds_it(tmp_path):

@@ -99,7 +99,7 @@ def test_a_growth_that_the_graph_explains_needs_no_more() -> None:
     assert (diagnosis.explained, workers.asked) == (1.0, ["containers"])
     assert states(diagnosis) == {
         "graph": ("ok", ""),
-        "memray": ("skipped", "not among the tools that were asked for"),
+        "memray": ("not needed", "not among the tools that were asked for"),
         "resources": ("not needed", ""),
         "valgrind": ("not needed", "the growth is explained without it"),
     }

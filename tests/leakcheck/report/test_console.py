@@ -16,9 +16,10 @@ import pytest
 import sample_run
 from rich.console import Console
 
-from leakcheck.records import Control, Sample, ToolRun
+from leakcheck.records import Control, Failure, Sample, ToolRun
 from leakcheck.report import markdown
-from leakcheck.report.console import RunView, print_finding
+from leakcheck.report.run_view import RunView
+from leakcheck.report.scenario_text import print_finding
 
 
 def printed(run=None, capsys=None, **options):
@@ -28,33 +29,53 @@ def printed(run=None, capsys=None, **options):
         view.plan([f"{len(run.scenarios)} scenarios"])
         view.control(run.control)
         for scenario in run.scenarios:
-            view.start(scenario.id, "growth")
-            view.progress(scenario.id, 0.5, "heap.bytes", [Sample(1, 1.0)], 3.0)
+            view.start(scenario.id)
+            view.progress(scenario.id, "heap.bytes", [Sample(1, 1.0)], 3.0)
             view.finish(scenario)
     view.summary(run, Path("reports/20261123"))
     return capsys.readouterr().out
 
 
-def table_of(text):
-    return text[text.index("verdict ") : text.index("25 scenarios in")]
-
-
 def test_without_a_terminal_each_scenario_is_one_plain_line(capsys):
     text = printed(capsys=capsys)
     assert "\x1b" not in text
-    assert "✗ leak         scenarios/subscriptions.py::subscribe_twice 0.8 s\n" in text
+    assert "✗ leak         scenarios/subscriptions.py::subscribe_twice  +432 B/iteration  0.8 s\n" in text
     assert "6 of 25 scenarios are not as expected" in text
     assert "Report: reports/20261123" in text
 
 
-def test_the_table_fits_80_columns(capsys):
-    long = [sample_run.scenario(f"scenarios/{'x' * 90}.py::{'y' * 90}[{n}]") for n in range(25)]
-    for run in (sample_run.run(), sample_run.run(long)):
-        assert max(map(len, table_of(printed(run, capsys)).splitlines())) <= 80
+def test_a_leak_is_told_once_and_named_again_at_the_end(capsys):
+    text = printed(capsys=capsys)
+    having = [scenario for scenario in sample_run.suite() if scenario.reason == sample_run.LISTENER.title]
+    assert text.count(sample_run.LISTENER.title) == len(having)
+    last = text[text.index("6 of 25 scenarios") :]
+    assert "  ✗ leak scenarios/subscriptions.py::subscribe_twice +432 B/iteration\n" in last
+    assert sample_run.LISTENER.title not in last
 
 
 def test_sentences_are_not_broken_into_lines_where_logs_are_searched(capsys):
-    assert sample_run.LISTENER.title in printed(capsys=capsys).splitlines()[3]
+    assert f"    {sample_run.LISTENER.title}" in printed(capsys=capsys).splitlines()
+
+
+def test_what_a_long_examination_took_is_told(capsys):
+    tools = [ToolRun(name="growth", status="ok", duration_s=1.0), ToolRun(name="memray", status="ok", duration_s=9.0)]
+    slow = sample_run.scenario("a.py::slow", duration_s=10.5, tools=tools)
+    quick = sample_run.scenario("a.py::quick", duration_s=1.5, tools=tools[:1])
+    text = printed(sample_run.run([slow, quick]), capsys)
+    assert "a.py::slow  10 s (memray 9.0 s)\n" in text or "a.py::slow  11 s (memray 9.0 s)\n" in text
+    assert "a.py::quick  1.5 s\n" in text
+
+
+def test_the_message_of_an_error_is_told_once(capsys):
+    failure = Failure(
+        type="ValueError",
+        message="no such key",
+        traceback='Traceback:\n  File "a.py", line 3\nValueError: no such key\n',
+    )
+    failed = sample_run.scenario("a.py::b", verdict="error", ok=False, reason="raised ValueError", failure=failure)
+    text = printed(sample_run.run([failed]), capsys)
+    assert text.count("no such key") == 1
+    assert '      File "a.py", line 3\n' in text.replace("        File", "      File")
 
 
 def test_quiet_leaves_what_is_wrong_and_twice_quiet_nothing(capsys):
@@ -64,9 +85,13 @@ def test_quiet_leaves_what_is_wrong_and_twice_quiet_nothing(capsys):
     assert printed(capsys=capsys, quiet=2) == ""
 
 
-def test_verbose_shows_every_meter(capsys):
-    assert "disk.files" in printed(capsys=capsys, verbose=1)
-    assert "disk.files" not in printed(capsys=capsys)
+def test_verbose_shows_the_meters_in_which_something_moved(capsys):
+    meters = [sample_run.meter("heap.bytes", "B", 4096.0), sample_run.meter("fds", "fds")]
+    run = sample_run.run([sample_run.leaking("a.py::b", [], meters=meters)])
+    told = printed(run, capsys, verbose=1)
+    assert "heap.bytes" in told
+    assert "fds " not in told
+    assert "▁" not in printed(run, capsys)
 
 
 def test_colour_only_when_it_is_wished(capsys):
@@ -113,13 +138,15 @@ WATCHED = """
     sys.path.insert(0, {tests!r})
     import sample_run
     from leakcheck.records import Sample
-    from leakcheck.report.console import RunView
+    from leakcheck.report.run_view import RunView
     first, second = sample_run.suite()[0], sample_run.suite()[11]
     view = RunView(2)
     with view:
-        view.start(first.id, "growth")
+        view.start(first.id)
         samples = [Sample(2**n, 1e6 + 400.0 * 2**n) for n in range(14)]
-        view.progress(first.id, 0.4, "heap.bytes", samples, 7.0)
+        view.progress(first.id, "heap.bytes", samples, 7.0)
+        sys.stdin.readline()
+        view.diagnosing(first.id, ("graph", "memray"))
         sys.stdin.readline()
         view.finish(first)
         view.finish(second)
@@ -139,7 +166,7 @@ def watched(**environment):
         env={**cleaned, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", **environment},
     )
     os.close(follower)
-    seen, deadline, told = "", time.monotonic() + 60, False
+    seen, deadline, waited_for = "", time.monotonic() + 60, ["at most", "graph"]
     while time.monotonic() < deadline:
         if select.select([leader], [], [], 0.2)[0]:
             try:
@@ -147,8 +174,9 @@ def watched(**environment):
             except OSError:  # the other end is closed: the child has ended
                 break
             seen += chunk.decode(errors="replace")
-        if not told and ("40%" in seen or "CI" in environment or "TERM" in environment):
-            told = True
+        plain = "CI" in environment or "TERM" in environment
+        if waited_for and (plain or waited_for[0] in seen):
+            waited_for.pop(0)
             os.write(leader, b"\n")
     assert child.wait(10) == 0
     os.close(leader)
@@ -157,16 +185,17 @@ def watched(**environment):
 
 def test_on_a_terminal_it_shows_progress_a_sparkline_and_the_time_left():
     seen = watched()
-    assert "growth  40% heap.bytes" in seen
+    assert " heap.bytes " in seen
     assert "█" in seen
-    assert "~7.0 s left" in seen
+    assert "of at most 7." in seen
+    assert "leaks; looking for the place: graph, memray" in seen
     assert "\x1b[31m" in seen or "\x1b[1;31m" in seen
     assert "subscribe_twice" in seen
 
 
 def test_ci_keeps_a_terminal_plain_and_still():
     seen = watched(CI="true")
-    assert "40%" not in seen
+    assert "at most" not in seen
     assert "subscribe_twice" in seen
 
 
@@ -175,7 +204,7 @@ def test_no_color_is_respected(environment):
     seen = watched(**environment)
     assert "\x1b[31m" not in seen
     assert "\x1b[1;31m" not in seen
-    assert "40%" in seen
+    assert "at most" in seen
 
 
 def test_a_dumb_terminal_gets_plain_lines():
@@ -187,8 +216,8 @@ def test_watching_costs_next_to_nothing():
     samples = [Sample(n, float(n)) for n in range(200)]
     began = time.process_time()
     with view:
-        for step in range(20_000):
-            view.progress("a.py::one", step / 20_000, "heap.bytes", samples, 1.0)
+        for _step in range(20_000):
+            view.progress("a.py::one", "heap.bytes", samples, 1.0)
     assert time.process_time() - began < 2
 
 

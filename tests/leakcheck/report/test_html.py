@@ -97,6 +97,61 @@ def test_filters_by_verdict_text_tag_and_expectation_work_together(page):
     assert shown(page) == 25
 
 
+def test_scenarios_are_put_in_the_order_that_is_wished_and_back(page):
+    def names():
+        return page.locator(".scenario .name").all_inner_texts()
+
+    as_they_ran = names()
+    page.get_by_label("Order").select_option("name")
+    assert names() != as_they_ran
+    assert names() == page.evaluate("names => names.sort((a, b) => a.localeCompare(b))", names())
+    for order in ("growth", "time"):
+        page.get_by_label("Order").select_option(order)
+        values = [float(one.get_attribute(f"data-{order}")) for one in page.locator(".scenario").all()]
+        assert values == sorted(values, reverse=True)
+    page.get_by_label("Order").select_option("")
+    assert names() == as_they_ran
+
+
+def test_one_leak_in_several_scenarios_is_told_once(open_page, tmp_path):
+    three = [sample_run.leaking(f"a.py::{name}", [sample_run.LISTENER]) for name in ("one", "two", "three")]
+    (tmp_path / "index.html").write_text(html.render(sample_run.run(three)))
+    page = open_page(tmp_path / "index.html")
+    assert page.locator(".wrong li").count() == 1
+    assert "also in a.py::two, a.py::three" in page.locator(".wrong li").inner_text()
+    page.get_by_role("link", name="a.py::three").click()
+    assert page.locator(".scenario").nth(2).locator("summary").first.evaluate("one => one === document.activeElement")
+
+
+def test_without_a_history_there_is_no_empty_trend(open_page, tmp_path):
+    (tmp_path / "index.html").write_text(html.render(sample_run.run()))
+    page = open_page(tmp_path / "index.html")
+    assert page.locator(".trend-panel").count() == 0
+    assert page.locator(".summary .panel").bounding_box()["width"] > 1000
+
+
+def test_the_first_chart_is_the_meter_of_the_leak_and_the_others_are_folded(open_page, tmp_path):
+    grown = [sample_run.meter(name, unit, 1.0, verdict="leak") for name, unit in (("heap.bytes", "B"), ("fds", "fds"))]
+    leak = sample_run.leaking("a.py::b", [sample_run.replace(sample_run.LISTENER, meter="fds")], meters=grown)
+    (tmp_path / "index.html").write_text(html.render(sample_run.run([leak])))
+    page = open_page(tmp_path / "index.html")
+    scenario = page.locator(".scenario[open]")
+    assert scenario.locator(".charts figcaption b").first.inner_text() == "fds"
+    assert scenario.locator(".charts").nth(1).is_hidden()
+    scenario.get_by_text("beside it").click()
+    assert scenario.locator(".charts").nth(1).is_visible()
+
+
+def test_a_box_of_the_flame_graph_is_made_as_wide_as_the_graph(page):
+    flame = page.locator(".scenario[open] .flame").first
+    box, width = flame.locator("span").last, flame.bounding_box()["width"]
+    assert box.bounding_box()["width"] < 0.9 * width
+    box.click()
+    assert box.bounding_box()["width"] > 0.98 * width
+    flame.locator("span").first.click()
+    assert box.bounding_box()["width"] < 0.9 * width
+
+
 def test_every_tile_filters_its_own_verdict(page):
     for verdict, count in (("leak", 5), ("error", 1), ("inconclusive", 1), ("bounded", 1), ("clean", 16)):
         tile = page.locator(f".tile[data-verdict={verdict}]")

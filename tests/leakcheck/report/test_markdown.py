@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sample_run
 from markdown_it import MarkdownIt
 
 from leakcheck.report import markdown
+from leakcheck.results import history
 
 
 def html(run):
@@ -32,8 +35,26 @@ def test_each_leak_names_its_line_and_fingerprint():
     assert f"`{sample_run.LISTENER.fingerprint}`" in text
 
 
-def test_the_table_has_a_row_for_every_scenario():
-    assert html(sample_run.run()).count("<tr>") == 26
+def test_the_table_has_what_is_not_clean_and_counts_the_others():
+    text = html(sample_run.run())
+    assert text.count("<tr>") == 1 + sum(one.verdict != "clean" or not one.ok for one in sample_run.suite())
+    assert re.search(r"<summary>\d+ scenarios, and \d+ clean</summary>", text)
+
+
+def test_what_changed_since_the_run_before_comes_first():
+    before = [sample_run.scenario("a.py::broken"), sample_run.leaking("a.py::mended", [sample_run.LISTENER])]
+    now = [sample_run.leaking("a.py::broken", [sample_run.LISTENER]), sample_run.scenario("a.py::mended")]
+    past = [history.entry(sample_run.run(before, started="2026-11-01T00:00:00Z"))]
+    text = markdown.render(sample_run.run(now), past)
+    assert "**Broken since**: `a.py::broken`" in text
+    assert "**Mended since**: `a.py::mended`" in text
+    assert text.index("Broken since") < text.index("### ")
+
+
+def test_500_scenarios_take_fewer_than_60_lines():
+    many = [sample_run.scenario(f"a.py::number_{n}") for n in range(498)]
+    leaks = [sample_run.leaking(f"a.py::leak_{n}", [sample_run.LISTENER]) for n in range(2)]
+    assert len(markdown.render(sample_run.run([*leaks, *many])).splitlines()) < 60
 
 
 @pytest.mark.parametrize(
@@ -53,5 +74,6 @@ def test_a_huge_run_is_cut_with_a_word_and_whole_blocks():
     scenarios = [sample_run.leaking(f"a.py::number_{n}", [sample_run.LISTENER] * 5) for n in range(200)]
     text = markdown.render(sample_run.run(scenarios))
     assert len(text) < 65_536
-    assert text.endswith("see the HTML report.*\n")
+    assert "<summary>7 more, and 190 in the HTML report</summary>" in text
+    assert "175 more stand in the HTML report" in text
     assert text.count("```") % 2 == 0

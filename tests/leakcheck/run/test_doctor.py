@@ -17,7 +17,16 @@ def test_on_this_machine_verdicts_can_be_trusted(tmp_path):
     assert [check for check in checks.values() if check.state == "failed"] == []
     assert checks["control"].state == "ok"
     assert checks["allocator"].found.startswith("malloc, exact ledger heap.bytes")
-    assert {"interpreter", "meters", "memray", "valgrind", "debug symbols", "ptrace", "pictures"} <= checks.keys()
+    assert {
+        "interpreter",
+        "exact meters",
+        "page meters",
+        "memray",
+        "valgrind",
+        "debug symbols",
+        "ptrace",
+        "pictures",
+    } <= checks.keys()
 
 
 def test_an_interpreter_that_does_not_start_fails_with_the_way_out():

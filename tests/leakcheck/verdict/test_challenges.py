@@ -148,6 +148,31 @@ class Buckets(Scripted):
         return super().ask(question, answer)
 
 
+class WithASecondsWorth(Buckets):
+    """The same, and what was made without time passing is there until it does: a second is long on a busy machine."""
+
+    made = 0
+
+    def run(self, count: int, timeout: float = 0.0, watch: int = 0, whole: bool = True) -> Round:
+        self.made += count
+        done = super().run(count, timeout, watch, whole)
+        return done._replace(values=[done.values[0] + 330.0 * self.made])
+
+    def ask(self, question: NamedTuple, answer: type) -> Any:
+        if isinstance(question, LetTimePass) and question.seconds:
+            self.made = 0
+        return super().ask(question, answer)
+
+
+class Uneven(Buckets):
+    """The same, and each hour brings three times as much as the one before."""
+
+    def ask(self, question: NamedTuple, answer: type) -> Any:
+        if isinstance(question, LetTimePass) and question.seconds:
+            self.left *= 3
+        return super().ask(question, answer)
+
+
 class Ahead(Scripted):
     """Each call keeps 64 bytes until the clock is an hour ahead, and `left` of them for good."""
 
@@ -176,8 +201,24 @@ class TestFillingByTheClock:
         assert ruling is not None
         assert "fills with the time" in ruling.answers[LEDGER].reason
 
-    def test_what_goes_on_with_the_calls_is_left_alone(self):
-        process = Buckets(left=50.0)
+    @pytest.mark.parametrize("left", [50.0, 10.0])
+    def test_what_goes_on_with_the_calls_is_the_leak_beside_it(self, left):
+        """However small a part of the growth: the rest may be a second's worth on a machine that is busy."""
+        process = Buckets(left=left)
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER] == Leaks(
+            Residue(left, left, left), "that much is added when its clock is put forward"
+        )
+
+    def test_what_was_made_before_the_hour_does_not_hide_what_it_adds(self):
+        process = WithASecondsWorth(left=50.0)
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert ruling.answers[LEDGER].rate == Residue(50.0, 50.0, 50.0)
+
+    def test_what_neither_stops_nor_goes_on_evenly_is_left_alone(self):
+        process = Uneven(left=50.0)
         assert challenges.expiry(suspicion(process), process) is None
 
 

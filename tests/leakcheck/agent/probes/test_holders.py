@@ -130,6 +130,13 @@ LOST_THINGS = {
             known[n] = weakref.ref(thing)
             increment(thing)
     """,
+    "a class, which its base lists": """
+        import ctypes
+        increment = ctypes.pythonapi.Py_IncRef
+        increment.argtypes = [ctypes.py_object]
+        class Base: pass
+        def lose(n): increment(type("Generated", (Base,), {}))
+    """,
 }
 
 
