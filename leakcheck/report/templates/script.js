@@ -40,7 +40,7 @@
   tag?.addEventListener("change", filter);
   const order = $("#order");
   const groups = ["DETAILS", "TR"].map((kind) => cards.filter((card) => card.tagName === kind)).filter((group) => group.length);
-  const ends = groups.map((group) => group.at(-1).nextSibling);
+  const places = groups.map((group) => group.map((card) => [card.parentElement, card.tagName === "TR" ? null : group.at(-1).nextSibling]));
   const by = {
     time: (a, b) => b.dataset.time - a.dataset.time,
     growth: (a, b) => (b.dataset.growth ?? 0) - (a.dataset.growth ?? 0),
@@ -48,7 +48,8 @@
   };
   order.addEventListener("change", () => {
     groups.forEach((group, number) => {
-      for (const card of by[order.value] ? [...group].sort(by[order.value]) : group) card.parentElement.insertBefore(card, ends[number]);
+      const sorted = by[order.value] ? [...group].sort(by[order.value]) : group;
+      sorted.forEach((card, position) => { const [parent, next] = places[number][position]; parent.insertBefore(card, next); });
     });
   });
 
