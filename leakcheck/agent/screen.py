@@ -21,14 +21,14 @@ from typing import NamedTuple
 Read = Callable[["array[float]", int], None]
 """Reads all meters, the ledger of the heap first, into an array from an index on: nothing new is kept of a reading."""
 
-_STILL_CALLS = 8
+_STILL_CALLS = 5
 """Calls in a row that have to leave nothing, where they are quick."""
-_STILL_S = 0.004
+_STILL_S = 0.002
 """Seconds that they should not take together; slow tests have fewer, at least one: each call was a plain run more."""
 _PATIENCE_S = 0.3
 """Seconds that a test may move before its caches are emptied, and again before it is the judge's, who needs ten times
 as long for it."""
-_SLOW_CALLS = 5
+_SLOW_CALLS = 3
 """Calls that a slow one has in any case until then: what is done once is done by the first of them."""
 _MOST_CALLS = 512
 """Calls after which one that is quick is the judge's."""

@@ -236,3 +236,33 @@ def test_parts_of_a_suite_are_one_whole_for_the_gate(suite, arguments):
     assert not [line for line in judge(whole, Baseline(), [], date(2026, 1, 1)).lines if line.level == "red"]
     one = judge(parts[0], Baseline(), [], date(2026, 1, 1)).lines
     assert any("of 2 shards 2 is missing" in line.message for line in one)
+
+
+def test_tests_of_hypothesis_have_the_same_examples_in_each_call(suite):
+    folder = suite("""
+        from hypothesis import given, settings, strategies
+        from hypothesis.stateful import RuleBasedStateMachine, rule
+
+        kept = []
+
+        @settings(max_examples=200)
+        @given(strategies.lists(strategies.text()))
+        def test_nothing(values):
+            assert len(values) >= 0
+
+        @given(strategies.binary(min_size=100))
+        def test_keeps(value):
+            kept.append(value)
+
+        class Machine(RuleBasedStateMachine):
+            @rule(value=strategies.integers())
+            def put(self, value):
+                assert value == value
+
+        TestMachine = Machine.TestCase
+    """)
+    done = run(folder, "--leakcheck=screen", "--leakcheck-report", "report", *QUICK)
+    verdicts = {name: each["verdict"] for name, each in results(folder).items()}
+    assert verdicts == {"test_nothing": "screened", "test_keeps": "leak", "TestMachine::runTest": "screened"}, (
+        done.stdout
+    )

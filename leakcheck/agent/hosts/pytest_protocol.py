@@ -78,7 +78,13 @@ class Repeater:
 
         `twin` is what pytest takes for the test that comes next: one with the same parents.
         """
-        with_the_same_examples(item)
+        forget = with_the_same_examples(item)
+        if forget is not None:
+            plain = work
+
+            def work(step: Step) -> None:
+                plain(_followed_by(step, forget))
+
         if _others_take_part(item):
             work(lambda: self.whole(item, twin))
             return
@@ -192,6 +198,16 @@ def _bound(hook: Any, **arguments: Any) -> Step:
             each()
 
     return in_order
+
+
+def _followed_by(step: Step, last: Step) -> Step:
+    def both() -> None:
+        try:
+            step()
+        finally:
+            last()
+
+    return both
 
 
 def _idle_plugins(item: Any) -> Iterator[object]:
