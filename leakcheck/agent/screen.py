@@ -42,6 +42,17 @@ GRAIN = 16.0
 """Bytes by which malloc counts: the least that can be lost."""
 
 
+class Meters(NamedTuple):
+    """How the readings are taken."""
+
+    quick: int
+    """Numbers that are read after each call, the ledger of the heap first."""
+    read: Read
+    slow: int
+    """Numbers that are read at the beginning and at the end."""
+    read_slow: Read
+
+
 class Screened(NamedTuple):
     """What some calls have shown."""
 
@@ -49,51 +60,59 @@ class Screened(NamedTuple):
     calls: int
     """In which it was flat; all after the first, where it was not."""
     growth: list[float]
-    """Per call, a number a meter."""
+    """Per call, a number a meter: the quick ones, then the slow ones."""
     masked: list[float]
     """The loss per call that would have been hidden, a number a meter."""
 
 
 def screen(
     step: Callable[[], object],
-    read: Read,
-    meters: int,
+    meters: Meters,
     find_caches: Callable[[], Callable[[], object]] = lambda: lambda: None,
     now: Callable[[], float] = time.perf_counter,
 ) -> Screened:
     """Call the step until it leaves nothing, or for so long that the judge should look at it.
 
-    `meters` is how many numbers a reading has. `find_caches` returns a function that empties all caches with a limit:
-    what still moves after some time may be one that fills, and is called on with a reading after they were emptied.
+    `find_caches` returns a function that empties all caches with a limit: what still moves after some time may be one
+    that fills, and is called on with a reading after they were emptied.
     """
-    levels = array("d", bytes(8 * meters * (_MOST_CALLS + 1)))
+    quick, slow = meters.quick, meters.slow
+    levels = array("d", bytes(8 * quick * (_MOST_CALLS + 1)))
+    before, after = array("d", bytes(8 * slow)), array("d", bytes(8 * slow))
     step()
-    read(levels, 0)
+    meters.read_slow(before, 0)
+    meters.read(levels, 0)
     began = now()
-    calls, empty = 0, None
+    calls, since, empty = 0, 0, None
     while True:
         step()
         if empty is not None:
             empty()
         calls += 1
-        read(levels, meters * calls)
+        meters.read(levels, quick * calls)
         spent = now() - began
         wanted = max(1, min(_STILL_CALLS, int(_STILL_S * calls / max(spent, 1e-9))))
-        if calls >= wanted and (still := _still(_series(levels, meters, calls - wanted, calls))):
-            return still
         over = (spent > _PATIENCE_S and calls >= _SLOW_CALLS) or calls >= _MOST_CALLS
-        if over or calls in _LOOKS:
-            moving = _moving(_series(levels, meters, 0, calls))
-            if moving.flat and (over or moving.masked[0] <= _MOST_HIDDEN):
-                return moving
-            if over and empty is not None:
-                return moving
+        found = _still(_series(levels, quick, calls - wanted, calls)) if calls - since >= wanted else None
+        if found is None and (over or calls in _LOOKS):
+            found = _moving(_series(levels, quick, 0, calls))
+            if not over and found.masked[0] > _MOST_HIDDEN:
+                found = None
+        if found is not None and (found.flat or (over and empty is not None)):
+            meters.read_slow(after, 0)
+            rose = [max(0.0, end - start) / max(1, calls - since) for start, end in zip(before, after, strict=True)]
+            if not found.flat or over or not any(rose):
+                flat = found.flat and not any(rose)
+                return Screened(flat, found.calls, [*found.growth, *rose], [*found.masked, *(0.0 for _ in rose)])
+            before[:] = after  # by what is done once, perhaps: it is asked again after as many calls
+            since = calls
         if over:
             empty = find_caches()
             step()
             empty()
-            read(levels, 0)
-            began, calls = now(), 0
+            meters.read_slow(before, 0)
+            meters.read(levels, 0)
+            began, calls, since = now(), 0, 0
 
 
 def _series(levels: array[float], meters: int, first: int, last: int) -> list[array[float]]:

@@ -58,6 +58,7 @@ class Session:
         self._ran: set[str] = set()
         self._left_alone: Counter[str] = Counter()
         self._wanted: list[Wanted] = []
+        self._screened = False
         self._red: set[str] = set()
         """Files of tests of which one failed or leaks."""
         self._prints: dict[str, str] = {}
@@ -121,6 +122,7 @@ class Session:
     def _screen(self) -> None:
         from leakcheck.pytest_plugin.screening import Screening
 
+        self._screened = True
         self._begin_control()
         jobs = int(getattr(self._config.option, "numprocesses", None) or 1)
         screening = Screening(self._config, self._wanted, jobs)
@@ -232,6 +234,8 @@ class Session:
             yield from left_out()
         if unmatched := self._unmatched():
             yield f"warning: --leakcheck-select {unmatched!r} matches none of the tests that ran ({len(self._ran)})"
+        if self._wanted and not self._screened:
+            yield f"{units.count(len(self._wanted), 'test')} not screened: the session ended before"
         for reason, count in self._left_alone.items():
             yield f"{count} left alone: {line(reason, 300)}" if reason else f"{count} left alone"
         for verdict in ("leak", "error", "inconclusive", "skipped", "bounded"):

@@ -70,7 +70,7 @@ MIXED = """
             (tmp_path / "x").write_text(str(number))
             assert not self.file.closed
 
-    @pytest.mark.leakcheck(budget={"heap.bytes": 1000}, tools=["growth"])
+    @pytest.mark.leakcheck(budget={"heap.bytes": 1000}, tools=["growth"], time_budget=10)
     def test_may_grow():
         kept.append(bytearray(100))
 
@@ -266,3 +266,17 @@ def test_tests_of_hypothesis_have_the_same_examples_in_each_call(suite):
     assert verdicts == {"test_nothing": "screened", "test_keeps": "leak", "TestMachine::runTest": "screened"}, (
         done.stdout
     )
+
+
+def test_a_session_that_ends_early_says_that_nothing_was_screened(suite):
+    folder = suite("""
+        def test_nothing():
+            pass
+
+        def test_fails():
+            assert False
+    """)
+    done = run(folder, "--leakcheck=screen", "-x")
+    assert done.returncode == 1, done.stdout
+    assert "1 test not screened: the session ended before" in done.stdout
+    assert "would have shown" not in done.stdout

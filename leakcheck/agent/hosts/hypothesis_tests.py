@@ -15,7 +15,6 @@ _EXAMPLES = 10
 _KEPT = (
     ("hypothesis.strategies._internal.utils", "_STRATEGY_CACHE"),
     ("hypothesis.internal.conjecture.data", "STRUCTURAL_COVERAGE_CACHE"),
-    ("hypothesis.internal.conjecture.data", "POOLED_CONSTRAINTS_CACHE"),
 )
 """Module and name of what grows with each strategy that is made, and each value that is drawn."""
 
@@ -38,7 +37,7 @@ def with_the_same_examples(item: Any) -> Callable[[], None] | None:
     if own is not None:
         function._hypothesis_internal_use_settings = _few(own, settings)
     kept: list[Any] = [getattr(sys.modules.get(module), name, None) for module, name in _KEPT]
-    clears = [each.clear for each in kept if each is not None]
+    clears = [each.clear for each in kept if hasattr(each, "clear")]
 
     def forget() -> None:
         for clear in clears:

@@ -29,18 +29,17 @@ from leakcheck.agent.meters.heap import plug_holes
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.limited import emptying
-from leakcheck.agent.probes.touched import after_faults
 from leakcheck.agent.protocol import Open, Opened, ScreenTest, SuiteRequest, TestScreened
 from leakcheck.agent.scenario import Context
-from leakcheck.agent.screen import Read, Screened, screen
+from leakcheck.agent.screen import Meters, Screened, screen
 from leakcheck.agent.session import describe_error
 from leakcheck.agent.settle import Settler, resource_counts
 from leakcheck.agent.step import run_plain
 
 Request = tuple[str, list[Any]]
 
-_PAGES = "anon.bytes"
-"""The meter that is read where a page fault says that it may be new."""
+_SLOW = ("anon.bytes", "disk.files")
+"""Meters that are read before and after some calls, for they take as long as a test."""
 
 
 def hold(channel: Channel, opening: Open, request_text: str) -> None:
@@ -69,7 +68,8 @@ class _Suite(Repeater):
         self._pid = 0
         """Of the process whose meters these are."""
         self._names: list[str] = []
-        self._reads: list[Callable[[], float]] = []
+        self._quick: list[Callable[[], float]] = []
+        self._slow: list[Callable[[], float]] = []
 
     def pytest_internalerror(self, excrepr: Any) -> None:
         """Remember what broke."""
@@ -152,14 +152,14 @@ class _Suite(Repeater):
         self._tear_down(item)
         forget = Forgetting(item, [item._fixtureinfo.name2fixturedefs])
         found: list[Screened] = []
-        read = self._reader()
+        meters = self._meters_of_a_test()
 
         def work(run_once: Step) -> None:
             def step() -> None:
                 run_once()
                 forget({})
 
-            found.append(screen(step, read, len(self._reads), emptying))
+            found.append(screen(step, meters, emptying))
 
         try:
             self.inside(item, copy.copy(item), work)
@@ -182,27 +182,33 @@ class _Suite(Repeater):
         context = Context(self._opening.directory)
         self._settler = Settler(context, "collect", resource_counts(False), False)
         readings = Readings(self._meters, context, Place(self._opening.directories, False))
-        self._names = list(readings.readers)
-        self._reads = [after_faults(read) if name == _PAGES else read for name, read in readings.readers.items()]
+        slow = [name for name in readings.readers if name in _SLOW]
+        quick = [name for name in readings.readers if name not in _SLOW]
+        self._names = [*quick, *slow]
+        self._quick, self._slow = ([readings.readers[name] for name in names] for names in (quick, slow))
 
     def _tear_down(self, following: Any) -> None:
         """End fixtures of wider scope that the test that comes now does not need; what they raise is nobody's here."""
         with suppress(Exception):  # the user has seen it in the plain run
             self._session._setupstate.teardown_exact(following)
 
-    def _reader(self) -> Read:
-        """Settles and reads, from after the first call on: all that was there by then is out of the collector's way."""
-        settler, reads = self._settler, self._reads
+    def _meters_of_a_test(self) -> Meters:
+        """Settle and read; from the first reading on, all that was there by then is out of the collector's way."""
+        settler, first = self._settler, True
         settler.begin()
-        first = True
 
-        def read(into: array[float], at: int) -> None:
+        def read_slow(into: array[float], at: int) -> None:
             nonlocal first
             run_plain(settler.settle(give_back=False))
             if first:
                 gc.freeze()
                 first = False
-            for index, each in enumerate(reads, at):
+            for index, each in enumerate(self._slow, at):
                 into[index] = each()
 
-        return read
+        def read(into: array[float], at: int) -> None:
+            run_plain(settler.settle(give_back=False))
+            for index, each in enumerate(self._quick, at):
+                into[index] = each()
+
+        return Meters(len(self._quick), read, len(self._slow), read_slow)

@@ -7,10 +7,10 @@ from array import array
 
 import pytest
 
-from leakcheck.agent.screen import GRAIN, screen
+from leakcheck.agent.screen import GRAIN, Meters, screen
 
 
-def screened(*series, took_s=0.0001, emptied=None):
+def screened(*series, took_s=0.0001, emptied=None, slow=lambda n: 0):
     """Screen a step after whose n-th call each meter reads `series[i](n)`; `emptied`: the heap without caches."""
     calls = itertools.count()
     state = {"calls": -1, "time": 0.0, "heap": series[0]}
@@ -23,16 +23,19 @@ def screened(*series, took_s=0.0001, emptied=None):
         for index, value in enumerate([state["heap"], *series[1:]]):
             into[at + index] = value(state["calls"])
 
+    def read_slow(into: array[float], at: int) -> None:
+        into[at] = slow(state["calls"])
+
     def find_caches():
         state["heap"] = emptied or series[0]
         return lambda: None
 
-    return screen(step, read, len(series), find_caches, now=lambda: state["time"])
+    return screen(step, Meters(len(series), read, 1, read_slow), find_caches, now=lambda: state["time"])
 
 
 def test_what_leaves_nothing_needs_a_few_calls():
     seen = screened(lambda n: 1000)
-    assert (seen.flat, seen.calls, seen.masked) == (True, 5, [GRAIN])
+    assert (seen.flat, seen.calls, seen.masked) == (True, 5, [GRAIN, 0])
 
 
 def test_a_slow_step_is_called_once_more_where_that_left_nothing():
@@ -70,9 +73,17 @@ def test_what_moves_by_more_than_would_be_seen_is_for_the_judge():
 def test_a_thing_of_the_system_in_every_call_is_for_the_judge():
     seen = screened(lambda n: 0, lambda n: n)
     assert not seen.flat
-    assert seen.growth == [0, pytest.approx(1, rel=0.1)]
+    assert seen.growth == [0, pytest.approx(1, rel=0.1), 0]
 
 
 def test_a_cache_with_a_limit_that_fills_is_no_suspect_once_it_is_emptied():
     assert not screened(lambda n: 200 * n).flat
     assert screened(lambda n: 200 * n, emptied=lambda n: 0).flat
+
+
+def test_pages_that_are_touched_once_are_no_suspects_and_those_of_every_call_are():
+    once = screened(lambda n: 0, slow=lambda n: 4096 * min(n, 3))
+    assert once.flat
+    each = screened(lambda n: 0, slow=lambda n: 4096 * n)
+    assert not each.flat
+    assert each.growth == [0, pytest.approx(4096, rel=0.1)]
