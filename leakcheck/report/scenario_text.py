@@ -159,8 +159,9 @@ def _print_frame(frame: Frame, console: Console, *, told: bool) -> None:
     """A frame of a stack; of one that the sentence has `told`, the source alone."""
     if not told or not frame.source:
         text = Text()
-        text.append(line(sentences.location(frame) or "?"), style="" if frame.user else "dim")
-        text.append(f" in {line(frame.function, 160)}", style="dim")
+        if where := sentences.location(frame):
+            text.append(f"{line(where)} in ", style="" if frame.user else "dim")
+        text.append(line(frame.function, 160), style="dim")
         if frame.native:
             text.append(" (native)", style="dim")
         say(console, text, 6)
