@@ -95,7 +95,7 @@ def _best_name(qualified: str, reported: str) -> str:
     """A tool may know the bare name only; the source does not show on whose behalf a line with `def` runs."""
     if reported and qualified.rpartition(".")[2] != reported.rpartition(".")[2]:
         return reported
-    return qualified if len(qualified) >= len(reported) else reported or "?"
+    return max(qualified, reported, key=len) or "<module>"
 
 
 def native_frame(file: str, line: int, function: str) -> Frame:

@@ -83,7 +83,8 @@ def print_scenario(
         if moved(meter):
             say(console, _meter_line(meter), 4, "dim")
     if scenario.ok and not verbose:
-        say(console, line(scenario.reason), 4, "dim")
+        named = f": {scenario.advice[0]}" if scenario.verdict == "bounded" and scenario.advice else ""
+        say(console, line(scenario.reason + named), 4, "dim")
     else:
         _print_details(scenario, console, verbose, failure or scenario.failure)
     if remark := sentences.garbage(scenario):
@@ -102,7 +103,8 @@ def _print_details(scenario: ScenarioResult, console: Console, verbose: int, fai
         say(console, excess, 4)
     if failure is not None:
         _print_failure(scenario, failure, console, verbose)
-    for advice in scenario.advice if verbose else []:
+    told = sentences.garbage(scenario)
+    for advice in (each for each in scenario.advice if verbose and each != told):
         say(console, f"note: {line(advice)}", 4, "dim")
     if scenario.command and not scenario.ok:
         console.print(Text(f"    again: {line(scenario.command, BLOCK)}", style="dim"), soft_wrap=True)
@@ -121,7 +123,7 @@ def least_drawn(name: str) -> float:
 
 def _meter_line(meter: Meter) -> str:
     curve = sparkline(meter.samples, least=least_drawn(meter.name))
-    growth = units.rate(meter.growth, meter.unit) if meter.growth else ""
+    growth = units.rate(meter.growth, meter.unit) if meter.growth and meter.model == "linear" else ""
     return f"{line(meter.name, 20):<15} {curve} {meter.model:<10} {growth}".rstrip()
 
 
@@ -160,8 +162,9 @@ def _print_frame(frame: Frame, console: Console, *, told: bool) -> None:
     """A frame of a stack; of one that the sentence has `told`, the source alone."""
     if not told or not frame.source:
         text = Text()
-        text.append(line(sentences.location(frame) or "?"), style="" if frame.user else "dim")
-        text.append(f" in {line(frame.function, 160)}", style="dim")
+        if where := sentences.location(frame):
+            text.append(f"{line(where)} in ", style="" if frame.user else "dim")
+        text.append(line(frame.function, 160), style="dim")
         if frame.native:
             text.append(" (native)", style="dim")
         say(console, text, 6)

@@ -22,6 +22,8 @@ SYMBOLS = {
 """One mark per verdict: reports never tell by colour alone."""
 
 
+_NO_FILE = "<unknown>"
+"""What memray names the file of a native frame without debug information."""
 _MUCH_GARBAGE = 1 << 20
 """Bytes that wait for the collector, from which on it is told under the verdict: less goes unnoticed in a process."""
 
@@ -102,7 +104,7 @@ def without_result(run: RunResult) -> dict[str, int]:
 
 def location(frame: Frame | None) -> str:
     """`hub.py:41`, relative to the current directory where it lies there."""
-    if frame is None or not frame.file:
+    if frame is None or frame.file in ("", _NO_FILE):
         return ""
     return f"{relative(frame.file)}:{frame.line}" if frame.line else relative(frame.file)
 

@@ -57,6 +57,11 @@ def test_sentences_are_not_broken_into_lines_where_logs_are_searched(capsys):
     assert f"    {sample_run.LISTENER.title}" in printed(capsys=capsys).splitlines()
 
 
+def test_a_bounded_growth_is_named(capsys):
+    full = sample_run.scenario("a.py::b", "bounded", reason="heap.bytes grew", advice=["lru_cache of a.f is full"])
+    assert "    heap.bytes grew: lru_cache of a.f is full\n" in printed(sample_run.run([full]), capsys)
+
+
 def test_what_a_long_examination_took_is_told(capsys):
     tools = [ToolRun(name="growth", status="ok", duration_s=1.0), ToolRun(name="memray", status="ok", duration_s=9.0)]
     slow = sample_run.scenario("a.py::slow", duration_s=10.5, tools=tools)
