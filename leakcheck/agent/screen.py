@@ -50,7 +50,8 @@ class Meters(NamedTuple):
     read: Read
     slow: int
     """Numbers that are read at the beginning and at the end."""
-    read_slow: Read
+    read_before: Read
+    read_after: Read
 
 
 class Screened(NamedTuple):
@@ -80,7 +81,7 @@ def screen(
     levels = array("d", bytes(8 * quick * (_MOST_CALLS + 1)))
     before, after = array("d", bytes(8 * slow)), array("d", bytes(8 * slow))
     step()
-    meters.read_slow(before, 0)
+    meters.read_before(before, 0)
     meters.read(levels, 0)
     began = now()
     calls, since, empty = 0, 0, None
@@ -99,7 +100,7 @@ def screen(
             if not over and found.masked[0] > _MOST_HIDDEN:
                 found = None
         if found is not None and (found.flat or (over and empty is not None)):
-            meters.read_slow(after, 0)
+            meters.read_after(after, 0)
             rose = [max(0.0, end - start) / max(1, calls - since) for start, end in zip(before, after, strict=True)]
             if not found.flat or over or not any(rose):
                 flat = found.flat and not any(rose)
@@ -110,7 +111,7 @@ def screen(
             empty = find_caches()
             step()
             empty()
-            meters.read_slow(before, 0)
+            meters.read_before(before, 0)
             meters.read(levels, 0)
             began, calls, since = now(), 0, 0
 

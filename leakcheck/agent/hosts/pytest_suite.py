@@ -29,6 +29,7 @@ from leakcheck.agent.meters.heap import plug_holes
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.limited import emptying
+from leakcheck.agent.probes.touched import PagesOfCalls
 from leakcheck.agent.protocol import Open, Opened, ScreenTest, SuiteRequest, TestScreened
 from leakcheck.agent.scenario import Context
 from leakcheck.agent.screen import Meters, Screened, screen
@@ -38,7 +39,8 @@ from leakcheck.agent.step import run_plain
 
 Request = tuple[str, list[Any]]
 
-_SLOW = ("anon.bytes", "disk.files")
+_PAGES = "anon.bytes"
+_SLOW = (_PAGES, "disk.files")
 """Meters that are read before and after some calls, for they take as long as a test."""
 
 
@@ -69,7 +71,8 @@ class _Suite(Repeater):
         """Of the process whose meters these are."""
         self._names: list[str] = []
         self._quick: list[Callable[[], float]] = []
-        self._slow: list[Callable[[], float]] = []
+        self._slow_before: list[Callable[[], float]] = []
+        self._slow_after: list[Callable[[], float]] = []
 
     def pytest_internalerror(self, excrepr: Any) -> None:
         """Remember what broke."""
@@ -185,7 +188,10 @@ class _Suite(Repeater):
         slow = [name for name in readings.readers if name in _SLOW]
         quick = [name for name in readings.readers if name not in _SLOW]
         self._names = [*quick, *slow]
-        self._quick, self._slow = ([readings.readers[name] for name in names] for names in (quick, slow))
+        self._quick = [readings.readers[name] for name in quick]
+        pages = {_PAGES: PagesOfCalls(readings.readers[_PAGES])} if _PAGES in slow else {}
+        self._slow_before = [pages[name].begin if name in pages else readings.readers[name] for name in slow]
+        self._slow_after = [pages[name].end if name in pages else readings.readers[name] for name in slow]
 
     def _tear_down(self, following: Any) -> None:
         """End fixtures of wider scope that the test that comes now does not need; what they raise is nobody's here."""
@@ -197,13 +203,17 @@ class _Suite(Repeater):
         settler, first = self._settler, True
         settler.begin()
 
-        def read_slow(into: array[float], at: int) -> None:
+        def read_before(into: array[float], at: int) -> None:
             nonlocal first
             run_plain(settler.settle(give_back=False))
             if first:
                 gc.freeze()
                 first = False
-            for index, each in enumerate(self._slow, at):
+            for index, each in enumerate(self._slow_before, at):
+                into[index] = each()
+
+        def read_after(into: array[float], at: int) -> None:
+            for index, each in enumerate(self._slow_after, at):
                 into[index] = each()
 
         def read(into: array[float], at: int) -> None:
@@ -211,4 +221,4 @@ class _Suite(Repeater):
             for index, each in enumerate(self._quick, at):
                 into[index] = each()
 
-        return Meters(len(self._quick), read, len(self._slow), read_slow)
+        return Meters(len(self._quick), read, len(self._slow_before), read_before, read_after)

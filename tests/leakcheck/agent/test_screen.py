@@ -30,7 +30,7 @@ def screened(*series, took_s=0.0001, emptied=None, slow=lambda n: 0):
         state["heap"] = emptied or series[0]
         return lambda: None
 
-    return screen(step, Meters(len(series), read, 1, read_slow), find_caches, now=lambda: state["time"])
+    return screen(step, Meters(len(series), read, 1, read_slow, read_slow), find_caches, now=lambda: state["time"])
 
 
 def test_what_leaves_nothing_needs_a_few_calls():
