@@ -82,7 +82,7 @@ def step() -> None:
     with tempfile.TemporaryDirectory() as made:
         Path(made, "test_empty.py").write_text("def test_empty():\n    pass\n")
         _, _, said = spent([sys.executable, "-c", _STEP], Path(made))
-    print(said.strip().splitlines()[-1])
+    print(next(line for line in said.splitlines() if line.startswith("step: ")))
 
 
 _STEP = """
