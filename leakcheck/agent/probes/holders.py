@@ -77,7 +77,7 @@ def _held_now() -> Held:
         (id(each), size)
         for base in (dict, list, set, deque)
         for each in tracked.of(*derived(base))
-        if (size := base.__len__(each)) >= _LEAST_ELEMENTS and not _lists_subclasses(each)
+        if (size := base.__len__(each)) >= _LEAST_ELEMENTS and not _forgets(each)
     ]
     sizes += [(identity, len(each)) for identity, each in plain.items()]
     sizes += [
@@ -106,19 +106,21 @@ def _keyed(tracked: ByType) -> list[Any]:
         each
         for base in (dict, set)
         for each in tracked.of(*derived(base))
-        if base.__len__(each) >= _LEAST_ELEMENTS and not _lists_subclasses(each)
+        if base.__len__(each) >= _LEAST_ELEMENTS and not _forgets(each)
     ]
 
 
-def _lists_subclasses(container: Any) -> bool:
-    """Whether this is a class's own list of its subclasses, which keeps none of them and is no cache.
+def _forgets(container: Any) -> bool:
+    """Whether what is no longer alive leaves this by itself: then it keeps nothing, and is no cache that must fill.
 
-    CPython has it as a dict of weak references by the address of the subclass (`add_subclass` in `typeobject.c`).
+    So do the references of a `WeakSet`, which have a callback, and a class's own list of its subclasses: a dict of weak
+    references by the address of the subclass (`add_subclass` in CPython's `typeobject.c`).
     """
-    if type(container) is not dict:
-        return False
-    key, value = next(iter(container.items()))
-    return type(value) is ReferenceType and type(key) is int and id(value()) == key
+    first = next(iter(container), None) if type(container) in (dict, set) else None
+    if type(container) is set:
+        return type(first) is ReferenceType and first.__callback__ is not None
+    value = container[first] if type(first) is int else None
+    return type(value) is ReferenceType and id(value()) == first
 
 
 def _plain(known: ByType) -> dict[int, dict[Any, Any]]:

