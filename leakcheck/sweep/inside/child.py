@@ -1,0 +1,181 @@
+"""The life of a child: one target, its trials, its recipes, what they keep."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import time
+from typing import NamedTuple
+
+from leakcheck.sweep.inside import limits, recipes
+from leakcheck.sweep.inside.inventory import Package, Target
+from leakcheck.sweep.inside.ledgers import Ledgers
+from leakcheck.sweep.inside.messages import Asked, Kind, Recipe, Suspect, Swept
+from leakcheck.sweep.inside.page import Page
+from leakcheck.sweep.inside.program import Programs, Repeated
+from leakcheck.sweep.inside.shrink import shrunk
+from leakcheck.sweep.inside.trials import Call, Trials, name_of
+
+_MOST_OF_A_KIND = 12
+"""Suspects of one kind and target that are shrunk and told: those behind them are nearly always the same."""
+_METHODS = 40
+"""Methods of a type of which calls are looked for when pairs are made."""
+
+
+class Task(NamedTuple):
+    """What a child is to do."""
+
+    target: Target
+    from_recipe: int
+    """Recipes before it have been run by an earlier child, which did not end by itself."""
+    seconds: float
+    """Of processor time."""
+    skipped: frozenset[str]
+    """Programs that have ended a process."""
+    discover: bool
+    """Only look for calls that succeed, so that other targets have their results."""
+
+
+class Learned(NamedTuple):
+    """What a child tells of its trials."""
+
+    makers: dict[str, list[str]]
+    calls: int
+    valid: list[Call]
+
+
+class Child:
+    """Everything that happens after the fork; never returns to the server's code."""
+
+    def __init__(
+        self, package: Package, programs: Programs, asked: Asked, makers: dict[str, list[str]], page: Page, replies: int
+    ) -> None:
+        self._package = package
+        self._programs = programs
+        self._asked = asked
+        self._makers = makers
+        self._page = page
+        self._replies = replies
+        self._skipped: frozenset[str] = frozenset()
+        self._index = 0
+        self._calls = 0
+        self._began = 0.0
+        self._told: set[tuple[str, str]] = set()
+
+    def live(self, task: Task, valid: list[Call] | None) -> None:
+        """Do the task, tell what came of it, and end."""
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        limits.set_limits()
+        self._skipped = task.skipped
+        self._began = time.process_time()
+        gc.collect()
+        gc.freeze()
+        trials = Trials(self._package, self._programs, self._makers, self._running)
+        found = trials.valid(task.target) if valid is None else valid
+        self._calls += trials.calls
+        self.tell(Learned(self._makers, trials.calls, found))
+        complete = True
+        if not task.discover:
+            complete = self._screen(task, trials, found)
+        made = bool(found) or (task.target.kind == "attribute" and bool(trials.instances(task.target.owner)))
+        self.tell(Swept(task.target.name, self._calls, made, complete, time.process_time() - self._began))
+
+    def _running(self, source: str) -> bool:
+        """Note what runs now; false for what has ended a process before."""
+        if source in self._skipped:
+            return False
+        self._page.begin(self._index, source)
+        limits.start_clock()
+        return True
+
+    def _screen(self, task: Task, trials: Trials, valid: list[Call]) -> bool:
+        """Whether there was time for all recipes."""
+        target = task.target
+        instances = [call.source for call in valid] if target.kind == "type" else []
+        if target.kind == "type":
+            kind = self._package.types[target.name]
+            instances += [each for each in self._makers.get(name_of(kind), ()) if each not in instances]
+        elif target.owner:
+            instances = trials.instances(target.owner)
+        known = recipes.Known(target, valid, instances, self._methods(target, trials), [])
+        self._calls += trials.calls
+        ledgers = Ledgers()
+        told: dict[Kind, int] = {}
+        self._told = set()
+        steady: list[str] = []
+        for index, recipe in enumerate(recipes.recipes(known, errors_only=self._asked.errors_only)):
+            self._index = index
+            if index < task.from_recipe:
+                continue
+            if time.process_time() - self._began > task.seconds:
+                return False
+            if told.get(recipe.kind, 0) >= _MOST_OF_A_KIND:
+                continue
+            exception, growth = self._growth(ledgers, recipe.setup, recipe.step)
+            if growth:
+                told[recipe.kind] = told.get(recipe.kind, 0) + 1
+                self._report(ledgers, recipe, exception, growth, steady)
+                gc.collect()
+                gc.freeze()
+            elif growth is not None and not exception:
+                steady.append(recipe.step)
+        return True
+
+    def _methods(self, target: Target, trials: Trials) -> list[Call]:
+        """One valid call of each method of a type."""
+        found = []
+        if target.kind == "type":
+            methods = [each for each in self._package.targets if each.kind == "method" and each.owner == target.name]
+            for method in methods[:_METHODS]:
+                found += trials.valid(method)[:1]
+        return found
+
+    def _growth(self, ledgers: Ledgers, setup: str, step: str) -> tuple[str, dict[str, float] | None]:
+        """The exception that a step ends with, and what it keeps; None where it cannot be run."""
+        if not self._running(f"{setup}\n{step}"):
+            return "", None
+        try:
+            repeated = Repeated(self._programs.step(setup, step), limits.start_clock)
+        except BaseException:  # noqa: BLE001 - the set-up is made of names of the package
+            return "", None
+        growth = ledgers.growth(repeated)
+        self._calls += repeated.calls
+        return repeated.exception, growth
+
+    def _report(
+        self, ledgers: Ledgers, recipe: Recipe, exception: str, growth: dict[str, float], steady: list[str]
+    ) -> None:
+        def still(setup: str, step: str) -> bool:
+            raised, kept = self._growth(ledgers, setup, step)
+            return kept is not None and raised == exception and kept.keys() == growth.keys()
+
+        setup, step = shrunk(recipe.setup, recipe.step, still)
+        _, smallest = self._growth(ledgers, setup, step)
+        if not smallest:
+            setup, step, smallest = recipe.setup, recipe.step, growth
+        if (setup, step) in self._told:
+            return
+        self._told.add((setup, step))
+        head = self._programs.head(setup, step)
+        neighbour = _nearest(step, steady) if not setup else ""
+        self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, neighbour))
+
+    def tell(self, message: NamedTuple) -> None:
+        """Say something to the server."""
+        line = json.dumps([type(message).__name__, *message]).encode() + b"\n"
+        while line:
+            line = line[os.write(self._replies, line) :]
+
+
+def _nearest(step: str, steady: list[str]) -> str:
+    """The steady step that has most of its beginning in common with `step`."""
+
+    def common(other: str) -> int:
+        return len(os.path.commonprefix([step, other]))
+
+    best = max(steady, key=common, default="")
+    return best if best and common(best) > len("subject = ") else ""
