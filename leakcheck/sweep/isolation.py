@@ -1,6 +1,7 @@
-"""Runs a command where it can do no harm: `python isolation.py LIFELINE_FD WORK_FOLDER RESULTS_FOLDER COMMAND...`.
+"""Runs a command where it can do no harm: `python -I isolation.py WORK_FOLDER RESULTS_FOLDER COMMAND...`.
 
-It runs by path, with the standard library alone. What it could do is said to the command in `LEAKCHECK_ISOLATION`:
+It runs by path, with the standard library alone. The command starts in the work folder, which is its `TMPDIR` too. What
+could be done is said to it in `LEAKCHECK_ISOLATION`:
 
 * `namespaces`: processes, network and file systems of its own. All files can be read. Written to can be an empty work
   folder in memory, of limited size, that is gone afterwards, and the results folder. No process outside can be seen.
@@ -21,6 +22,8 @@ from typing import NoReturn
 
 VARIABLE = "LEAKCHECK_ISOLATION"
 """Environment variable that says to the command how it is isolated."""
+LIFELINE = "LEAKCHECK_LIFELINE"
+"""The variable of `leakcheck.agent.lifeline`."""
 ONLY = "LEAKCHECK_ISOLATE_BY"
 """Environment variable that names the one way to try, for tests."""
 
@@ -57,8 +60,9 @@ _c = ctypes.CDLL(None, use_errno=True)
 
 def main() -> NoReturn:
     """Isolate, and become the command."""
-    lifeline, work, results, *command = sys.argv[1:]
-    _end_when_nobody_holds(int(lifeline))
+    work, results, *command = sys.argv[1:]
+    if LIFELINE in os.environ:
+        _end_when_nobody_holds(int(os.environ[LIFELINE]))
     only = os.environ.pop(ONLY, "")
     if only in ("", "namespaces"):
         told, tell = os.pipe()
@@ -80,7 +84,6 @@ def _end_when_nobody_holds(descriptor: int) -> None:
     """As `leakcheck.agent.lifeline.hold` does, which is not at hand in a script."""
     import fcntl
 
-    os.set_inheritable(descriptor, False)
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
@@ -94,7 +97,6 @@ def _end_when_nobody_holds(descriptor: int) -> None:
 def _in_namespaces(work: str, results: str, command: Sequence[str], tell: int) -> NoReturn:
     """Be the parent of the first process in namespaces of its own; exits as that does."""
     try:
-        os.setpgid(0, os.getppid())  # the lifeline's group
         user, group = os.geteuid(), os.getegid()
         _call(_c.unshare, _NEW_USER | _NEW_MOUNTS | _NEW_PIDS | _NEW_NETWORK | _NEW_IPC)
         _write("/proc/self/setgroups", "deny")
@@ -176,7 +178,7 @@ def _landlock(folders: Sequence[str]) -> bool:
 
 
 def _become(command: Sequence[str], work: str, by: str) -> NoReturn:
-    os.environ[VARIABLE] = by
+    os.environ[VARIABLE], os.environ["TMPDIR"] = by, work
     os.chdir(work)
     os.execv(command[0], command)  # noqa: S606 - a command of the tool's
 

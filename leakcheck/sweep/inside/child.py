@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from leakcheck.sweep.inside import limits, recipes
@@ -20,8 +21,6 @@ from leakcheck.sweep.inside.trials import Call, Trials, name_of
 
 _MOST_OF_A_KIND = 12
 """Suspects of one kind and target that are shrunk and told: those behind them are nearly always the same."""
-_METHODS = 40
-"""Methods of a type of which calls are looked for when pairs are made."""
 
 
 class Task(NamedTuple):
@@ -50,21 +49,31 @@ class Child:
     """Everything that happens after the fork; never returns to the server's code."""
 
     def __init__(
-        self, package: Package, programs: Programs, asked: Asked, makers: dict[str, list[str]], page: Page, replies: int
+        self,
+        package: Package,
+        programs: Programs,
+        asked: Asked,
+        makers: dict[str, list[str]],
+        valid: dict[str, list[Call]],
+        page: Page,
+        replies: int,
     ) -> None:
+        """`valid` has the calls that are known to succeed, by target."""
         self._package = package
         self._programs = programs
         self._asked = asked
         self._makers = makers
+        self._valid = valid
         self._page = page
         self._replies = replies
         self._skipped: frozenset[str] = frozenset()
         self._index = 0
         self._calls = 0
         self._began = 0.0
+        self._opened = frozenset[int]()
         self._told: set[tuple[str, str]] = set()
 
-    def live(self, task: Task, valid: list[Call] | None) -> None:
+    def live(self, task: Task) -> None:
         """Do the task, tell what came of it, and end."""
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -75,7 +84,7 @@ class Child:
         gc.collect()
         gc.freeze()
         trials = Trials(self._package, self._programs, self._makers, self._running)
-        found = trials.valid(task.target) if valid is None else valid
+        found = self._valid.get(task.target.name) or trials.valid(task.target)
         self._calls += trials.calls
         self.tell(Learned(self._makers, trials.calls, found))
         complete = True
@@ -101,9 +110,9 @@ class Child:
             instances += [each for each in self._makers.get(name_of(kind), ()) if each not in instances]
         elif target.owner:
             instances = trials.instances(target.owner)
-        known = recipes.Known(target, valid, instances, self._methods(target, trials), [])
-        self._calls += trials.calls
+        known = recipes.Known(target, valid, instances, self._methods(target))
         ledgers = Ledgers()
+        self._opened = _descriptors()
         told: dict[Kind, int] = {}
         self._told = set()
         steady: list[str] = []
@@ -125,14 +134,10 @@ class Child:
                 steady.append(recipe.step)
         return True
 
-    def _methods(self, target: Target, trials: Trials) -> list[Call]:
+    def _methods(self, target: Target) -> list[Call]:
         """One valid call of each method of a type."""
-        found = []
-        if target.kind == "type":
-            methods = [each for each in self._package.targets if each.kind == "method" and each.owner == target.name]
-            for method in methods[:_METHODS]:
-                found += trials.valid(method)[:1]
-        return found
+        methods = [each.name for each in self._package.targets if each.kind == "method" and each.owner == target.name]
+        return [call for name in methods for call in self._valid.get(name, ())[:1]]
 
     def _growth(self, ledgers: Ledgers, setup: str, step: str) -> tuple[str, dict[str, float] | None]:
         """The exception that a step ends with, and what it keeps; None where it cannot be run."""
@@ -144,6 +149,8 @@ class Child:
             return "", None
         growth = ledgers.growth(repeated)
         self._calls += repeated.calls
+        if "fds" in growth:
+            _close_others(self._opened)  # they would soon be all that this process may have
         return repeated.exception, growth
 
     def _report(
@@ -179,3 +186,13 @@ def _nearest(step: str, steady: list[str]) -> str:
 
     best = max(steady, key=common, default="")
     return best if best and common(best) > len("subject = ") else ""
+
+
+def _descriptors() -> frozenset[int]:
+    return frozenset(map(int, os.listdir("/proc/self/fd")))
+
+
+def _close_others(opened: frozenset[int]) -> None:
+    for descriptor in _descriptors() - opened:
+        with suppress(OSError):  # the one that has listed them
+            os.close(descriptor)

@@ -11,7 +11,7 @@ from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.scenario import Context
 
-WANTED = ("heap.bytes", "py.blocks", "allocators.bytes", "fds", "threads", "timers")
+WANTED = ("heap.bytes", "py.blocks", "allocators.bytes", "fds", "threads")
 """Meters of the catalogue that are cheap enough to be read for each of thousands of recipes."""
 _LEAST = {"heap.bytes": 8.0, "allocators.bytes": 8.0}
 """Bytes a repetition below which growth is dropped: less than the smallest block. Of what is counted, a half."""
@@ -21,6 +21,8 @@ _COLLECTIONS = 4
 """In a row at most: finalizers can make more garbage."""
 _SHORT, _LONG = 8, 64
 """Repetitions of a recipe that nearly always keeps nothing, and of one that seems to keep something."""
+_LIMITED = ("fds", "threads")
+"""Of these a process may have some hundreds only."""
 _SLOW_S = 0.1
 """Seconds of processor time: of a call that takes as long, the three hundred repetitions would take all of the target's."""
 _LARGE = 64 << 10
@@ -67,7 +69,8 @@ class Ledgers:
         if not self._is_growth(second):
             return {}
         slow = time.process_time() - began > _SLOW_S
-        length = _SHORT if slow or max(second.values()) > _LARGE else _LONG
+        counted = any(second.get(name, 0.0) >= _LEAST_COUNTED for name in _LIMITED)
+        length = _SHORT if slow or counted or max(second.values()) > _LARGE else _LONG
         third, fourth = self._window(repeat, length), self._window(repeat, length)
         return {
             name: fourth[name]

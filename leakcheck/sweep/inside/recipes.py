@@ -29,8 +29,6 @@ class Known(NamedTuple):
     """Of a type, or of the type of a method or attribute: how to make one."""
     methods: list[Call]
     """Of a type: calls of its methods that succeed, the receivers of which are not used."""
-    attributes: list[str]
-    """Of a type: names of its attributes."""
 
 
 def recipes(known: Known, *, errors_only: bool = False) -> Iterator[Recipe]:

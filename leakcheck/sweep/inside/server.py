@@ -138,9 +138,9 @@ class Server:
                     with suppress(OSError):
                         os.close(int(name))
             makers = {kind: list(ways) for kind, ways in self.makers.items()}
-            child = Child(self._package, self._programs, self._asked, makers, page, write)
+            child = Child(self._package, self._programs, self._asked, makers, self._valid, page, write)
             try:
-                child.live(task, self._valid.get(task.target.name) or None)
+                child.live(task)
                 code = 0
             except BaseException:  # noqa: BLE001 - it ends here in any case, and is told
                 child.tell(Broken(task.target.name, traceback.format_exc()))

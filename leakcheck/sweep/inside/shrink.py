@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 _MOST_TRIES = 80
 """Programs that are tried for one that was found: each takes some milliseconds."""
+_VALUES = ("fresh", "int", "float")
+"""What makes a fresh object of a constant, which is as simple as can be."""
 _SIMPLE = ("None", "0", "''", "b''", "[]")
 """What an argument is replaced by, in this order."""
 
@@ -50,6 +52,8 @@ def _smaller_call(source: str, which: int) -> Iterator[str]:
         return tree, [node for node in ast.walk(tree) if isinstance(node, ast.Call)][which]
 
     _, call = fresh()
+    if isinstance(call.func, ast.Name) and call.func.id in _VALUES:
+        return
     if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call):
         yield _with_inner(source, which)
     for index in range(len(call.keywords)):
@@ -60,10 +64,6 @@ def _smaller_call(source: str, which: int) -> Iterator[str]:
         tree, same = fresh()
         del same.args[index]
         yield ast.unparse(tree)
-        tree, same = fresh()
-        inner = same.args[index]
-        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and len(inner.args) == 1:
-            continue  # `fresh(...)`, `int(...)`
         for simple in _SIMPLE:
             tree, same = fresh()
             same.args[index] = ast.parse(simple, mode="eval").body

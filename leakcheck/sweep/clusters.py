@@ -1,0 +1,112 @@
+"""Suspects that are one leak, as far as can be seen from outside, and which of them are worth a judge's time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from leakcheck.sweep.inside.messages import Kind, Suspect
+
+LIKELIHOOD: dict[Kind, float] = {
+    "call": 1.0,
+    "unusual value": 0.5,
+    "error": 0.5,
+    "two calls": 0.5,
+    "abandoned": 0.4,
+    "closed twice": 0.4,
+    "callback raises": 0.3,
+    "cycle": 0.3,
+    "copied": 0.3,
+    "subclass": 0.1,
+    "initialized twice": 0.05,
+    "without initialization": 0.02,
+}
+"""How likely the program of a user does this, from 0 to 1: an estimate by hand, from what programs do all the time to
+what only a test does."""
+_BYTES_OF_A_THING = 4096.0
+"""Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
+_MOST_OF_A_TARGET = 3
+"""Clusters of one target and kind that are judged."""
+
+
+class Cluster(NamedTuple):
+    """One suspected leak."""
+
+    suspect: Suspect
+    """The shortest program that shows it."""
+    kind: Kind
+    target: str
+    """What its program calls, as far as that can be read there: the shortest name of a target that is in it."""
+
+    @property
+    def likelihood(self) -> float:
+        """See `LIKELIHOOD`."""
+        return LIKELIHOOD[self.kind]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for other values, paths and amounts."""
+        parts = [self.target, self.kind, self.suspect.exception]
+        return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:16]
+
+    @property
+    def rank(self) -> float:
+        """Bytes a call times likelihood: the larger, the earlier."""
+        return worth(self.suspect.growth) * self.likelihood
+
+
+def worth(growth: dict[str, float]) -> float:
+    """Bytes a call; of what is counted, what a thing counts for."""
+    sizes = [value if name.endswith(".bytes") else value * _BYTES_OF_A_THING for name, value in growth.items()]
+    return max(sizes, default=0.0)
+
+
+def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluster]:
+    """One of each sort, the worst first.
+
+    Of one sort are those that do the same to the same target, end in the same exception and keep as much; and those
+    whose programs do nothing that a program of another sort does not do too.
+    """
+    known = set(targets)
+    found: dict[tuple[str, ...], Cluster] = {}
+    for suspect in sorted(suspects, key=lambda each: (len(each.step), -LIKELIHOOD[each.kind])):
+        kind = _kind(suspect)
+        target = _called(suspect, known)
+        size = ",".join(f"{name}:{value:.0f}" for name, value in suspect.growth.items())
+        found.setdefault((target, kind, suspect.exception, size), Cluster(suspect, kind, target))
+    by_program: dict[str, Cluster] = {}
+    for cluster in found.values():
+        by_program.setdefault(cluster.suspect.step, cluster)
+    counted: dict[tuple[str, str], int] = {}
+    chosen = []
+    for cluster in sorted(by_program.values(), key=lambda each: -each.rank):
+        sort = cluster.target, cluster.kind
+        counted[sort] = counted.get(sort, 0) + 1
+        if counted[sort] <= _MOST_OF_A_TARGET:
+            chosen.append(cluster)
+    return chosen
+
+
+def _kind(suspect: Suspect) -> Kind:
+    """What the program does once it is as short as can be, which may be less than what it was made for."""
+    step, kind = suspect.step, suspect.kind
+    if kind in ("error", "callback raises") and not suspect.exception:
+        return "unusual value"
+    lines = step.strip().splitlines()
+    if kind in ("two calls", "closed twice", "abandoned", "initialized twice", "copied", "cycle") and len(lines) == 1:
+        shortened = kind not in ("abandoned", "copied") or not re.search(r"\b(iter|next|copy|pickle|__enter__)\b", step)
+        return ("error" if suspect.exception else "call") if shortened else kind
+    if kind == "subclass" and "class " not in step:
+        return "error" if suspect.exception else "call"
+    return kind
+
+
+def _called(suspect: Suspect, known: set[str]) -> str:
+    """The target that a program calls: the one that it was made for, if that is still in it."""
+    owner, _, last = suspect.target.rpartition(".")
+    names = [name for name in sorted(known, key=len) if re.search(rf"\b{re.escape(name)}\b", suspect.step)]
+    if suspect.target in names or re.search(rf"\.{re.escape(last)}\b", suspect.step):
+        return suspect.target
+    return names[-1] if names else suspect.target
