@@ -19,7 +19,7 @@ from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.trials import Call, Trials, name_of
 
-_MOST_OF_A_KIND = 12
+_MOST_OF_A_KIND = 5
 """Suspects of one kind and target that are shrunk and told: those behind them are nearly always the same."""
 
 
