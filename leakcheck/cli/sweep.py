@@ -18,28 +18,49 @@ from leakcheck.cli.terminal import echo
 from leakcheck.errors import NothingCollectedError, UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.sweep import console, sweeping
+from leakcheck.sweep.seen import Seen
 from leakcheck.versions import sandbox
 
 
 @click.command("sweep", cls=Command, epilog=EXIT_CODES)
 @click.argument("targets", nargs=-1, required=True, metavar="PACKAGE|MODULE|EXTENSION.so...")
-@click.option("--python", metavar="PATH", callback=shared.interpreter,
-              help="Sweep in this interpreter; it needs nothing of ours installed.")
-@click.option("--version", metavar="X", help="Sweep this version of the package, in an environment of its own from pip's "
-              "index.")
-@click.option("--seeds", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-              help="A file of recipes: functions marked @recipe(MyType).")
+@click.option(
+    "--python",
+    metavar="PATH",
+    callback=shared.interpreter,
+    help="Sweep in this interpreter; it needs nothing of ours installed.",
+)
+@click.option(
+    "--version", metavar="X", help="Sweep this version of the package, in an environment of its own from pip's index."
+)
+@click.option(
+    "--seeds",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A file of recipes: functions marked @recipe(MyType).",
+)
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only targets whose name matches: 'package.Type.*'.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No targets whose name matches.")
 @click.option("--errors-only", is_flag=True, help="Only calls with a wrong argument.")
-@click.option("--time-per-target", type=shared.SECONDS, default=5.0, show_default=True, metavar="S",
-              help="Seconds of processor time for each target.")
+@click.option(
+    "--time-per-target",
+    type=shared.SECONDS,
+    default=5.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds of processor time for each target.",
+)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Processes at a time.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for the files; sweep/PACKAGE by default.",
-              metavar="DIR")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Folder for the files; sweep/PACKAGE by default.", metavar="DIR"
+)
 @click.option("--resume", is_flag=True, help="Go on with a sweep that was interrupted.")
-@click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE",
-              help="An earlier sweep.json: only a leak that it does not have is exit code 1.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An earlier sweep.json: only a leak that it does not have is exit code 1.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be called, and what is refused and why.")
 @click.option("--no-control", is_flag=True, help="Leave out the planted leaks that prove the sweep.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
@@ -116,7 +137,7 @@ def _interpreter(python: str | None, package: str, version: str | None) -> Itera
         yield str(made)
 
 
-def _show(seen: sweeping.Seen) -> int:
+def _show(seen: Seen) -> int:
     for name in seen.targets:
         echo(name)
     for name, why in seen.refused:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Self
 
-import leakcheck
 from leakcheck.execution.workspace import Workspace
 from leakcheck.sweep import isolation
 
@@ -24,7 +23,7 @@ class Apart:
         """A folder that holds nothing but a link to this package."""
         for folder in (self.work, self.results, self.package):
             folder.mkdir()
-        (self.package / "leakcheck").symlink_to(Path(leakcheck.__file__).parent)
+        (self.package / "leakcheck").symlink_to(Path(__file__).parent.parent)
 
     def __enter__(self) -> Self:
         return self

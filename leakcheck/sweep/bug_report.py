@@ -20,11 +20,15 @@ def text(find: Find, cluster: Cluster, result: ScenarioResult, run: RunResult, b
     parts = [
         draft.draft(run, result, finding),
         "## Found by\n",
-        f"Calling {plain(find.target)} in the way \"{find.kind}\"{ending}, again and again: {growth}.\n",
+        f'Calling {plain(find.target)} in the way "{find.kind}"{ending}, again and again: {growth}.\n',
         block([*cluster.suspect.source.rstrip().splitlines(), "", "while True:", *_body(find)], "python"),
     ]
     if find.neighbour:
-        parts += ["## What keeps nothing\n", "Measured in the same run:\n", block(find.neighbour.splitlines(), "python")]
+        parts += [
+            "## What keeps nothing\n",
+            "Measured in the same run:\n",
+            block(find.neighbour.splitlines(), "python"),
+        ]
     if versions:
         parts += ["## Swept\n", "".join(f"* {plain(each)}\n" for each in versions)]
     return "\n".join(parts)

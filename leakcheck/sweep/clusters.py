@@ -105,7 +105,7 @@ def _kind(suspect: Suspect) -> Kind:
 
 def _called(suspect: Suspect, known: set[str]) -> str:
     """The target that a program calls: the one that it was made for, if that is still in it."""
-    owner, _, last = suspect.target.rpartition(".")
+    last = suspect.target.rpartition(".")[2]
     names = [name for name in sorted(known, key=len) if re.search(rf"\b{re.escape(name)}\b", suspect.step)]
     if suspect.target in names or re.search(rf"\.{re.escape(last)}\b", suspect.step):
         return suspect.target

@@ -15,7 +15,8 @@ from leakcheck import units
 from leakcheck.report.console import make_console, say
 from leakcheck.report.text import line
 from leakcheck.sweep.records import Find, Sweep
-from leakcheck.sweep.sweeping import FILE_NAME, Seen
+from leakcheck.sweep.seen import Seen
+from leakcheck.sweep.sweeping import FILE_NAME
 
 _REFRESH_HZ = 2
 """Redraws a second."""
@@ -77,7 +78,7 @@ def progress(seen: Seen, seconds: float) -> str:
     if seen.crashes:
         parts.append(f"{len(seen.crashes)} crash{'es' if len(seen.crashes) != 1 else ''}")
     fresh = done - len(seen.done_before)
-    if 0 < fresh and done < len(seen.targets):
+    if fresh > 0 and done < len(seen.targets):
         parts.append(f"{units.seconds(seconds / fresh * (len(seen.targets) - done))} left")
     return ", ".join(parts)
 

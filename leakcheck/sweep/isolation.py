@@ -94,7 +94,7 @@ def _end_when_nobody_holds(descriptor: int) -> None:
         return
 
 
-def _in_namespaces(work: str, results: str, command: Sequence[str], tell: int) -> NoReturn:
+def _in_namespaces(work: str, results: str, command: list[str], tell: int) -> NoReturn:
     """Be the parent of the first process in namespaces of its own; exits as that does."""
     try:
         user, group = os.geteuid(), os.getegid()
@@ -177,7 +177,7 @@ def _landlock(folders: Sequence[str]) -> bool:
     return True
 
 
-def _become(command: Sequence[str], work: str, by: str) -> NoReturn:
+def _become(command: list[str], work: str, by: str) -> NoReturn:
     os.environ[VARIABLE], os.environ["TMPDIR"] = by, work
     os.chdir(work)
     os.execv(command[0], command)  # noqa: S606 - a command of the tool's

@@ -51,11 +51,8 @@ def judge(
             target = kept / f"{name}.py"
             target.write_text(content, encoding="utf-8")
             targets.append(str(target))
-        options = ["--jobs", str(jobs), "--no-control", *([] if diagnose else ["--tools", "growth"])]
-        run = sandbox.run(
-            Path(python), targets, place.work, kept / "report", options, before=place.before(kept)
-        )
+        options = ["--jobs", str(jobs), *([] if diagnose else ["--tools", "growth"])]
+        run = sandbox.run(Path(python), targets, place.work, kept / "report", options, before=place.before(kept))
     if run.interrupted:
         raise LeakcheckError("the judge was interrupted")
     return Judged(run)
-

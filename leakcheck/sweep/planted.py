@@ -28,7 +28,7 @@ def loses_on_return(text: str) -> int:
     return len(text)
 
 
-def loses_on_error(text: str) -> int:
+def loses_on_error(text: Any) -> int:
     """A call that fails keeps something."""
     if not isinstance(text, str):
         _lose()
@@ -111,7 +111,7 @@ def innocent_return(text: str) -> str:
     return text * 2
 
 
-def innocent_error(text: str) -> int:
+def innocent_error(text: Any) -> int:
     """Fails, and keeps nothing."""
     held = [bytearray(100)]
     if not isinstance(text, str):

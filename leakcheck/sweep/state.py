@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,9 +14,7 @@ from leakcheck.results import atomic
 from leakcheck.sweep import inside
 from leakcheck.sweep.inside.messages import Crash, Suspect, Swept
 from leakcheck.sweep.records import SCHEMA, Sweep
-
-if TYPE_CHECKING:
-    from leakcheck.sweep.sweeping import Seen
+from leakcheck.sweep.seen import Seen
 
 FILE_NAME = "sweep-so-far.json"
 

@@ -17,8 +17,9 @@ from leakcheck.results import atomic
 from leakcheck.run import provenance
 from leakcheck.sweep import bug_report, clusters, judged, planted_control, scenario_file, state
 from leakcheck.sweep.clusters import Cluster
-from leakcheck.sweep.inside.messages import Asked, Began, Broken, Crash, Inventory, Makers, Suspect, Swept
+from leakcheck.sweep.inside.messages import Asked, Crash, Swept
 from leakcheck.sweep.records import CrashFound, Find, Sweep, Unconfirmed, encode
+from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeper import SweepError, sweep
 
 FILE_NAME = "sweep.json"
@@ -52,44 +53,6 @@ class View(Protocol):
 
     def progress(self, seen: Seen) -> None:
         """The interpreter has said something."""
-
-
-class Seen:
-    """What the interpreter has said so far."""
-
-    def __init__(self) -> None:
-        self.began = Began("", "", [], {})
-        self.targets: list[str] = []
-        self.refused: list[tuple[str, str]] = []
-        self.swept: dict[str, Swept] = {}
-        self.suspects: list[Suspect] = []
-        self.crashes: list[Crash] = []
-        self.broken: list[Broken] = []
-        self.makers: dict[str, list[str]] = {}
-        self.done_before: list[str] = []
-        """Targets of an earlier sweep that is resumed."""
-
-    def take(self, message: NamedTuple) -> None:
-        """Note a message."""
-        if isinstance(message, Began):
-            self.began = message
-        elif isinstance(message, Inventory):
-            self.targets, self.refused = message.targets, message.refused
-        elif isinstance(message, Swept):
-            self.swept[message.target] = message
-        elif isinstance(message, Suspect):
-            self.suspects.append(message)
-        elif isinstance(message, Crash):
-            self.crashes.append(message)
-        elif isinstance(message, Broken):
-            self.broken.append(message)
-        elif isinstance(message, Makers):
-            self.makers = message.makers
-
-    @property
-    def calls(self) -> int:
-        """That were made."""
-        return sum(each.calls for each in self.swept.values())
 
 
 def look(options: Options) -> Seen:
@@ -292,4 +255,3 @@ def accepted(path: Path) -> frozenset[str]:
     """Fingerprints of a sweep that stands as a baseline. Raises `UsageError`."""
     sweep = state.of_sweep(path)
     return frozenset(each.fingerprint for each in [*sweep.finds, *sweep.kept])
-

@@ -1,4 +1,4 @@
-"""Start of the swept interpreter: `python .../inside/__main__.py RESULTS_FD PACKAGE_PARENT`, what is asked on its input.
+"""Start of the swept interpreter, `python .../inside/__main__.py RESULTS_FD PACKAGE_PARENT`, with `Asked` on its input.
 
 Run by path, as the agent is, so that nothing of ours has to be installed there.
 """

@@ -182,7 +182,7 @@ def _nearest(step: str, steady: list[str]) -> str:
     """The steady step that has most of its beginning in common with `step`."""
 
     def common(other: str) -> int:
-        return len(os.path.commonprefix([step, other]))
+        return next((index for index, pair in enumerate(zip(step, other, strict=False)) if len(set(pair)) > 1), 0)
 
     best = max(steady, key=common, default="")
     return best if best and common(best) > len("subject = ") else ""

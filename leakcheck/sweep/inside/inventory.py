@@ -21,10 +21,70 @@ from leakcheck.sweep.inside.refused import refused
 _NATIVE_SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _OPERATORS = frozenset(
     f"__{name}__"
-    for name in "call getitem setitem delitem contains len iter next reversed add radd sub mul matmul truediv floordiv "
-    "mod divmod pow lshift rshift and or xor iadd isub imul iand ior ixor neg pos abs invert int float index bool "
-    "complex round eq lt hash repr str bytes format enter exit getstate reduce_ex copy deepcopy sizeof "
-    "buffer fspath missing getattr setattr delattr get set".split()
+    for name in [
+        "call",
+        "getitem",
+        "setitem",
+        "delitem",
+        "contains",
+        "len",
+        "iter",
+        "next",
+        "reversed",
+        "add",
+        "radd",
+        "sub",
+        "mul",
+        "matmul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "divmod",
+        "pow",
+        "lshift",
+        "rshift",
+        "and",
+        "or",
+        "xor",
+        "iadd",
+        "isub",
+        "imul",
+        "iand",
+        "ior",
+        "ixor",
+        "neg",
+        "pos",
+        "abs",
+        "invert",
+        "int",
+        "float",
+        "index",
+        "bool",
+        "complex",
+        "round",
+        "eq",
+        "lt",
+        "hash",
+        "repr",
+        "str",
+        "bytes",
+        "format",
+        "enter",
+        "exit",
+        "getstate",
+        "reduce_ex",
+        "copy",
+        "deepcopy",
+        "sizeof",
+        "buffer",
+        "fspath",
+        "missing",
+        "getattr",
+        "setattr",
+        "delattr",
+        "get",
+        "set",
+    ]
 )
 """Methods with two underscores that are called as any other."""
 _PYTHON_CALLABLE = (types.FunctionType, staticmethod, classmethod)
@@ -114,11 +174,11 @@ def _modules(name: str, versions: dict[str, str]) -> dict[str, ModuleType]:
             tops += [top for top in _tops(each) if top not in tops]
     found: dict[str, ModuleType] = {}
     for top in tops:
-        module = _imported(top)
-        if module is None:
+        imported = _imported(top)
+        if imported is None:
             continue
-        found[top] = module
-        for native in _native_below(module):
+        found[top] = imported
+        for native in _native_below(imported):
             _imported(native)
     prefixes = tuple(f"{top}." for top in tops)
     found.update(
@@ -198,8 +258,7 @@ def _in_module(
                 continue
             kinds.setdefault(path, value)
             yield Target("type", path, name, path, _is_native(value), False), value
-            for part in _in_type(path, name, value, roots):
-                yield part
+            yield from _in_type(path, name, value, roots)
         elif not isinstance(value, types.GenericAlias) and hasattr(value, "__name__"):
             yield Target("function", path, name, "", _is_native(value), False), value
 
@@ -233,7 +292,7 @@ def _is_own(value: Any, roots: frozenset[str], native_module: bool) -> bool:
 
 def _is_native(value: Any) -> bool:
     if isinstance(value, type):
-        return not value.__flags__ & _HEAP_TYPE or "__dict__" not in vars(value) and "__weakref__" not in vars(value)
+        return not value.__flags__ & _HEAP_TYPE or ("__dict__" not in vars(value) and "__weakref__" not in vars(value))
     return not isinstance(value, types.FunctionType)
 
 

@@ -24,7 +24,7 @@ _SHORT, _LONG = 8, 64
 _LIMITED = ("fds", "threads")
 """Of these a process may have some hundreds only."""
 _SLOW_S = 0.1
-"""Seconds of processor time: of a call that takes as long, the three hundred repetitions would take all of the target's."""
+"""Seconds of processor time: three hundred repetitions of a call that takes as long would be all of the target's."""
 _LARGE = 64 << 10
 """Bytes a repetition of which a long look would take all the memory that there is: a short one shows them well."""
 _ALIKE = 0.2

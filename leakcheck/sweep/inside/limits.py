@@ -15,8 +15,8 @@ _DESCRIPTORS = 512
 _PROCESSES = 400
 """Of this user; the kernel does not count those of root."""
 RUN_S = 2.0
-"""Seconds of processor time after which a trial, or a few repetitions of a recipe, count as what does not end: a thousand
-times what they take."""
+"""Seconds of processor time after which a trial, or a few repetitions of a recipe, count as what does not end: they
+take milliseconds."""
 
 
 def set_limits() -> None:

@@ -1,4 +1,4 @@
-"""A page of memory that a child and its parent share: what the child runs now, so that whatever ends it can be blamed."""
+"""Memory that a child and its parent share: what the child runs now, so that whatever ends it can be blamed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is tried with a target once calls of it are known that succeed: an ordered list of makers of recipes.
 
-Each step makes its objects anew, so that nothing grows that was meant to: what a step leaves behind is reachable through
-something that belongs to the package itself, or through nothing at all.
+Each step makes its objects anew, so that nothing grows that was meant to: what a step leaves behind can be reached
+through something that belongs to the package itself, or through nothing at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from leakcheck.sweep.inside.messages import Kind, Recipe
 from leakcheck.sweep.inside.trials import Call
 from leakcheck.sweep.inside.values import WRONG
 
-_ENDING = frozenset("close finish flush release stop end detach reset clear done free destroy".split())
+_ENDING = frozenset(
+    ["close", "finish", "flush", "release", "stop", "end", "detach", "reset", "clear", "done", "free", "destroy"]
+)
 """Names of methods that end something, and are called twice by a careful program."""
 _MOST_PAIRS = 120
 """Pairs of calls on one object of one type."""
@@ -140,16 +142,25 @@ def _cycles(known: Known) -> _Made:
     """Something that the object holds leads back to it."""
     for call in known.calls[:3]:
         for index, argument in enumerate(call.arguments):
-            yield "cycle", f"holder = Anything()\nsubject = {call.replaced(index, 'holder').source}\nholder.held = subject"
-            yield "cycle", (
-                "def callback(*args, **kwargs):\n    return subject\n"
-                f"subject = {call.replaced(index, 'callback').source}"
+            yield (
+                "cycle",
+                f"holder = Anything()\nsubject = {call.replaced(index, 'holder').source}\nholder.held = subject",
+            )
+            yield (
+                "cycle",
+                (
+                    "def callback(*args, **kwargs):\n    return subject\n"
+                    f"subject = {call.replaced(index, 'callback').source}"
+                ),
             )
             value = argument.partition("=")[2] or argument
             if value.startswith("["):
                 yield "cycle", f"held = {value}\nsubject = {call.replaced(index, 'held').source}\nheld.append(subject)"
             elif value.startswith("{"):
-                yield "cycle", f"held = {value}\nsubject = {call.replaced(index, 'held').source}\nheld['back'] = subject"
+                yield (
+                    "cycle",
+                    f"held = {value}\nsubject = {call.replaced(index, 'held').source}\nheld['back'] = subject",
+                )
             else:
                 yield "cycle", f"held = []\nsubject = {call.replaced(index, 'held').source}\nheld.append(subject)"
     if known.target.kind == "type":

@@ -19,11 +19,30 @@ _REASONS = {
 }
 _WHY = {word: reason for reason, words in _REASONS.items() for word in words.split()}
 _WRITES = "writes files where the kernel does not isolate it"
-_WRITING = frozenset("write save dump open create touch export log store".split())
+_WRITING = frozenset(["write", "save", "dump", "open", "create", "touch", "export", "log", "store"])
 
 _MODULES = frozenset(
-    "ctypes _ctypes subprocess _posixsubprocess signal _signal socket _socket os posix shutil pty termios fcntl "
-    "resource faulthandler multiprocessing _multiprocessing mmap".split()
+    [
+        "ctypes",
+        "_ctypes",
+        "subprocess",
+        "_posixsubprocess",
+        "signal",
+        "_signal",
+        "socket",
+        "_socket",
+        "os",
+        "posix",
+        "shutil",
+        "pty",
+        "termios",
+        "fcntl",
+        "resource",
+        "faulthandler",
+        "multiprocessing",
+        "_multiprocessing",
+        "mmap",
+    ]
 )
 """Modules of the standard library of which nothing is called."""
 

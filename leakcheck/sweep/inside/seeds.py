@@ -1,4 +1,4 @@
-"""A user's file of recipes: functions marked with `@recipe(MyType)`, each of which makes a fresh object of that type."""
+"""A user's file of recipes: functions marked with `@recipe(MyType)`, each of which makes a fresh object of it."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _with_inner(source: str, which: int) -> str:
     outer = [node for node in ast.walk(tree) if isinstance(node, ast.Call)][which]
 
     class Replace(ast.NodeTransformer):
-        def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 - named by `ast`
+        def visit_Call(self, node: ast.Call) -> ast.expr:
             if node is outer and isinstance(node.func, ast.Attribute):
                 return node.func.value
             self.generic_visit(node)

@@ -44,10 +44,10 @@ def parameters(module: str, name: str, function: Any, *, bound: bool) -> list[Pa
 
 
 def _of_signature(signature: inspect.Signature) -> list[Parameter] | None:
-    found = []
+    found: list[Parameter] = []
     for each in signature.parameters.values():
         if each.kind is each.VAR_POSITIONAL:
-            return None if not found else found
+            return found or None
         if each.kind is each.VAR_KEYWORD:
             continue
         annotation = each.annotation if each.annotation is not each.empty else ""
@@ -95,9 +95,7 @@ def _of_arguments(arguments: ast.arguments) -> list[Parameter]:
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [(each, default, False) for each, default in zip(positional, defaults, strict=True)]
-    pairs += [
-        (each, default, True) for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
+    pairs += [(each, default, True) for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     found = []
     for each, default, by_keyword in pairs:
         hint = ast.unparse(each.annotation) if each.annotation is not None else ""

@@ -100,7 +100,7 @@ GENERAL: list[Value] = [
     *_values(
         _TEXT,
         "fresh('some text')",
-        "fresh('{\"a\": [1, 2.5, \"b\", null]}')",
+        'fresh(\'{"a": [1, 2.5, "b", null]}\')',
         "fresh('<a b=\"c\"><d>e</d></a>')",
         "fresh('12.5')",
         "fresh('2020-01-02T03:04:05Z')",
@@ -112,7 +112,7 @@ GENERAL: list[Value] = [
     *_values(
         _BYTES,
         "fresh(b'some bytes')",
-        "fresh(b'{\"a\": [1, 2.5, \"b\", null]}')",
+        'fresh(b\'{"a": [1, 2.5, "b", null]}\')',
         "fresh(b'GET /a?b=c HTTP/1.1\\r\\nHost: d\\r\\nContent-Length: 2\\r\\n\\r\\nef')",
         "fresh(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nef')",
         "fresh(b'http://example.com:80/a?b=c#d')",
@@ -148,8 +148,8 @@ GENERAL: list[Value] = [
     ),
     *_values(
         _FILE,
-        "io.BytesIO(b'{\"a\": [1, 2.5, \"b\", null]}')",
-        "io.StringIO('{\"a\": [1, 2.5, \"b\", null]}')",
+        'io.BytesIO(b\'{"a": [1, 2.5, "b", null]}\')',
+        'io.StringIO(\'{"a": [1, 2.5, "b", null]}\')',
         "io.BytesIO()",
         "Anything()",
     ),
