@@ -27,6 +27,8 @@ LIKELIHOOD: dict[Kind, float] = {
 what only a test does."""
 _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
+_NO_MORE = 1.25
+"""Times the growth of a program that is a part of another, up to which it explains that one's."""
 _MOST_OF_A_TARGET = 3
 """Clusters of one target and kind that are judged."""
 
@@ -66,15 +68,19 @@ def worth(growth: dict[str, float]) -> float:
 def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluster]:
     """One of each sort, the worst first.
 
-    Of one sort are those that do the same to the same target, end in the same exception and keep as much; and those
-    whose programs do nothing that a program of another sort does not do too.
+    Of one sort are those that do the same to the same target, end in the same exception and keep as much; what a cycle
+    keeps depends on what it goes through. One that does what a shorter one does, and more, is explained by that.
     """
     known = set(targets)
     found: dict[tuple[str, ...], Cluster] = {}
+    shorter: list[Suspect] = []
     for suspect in sorted(suspects, key=lambda each: (len(each.step), -LIKELIHOOD[each.kind])):
+        if any(_explains(other, suspect) for other in shorter):
+            continue
+        shorter.append(suspect)
         kind = _kind(suspect)
         target = _called(suspect, known)
-        size = ",".join(f"{name}:{value:.0f}" for name, value in suspect.growth.items())
+        size = "" if kind == "cycle" else ",".join(f"{name}:{value:.0f}" for name, value in suspect.growth.items())
         found.setdefault((target, kind, suspect.exception, size), Cluster(suspect, kind, target))
     by_program: dict[str, Cluster] = {}
     for cluster in found.values():
@@ -87,6 +93,12 @@ def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluste
         if counted[sort] <= _MOST_OF_A_TARGET:
             chosen.append(cluster)
     return chosen
+
+
+def _explains(shorter: Suspect, suspect: Suspect) -> bool:
+    """Whether a program does what a shorter one does, and keeps no more than that."""
+    core = shorter.step.removeprefix("subject = ")
+    return core in suspect.step and worth(suspect.growth) <= _NO_MORE * worth(shorter.growth)
 
 
 def _kind(suspect: Suspect) -> Kind:

@@ -199,9 +199,8 @@ def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:
     names: dict[str, Cluster] = {}
     for cluster in chosen:
         name = scenario_file.file_name(cluster)
-        while name in names:
-            name += "_more"
-        names[name] = cluster
+        again = sum(each == name or each.startswith(f"{name}_") for each in names)
+        names[f"{name}_{again + 1}" if again else name] = cluster
     return names
 
 

@@ -106,6 +106,10 @@ def _once_more(known: Known) -> _Made:
         yield "copied", f"copy.deepcopy({instance})"
         yield "copied", f"pickle.loads(pickle.dumps({instance}))"
         yield "copied", f"{made}subject.__setstate__(subject.__getstate__())"
+        yield (
+            "copied",
+            f"{made}state = subject.__getstate__()\nsubject.__setstate__(state)\nsubject.__setstate__(state)",
+        )
         yield "copied", f"{made}subject.__setstate__(subject.__reduce__()[2])"
         yield "error", f"{made}subject.__setstate__(Bare())"
         yield "error", f"{made}subject.__setstate__(())"

@@ -55,6 +55,8 @@ def refused(module: str, name: str, *, isolated: bool) -> str:
     if root in _MODULES:
         return f"is of {root}, which works on the system itself"
     last = name.rpartition(".")[2]
+    if last.startswith("__"):
+        return ""
     parts = [part.lower() for part in _PARTS.findall(last)]
     words = [last.lower(), *parts[:1], *parts[-1:]]  # the verb stands at the beginning or at the end
     found = next((_WHY[word] for word in words if word in _WHY), "")
