@@ -67,6 +67,7 @@ class Child:
         self._page = page
         self._replies = replies
         self._skipped: frozenset[str] = frozenset()
+        self._pid = 0
         self._index = 0
         self._calls = 0
         self._began = 0.0
@@ -76,6 +77,7 @@ class Child:
     def live(self, task: Task) -> None:
         """Do the task, tell what came of it, and end."""
         os.setsid()
+        self._pid = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         limits.set_limits()
@@ -97,6 +99,7 @@ class Child:
         """Note what runs now; false for what has ended a process before."""
         if source in self._skipped:
             return False
+        self._end_copy()
         self._page.begin(self._index, source)
         limits.start_clock()
         return True
@@ -171,8 +174,14 @@ class Child:
         neighbour = _nearest(step, steady) if not setup else ""
         self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, neighbour))
 
+    def _end_copy(self) -> None:
+        """End here where what was called has forked this process: the copy would go on as this one does."""
+        if self._pid != os.getpid():
+            os._exit(0)
+
     def tell(self, message: NamedTuple) -> None:
         """Say something to the server."""
+        self._end_copy()
         line = json.dumps([type(message).__name__, *message]).encode() + b"\n"
         while line:
             line = line[os.write(self._replies, line) :]

@@ -29,8 +29,12 @@ _LOOK_S = 0.25
 _STANDING_S = 20.0
 """Seconds after which a child is ended that has neither begun anything nor used processor time: it waits for something.
 One that waits for a busy machine uses some now and then."""
+_MOST_PROCESSES = 50
+"""In the process group of one child."""
 _MOST_PENDING = 1 << 20
 """Bytes of one message: more is nothing that a child of ours says."""
+_PYTHONS_PART = 0.25
+"""Of the time of a target, for one that is written in Python: there is far less to be lost there."""
 _ROUNDS = 2
 """Of looking for calls that succeed: in the second, results of the first are arguments."""
 
@@ -95,24 +99,30 @@ class Server:
         self._all(self._task(each, discover=False) for each in wanted)
 
     def _task(self, target: Target, *, discover: bool) -> Task:
-        return Task(target, 0, self._asked.seconds, frozenset(self._crashed.get(target.name, ())), discover)
+        seconds = self._asked.seconds * (1.0 if target.native else _PYTHONS_PART)
+        return Task(target, 0, seconds, frozenset(self._crashed.get(target.name, ())), discover)
 
     def _all(self, tasks: Iterable[Task]) -> None:
         waiting, running = list(tasks), list[Running]()
         while waiting or running:
             while waiting and len(running) < self._asked.jobs:
-                running.append(self._start(waiting.pop(0)))
+                try:
+                    running.append(self._start(waiting[0]))
+                except BlockingIOError:  # one that runs has started as many processes as there may be
+                    break
+                del waiting[0]
             watched = [descriptor for each in running for descriptor in (each.replies, each.end)]
             ready, _, _ = select.select(watched, [], [], _LOOK_S)
+            multiplying = [] if ready else _multiplying(running)
             for each in list(running):
                 if each.replies in ready and not self._receive(each):
                     os.kill(each.pid, signal.SIGKILL)
-                standing = each.end not in ready and each.stands_still()
-                if standing:
+                endless = each.end not in ready and (each in multiplying or each.stands_still())
+                if endless:
                     os.kill(each.pid, signal.SIGKILL)
-                if standing or each.end in ready:
+                if endless or each.end in ready:
                     running.remove(each)
-                    waiting[:0] = self._after(each, standing=standing)
+                    waiting[:0] = self._after(each, endless=endless)
             if self._alone and not running:
                 self._clear()
 
@@ -184,7 +194,7 @@ class Server:
             if not each.task.discover:
                 self._tell(Swept(*fields))
 
-    def _after(self, each: Running, *, standing: bool) -> list[Task]:
+    def _after(self, each: Running, *, endless: bool) -> list[Task]:
         """See how a child ended; what is left to be done behind what ended it."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(each.pid, signal.SIGKILL)  # what it has started and left in its session
@@ -199,7 +209,7 @@ class Server:
         known = source in crashed
         crashed.add(source)
         self._distrust(source)
-        how = "does not end" if standing else _how(os.waitstatus_to_exitcode(status))
+        how = "does not end" if endless else _how(os.waitstatus_to_exitcode(status))
         if not known:
             self._tell(Crash(target, how, source))
         if known or len(crashed) > _MOST_CRASHES:
@@ -232,6 +242,17 @@ class Server:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+
+
+def _multiplying(running: Iterable[Running]) -> list[Running]:
+    """Children that have started more processes than any call has a use for."""
+    groups: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
+                group = int(file.read().rpartition(b")")[2].split()[2])
+                groups[group] = groups.get(group, 0) + 1
+    return [each for each in running if groups.get(each.pid, 0) > _MOST_PROCESSES]
 
 
 def _how(code: int) -> str:
