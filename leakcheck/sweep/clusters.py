@@ -27,6 +27,10 @@ LIKELIHOOD: dict[Kind, float] = {
 what only a test does."""
 _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
+_FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "error"}
+"""Kinds that come to the same: a wrong value often shows first when it is used."""
+_BLOCK = 16.0
+"""Bytes by which the growth of one leak may differ: the step of the allocator's sizes."""
 _NO_MORE = 1.25
 """Times the growth of a program that is a part of another, up to which it explains that one's."""
 _MOST_OF_A_TARGET = 3
@@ -68,31 +72,36 @@ def worth(growth: dict[str, float]) -> float:
 def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluster]:
     """One of each sort, the worst first.
 
-    Of one sort are those that do the same to the same target, end in the same exception and keep as much; what a cycle
-    keeps depends on what it goes through. One that does what a shorter one does, and more, is explained by that.
+    Of one sort are those that do the same to the same target and keep as much. A program that does what a shorter one
+    does, and keeps no more, is explained by that.
     """
     known = set(targets)
-    found: dict[tuple[str, ...], Cluster] = {}
+    found: list[Cluster] = []
     shorter: list[Suspect] = []
     for suspect in sorted(suspects, key=lambda each: (len(each.step), -LIKELIHOOD[each.kind])):
         if any(_explains(other, suspect) for other in shorter):
             continue
         shorter.append(suspect)
-        kind = _kind(suspect)
-        target = _called(suspect, known)
-        size = "" if kind == "cycle" else ",".join(f"{name}:{value:.0f}" for name, value in suspect.growth.items())
-        found.setdefault((target, kind, suspect.exception, size), Cluster(suspect, kind, target))
-    by_program: dict[str, Cluster] = {}
-    for cluster in found.values():
-        by_program.setdefault(cluster.suspect.step, cluster)
+        cluster = Cluster(suspect, _kind(suspect), _called(suspect, known))
+        if not any(_is_the_same(other, cluster) for other in found):
+            found.append(cluster)
     counted: dict[tuple[str, str], int] = {}
     chosen = []
-    for cluster in sorted(by_program.values(), key=lambda each: -each.rank):
+    for cluster in sorted(found, key=lambda each: -each.rank):
         sort = cluster.target, cluster.kind
         counted[sort] = counted.get(sort, 0) + 1
         if counted[sort] <= _MOST_OF_A_TARGET:
             chosen.append(cluster)
     return chosen
+
+
+def _is_the_same(one: Cluster, other: Cluster) -> bool:
+    """Whether two clusters are most likely one leak; what a cycle keeps depends on what it goes through."""
+    if one.target != other.target or _FAMILIES.get(one.kind, one.kind) != _FAMILIES.get(other.kind, other.kind):
+        return False
+    first, second = one.suspect.growth, other.suspect.growth
+    alike = first.keys() == second.keys() and all(abs(first[name] - second[name]) <= _BLOCK for name in first)
+    return one.kind == "cycle" or alike
 
 
 def _explains(shorter: Suspect, suspect: Suspect) -> bool:

@@ -14,8 +14,10 @@ LEAK, NEIGHBOUR = "leaks", "keeps_nothing"
 def text(cluster: Cluster, *, with_neighbour: bool) -> str:
     """The source of the file."""
     suspect = cluster.suspect
+    found = [f"sys.path.insert(0, {folder!r})" for folder in dict.fromkeys(suspect.folders)]
     blocks = [
-        f'"""{_sentence(cluster)}"""',
+        f'"""{_sentence(cluster)}"""\n',
+        *(["\n".join(["import sys\n", *found])] if found else []),
         f"from leakcheck import scenario\n\n{suspect.source}",
         _function(LEAK, suspect.step, suspect.exception, '@scenario(expect="leak")'),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -132,6 +133,7 @@ def _asked(options: Options, seen: Seen, *, dry: bool = False) -> Asked:
         errors_only=options.errors_only,
         dry=dry,
         seeds=options.seeds,
+        folder=os.getcwd(),
         skipped=seen.done_before,
         makers=seen.makers,
     )

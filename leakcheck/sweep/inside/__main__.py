@@ -36,7 +36,9 @@ def main() -> None:
     asked = Asked(*json.load(sys.stdin))
     isolation = os.environ.get("LEAKCHECK_ISOLATION", "none")
     try:
-        package = inventory.take(asked.targets, asked.include, asked.exclude, isolated=isolation != "none")
+        package = inventory.take(
+            asked.targets, asked.include, asked.exclude, isolated=isolation != "none", folder=asked.folder
+        )
         makers = load(asked.seeds) if asked.seeds else {}
     except inventory.NothingToSweepError as error:
         tell(Failed(str(error)))
@@ -50,7 +52,10 @@ def main() -> None:
     if not asked.dry:
         modules = {target.module for target in package.targets}
         server = Server(
-            package, Programs(modules, seeds=asked.seeds), asked._replace(makers={**asked.makers, **makers}), tell
+            package,
+            Programs(modules, package.folders, asked.seeds),
+            asked._replace(makers={**asked.makers, **makers}),
+            tell,
         )
         server.sweep()
         tell(Makers(server.makers))

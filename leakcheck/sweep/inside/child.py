@@ -172,7 +172,8 @@ class Child:
         self._told.add((setup, step))
         head = self._programs.head(setup, step)
         neighbour = _nearest(step, steady) if not setup else ""
-        self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, neighbour))
+        folders = self._programs.folders(f"{setup}\n{step}")
+        self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, folders, neighbour))
 
     def _end_copy(self) -> None:
         """End here where what was called has forked this process: the copy would go on as this one does."""

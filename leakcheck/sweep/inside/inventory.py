@@ -118,20 +118,28 @@ class Package(NamedTuple):
     """Top-level names of its modules."""
     refused: list[tuple[str, str]]
     distributions: dict[str, str]
+    folders: list[str]
+    """Those on the path that were put there for what was named."""
 
 
 class NothingToSweepError(Exception):
     """What was named cannot be imported, or has nothing that can be called."""
 
 
-def take(names: Iterable[str], include: list[str], exclude: list[str], *, isolated: bool) -> Package:
-    """Import what was named, and list what is in it. Raises `NothingToSweepError`."""
+def take(names: list[str], include: list[str], exclude: list[str], *, isolated: bool, folder: str = "") -> Package:
+    """Import what was named, from `folder` where it is there, and list what is in it.
+
+    Raises `NothingToSweepError`.
+    """
+    if folder:
+        sys.path.insert(0, folder)
     modules: dict[str, ModuleType] = {}
     versions: dict[str, str] = {}
     for name in names:
         modules.update(_modules(name, versions))
     roots = frozenset(name.partition(".")[0] for name in modules)
-    found = Package([], {}, {}, roots, [], versions)
+    folders = [*([folder] if folder else []), *(os.path.dirname(each) for each in names if _is_file(each))]
+    found = Package([], {}, {}, roots, [], versions, folders)
     seen: dict[int, str] = {}
     for name in sorted(modules, key=lambda each: (each.count("._") + each.startswith("_"), each.count("."), each)):
         for target, value in _in_module(name, modules[name], roots, found.types):
@@ -155,7 +163,7 @@ def take(names: Iterable[str], include: list[str], exclude: list[str], *, isolat
 
 def _modules(name: str, versions: dict[str, str]) -> dict[str, ModuleType]:
     """The modules of what was named, by name."""
-    if name.endswith(_NATIVE_SUFFIXES) or os.sep in name:
+    if _is_file(name):
         module = _file(name)
         return {module.__name__: module}
     tops = [name]
@@ -189,8 +197,12 @@ def _modules(name: str, versions: dict[str, str]) -> dict[str, ModuleType]:
     return found
 
 
+def _is_file(name: str) -> bool:
+    return name.endswith(_NATIVE_SUFFIXES) or os.sep in name
+
+
 def _file(path: str) -> ModuleType:
-    folder, base = os.path.split(os.path.abspath(path))
+    folder, base = os.path.split(path)
     name = base.partition(".")[0]
     sys.path.insert(0, folder)
     try:

@@ -40,6 +40,8 @@ class Asked(NamedTuple):
     """Only say what would be called."""
     seeds: str
     """A file with functions marked `@recipe`; empty for none."""
+    folder: str
+    """In which modules are looked for first, as Python does in the current one; empty for none."""
     skipped: list[str]
     """Names of targets that an earlier sweep has done."""
     makers: dict[str, list[str]]
@@ -86,6 +88,8 @@ class Suspect(NamedTuple):
     """Type of the exception that the step ends with; empty where it ends with none."""
     growth: dict[str, float]
     """By ledger, a repetition."""
+    folders: list[str]
+    """In which its modules are found, where that is not on the path of the interpreter anyhow."""
     neighbour: str
     """A step that differs in the value that matters and kept nothing; empty where none is known."""
 

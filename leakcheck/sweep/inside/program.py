@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -18,9 +19,11 @@ _STANDARD = ("copy", "datetime", "decimal", "io", "pickle")
 class Programs:
     """Makes programs of the modules that are swept."""
 
-    def __init__(self, modules: Iterable[str], seeds: str = "") -> None:
+    def __init__(self, modules: Iterable[str], folders: Iterable[str] = (), seeds: str = "") -> None:
+        """`folders` are those on the path that a program has to put there; `seeds` is a file of recipes."""
         self._modules = sorted(modules, key=len, reverse=True)
-        self._seeds = seeds
+        self._folders = list(folders)
+        self._seeds = os.path.dirname(seeds)
         self._globals: dict[str, Any] = {}
         for name in _STANDARD:
             self._globals[name] = importlib.import_module(name)
@@ -29,7 +32,7 @@ class Programs:
         if "numpy" in sys.modules:
             self._globals["numpy"] = sys.modules["numpy"]
         if seeds:
-            self._globals["seeds"] = sys.modules[seeds]
+            self._globals["seeds"] = sys.modules["seeds"]
         for source in HELPERS.values():
             exec(source, self._globals)  # noqa: S102 - our own lines
 
@@ -47,9 +50,20 @@ class Programs:
         standard = [f"import {name}" for name in (*_STANDARD, "numpy") if f"{name}." in text]
         own = [name for name in self._modules if re.search(rf"\b{re.escape(name)}\.", text)]
         needed = [name for name in own if not any(other.startswith(f"{name}.") for other in own)]
-        seeds = [f"import {self._seeds} as seeds"] if self._seeds and "seeds." in text else []
+        seeds = ["import seeds"] if self._seeds and "seeds." in text else []
         blocks = ["\n".join([*standard, *(f"import {name}" for name in sorted(needed)), *seeds]), *helpers, setup]
         return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
+
+    def folders(self, source: str) -> list[str]:
+        """The folders that a program has to put on the path before it can import what it names."""
+        roots = [sys.modules[name.partition(".")[0]] for name in self._modules if f"{name}." in source]
+        files = [os.path.dirname(getattr(each, "__file__", None) or "") for each in roots]
+        found = [
+            folder
+            for folder in self._folders
+            if any(file == folder or os.path.dirname(file) == folder for file in files)
+        ]
+        return [*found, *([self._seeds] if self._seeds and "seeds." in source else [])]
 
     def step(self, setup: str, body: str) -> Callable[[], Any]:
         """The function whose body is `body`. Raises what the set-up raises."""
