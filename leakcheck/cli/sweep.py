@@ -35,9 +35,9 @@ from leakcheck.versions import sandbox
 )
 @click.option(
     "--seeds",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="A file of recipes: functions marked @recipe(MyType).",
+    type=click.Path(exists=True),
+    metavar="PATH",
+    help="Recipes, functions marked @recipe(MyType); or tests, whose calls are read and not run.",
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only targets whose name matches: 'package.Type.*'.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No targets whose name matches.")
@@ -120,6 +120,10 @@ def command(
     console.summary(swept, folder, view, quiet=quiet)
     if not swept.targets:
         raise NothingCollectedError(f"there is nothing to call in {' '.join(targets)}")
+    if swept.failures:
+        target, traceback = swept.failures[0]
+        echo(f"elkyn-leakcheck: an error in the tool itself, at {target}; please report it:\n{traceback}", err=True)
+        return main.EXIT_INTERNAL
     if swept.interrupted:
         return main.EXIT_INTERRUPTED
     return main.EXIT_LEAK if any(not find.known for find in swept.finds) else main.EXIT_OK

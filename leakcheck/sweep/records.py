@@ -98,6 +98,8 @@ class Sweep(Record, frozen=True, kw_only=True):
     """Targets of which no call has succeeded."""
     unfinished: list[str]
     """Targets for which there was not enough time."""
+    failures: list[tuple[str, str]]
+    """Targets at which the sweep itself failed, with the traceback: an error of the tool."""
     interrupted: bool = False
 
 

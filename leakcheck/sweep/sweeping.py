@@ -21,7 +21,7 @@ from leakcheck.sweep.clusters import Cluster
 from leakcheck.sweep.inside.messages import Asked, Crash, Swept
 from leakcheck.sweep.records import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
-from leakcheck.sweep.sweeper import SweepError, sweep
+from leakcheck.sweep.sweeper import sweep
 
 FILE_NAME = "sweep.json"
 _AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice"})
@@ -75,8 +75,6 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         if wrong := planted_control.control(options.python, options.jobs):
             raise ControlError(f"the control failed: {wrong}; nothing that is found here could be relied on")
     seen, interrupted = _screened(options, view)
-    if seen.broken:
-        raise SweepError(f"an error in the tool itself, at {seen.broken[0].target}:\n{seen.broken[0].traceback}")
     finds: list[Find] = []
     unconfirmed: list[Unconfirmed] = []
     if not interrupted:
@@ -104,6 +102,7 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         refused=seen.refused,
         not_made=[name for name in seen.targets if name in seen.swept and not seen.swept[name].made],
         unfinished=[name for name in seen.targets if name not in seen.swept or not seen.swept[name].complete],
+        failures=[(each.target, each.traceback) for each in seen.broken],
         interrupted=interrupted,
     )
     atomic.write(options.folder / FILE_NAME, encode(result))

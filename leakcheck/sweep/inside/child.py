@@ -13,6 +13,7 @@ from typing import NamedTuple
 from leakcheck.sweep.inside import limits, recipes
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
+from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.messages import Asked, Kind, Recipe, Suspect, Swept
 from leakcheck.sweep.inside.page import Page
 from leakcheck.sweep.inside.program import Programs, Repeated
@@ -55,15 +56,17 @@ class Child:
         asked: Asked,
         makers: dict[str, list[str]],
         valid: dict[str, list[Call]],
+        written: Written,
         page: Page,
         replies: int,
     ) -> None:
-        """`valid` has the calls that are known to succeed, by target."""
+        """`valid` has calls that are known to succeed, by target, `written` those that somebody has written down."""
         self._package = package
         self._programs = programs
         self._asked = asked
         self._makers = makers
         self._valid = valid
+        self._written = written
         self._page = page
         self._replies = replies
         self._skipped: frozenset[str] = frozenset()
@@ -85,7 +88,7 @@ class Child:
         self._began = time.process_time()
         gc.collect()
         gc.freeze()
-        trials = Trials(self._package, self._programs, self._makers, self._running)
+        trials = Trials(self._package, self._programs, self._makers, self._written, self._running)
         found = self._valid.get(task.target.name) or trials.valid(task.target)
         self._calls += trials.calls
         self.tell(Learned(self._makers, trials.calls, found))

@@ -23,7 +23,8 @@ class Programs:
         """`folders` are those on the path that a program has to put there; `seeds` is a file of recipes."""
         self._modules = sorted(modules, key=len, reverse=True)
         self._folders = list(folders)
-        self._seeds = os.path.dirname(seeds)
+        self._seeds = os.path.dirname(seeds) if "seeds" in sys.modules else ""
+        self._seeds_name = os.path.basename(seeds).removesuffix(".py")
         self._globals: dict[str, Any] = {}
         for name in _STANDARD:
             self._globals[name] = importlib.import_module(name)
@@ -31,7 +32,7 @@ class Programs:
             self._globals[name.partition(".")[0]] = sys.modules[name.partition(".")[0]]
         if "numpy" in sys.modules:
             self._globals["numpy"] = sys.modules["numpy"]
-        if seeds:
+        if self._seeds:
             self._globals["seeds"] = sys.modules["seeds"]
         for source in HELPERS.values():
             exec(source, self._globals)  # noqa: S102 - our own lines
@@ -50,7 +51,7 @@ class Programs:
         standard = [f"import {name}" for name in (*_STANDARD, "numpy") if f"{name}." in text]
         own = [name for name in self._modules if re.search(rf"\b{re.escape(name)}\.", text)]
         needed = [name for name in own if not any(other.startswith(f"{name}.") for other in own)]
-        seeds = ["import seeds"] if self._seeds and "seeds." in text else []
+        seeds = [f"import {self._seeds_name} as seeds"] if self._seeds and "seeds." in text else []
         blocks = ["\n".join([*standard, *(f"import {name}" for name in sorted(needed)), *seeds]), *helpers, setup]
         return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from leakcheck.sweep.inside.child import Child, Learned, Task
 from leakcheck.sweep.inside.inventory import Package, Target
+from leakcheck.sweep.inside.literals import of_docstrings
 from leakcheck.sweep.inside.messages import Asked, Broken, Crash, Suspect, Swept
 from leakcheck.sweep.inside.page import Page
 from leakcheck.sweep.inside.program import Programs
@@ -79,6 +80,9 @@ class Server:
         self._tell = tell
         self.makers = dict(asked.makers)
         """How objects of each type are made, as it is known so far."""
+        self._written = of_docstrings([*package.objects.values(), *package.types.values()])
+        if asked.seeds:
+            self._written.read_files(asked.seeds)
         self._valid: dict[str, list[Call]] = {}
         self._crashed: dict[str, set[str]] = {}
         """By target, the programs that have ended a process."""
@@ -148,7 +152,7 @@ class Server:
                     with suppress(OSError):
                         os.close(int(name))
             makers = {kind: list(ways) for kind, ways in self.makers.items()}
-            child = Child(self._package, self._programs, self._asked, makers, self._valid, page, write)
+            child = Child(self._package, self._programs, self._asked, makers, self._valid, self._written, page, write)
             try:
                 child.live(task)
                 code = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from leakcheck.sweep.inside.inventory import Package, Target
+from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.program import Programs
 from leakcheck.sweep.inside.signatures import Parameter, parameters
 from leakcheck.sweep.inside.values import Value, pool, ranked
@@ -69,12 +70,14 @@ class Trials:
         package: Package,
         programs: Programs,
         makers: dict[str, list[str]],
+        written: Written,
         running: Callable[[str], bool],
     ) -> None:
         self._package = package
         self._programs = programs
         self.makers = makers
         """Expressions by the name of a type, to which those of results are added."""
+        self._written = written
         self._running = running
         self.calls = 0
 
@@ -98,7 +101,7 @@ class Trials:
 
     def _some(self, receiver: str, name: str, wanted: Sequence[Parameter] | None) -> list[Call]:
         found: list[Call] = []
-        for arguments in self._arguments(wanted):
+        for arguments in (*self._written.of(name if not receiver else f".{name}"), *self._arguments(wanted)):
             call = Call(receiver, name, arguments)
             if self._succeeds(call):
                 found.append(call)
@@ -117,7 +120,7 @@ class Trials:
         kind = self._package.types[owner]
         found = list(self.makers.get(name_of(kind), ()))
         for name, other in self._package.types.items():
-            if other is not kind and issubclass(other, kind):
+            if other is not kind and kind in other.__mro__:
                 found += self.makers.get(name_of(other), self.makers.get(name, ()))
         return found
 
