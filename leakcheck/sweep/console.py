@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from leakcheck import units
-from leakcheck.report.console import make_console, say
-from leakcheck.report.text import line
+from leakcheck.report.terminal import make_console, say
+from leakcheck.report.text import line, source
 from leakcheck.sweep.records import Find, Sweep
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeping import FILE_NAME
@@ -22,6 +22,8 @@ _REFRESH_HZ = 2
 """Redraws a second."""
 _APART_S = 30.0
 """Seconds between two lines of progress where nobody watches."""
+_ENOUGH_DONE = 0.1
+"""Targets that are done, as a part of those that are left, from which on it is said how long the rest will take."""
 _SHOWN = 20
 """Names of a kind that are listed; all of them are in the file."""
 
@@ -77,9 +79,9 @@ def progress(seen: Seen, seconds: float) -> str:
     parts.append(units.count(len(seen.suspects), "suspect"))
     if seen.crashes:
         parts.append(f"{len(seen.crashes)} crash{'es' if len(seen.crashes) != 1 else ''}")
-    fresh = done - len(seen.done_before)
-    if fresh > 0 and done < len(seen.targets):
-        parts.append(f"{units.seconds(seconds / fresh * (len(seen.targets) - done))} left")
+    fresh, left = done - len(seen.done_before), len(seen.targets) - done
+    if fresh > _ENOUGH_DONE * left > 0:
+        parts.append(f"{units.seconds(seconds / fresh * left)} left")
     return ", ".join(parts)
 
 
@@ -134,5 +136,5 @@ def _find(find: Find, view: SweepView) -> None:
     if find.named:
         say(view.console, line(f"in {find.named}", 200), 4)
     for row in find.step.splitlines():
-        say(view.console, Text(line(row, 200), style="cyan"), 4)
+        say(view.console, Text(source(row, 200), style="cyan"), 4)
     say(view.console, Text(find.scenario, style="dim"), 4)
