@@ -27,8 +27,8 @@ LIKELIHOOD: dict[Kind, float] = {
 what only a test does."""
 _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
-_FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "error"}
-"""Kinds that come to the same: a wrong value often shows first when it is used."""
+_FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "call"}
+"""Kinds that come to the same: what matters is whether the call has failed."""
 _BLOCK = 16.0
 """Bytes by which the growth of one leak may differ: the step of the allocator's sizes."""
 _NO_MORE = 1.25
@@ -96,12 +96,16 @@ def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluste
 
 
 def _is_the_same(one: Cluster, other: Cluster) -> bool:
-    """Whether two clusters are most likely one leak; what a cycle keeps depends on what it goes through."""
+    """Whether two clusters are most likely one leak.
+
+    How much is kept depends on the values that a failing call was given, and on what a cycle goes through.
+    """
     if one.target != other.target or _FAMILIES.get(one.kind, one.kind) != _FAMILIES.get(other.kind, other.kind):
         return False
+    if one.kind == "cycle" or (one.suspect.exception and one.suspect.exception == other.suspect.exception):
+        return True
     first, second = one.suspect.growth, other.suspect.growth
-    alike = first.keys() == second.keys() and all(abs(first[name] - second[name]) <= _BLOCK for name in first)
-    return one.kind == "cycle" or alike
+    return first.keys() == second.keys() and all(abs(first[name] - second[name]) <= _BLOCK for name in first)
 
 
 def _explains(shorter: Suspect, suspect: Suspect) -> bool:
@@ -115,6 +119,8 @@ def _kind(suspect: Suspect) -> Kind:
     step, kind = suspect.step, suspect.kind
     if kind in ("error", "callback raises") and not suspect.exception:
         return "unusual value"
+    if suspect.exception and kind in ("cycle", "abandoned", "copied", "call"):
+        return "error"  # the call failed before it came to that
     lines = step.strip().splitlines()
     if kind in ("two calls", "closed twice", "abandoned", "initialized twice", "copied", "cycle") and len(lines) == 1:
         shortened = kind not in ("abandoned", "copied") or not re.search(r"\b(iter|next|copy|pickle|__enter__)\b", step)

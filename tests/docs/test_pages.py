@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "pytest", "reading", "verdicts", "cookbook", "ci", "faq", "comparison", "reference", "index"]
-PAGES += ["assistants", "gallery"]
+PAGES += ["assistants", "gallery", "sweep"]
 PAGES.append("../README")
 SLOW = {"cookbook", "gallery", "pytest", "reference", "tutorial", "../README"}
 

@@ -22,6 +22,7 @@ CI = ROOT / "ci"
     [
         ("action.yml", "vendor.github-actions"),
         ("workflow.yml", "vendor.github-workflows"),
+        ("sweep.yml", "vendor.github-workflows"),
         ("release.yml", "vendor.github-workflows"),
         ("gitlab.yml", "vendor.gitlab-ci"),
     ],
@@ -36,7 +37,7 @@ def test_each_file_is_valid_for_its_system(file, schema):
 
 
 def test_no_script_of_an_action_has_an_input_pasted_into_it():
-    for file in ("action.yml", "workflow.yml"):
+    for file in ("action.yml", "workflow.yml", "sweep.yml"):
         in_script = False
         for line in (CI / file).read_text().splitlines():
             stripped = line.strip()
