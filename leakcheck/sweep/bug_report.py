@@ -23,6 +23,8 @@ def text(find: Find, cluster: Cluster, result: ScenarioResult, run: RunResult, b
         f'Calling {plain(find.target)} in the way "{find.kind}"{ending}, again and again: {growth}.\n',
         block([*cluster.suspect.source.rstrip().splitlines(), "", "while True:", *_body(find)], "python"),
     ]
+    if find.also:
+        parts.append("The same is lost by " + ", ".join(plain(each) for each in find.also) + ".\n")
     if find.neighbour:
         parts += [
             "## What keeps nothing\n",

@@ -133,6 +133,8 @@ def _find(find: Find, view: SweepView) -> None:
     ending = f" ({find.exception})" if find.exception else ""
     known = " [known]" if find.known else ""
     say(view.console, Text(line(f"{find.target}: {find.kind}{ending}: {growth}{known}", 300), style="bold"), 2)
+    if find.also:
+        say(view.console, line(f"and {', '.join(find.also)}", 200), 4)
     if find.named:
         say(view.console, line(f"in {find.named}", 200), 4)
     for row in find.step.splitlines():

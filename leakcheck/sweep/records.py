@@ -22,6 +22,8 @@ class Find(Record, frozen=True, kw_only=True):
     kind: Kind
     target: str
     """What is called: `package.Type.method`."""
+    also: list[str]
+    """Other targets that lose memory which the same lines have taken."""
     exception: str
     """Type of the exception that the call ends with; empty where it returns."""
     growth: dict[str, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -13,11 +13,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from leakcheck.errors import ControlError
-from leakcheck.records import ScenarioResult
 from leakcheck.results import atomic
 from leakcheck.run import provenance
-from leakcheck.sweep import bug_report, clusters, judged, planted_control, scenario_file, state
-from leakcheck.sweep.clusters import Cluster
+from leakcheck.sweep import clusters, planted_control, state
+from leakcheck.sweep.confirming import confirmed
 from leakcheck.sweep.inside.messages import Asked, Crash, Swept
 from leakcheck.sweep.records import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
@@ -26,8 +25,6 @@ from leakcheck.sweep.sweeper import sweep
 FILE_NAME = "sweep.json"
 _AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice"})
 """Ways of calling after which nothing can be meant to be kept, whatever names it."""
-_SENTENCE = 300
-"""Characters of a reason that are kept."""
 
 
 class Options(NamedTuple):
@@ -80,8 +77,10 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
     if not interrupted:
         chosen = clusters.clusters(seen.suspects, seen.targets)
         with _interruptible() as ended:
-            finds, unconfirmed = _confirmed(chosen, options, seen, view)
+            finds, unconfirmed = confirmed(chosen, options.python, options.jobs, options.folder, seen.began, view.stage)
         interrupted = ended.interrupted
+    if not interrupted:
+        _forget_earlier(options.folder, finds)
     fingerprints = frozenset(known)
     finds = [msgspec.structs.replace(each, known=each.fingerprint in fingerprints) for each in finds]
     result = Sweep(
@@ -157,87 +156,15 @@ def _screened(options: Options, view: View) -> tuple[Seen, bool]:
     return seen, ended.interrupted
 
 
-def _confirmed(
-    chosen: Sequence[Cluster], options: Options, seen: Seen, view: View
-) -> tuple[list[Find], list[Unconfirmed]]:
-    """What the judge finds to leak twice, and what it does not."""
-    names = _names(chosen)
-    if not names:
-        return [], []
-    view.stage(f"judge: {len(names)} suspects, first time")
-    texts = {name: scenario_file.text(cluster, with_neighbour=False) for name, cluster in names.items()}
-    first = judged.judge(texts, options.python, options.jobs, diagnose=False)
-    leaking = {name: cluster for name, cluster in names.items() if _leaks(first.of(name))}
-    unconfirmed = [_unconfirmed(names[name], first.of(name)) for name in names if name not in leaking]
-    if not leaking:
-        return [], unconfirmed
-    view.stage(f"judge: {len(leaking)} suspects, second time, and why")
-    texts = {
-        name: scenario_file.text(cluster, with_neighbour=bool(cluster.suspect.neighbour))
-        for name, cluster in leaking.items()
-    }
-    second = judged.judge(texts, options.python, options.jobs, folder=options.folder, diagnose=True)
-    finds = []
-    for name, cluster in leaking.items():
-        result = second.of(name)
-        if result is None or not _leaks(result):
-            unconfirmed.append(_unconfirmed(cluster, result))
-            (options.folder / f"{name}.py").unlink(missing_ok=True)
-            continue
-        is_clean = second.neighbour_is_clean(name)
-        if cluster.suspect.neighbour and not is_clean:
-            text = scenario_file.text(cluster, with_neighbour=False)
-            atomic.write(options.folder / f"{name}.py", text.encode())
-        find = _find(name, cluster, result, neighbour=cluster.suspect.neighbour if is_clean else "")
-        draft = bug_report.text(find, cluster, result, second.run, seen.began)
-        atomic.write(options.folder / find.draft, draft.encode("utf-8", "replace"))
-        finds.append(find)
-    return sorted(finds, key=lambda each: -clusters.worth(each.growth) * each.likelihood), unconfirmed
-
-
-def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:
-    """Names of files, the same in the next sweep as long as the same is found."""
-    names: dict[str, Cluster] = {}
-    for cluster in chosen:
-        name = scenario_file.file_name(cluster)
-        again = sum(each == name or each.startswith(f"{name}_") for each in names)
-        names[f"{name}_{again + 1}" if again else name] = cluster
-    return names
-
-
-def _leaks(result: ScenarioResult | None) -> bool:
-    return result is not None and result.verdict == "leak"
-
-
-def _unconfirmed(cluster: Cluster, result: ScenarioResult | None) -> Unconfirmed:
-    return Unconfirmed(
-        target=cluster.target,
-        kind=cluster.kind,
-        step=cluster.suspect.step,
-        verdict=result.verdict if result else "error",
-        reason=result.reason[:_SENTENCE] if result else "was not measured",
-    )
-
-
-def _find(name: str, cluster: Cluster, result: ScenarioResult, *, neighbour: str) -> Find:
-    containers = [finding for finding in result.findings if finding.kind == "container" and finding.path]
-    named = "".join(node.name for node in containers[0].path) if containers else ""
-    growth = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
-    return Find(
-        id=name,
-        fingerprint=cluster.fingerprint,
-        kind=cluster.kind,
-        target=cluster.target,
-        exception=cluster.suspect.exception,
-        growth=growth or cluster.suspect.growth,
-        likelihood=cluster.likelihood,
-        reason=result.reason[:_SENTENCE],
-        step=cluster.suspect.step,
-        neighbour=neighbour,
-        named=named,
-        scenario=f"{name}.py",
-        draft=f"{name}.md",
-    )
+def _forget_earlier(folder: Path, finds: Iterable[Find]) -> None:
+    """Remove the files of an earlier sweep that are of none of these finds."""
+    if not (folder / FILE_NAME).exists():
+        return
+    earlier = state.of_sweep(folder / FILE_NAME)
+    kept = {name for find in finds for name in (find.scenario, find.draft)}
+    for find in (*earlier.finds, *earlier.kept):
+        for name in {find.scenario, find.draft} - kept:
+            (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def _crashes(crashes: Iterable[Crash]) -> list[CrashFound]:

@@ -173,8 +173,8 @@ class Child:
         if (setup, step) in self._told:
             return
         self._told.add((setup, step))
-        head = self._programs.head(setup, step)
         neighbour = _nearest(step, steady) if not setup else ""
+        head = self._programs.head(setup, f"{step}\n{neighbour}")
         folders = self._programs.folders(f"{setup}\n{step}")
         self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, folders, neighbour))
 
