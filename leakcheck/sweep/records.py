@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +12,8 @@ from leakcheck.records import Record, Tool
 from leakcheck.sweep.inside.messages import Kind
 
 SCHEMA = "leakcheck-sweep/1"
+PUBLISHED = Path(__file__).with_name("leakcheck-sweep-1.schema.json")
+"""The JSON Schema as it ships."""
 
 
 class Find(Record, frozen=True, kw_only=True):
@@ -110,7 +114,8 @@ def encode(sweep: Sweep) -> bytes:
     return msgspec.json.format(msgspec.json.encode(sweep), indent=1) + b"\n"
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of `sweep.json`."""
+def schema_text() -> str:
+    """The text that the published schema must have: the JSON Schema (2020-12) of `sweep.json`."""
     schema = msgspec.json.schema(Sweep)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+    head: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA}
+    return json.dumps({**head, **schema}, indent=1) + "\n"

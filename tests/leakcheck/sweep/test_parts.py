@@ -1,0 +1,222 @@
+"""The parts of a sweep, each by itself."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import json
+
+import jsonschema
+import pytest
+
+from leakcheck.errors import UsageError
+from leakcheck.records import Tool
+from leakcheck.sweep import clusters, console, records, scenario_file, state
+from leakcheck.sweep.inside import values
+from leakcheck.sweep.inside.ledgers import Ledgers
+from leakcheck.sweep.inside.literals import Written
+from leakcheck.sweep.inside.messages import Crash, Suspect, Swept
+from leakcheck.sweep.inside.program import Programs, Repeated
+from leakcheck.sweep.inside.refused import refused
+from leakcheck.sweep.inside.shrink import shrunk
+from leakcheck.sweep.inside.signatures import parameters
+from leakcheck.sweep.seen import Seen
+
+
+def suspect(step, kind="error", target="p.f", exception="TypeError", growth=64.0, **changes):
+    made = Suspect(kind, target, "import p\n", step, exception, {"heap.bytes": growth}, [], "")
+    return made._replace(**changes)
+
+
+def sweep_of(*finds, **changes):
+    plain = {
+        "tool": Tool(version="1"), "asked": ["p"], "distributions": {"p": "1.0"}, "python": "3.12",
+        "isolation": "namespaces", "started": "", "duration_s": 1.0, "control": "ok", "targets": 130, "calls": 17_400,
+        "finds": list(finds), "kept": [], "unconfirmed": [], "crashes": [], "refused": [],
+        "not_made": ["p.g"] * 12, "unfinished": [], "failures": [],
+    }  # fmt: skip
+    return records.Sweep(**{**plain, **changes})
+
+
+# What is called, and with what
+
+
+def test_names_that_reach_beyond_the_process_are_refused_with_the_reason():
+    assert refused("p", "p.Process.kill", isolated=True) == "ends, signals or starts processes"
+    assert refused("p", "p.sendSignal", isolated=True) == "ends, signals or starts processes"
+    assert refused("ctypes", "ctypes.cast", isolated=True).startswith("is of ctypes")
+    assert refused("p", "p.save", isolated=True) == ""
+    assert "writes files" in refused("p", "p.save", isolated=False)
+    assert refused("p", "p.can_accept_more_data", isolated=True) == ""
+    assert refused("p", "p.Type.__exit__", isolated=True) == ""
+
+
+def test_each_value_is_fresh():
+    """Twice the same expression makes two objects, wherever objects of such a value can be told apart."""
+    programs = Programs([])
+    single = (bool, int, type(None), str, bytes)
+    for expression in dict.fromkeys([*(each.expression for each in values.GENERAL), *values.WRONG]):
+        one, other = programs.value(expression), programs.value(expression)
+        assert one is not other or (isinstance(one, single) and one in (None, True, False, 0, 1, 8, -1, "", b"")), (
+            expression
+        )
+
+
+def test_signatures_are_taken_from_what_there_is():
+    def plain(a, b: list[int], *, c=1): ...
+
+    assert [(each.name, each.required, each.by_keyword) for each in parameters("m", "m.plain", plain, bound=False)] == [
+        ("a", True, False), ("b", True, False), ("c", False, True),
+    ]  # fmt: skip
+
+    class Documented:
+        """Documented(size, flags: int = 0) -> makes one"""
+
+        __signature__ = "not one"
+
+    found = parameters("m", "m.Documented", Documented, bound=False)
+    assert [(each.name, each.required) for each in found] == [("size", True), ("flags", False)]
+    assert parameters("m", "m.x", object(), bound=False) is None
+
+
+def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "def test():\n    p.load('[1]', [b'xy', -1], strict=True)\n    p.load(made_here)\n    p.load()\n    raise SystemExit\n"
+    )
+    written = Written()
+    written.read_files(str(tmp_path))
+    written.read_docstring("Example:\n    >>> load({'a': 1})\n    {'a': 1}\n    >>> broken(")
+    assert written.of("p.load") == [("fresh('[1]')", "[fresh(b'xy'), -1]", "strict=True"), ("{'a': 1}",)]
+
+
+# What grows
+
+
+def growth(step):
+    gc.collect()
+    gc.freeze()
+    try:
+        return Ledgers(("fds", "threads", "py.blocks", "heap.bytes")).growth(Repeated(step))
+    finally:
+        gc.unfreeze()
+
+
+def test_what_keeps_something_each_time_grows_and_what_fills_does_not():
+    kept, cached, turn = [], {}, iter(range(10**9))
+
+    assert set(growth(lambda: kept.append(bytearray(100)))) & {"py.blocks", "heap.bytes"}
+    assert growth(lambda: cached.setdefault(next(turn) % 16, bytearray(100))) == {}
+    assert growth(lambda: bytearray(100)) == {}
+
+
+def test_a_step_that_raises_whatever_is_repeated():
+    def step():
+        raise SystemExit
+
+    repeated = Repeated(step)
+    repeated(3)
+    assert (repeated.exception, repeated.calls) == ("SystemExit", 3)
+
+
+def test_a_program_is_made_smaller_as_long_as_it_does_the_same():
+    def still(setup, step):
+        compile(step, "step", "exec")
+        return "lose(" in step and "7" in step
+
+    _, step = shrunk("class Sub: pass\n", "a = make(1, 2)\nlose(a, b=[3], c=7).then(9)\nclose(a)", still)
+    assert step == "lose(c=7)"
+
+
+# Which suspects are one
+
+
+def test_what_a_shorter_program_does_explains_a_longer_one():
+    found = clusters.clusters([suspect("p.f(0)"), suspect("x = p.T(p.f(0))", target="p.T")], ["p.f", "p.T"])
+    assert [cluster.suspect.step for cluster in found] == ["p.f(0)"]
+
+
+def test_two_errors_of_one_function_are_one_where_they_end_alike():
+    same = [
+        suspect("p.f(0)"),
+        suspect("p.f(Bare())", growth=300.0),
+        suspect("p.f(fresh('abc'))", exception="ValueError"),
+    ]
+    found = clusters.clusters(same, ["p.f"])
+    assert [cluster.suspect.step for cluster in found] == ["p.f(0)"]
+    other = suspect("p.f(fresh('abcdef'))", exception="ValueError", growth=900.0)
+    assert len(clusters.clusters([*same, other], ["p.f"])) == 2
+
+
+def test_the_likeliest_and_largest_comes_first():
+    rare = suspect("s = p.T()\ns.__init__()", kind="initialized twice", target="p.T", exception="", growth=1000.0)
+    plain = suspect("p.g(1, 2)", kind="call", target="p.g", exception="", growth=100.0)
+    assert [each.target for each in clusters.clusters([rare, plain], ["p.T", "p.g"])] == ["p.g", "p.T"]
+
+
+def test_the_fingerprint_is_independent_of_values_and_amounts():
+    one = clusters.clusters([suspect("p.f(0)")], ["p.f"])[0]
+    other = clusters.clusters([suspect("p.f(fresh('/home/x'))", growth=4096.0)], ["p.f"])[0]
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != clusters.clusters([suspect("p.f(0)", exception="ValueError")], ["p.f"])[0].fingerprint
+
+
+def test_a_find_is_a_scenario_that_can_be_read_by_python():
+    cluster = clusters.clusters([suspect("p.f(0)\np.g()", neighbour="p.f(1)", folders=["/a b/'c"])], ["p.f"])[0]
+    text = scenario_file.text(cluster, with_neighbour=True)
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    assert [each.name for each in functions] == ["leaks", "keeps_nothing"]
+    assert "except Exception:  # TypeError" in text
+
+
+# What is kept and told
+
+
+def find(**changes):
+    plain = {
+        "id": "a", "fingerprint": "f" * 16, "kind": "error", "target": "p.f", "also": [], "exception": "TypeError",
+        "growth": {"heap.bytes": 64.0}, "likelihood": 0.5, "reason": "", "step": "p.f(\x1b[2J)", "neighbour": "",
+        "named": "", "scenario": "a.py", "draft": "a.md",
+    }  # fmt: skip
+    return records.Find(**{**plain, **changes})
+
+
+def test_the_published_schema_is_current_and_what_is_written_is_valid_by_it():
+    published = json.loads(records.PUBLISHED.read_text())
+    assert published == json.loads(records.schema_text()), "make it anew with `python -m leakcheck.sweep`"
+    jsonschema.Draft202012Validator.check_schema(published)
+    jsonschema.Draft202012Validator(published).validate(json.loads(records.encode(sweep_of(find()))))
+
+
+def test_the_summary_counts_and_never_says_clean():
+    said = console.said(sweep_of())
+    assert said == "p 1.0: 17,400 calls of 130 targets tried, isolated, 12 could not be made. 0 leaks confirmed."
+    assert "NOT ISOLATED" in console.said(sweep_of(isolation="none"))
+    assert "1 leak confirmed, 1 of them known" in console.said(sweep_of(find(known=True)))
+
+
+def test_nothing_of_a_find_reaches_the_terminal_as_it_is(tmp_path, capsys):
+    view = console.SweepView(quiet=False, color="never")
+    console.summary(sweep_of(find()), tmp_path, view, quiet=False)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_sweep_goes_on_where_another_of_the_same_was_interrupted(tmp_path):
+    seen = Seen()
+    for message in (suspect("p.f(0)"), Crash("p.f", "signal 11", "p.f(1)"), Swept("p.f", 10, True, True, 0.5)):
+        seen.take(message)
+    file = tmp_path / state.FILE_NAME
+    state.write(file, ["p"], seen)
+    resumed = Seen()
+    state.read(file, ["p"]).put_into(resumed)
+    assert (resumed.done_before, resumed.suspects, resumed.crashes) == (["p.f"], seen.suspects, seen.crashes)
+    with pytest.raises(UsageError, match="is of a sweep of p"):
+        state.read(file, ["q"])
+    with pytest.raises(UsageError, match="there is no"):
+        state.read(tmp_path / "missing", ["p"])
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema": "leakcheck/1"}'])
+def test_a_baseline_that_is_none_is_said_in_a_sentence(tmp_path, content):
+    (tmp_path / "sweep.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"is no sweep\.json"):
+        state.of_sweep(tmp_path / "sweep.json")
