@@ -49,8 +49,9 @@ read-only too."""
 _CREATE_RULES, _ADD_RULE, _RESTRICT = 444, 445, 446
 """The numbers of the system calls of Landlock."""
 _WRITE_FILE, _TRUNCATE, _DEVICE_CONTROL = 1 << 1, 1 << 14, 1 << 15
+"""Rights of Landlock; the second and the third came with its versions 3 and 5."""
 _CHANGES = _WRITE_FILE | sum(1 << bit for bit in range(4, 14))
-"""Rights of Landlock: to write to a file, and to make or remove anything; the others came with versions 3 and 5."""
+"""Rights of Landlock: to write to a file, and to make or remove anything."""
 _TCP, _SCOPES = 0b11, 0b11
 """To bind and to connect; abstract sockets and signals of others."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")

@@ -23,6 +23,8 @@ from leakcheck.sweep.inside.trials import Call
 
 _MOST_CRASHES = 8
 """Of one target, after which the rest of it is left out."""
+_MOST_STANDING = 2
+"""Times that a target may be waited for in vain, which takes `_STANDING_S` each time."""
 _MOST_BLAMED = 3
 """Times that an object may be a part of what ends a process."""
 _LOOK_S = 0.25
@@ -86,6 +88,8 @@ class Server:
         self._valid: dict[str, list[Call]] = {}
         self._crashed: dict[str, set[str]] = {}
         """By target, the programs that have ended a process."""
+        self._standing: dict[str, int] = {}
+        """How often each target was waited for in vain."""
         self._blamed: dict[str, int] = {}
         """How often an expression for an object was a part of what ended a process."""
         self._alone = os.getpid() == 1
@@ -214,9 +218,10 @@ class Server:
         crashed.add(source)
         self._distrust(source)
         how = "does not end" if endless else _how(os.waitstatus_to_exitcode(status))
+        self._standing[target] = self._standing.get(target, 0) + endless
         if not known:
             self._tell(Crash(target, how, source))
-        if known or len(crashed) > _MOST_CRASHES:
+        if known or len(crashed) > _MOST_CRASHES or self._standing[target] >= _MOST_STANDING:
             if not each.task.discover:
                 self._tell(Swept(target, 0, made=bool(self._valid.get(target)), complete=False, seconds=0.0))
             return []
