@@ -79,7 +79,7 @@ def test_signatures_are_taken_from_what_there_is():
 
 def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
     (tmp_path / "test_it.py").write_text(
-        "def test():\n    p.load('[1]', [b'xy', -1], strict=True)\n    p.load(made_here)\n    p.load()\nraise SystemExit\n"
+        "def test():\n    p.load('[1]', [b'xy', -1], strict=True)\n    p.load(made_here)\n    p.load()\nsys.exit()\n"
     )
     written = Written()
     written.read_files(str(tmp_path))
