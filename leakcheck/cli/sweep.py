@@ -48,7 +48,7 @@ from leakcheck.versions import sandbox
     default=5.0,
     show_default=True,
     metavar="S",
-    help="Seconds of processor time for each target.",
+    help="Seconds for each target, less those that others had the processor; a quarter for one in Python.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Processes at a time.")
 @click.option(

@@ -9,7 +9,7 @@ from leakcheck.sweep.inside.messages import Asked, Suspect
 from leakcheck.sweep.sweeper import sweep
 
 _SECONDS = 2.0
-"""Of processor time for each planted target: all of them together take a few."""
+"""For each planted target: most take a tenth of a second."""
 
 
 def control(python: str, jobs: int) -> str:

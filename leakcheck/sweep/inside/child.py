@@ -6,10 +6,11 @@ import gc
 import json
 import os
 import signal
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from leakcheck.agent.clock import own_clock
 from leakcheck.sweep.inside import limits, recipes
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
@@ -31,7 +32,7 @@ class Task(NamedTuple):
     from_recipe: int
     """Recipes before it have been run by an earlier child, which did not end by itself."""
     seconds: float
-    """Of processor time."""
+    """Less those that others had the processor."""
     skipped: frozenset[str]
     """Programs that have ended a process."""
     discover: bool
@@ -73,6 +74,7 @@ class Child:
         self._pid = 0
         self._index = 0
         self._calls = 0
+        self._clock: Callable[[], float] = float
         self._began = 0.0
         self._opened = frozenset[int]()
         self._told: set[tuple[str, str]] = set()
@@ -85,7 +87,8 @@ class Child:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         limits.set_limits()
         self._skipped = task.skipped
-        self._began = time.process_time()
+        self._clock = own_clock()
+        self._began = self._clock()
         gc.collect()
         gc.freeze()
         trials = Trials(self._package, self._programs, self._makers, self._written, self._running)
@@ -96,7 +99,7 @@ class Child:
         if not task.discover:
             complete = self._screen(task, trials, found)
         made = bool(found) or (task.target.kind == "attribute" and bool(trials.instances(task.target.owner)))
-        self.tell(Swept(task.target.name, self._calls, made, complete, time.process_time() - self._began))
+        self.tell(Swept(task.target.name, self._calls, made, complete, self._clock() - self._began))
 
     def _running(self, source: str) -> bool:
         """Note what runs now; false for what has ended a process before."""
@@ -126,7 +129,7 @@ class Child:
             self._index = index
             if index < task.from_recipe:
                 continue
-            if time.process_time() - self._began > task.seconds:
+            if self._clock() - self._began > task.seconds:
                 return False
             if told.get(recipe.kind, 0) >= _MOST_OF_A_KIND:
                 continue

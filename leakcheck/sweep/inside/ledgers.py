@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Callable
 
+from leakcheck.agent.clock import own_clock
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.scenario import Context
@@ -24,7 +24,7 @@ _SHORT, _LONG = 8, 64
 _LIMITED = ("fds", "threads")
 """Of these a process may have some hundreds only."""
 _SLOW_S = 0.1
-"""Seconds of processor time: three hundred repetitions of a call that takes as long would be all of the target's."""
+"""Seconds that the process ran, or slept: three hundred repetitions of a call that takes as long take too long."""
 _LARGE = 64 << 10
 """Bytes a repetition of which a long look would take all the memory that there is: a short one shows them well."""
 _ALIKE = 0.2
@@ -43,6 +43,7 @@ class Ledgers:
         self.unavailable = readings.unavailable
         self._readers = readings.readers
         self.names = list(self._readers)
+        self._clock = own_clock()
 
     def read(self) -> list[float]:
         """The meters, once garbage is collected."""
@@ -57,9 +58,9 @@ class Ledgers:
 
         `repeat(n)` runs the recipe n times. It is run some 20 times where nothing grows, some 300 times else.
         """
-        began = time.process_time()
+        began = self._clock()
         repeat(1)
-        if time.process_time() - began > _SLOW_S:
+        if self._clock() - began > _SLOW_S:
             return {}
         repeat(2)
         first = self._window(repeat, _SHORT)
@@ -68,7 +69,7 @@ class Ledgers:
         second = self._window(repeat, _SHORT)
         if not self._is_growth(second):
             return {}
-        slow = time.process_time() - began > _SLOW_S
+        slow = self._clock() - began > _SLOW_S
         counted = any(second.get(name, 0.0) >= _LEAST_COUNTED for name in _LIMITED)
         length = _SHORT if slow or counted or max(second.values()) > _LARGE else _LONG
         third, fourth = self._window(repeat, length), self._window(repeat, length)

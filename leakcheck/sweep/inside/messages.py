@@ -33,7 +33,7 @@ class Asked(NamedTuple):
     """Patterns of `fnmatch`, of which a target's name must match one; none for all."""
     exclude: list[str]
     seconds: float
-    """Of processor time, for each target."""
+    """For each target, less those that others had the processor."""
     jobs: int
     errors_only: bool
     dry: bool
@@ -122,7 +122,7 @@ class Swept(NamedTuple):
     complete: bool
     """Whether there was time for all recipes."""
     seconds: float
-    """Of processor time."""
+    """That it took, less those that others had the processor."""
 
 
 class Makers(NamedTuple):

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from leakcheck.agent.clock import own_clock
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.program import Programs
@@ -16,6 +17,8 @@ _ENOUGH = 5
 """Valid calls of one target: each is the ground of some hundred recipes."""
 _MOST_TRIALS = 700
 """Calls that are tried for each number of arguments: all pairs of 26 values."""
+_MOST_S = 3.0
+"""Seconds, less those that others had the processor: a trial takes microseconds, if it does not wait for something."""
 _MOST_ARGUMENTS = 3
 """Arguments of a callable that says nothing of them: with one more, more than 10,000 trials would be needed."""
 _MOST_RECEIVERS = 3
@@ -80,11 +83,14 @@ class Trials:
         self._written = written
         self._running = running
         self.calls = 0
+        self._clock = own_clock()
+        self._until = 0.0
 
     def valid(self, target: Target) -> list[Call]:
         """Calls of the target that return, unlike in the types of what they take."""
         if target.kind == "attribute":
             return []
+        self._until = self._clock() + _MOST_S
         wanted = parameters(
             target.module, target.name, self._package.objects[target.name], bound=target.kind == "method"
         )
@@ -102,6 +108,8 @@ class Trials:
     def _some(self, receiver: str, name: str, wanted: Sequence[Parameter] | None) -> list[Call]:
         found: list[Call] = []
         for arguments in (*self._written.of(name if not receiver else f".{name}"), *self._arguments(wanted)):
+            if self._clock() > self._until:
+                break
             call = Call(receiver, name, arguments)
             if self._succeeds(call):
                 found.append(call)
