@@ -18,6 +18,8 @@ from leakcheck.sweep.records import Find, Unconfirmed
 
 _SENTENCE = 300
 """Characters of a reason that are kept."""
+_BY_LIFE = frozenset({"cycle", "initialized twice", "without initialization", "subclass"})
+"""Kinds of which the place says too little: what an object holds is taken at the same lines however it is lost."""
 _FRAMES = 3
 """Innermost frames of a stack by which a place is known: where memory is taken, for what, and for whom."""
 
@@ -77,7 +79,7 @@ def _one_a_place(proved: Sequence[_Proved], folder: Path) -> list[_Proved]:
     """The worst of those whose memory comes from the same lines; it names the targets of the others."""
     chosen: dict[object, _Proved] = {}
     for each in sorted(proved, key=lambda each: -worth(each.find.growth) * each.find.likelihood):
-        place = _place(each) or each.find.id
+        place = (each.find.kind not in _BY_LIFE and _place(each)) or each.find.id
         if place in chosen:
             first = chosen[place]
             also = list(dict.fromkeys([*first.find.also, each.find.target]))

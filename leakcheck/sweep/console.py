@@ -11,7 +11,7 @@ from typing import Self
 from rich.live import Live
 from rich.text import Text
 
-from leakcheck import units
+from leakcheck import meters, units
 from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line, source
 from leakcheck.sweep.records import Find, Sweep
@@ -126,10 +126,13 @@ def said(sweep: Sweep) -> str:
     return line(f"{what}: {', '.join(part for part in parts if part)}. {found}{end}.", 1000)
 
 
+def told(growth: dict[str, float]) -> dict[str, float]:
+    """What a person must know of it: the objects that have the bytes are no growth beside them."""
+    return {name: value for name, value in growth.items() if name != meters.LIVE_OBJECTS or len(growth) == 1}
+
+
 def _find(find: Find, view: SweepView) -> None:
-    growth = ", ".join(
-        units.rate(value, "B" if name.endswith(".bytes") else name) for name, value in find.growth.items()
-    )
+    growth = ", ".join(units.rate(value, meters.of(name, "").unit) for name, value in told(find.growth).items())
     ending = f" ({find.exception})" if find.exception else ""
     known = " [known]" if find.known else ""
     say(view.console, Text(line(f"{find.target}: {find.kind}{ending}: {growth}{known}", 300), style="bold"), 2)

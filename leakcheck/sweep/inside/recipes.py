@@ -158,6 +158,16 @@ def _cycles(known: Known) -> _Made:
                 ),
             )
             value = argument.partition("=")[2] or argument
+            own = (
+                "Octets"
+                if value.startswith(("b'", "fresh(b'"))
+                else "Text"
+                if value.startswith(("'", "fresh('"))
+                else ""
+            )
+            if own:
+                made = f"held = {own}({value})\nsubject = {call.replaced(index, 'held').source}\nheld.back = subject"
+                yield "cycle", made
             if value.startswith("["):
                 yield "cycle", f"held = {value}\nsubject = {call.replaced(index, 'held').source}\nheld.append(subject)"
             elif value.startswith("{"):

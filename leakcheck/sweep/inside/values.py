@@ -67,6 +67,14 @@ class RaisesLater:
 
     __next__ = read = write = flush = readline = __len__ = __getitem__ = __call__
 ''',
+    "Text": '''\
+class Text(str):
+    """A text that can have attributes."""
+''',
+    "Octets": '''\
+class Octets(bytes):
+    """Bytes that can have attributes."""
+''',
     "Bare": '''\
 class Bare:
     """An object that nothing is known of."""
