@@ -105,6 +105,8 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         interrupted=interrupted,
     )
     atomic.write(options.folder / FILE_NAME, encode(result))
+    if not interrupted:
+        (options.folder / state.FILE_NAME).unlink(missing_ok=True)
     return result
 
 
@@ -151,8 +153,6 @@ def _screened(options: Options, view: View) -> tuple[Seen, bool]:
             view.progress(seen)
             if isinstance(message, Swept):
                 state.write(file, options.targets, seen)
-    if not ended.interrupted:
-        file.unlink(missing_ok=True)
     return seen, ended.interrupted
 
 
