@@ -98,7 +98,8 @@ class Child:
         complete = True
         if not task.discover:
             complete = self._screen(task, trials, found)
-        made = bool(found) or (task.target.kind == "attribute" and bool(trials.instances(task.target.owner)))
+        owner = task.target.owner if task.target.kind == "attribute" else task.target.name
+        made = bool(found) or (task.target.kind in ("attribute", "type") and bool(trials.instances(owner)))
         self.tell(Swept(task.target.name, self._calls, made, complete, self._clock() - self._began))
 
     def _running(self, source: str) -> bool:

@@ -8,12 +8,12 @@ _REASONS = {
     "ends, signals or starts processes": "kill killpg terminate suspend resume spawn fork forkpty exec system popen "
     "exit abort signal shutdown reboot daemon daemonize subprocess",
     "changes limits or the terminal": "nice ionice rlimit setrlimit affinity setaffinity priority setpriority "
-    "tcsetattr ttyname isatty setuid setgid chroot umask mlockall",
+    "tcsetattr setuid setgid chroot umask mlockall",
     "removes or changes files": "unlink rmtree rmdir rename renames chmod chown mkdir makedirs symlink mknod "
-    "truncate ftruncate delete_file remove_file mount umount",
+    "delete_file remove_file mount umount",
     "talks to the network": "connect bind listen accept sendto sendall recvfrom socket urlopen urlretrieve download "
     "upload smtp ftp",
-    "reads or writes memory by address": "address addressof pointer ptr memset memmove memcpy poke peek unsafe "
+    "reads or writes memory by address": "addressof ptr memset memmove memcpy poke unsafe "
     "from_address from_ptr dealloc decref incref",
     "waits for others": "input getpass sleep wait serve_forever run_forever breakpoint set_trace pause",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from leakcheck.agent.clock import own_clock
@@ -17,6 +18,8 @@ _ENOUGH = 5
 """Valid calls of one target: each is the ground of some hundred recipes."""
 _MOST_TRIALS = 700
 """Calls that are tried for each number of arguments: all pairs of 26 values."""
+_FIRST = 12
+"""Candidates that are tried for an argument that can be left out."""
 _MOST_S = 3.0
 """Seconds, less those that others had the processor: a trial takes microseconds, if it does not wait for something."""
 _MOST_ARGUMENTS = 3
@@ -25,8 +28,9 @@ _MOST_RECEIVERS = 3
 """Ways of making an object on which a method is called."""
 _LONGEST = 240
 """Characters of an expression that is used as a part of others."""
-_MOST_MAKERS = 4
-"""Ways of making an object of one type that are kept."""
+_MOST_MAKERS, _MOST_OF_ONE = 10, 2
+"""Ways of making an object of one type that are kept, and those of one callable among them: a constructor that can be
+called in many ways, and makes nothing that works, must leave room for others."""
 _MOST_OWN = 24
 """Results of the package's own calls that are tried for each argument, one of each type."""
 _CODED = (bytes, bytearray, str)
@@ -97,20 +101,22 @@ class Trials:
         found: list[Call] = []
         for receiver in self.receivers(target):
             name = target.name if not receiver else target.name.rpartition(".")[2]
-            some = self._some(receiver, name, wanted)
+            some = self._some(receiver, name, self._arguments(wanted))
+            if not some and wanted:
+                some = self._some(receiver, name, self._one_option(wanted))
             if not some and wanted is not None:
-                some = self._some(receiver, name, None)  # what is written there is not so
+                some = self._some(receiver, name, self._arguments(None))  # what is written there is not so
             found += some
             if some:
                 found += self._with_options(some[0], wanted or ())
         return list({call.source: call for call in found}.values())
 
-    def _some(self, receiver: str, name: str, wanted: Sequence[Parameter] | None) -> list[Call]:
+    def _some(self, receiver: str, name: str, arguments: Iterable[tuple[str, ...]]) -> list[Call]:
         found: list[Call] = []
-        for arguments in (*self._written.of(name if not receiver else f".{name}"), *self._arguments(wanted)):
+        for each in chain(self._written.of(name), arguments):
             if self._clock() > self._until:
                 break
-            call = Call(receiver, name, arguments)
+            call = Call(receiver, name, each)
             if self._succeeds(call):
                 found.append(call)
                 if len(found) >= _ENOUGH:
@@ -142,6 +148,14 @@ class Trials:
         unknown = Parameter("", "", required=True, by_keyword=False)
         for count in range(_MOST_ARGUMENTS + 1):
             yield from self._products([(unknown, plain)] * count)
+
+    def _one_option(self, wanted: Sequence[Parameter]) -> Iterator[tuple[str, ...]]:
+        """Each argument that can be left out, by itself: of some one must be given."""
+        values = pool()
+        for parameter in wanted:
+            if not parameter.required and parameter.name.isidentifier():
+                for candidate in self._candidates(parameter, values)[:_FIRST]:
+                    yield (f"{parameter.name}={candidate}",)
 
     def _candidates(self, parameter: Parameter, values: Sequence[Value]) -> list[str]:
         named = [
@@ -179,7 +193,7 @@ class Trials:
         for index, parameter in enumerate(wanted):
             if parameter.required or not parameter.name.isidentifier():
                 continue
-            for candidate in self._candidates(parameter, values)[:10]:
+            for candidate in self._candidates(parameter, values)[:_FIRST]:
                 longer = call._replace(arguments=(*call.arguments, f"{parameter.name}={candidate}"))
                 next_one = call._replace(arguments=(*call.arguments, candidate))
                 chosen = longer if self._succeeds(longer) else next_one if index == positional else None
@@ -197,10 +211,10 @@ class Trials:
             result = self._programs.value(source)
         except BaseException:  # noqa: BLE001 - SystemExit is an answer as any other
             return False
-        self._learn(source, result)
+        self._learn(call, source, result)
         return True
 
-    def _learn(self, source: str, result: Any) -> None:
+    def _learn(self, call: Call, source: str, result: Any) -> None:
         if inspect.iscoroutine(result):
             result.close()
             return
@@ -208,10 +222,21 @@ class Trials:
         if len(source) > _LONGEST or (kind.__module__ == "builtins" and not (kind in _CODED and result)):
             return
         # What one function has encoded, another of the package decodes.
-        producer = f" of {source.partition('(')[0]}" if kind in _CODED else ""
+        producer = f" of {call.name}" if kind in _CODED else ""
         ways = self.makers.setdefault(f"{name_of(kind)}{producer}", [])
-        if len(ways) < _MOST_MAKERS and source not in ways:
-            ways.append(source)
+        same = sum(_callee(way) == _callee(source) for way in ways)
+        if len(ways) < _MOST_MAKERS and same < _MOST_OF_ONE and source not in ways:
+            ways.insert(len(ways) if same else len({_callee(way) for way in ways}), source)
+
+
+def _callee(source: str) -> str:
+    """What an expression calls last: `p.T().m` of `p.T().m(1)`."""
+    depth = 0
+    for index in range(len(source) - 1, -1, -1):
+        depth += (source[index] == ")") - (source[index] == "(")
+        if depth == 0 and source[index] == "(":
+            return source[:index]
+    return source
 
 
 def name_of(kind: type) -> str:
