@@ -21,6 +21,8 @@ from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.trials import Call, Trials, name_of
 
+_FOR_TRIALS = 0.5
+"""Part of the time of a target in which calls are looked for that succeed: a trial takes microseconds."""
 _MOST_OF_A_KIND = 5
 """Suspects of one kind and target that are shrunk and told: those behind them are nearly always the same."""
 
@@ -92,7 +94,7 @@ class Child:
         gc.collect()
         gc.freeze()
         trials = Trials(self._package, self._programs, self._makers, self._written, self._running)
-        found = self._valid.get(task.target.name) or trials.valid(task.target)
+        found = self._valid.get(task.target.name) or trials.valid(task.target, _FOR_TRIALS * task.seconds)
         self._calls += trials.calls
         self.tell(Learned(self._makers, trials.calls, found))
         complete = True

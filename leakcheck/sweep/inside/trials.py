@@ -20,8 +20,6 @@ _MOST_TRIALS = 700
 """Calls that are tried for each number of arguments: all pairs of 26 values."""
 _FIRST = 12
 """Candidates that are tried for an argument that can be left out."""
-_MOST_S = 3.0
-"""Seconds, less those that others had the processor: a trial takes microseconds, if it does not wait for something."""
 _MOST_ARGUMENTS = 3
 """Arguments of a callable that says nothing of them: with one more, more than 10,000 trials would be needed."""
 _MOST_RECEIVERS = 3
@@ -90,11 +88,11 @@ class Trials:
         self._clock = own_clock()
         self._until = 0.0
 
-    def valid(self, target: Target) -> list[Call]:
-        """Calls of the target that return, unlike in the types of what they take."""
+    def valid(self, target: Target, seconds: float) -> list[Call]:
+        """Calls of the target that return, unlike in what they take; as many as are found in some seconds."""
         if target.kind == "attribute":
             return []
-        self._until = self._clock() + _MOST_S
+        self._until = self._clock() + seconds
         wanted = parameters(
             target.module, target.name, self._package.objects[target.name], bound=target.kind == "method"
         )
