@@ -119,14 +119,15 @@ def _kind(suspect: Suspect) -> Kind:
     step, kind = suspect.step, suspect.kind
     if kind in ("error", "callback raises") and not suspect.exception:
         return "unusual value"
-    if suspect.exception and kind in ("cycle", "abandoned", "copied", "call"):
+    failed = suspect.exception not in ("", "StopIteration")
+    if failed and kind in ("cycle", "abandoned", "copied", "call"):
         return "error"  # the call failed before it came to that
     lines = step.strip().splitlines()
     if kind in ("two calls", "closed twice", "abandoned", "initialized twice", "copied", "cycle") and len(lines) == 1:
         shortened = kind not in ("abandoned", "copied") or not re.search(r"\b(iter|next|copy|pickle|__enter__)\b", step)
-        return ("error" if suspect.exception else "call") if shortened else kind
+        return ("error" if failed else "call") if shortened else kind
     if kind == "subclass" and "class " not in step:
-        return "error" if suspect.exception else "call"
+        return "error" if failed else "call"
     return kind
 
 

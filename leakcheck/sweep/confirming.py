@@ -135,6 +135,7 @@ def _find(name: str, cluster: Cluster, result: ScenarioResult, neighbour: str) -
         growth=growth or cluster.suspect.growth,
         likelihood=cluster.likelihood,
         reason=result.reason[:_SENTENCE],
+        cause=result.findings[0].fingerprint if result.findings else "",
         step=cluster.suspect.step,
         neighbour=neighbour,
         named=named,

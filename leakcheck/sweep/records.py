@@ -36,6 +36,8 @@ class Find(Record, frozen=True, kw_only=True):
     """How likely a user's program does this, from 0 to 1: the rank of a find is this times its bytes."""
     reason: str
     """The judge's sentence."""
+    cause: str
+    """Fingerprint of what the diagnosis found, for `bisect --fingerprint`; empty where it found no place."""
     step: str
     """The lines that leak."""
     neighbour: str

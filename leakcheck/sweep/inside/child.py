@@ -176,7 +176,7 @@ class Child:
         _, smallest = self._growth(ledgers, setup, step)
         if not smallest:
             setup, step, smallest = recipe.setup, recipe.step, growth
-        if (setup, step) in self._told:
+        if (setup, step) in self._told or not self._programs.names_the_package(step):
             return
         self._told.add((setup, step))
         neighbour = _nearest(step, steady) if not setup else ""

@@ -55,6 +55,10 @@ class Programs:
         blocks = ["\n".join([*standard, *(f"import {name}" for name in sorted(needed)), *seeds]), *helpers, setup]
         return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 
+    def names_the_package(self, source: str) -> bool:
+        """Whether a program still calls anything of what is swept: what is left without it is the interpreter's."""
+        return any(f"{name.partition('.')[0]}." in source for name in self._modules) or "seeds." in source
+
     def folders(self, source: str) -> list[str]:
         """The folders that a program has to put on the path before it can import what it names."""
         roots = [sys.modules[name.partition(".")[0]] for name in self._modules if f"{name}." in source]
