@@ -172,8 +172,8 @@ def test_a_find_is_a_scenario_that_can_be_read_by_python():
 def find(**changes):
     plain = {
         "id": "a", "fingerprint": "f" * 16, "kind": "error", "target": "p.f", "also": [], "exception": "TypeError",
-        "growth": {"heap.bytes": 64.0}, "likelihood": 0.5, "reason": "", "cause": "", "step": "p.f(\x1b[2J)", "neighbour": "",
-        "named": "", "scenario": "a.py", "draft": "a.md",
+        "growth": {"heap.bytes": 64.0}, "likelihood": 0.5, "reason": "", "cause": "", "step": "p.f(\x1b[2J)",
+        "neighbour": "", "named": "", "scenario": "a.py", "draft": "a.md",
     }  # fmt: skip
     return records.Find(**{**plain, **changes})
 
