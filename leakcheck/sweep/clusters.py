@@ -29,6 +29,8 @@ _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
 _FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "call"}
 """Kinds that come to the same: what matters is whether the call has failed."""
+_RETURNING = frozenset({"call", "unusual value"})
+"""Kinds of which one find says all of a target: it keeps something though all went well."""
 _BLOCK = 16.0
 """Bytes by which the growth of one leak may differ: the step of the allocator's sizes."""
 _NO_MORE = 1.25
@@ -88,9 +90,9 @@ def clusters(suspects: Iterable[Suspect], targets: Sequence[str]) -> list[Cluste
     counted: dict[tuple[str, str], int] = {}
     chosen = []
     for cluster in sorted(found, key=lambda each: -each.rank):
-        sort = cluster.target, cluster.kind
+        sort = cluster.target, _FAMILIES.get(cluster.kind, cluster.kind)
         counted[sort] = counted.get(sort, 0) + 1
-        if counted[sort] <= _MOST_OF_A_TARGET:
+        if counted[sort] <= (1 if cluster.kind in _RETURNING else _MOST_OF_A_TARGET):
             chosen.append(cluster)
     return chosen
 

@@ -18,8 +18,9 @@ from leakcheck.sweep.records import Find, Unconfirmed
 
 _SENTENCE = 300
 """Characters of a reason that are kept."""
-_BY_LIFE = frozenset({"cycle", "initialized twice", "without initialization", "subclass"})
-"""Kinds of which the place says too little: what an object holds is taken at the same lines however it is lost."""
+_BY_LIFE = frozenset({"initialized twice", "without initialization", "subclass"})
+"""Kinds that lose what an object holds, which is taken at the same lines however it is lost: they are one among
+themselves only. Of a cycle the place says nothing: objects of several types hold what is taken there."""
 _FRAMES = 3
 """Innermost frames of a stack by which a place is known: where memory is taken, for what, and for whom."""
 
@@ -79,7 +80,7 @@ def _one_a_place(proved: Sequence[_Proved], folder: Path) -> list[_Proved]:
     """The worst of those whose memory comes from the same lines; it names the targets of the others."""
     chosen: dict[object, _Proved] = {}
     for each in sorted(proved, key=lambda each: -worth(each.find.growth) * each.find.likelihood):
-        place = (each.find.kind not in _BY_LIFE and _place(each)) or each.find.id
+        place = _place(each)
         if place in chosen:
             first = chosen[place]
             also = list(dict.fromkeys([*first.find.also, each.find.target]))
@@ -90,11 +91,14 @@ def _one_a_place(proved: Sequence[_Proved], folder: Path) -> list[_Proved]:
     return list(chosen.values())
 
 
-def _place(proved: _Proved) -> tuple[tuple[str, str, int], ...]:
-    """The innermost lines outside of the scenario that took what is lost; empty where they are not known."""
+def _place(proved: _Proved) -> object:
+    """What two finds have in common that are one; of what is not known to be another's, its name."""
     stack = proved.result.findings[0].stack if proved.result.findings else []
     frames = [frame for frame in stack if Path(frame.file).name != proved.find.scenario]
-    return tuple((Path(frame.file).name, frame.function, frame.line) for frame in frames[:_FRAMES])
+    if not frames or proved.find.kind == "cycle":
+        return proved.find.id
+    kind = proved.find.kind if proved.find.kind in _BY_LIFE else ""
+    return kind, *((Path(frame.file).name, frame.function, frame.line) for frame in frames[:_FRAMES])
 
 
 def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:
