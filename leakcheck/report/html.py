@@ -30,7 +30,7 @@ METERS = 60
 def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     """The page of `run`; `past` are the runs before it, oldest first."""
     entries, anchors = trend.runs(run, past), _anchors(run)
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = asset("style.css"), asset("script.js")
     return _template().render(
         run=run,
         entries=entries,
@@ -188,5 +188,6 @@ def _compiled() -> jinja2.BytecodeCache | None:
         return None
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file that pages have in them."""
     return resources.files("leakcheck.report").joinpath("templates", name).read_text(encoding="utf-8")

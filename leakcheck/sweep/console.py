@@ -11,9 +11,11 @@ from typing import Self
 from rich.live import Live
 from rich.text import Text
 
-from leakcheck import meters, units
+from leakcheck import units
 from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line, source
+from leakcheck.results import atomic
+from leakcheck.sweep import page
 from leakcheck.sweep.records import Find, Sweep
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeping import FILE_NAME
@@ -103,7 +105,8 @@ def summary(sweep: Sweep, folder: Path, view: SweepView, *, quiet: bool) -> None
         if len(sweep.crashes) > _SHOWN:
             say(console, f"and {len(sweep.crashes) - _SHOWN} more", 2)
     say(console, said(sweep))
-    say(console, f"files: {folder}/{FILE_NAME}")
+    atomic.write(folder / page.FILE_NAME, page.render(sweep, said(sweep)).encode("utf-8", "replace"))
+    say(console, f"files: {folder}/{FILE_NAME}, {folder}/{page.FILE_NAME}")
 
 
 def said(sweep: Sweep) -> str:
@@ -126,16 +129,12 @@ def said(sweep: Sweep) -> str:
     return line(f"{what}: {', '.join(part for part in parts if part)}. {found}{end}.", 1000)
 
 
-def told(growth: dict[str, float]) -> dict[str, float]:
-    """What a person must know of it: the objects that have the bytes are no growth beside them."""
-    return {name: value for name, value in growth.items() if name != meters.LIVE_OBJECTS or len(growth) == 1}
-
-
 def _find(find: Find, view: SweepView) -> None:
-    growth = ", ".join(units.rate(value, meters.of(name, "").unit) for name, value in told(find.growth).items())
     ending = f" ({find.exception})" if find.exception else ""
     known = " [known]" if find.known else ""
-    say(view.console, Text(line(f"{find.target}: {find.kind}{ending}: {growth}{known}", 300), style="bold"), 2)
+    say(
+        view.console, Text(line(f"{find.target}: {find.kind}{ending}: {page.rates(find)}{known}", 300), style="bold"), 2
+    )
     if find.also:
         say(view.console, line(f"and {', '.join(find.also)}", 200), 4)
     if find.named:
