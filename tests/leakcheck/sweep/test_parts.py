@@ -11,7 +11,7 @@ import pytest
 
 from leakcheck.errors import UsageError
 from leakcheck.records import Tool
-from leakcheck.sweep import clusters, console, records, scenario_file, state
+from leakcheck.sweep import clusters, console, page, records, scenario_file, state
 from leakcheck.sweep.inside import values
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
@@ -196,6 +196,20 @@ def test_nothing_of_a_find_reaches_the_terminal_as_it_is(tmp_path, capsys):
     view = console.SweepView(quiet=False, color="never")
     console.summary(sweep_of(find()), tmp_path, view, quiet=False)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_nothing_of_a_sweep_is_markup_on_its_page():
+    evil = "</pre><script>alert(1)</script>\x1b\u202e"
+    crash = records.CrashFound(target=evil, how=evil, step=evil, times=1)
+    swept = sweep_of(
+        find(step=evil, target=evil, reason=evil, named=evil, also=[evil], neighbour=evil, draft=f"javascript:{evil}"),
+        crashes=[crash], refused=[(evil, evil)], not_made=[evil],
+    )  # fmt: skip
+    shown = page.render(swept, console.said(swept))
+    assert "<script" not in shown
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert 'href="javascript:' not in shown
 
 
 def test_a_sweep_goes_on_where_another_of_the_same_was_interrupted(tmp_path):
