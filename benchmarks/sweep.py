@@ -34,7 +34,7 @@ def planted() -> bool:
     lost, fine = extension.planted()
     with tempfile.TemporaryDirectory() as folder:
         target = str(extension.compiled(Path(folder)))
-        said = list(sweep(Asked([target], [], [], 5.0, 2, False, False, "", "", [], {}), sys.executable))
+        said = list(sweep(Asked([target], [], [], 5.0, 2, False, False, "", "", []), sys.executable))
     targets = next(message.targets for message in said if isinstance(message, Inventory))
     found = clusters.clusters([message for message in said if isinstance(message, Suspect)], targets)
     names = {cluster.target.split(".")[1] for cluster in found}

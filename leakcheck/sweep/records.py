@@ -89,7 +89,6 @@ class Sweep(Record, frozen=True, kw_only=True):
     """UTC, ISO 8601."""
     duration_s: float
     control: Literal["ok", "failed", "off"]
-    control_reason: str = ""
     targets: int
     calls: int
     """That were made, with those that raised."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from leakcheck.sweep.inside.messages import Began, Broken, Crash, Inventory, Makers, Suspect, Swept
+from leakcheck.sweep.inside.messages import Began, Broken, Crash, Inventory, Suspect, Swept
 
 
 class Seen:
@@ -18,7 +18,6 @@ class Seen:
         self.suspects: list[Suspect] = []
         self.crashes: list[Crash] = []
         self.broken: list[Broken] = []
-        self.makers: dict[str, list[str]] = {}
         self.done_before: list[str] = []
         """Targets of an earlier sweep that is resumed."""
 
@@ -36,8 +35,6 @@ class Seen:
             self.crashes.append(message)
         elif isinstance(message, Broken):
             self.broken.append(message)
-        elif isinstance(message, Makers):
-            self.makers = message.makers
 
     @property
     def calls(self) -> int:

@@ -12,7 +12,7 @@ from leakcheck.errors import UsageError
 from leakcheck.records import Record
 from leakcheck.results import atomic
 from leakcheck.sweep import inside
-from leakcheck.sweep.inside.messages import Crash, Suspect, Swept
+from leakcheck.sweep.inside.messages import Began, Crash, Suspect, Swept
 from leakcheck.sweep.records import SCHEMA, Sweep
 from leakcheck.sweep.seen import Seen
 
@@ -29,13 +29,18 @@ class State(Record, frozen=True, kw_only=True):
     swept: list[Swept]
     suspects: list[Suspect]
     crashes: list[Crash]
-    makers: dict[str, list[str]]
+
+    def check(self, began: Began) -> None:
+        """Raises `UsageError` where other versions are swept now."""
+        if began.distributions != self.distributions:
+            then = ", ".join(f"{name} {version}" for name, version in self.distributions.items())
+            raise UsageError(f"--resume: the sweep that was interrupted was of {then}; sweep again without --resume")
 
     def put_into(self, seen: Seen) -> None:
         """Let a sweep begin with what is known."""
         seen.swept = {each.target: each for each in self.swept}
         seen.suspects, seen.crashes = list(self.suspects), list(self.crashes)
-        seen.makers, seen.done_before = dict(self.makers), list(seen.swept)
+        seen.done_before = list(seen.swept)
 
 
 def write(path: Path, asked: Sequence[str], seen: Seen) -> None:
@@ -47,7 +52,6 @@ def write(path: Path, asked: Sequence[str], seen: Seen) -> None:
         swept=list(seen.swept.values()),
         suspects=seen.suspects,
         crashes=seen.crashes,
-        makers=seen.makers,
     )
     atomic.write(path, msgspec.json.encode(state))
 

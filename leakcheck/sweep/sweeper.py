@@ -30,7 +30,6 @@ _KNOWN: dict[str, Any] = {
         messages.Done,
         messages.Failed,
         messages.Inventory,
-        messages.Makers,
         messages.Suspect,
         messages.Swept,
     )

@@ -17,7 +17,7 @@ from leakcheck.results import atomic
 from leakcheck.run import provenance
 from leakcheck.sweep import clusters, planted_control, state
 from leakcheck.sweep.confirming import confirmed
-from leakcheck.sweep.inside.messages import Asked, Crash, Swept
+from leakcheck.sweep.inside.messages import Asked, Began, Crash, Swept
 from leakcheck.sweep.records import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeper import sweep
@@ -76,7 +76,7 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
     unconfirmed: list[Unconfirmed] = []
     if not interrupted:
         chosen = clusters.clusters(seen.suspects, seen.targets)
-        with _interruptible() as ended:
+        with _Interruptible() as ended:
             finds, unconfirmed = confirmed(chosen, options.python, options.jobs, options.folder, seen.began, view.stage)
         interrupted = ended.interrupted
     if not interrupted:
@@ -111,16 +111,13 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
 
 
 class _Interruptible(contextlib.AbstractContextManager["_Interruptible"]):
+    """A block that Ctrl-C ends, and the program goes on behind it."""
+
     interrupted = False
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self.interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         return self.interrupted
-
-
-def _interruptible() -> _Interruptible:
-    """A block that Ctrl-C ends, and the program goes on behind it."""
-    return _Interruptible()
 
 
 def _asked(options: Options, seen: Seen, *, dry: bool = False) -> Asked:
@@ -135,7 +132,6 @@ def _asked(options: Options, seen: Seen, *, dry: bool = False) -> Asked:
         seeds=options.seeds,
         folder=os.getcwd(),
         skipped=seen.done_before,
-        makers=seen.makers,
     )
 
 
@@ -143,13 +139,15 @@ def _screened(options: Options, view: View) -> tuple[Seen, bool]:
     """What the interpreter has said, with what an earlier sweep had found, and whether it was interrupted."""
     seen = Seen()
     file = options.folder / state.FILE_NAME
-    if options.resume:
-        state.read(file, options.targets).put_into(seen)
+    earlier = state.read(file, options.targets) if options.resume else None
+    if earlier is not None:
+        earlier.put_into(seen)
     view.stage("screen")
-    ended = _interruptible()
-    with ended:
+    with _Interruptible() as ended:
         for message in sweep(_asked(options, seen), options.python):
             seen.take(message)
+            if isinstance(message, Began) and earlier is not None:
+                earlier.check(message)
             view.progress(seen)
             if isinstance(message, Swept):
                 state.write(file, options.targets, seen)

@@ -22,7 +22,7 @@ def main() -> None:
     from leakcheck.agent.meters.pages import in_small_pages
     from leakcheck.sweep.inside import inventory
     from leakcheck.sweep.inside.ledgers import Ledgers
-    from leakcheck.sweep.inside.messages import Asked, Began, Done, Failed, Inventory, Makers
+    from leakcheck.sweep.inside.messages import Asked, Began, Done, Failed, Inventory
     from leakcheck.sweep.inside.program import Programs
     from leakcheck.sweep.inside.seeds import load
     from leakcheck.sweep.inside.server import Server
@@ -51,14 +51,8 @@ def main() -> None:
         return
     if not asked.dry:
         modules = {target.module for target in package.targets}
-        server = Server(
-            package,
-            Programs(modules, package.folders, asked.seeds),
-            asked._replace(makers={**asked.makers, **makers}),
-            tell,
-        )
-        server.sweep()
-        tell(Makers(server.makers))
+        programs = Programs(modules, package.folders, asked.seeds)
+        Server(package, programs, asked, makers, tell).sweep()
     tell(Done())
 
 

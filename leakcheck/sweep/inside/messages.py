@@ -43,9 +43,7 @@ class Asked(NamedTuple):
     folder: str
     """In which modules are looked for first, as Python does in the current one; empty for none."""
     skipped: list[str]
-    """Names of targets that an earlier sweep has done."""
-    makers: dict[str, list[str]]
-    """What earlier sweeps know of how objects are made: expressions by the name of a type."""
+    """Names of targets that an earlier sweep has done: of them it is only found out how they are called."""
 
 
 class Began(NamedTuple):
@@ -123,12 +121,6 @@ class Swept(NamedTuple):
     """Whether there was time for all recipes."""
     seconds: float
     """That it took, less those that others had the processor."""
-
-
-class Makers(NamedTuple):
-    """How objects are made, for a sweep that is resumed."""
-
-    makers: dict[str, list[str]]
 
 
 class Failed(NamedTuple):

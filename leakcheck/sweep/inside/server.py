@@ -75,12 +75,20 @@ class Running:
 class Server:
     """Sweeps the targets of a package, some children at a time."""
 
-    def __init__(self, package: Package, programs: Programs, asked: Asked, tell: Callable[[NamedTuple], None]) -> None:
+    def __init__(
+        self,
+        package: Package,
+        programs: Programs,
+        asked: Asked,
+        makers: dict[str, list[str]],
+        tell: Callable[[NamedTuple], None],
+    ) -> None:
+        """`makers` are the user's recipes."""
         self._package = package
         self._programs = programs
         self._asked = asked
         self._tell = tell
-        self.makers = dict(asked.makers)
+        self._makers = makers
         """How objects of each type are made, as it is known so far."""
         self._written = of_docstrings([*package.objects.values(), *package.types.values()])
         if asked.seeds:
@@ -99,12 +107,13 @@ class Server:
         """All targets, each told when it is done."""
         gc.collect()
         gc.freeze()
-        wanted = [each for each in self._package.targets if each.name not in self._asked.skipped]
+        targets = self._package.targets
         for _ in range(_ROUNDS):
             for kinds in (("type", "function"), ("method",)):  # a method is called on what a type has made
-                unknown = [each for each in wanted if each.kind in kinds and not self._valid.get(each.name)]
+                unknown = [each for each in targets if each.kind in kinds and not self._valid.get(each.name)]
                 self._all(self._task(each, discover=True) for each in unknown)
-        self._all(self._task(each, discover=False) for each in wanted)
+        skipped = frozenset(self._asked.skipped)
+        self._all(self._task(each, discover=False) for each in targets if each.name not in skipped)
 
     def _task(self, target: Target, *, discover: bool) -> Task:
         seconds = self._asked.seconds * (1.0 if target.native else _PYTHONS_PART)
@@ -155,7 +164,7 @@ class Server:
                 if int(name) > 2 and int(name) != write:
                     with suppress(OSError):
                         os.close(int(name))
-            makers = {kind: list(ways) for kind, ways in self.makers.items()}
+            makers = {kind: list(ways) for kind, ways in self._makers.items()}
             child = Child(self._package, self._programs, self._asked, makers, self._valid, self._written, page, write)
             try:
                 child.live(task)
@@ -232,17 +241,17 @@ class Server:
 
         A constructor that is not meant to be called often succeeds, and each method crashes then.
         """
-        for way in {way for ways in self.makers.values() for way in ways if way in source and way != source}:
+        for way in {way for ways in self._makers.values() for way in ways if way in source and way != source}:
             self._blamed[way] = self._blamed.get(way, 0) + 1
-        self._learn(self.makers)
+        self._learn(self._makers)
 
     def _learn(self, makers: dict[str, list[str]]) -> None:
         """Keep what is known of how objects are made, but for what is distrusted."""
-        known = {kind: list(dict.fromkeys([*self.makers.get(kind, ()), *ways])) for kind, ways in makers.items()}
+        known = {kind: list(dict.fromkeys([*self._makers.get(kind, ()), *ways])) for kind, ways in makers.items()}
         trusted = {
             kind: [way for way in ways if self._blamed.get(way, 0) < _MOST_BLAMED] for kind, ways in known.items()
         }
-        self.makers = {kind: ways for kind, ways in {**self.makers, **trusted}.items() if ways}
+        self._makers = {kind: ways for kind, ways in {**self._makers, **trusted}.items() if ways}
 
     def _clear(self) -> None:
         """End what children have left behind in other sessions."""
