@@ -94,3 +94,23 @@ def test_what_is_found_is_a_scenario_a_draft_and_a_gate(module, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
     assert judged.returncode == 0, judged.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["no_such_package_at_all"], 4, "no_such_package_at_all cannot be imported"),
+        (["json", "--version", "1", "--python", sys.executable], 4, "--version goes with one package"),
+        (["json", "--baseline", "missing.json"], 4, "missing.json does not exist"),
+        (["json", "--resume"], 4, "--resume: there is no"),
+        (["json", "--include", "nothing.*", "--dry-run"], 5, ""),
+        (["json", "--seeds", "broken.py"], 4, "broken.py: cannot be read as Python"),
+        (["json", "--time-per-target", "nan"], 4, "is no number of seconds"),
+    ],
+)
+def test_what_cannot_be_swept_is_said_in_a_sentence(arguments, code, said, tmp_path):
+    (tmp_path / "broken.py").write_text("def (:\n")
+    ended = run(*arguments, "--no-control", cwd=tmp_path)
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
