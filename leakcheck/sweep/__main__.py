@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from leakcheck.results import atomic
-from leakcheck.sweep import records
+from leakcheck.sweep import outcome
 
-atomic.write(records.PUBLISHED, records.schema_text().encode())
+atomic.write(outcome.PUBLISHED, outcome.schema_text().encode())

@@ -8,7 +8,7 @@ from leakcheck.report import draft
 from leakcheck.report.markdown import block, plain
 from leakcheck.sweep.clusters import Cluster
 from leakcheck.sweep.inside.messages import Began
-from leakcheck.sweep.records import Find
+from leakcheck.sweep.outcome import Find
 
 
 def text(find: Find, cluster: Cluster, result: ScenarioResult, run: RunResult, began: Began) -> str:

@@ -14,7 +14,7 @@ from leakcheck.results import atomic
 from leakcheck.sweep import bug_report, judged, scenario_file
 from leakcheck.sweep.clusters import Cluster, worth
 from leakcheck.sweep.inside.messages import Began
-from leakcheck.sweep.records import Find, Unconfirmed
+from leakcheck.sweep.outcome import Find, Unconfirmed
 
 _SENTENCE = 300
 """Characters of a reason that are kept."""

@@ -16,7 +16,7 @@ from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line, source
 from leakcheck.results import atomic
 from leakcheck.sweep import page
-from leakcheck.sweep.records import Find, Sweep
+from leakcheck.sweep.outcome import Find, Sweep
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeping import FILE_NAME
 

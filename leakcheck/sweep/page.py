@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from leakcheck import meters, units
 from leakcheck.report import html, text
-from leakcheck.sweep.records import Find, Sweep
+from leakcheck.sweep.outcome import Find, Sweep
 
 FILE_NAME = "index.html"
 

@@ -13,7 +13,7 @@ from leakcheck.records import Record
 from leakcheck.results import atomic
 from leakcheck.sweep import inside
 from leakcheck.sweep.inside.messages import Began, Crash, Suspect, Swept
-from leakcheck.sweep.records import SCHEMA, Sweep
+from leakcheck.sweep.outcome import SCHEMA, Sweep
 from leakcheck.sweep.seen import Seen
 
 FILE_NAME = "sweep-so-far.json"

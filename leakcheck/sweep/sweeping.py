@@ -18,7 +18,7 @@ from leakcheck.run import provenance
 from leakcheck.sweep import clusters, planted_control, state
 from leakcheck.sweep.confirming import confirmed
 from leakcheck.sweep.inside.messages import Asked, Began, Crash, Swept
-from leakcheck.sweep.records import CrashFound, Find, Sweep, Unconfirmed, encode
+from leakcheck.sweep.outcome import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeper import sweep
 

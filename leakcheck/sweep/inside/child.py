@@ -11,13 +11,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from leakcheck.agent.clock import own_clock
-from leakcheck.sweep.inside import limits, recipes
+from leakcheck.sweep.inside import allowance, recipes
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.messages import Asked, Kind, Recipe, Suspect, Swept
-from leakcheck.sweep.inside.page import Page
 from leakcheck.sweep.inside.program import Programs, Repeated
+from leakcheck.sweep.inside.shared_page import Page
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.trials import Call, Trials, name_of
 
@@ -87,7 +87,7 @@ class Child:
         self._pid = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        limits.set_limits()
+        allowance.set_limits()
         self._skipped = task.skipped
         self._clock = own_clock()
         self._began = self._clock()
@@ -110,7 +110,7 @@ class Child:
             return False
         self._end_copy()
         self._page.begin(self._index, source)
-        limits.start_clock()
+        allowance.start_clock()
         return True
 
     def _screen(self, task: Task, trials: Trials, valid: list[Call]) -> bool:
@@ -156,7 +156,7 @@ class Child:
         if not self._running(f"{setup}\n{step}"):
             return "", None
         try:
-            repeated = Repeated(self._programs.step(setup, step), limits.start_clock)
+            repeated = Repeated(self._programs.step(setup, step), allowance.start_clock)
         except BaseException:  # noqa: BLE001 - the set-up is made of names of the package
             return "", None
         growth = ledgers.growth(repeated)

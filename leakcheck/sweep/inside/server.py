@@ -17,8 +17,8 @@ from leakcheck.sweep.inside.child import Child, Learned, Task
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import of_docstrings
 from leakcheck.sweep.inside.messages import Asked, Broken, Crash, Suspect, Swept
-from leakcheck.sweep.inside.page import Page
 from leakcheck.sweep.inside.program import Programs
+from leakcheck.sweep.inside.shared_page import Page
 from leakcheck.sweep.inside.trials import Call
 
 _MOST_CRASHES = 8

@@ -11,7 +11,7 @@ import pytest
 
 from leakcheck.errors import UsageError
 from leakcheck.records import Tool
-from leakcheck.sweep import clusters, console, page, records, scenario_file, state
+from leakcheck.sweep import clusters, console, outcome, page, scenario_file, state
 from leakcheck.sweep.inside import values
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
@@ -35,7 +35,7 @@ def sweep_of(*finds, **changes):
         "finds": list(finds), "kept": [], "unconfirmed": [], "crashes": [], "refused": [],
         "not_made": ["p.g"] * 12, "unfinished": [], "failures": [],
     }  # fmt: skip
-    return records.Sweep(**{**plain, **changes})
+    return outcome.Sweep(**{**plain, **changes})
 
 
 # What is called, and with what
@@ -175,14 +175,14 @@ def find(**changes):
         "growth": {"heap.bytes": 64.0}, "likelihood": 0.5, "reason": "", "cause": "", "step": "p.f(\x1b[2J)",
         "neighbour": "", "named": "", "scenario": "a.py", "draft": "a.md",
     }  # fmt: skip
-    return records.Find(**{**plain, **changes})
+    return outcome.Find(**{**plain, **changes})
 
 
 def test_the_published_schema_is_current_and_what_is_written_is_valid_by_it():
-    published = json.loads(records.PUBLISHED.read_text())
-    assert published == json.loads(records.schema_text()), "make it anew with `python -m leakcheck.sweep`"
+    published = json.loads(outcome.PUBLISHED.read_text())
+    assert published == json.loads(outcome.schema_text()), "make it anew with `python -m leakcheck.sweep`"
     jsonschema.Draft202012Validator.check_schema(published)
-    jsonschema.Draft202012Validator(published).validate(json.loads(records.encode(sweep_of(find()))))
+    jsonschema.Draft202012Validator(published).validate(json.loads(outcome.encode(sweep_of(find()))))
 
 
 def test_the_summary_counts_and_never_says_clean():
@@ -200,7 +200,7 @@ def test_nothing_of_a_find_reaches_the_terminal_as_it_is(tmp_path, capsys):
 
 def test_nothing_of_a_sweep_is_markup_on_its_page():
     evil = "</pre><script>alert(1)</script>\x1b\u202e"
-    crash = records.CrashFound(target=evil, how=evil, step=evil, times=1)
+    crash = outcome.CrashFound(target=evil, how=evil, step=evil, times=1)
     swept = sweep_of(
         find(step=evil, target=evil, reason=evil, named=evil, also=[evil], neighbour=evil, draft=f"javascript:{evil}"),
         crashes=[crash], refused=[(evil, evil)], not_made=[evil],
