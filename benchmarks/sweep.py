@@ -1,8 +1,8 @@
-"""What a sweep finds of what is planted, and what it costs: `python -m benchmarks.sweep [--packages]`.
+"""What a sweep finds of what is planted, and what it costs: `python -m benchmarks.sweep [--packages [NAME...]]`.
 
 Without options: the planted extension of the tests, whose twenty kinds of leaks must be found and whose innocents must
 not. With `--packages`: each published leak of `benchmarks/detection/cases/published` whose package can be installed,
-each in an environment of its own; found is one whose target is named by a confirmed find.
+or those that are named, each in an environment of its own; found is one whose target is named by a confirmed find.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def planted() -> bool:
     return names == lost
 
 
-def published() -> None:
-    """Sweep the packages of published leaks, and say which of those were found."""
+def published(names: list[str]) -> None:
+    """Sweep the packages of published leaks, all or those of these names, and say which of those were found."""
     by_package = defaultdict(list)
     for name, case in tomllib.loads(FAULTS.read_text("utf-8")).items():
-        by_package[tuple(case["requires"])].append((name, case))
+        if not names or case["requires"][0].partition("==")[0] in names:
+            by_package[tuple(case["requires"])].append((name, case))
     total = hits = others = 0
     for requires, cases in sorted(by_package.items()):
         with tempfile.TemporaryDirectory() as folder:
@@ -101,6 +102,6 @@ def _is(case: dict[str, str], target: str, kind: str) -> bool:
 
 if __name__ == "__main__":
     if "--packages" in sys.argv:
-        published()
+        published(sys.argv[sys.argv.index("--packages") + 1 :])
     elif not planted():
         sys.exit(1)
