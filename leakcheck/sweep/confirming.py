@@ -25,7 +25,9 @@ _FRAMES = 3
 """Innermost frames of a stack by which a place is known: where memory is taken, for what, and for whom."""
 
 
-class _Proved(NamedTuple):
+class Proved(NamedTuple):
+    """A find, and what it was made from."""
+
     find: Find
     cluster: Cluster
     result: ScenarioResult
@@ -67,18 +69,18 @@ def confirmed(
         if cluster.suspect.neighbour and not neighbour:
             text = scenario_file.text(cluster, with_neighbour=False)
             atomic.write(folder / f"{name}.py", text.encode())
-        proved.append(_Proved(_find(name, cluster, result, neighbour), cluster, result))
+        proved.append(Proved(_find(name, cluster, result, neighbour), cluster, result))
     finds = []
-    for find, cluster, result in _one_a_place(proved, folder):
+    for find, cluster, result in one_a_place(proved, folder):
         draft = bug_report.text(find, cluster, result, second.run, began)
         atomic.write(folder / find.draft, draft.encode("utf-8", "replace"))
         finds.append(find)
     return finds, unconfirmed
 
 
-def _one_a_place(proved: Sequence[_Proved], folder: Path) -> list[_Proved]:
+def one_a_place(proved: Sequence[Proved], folder: Path) -> list[Proved]:
     """The worst of those whose memory comes from the same lines; it names the targets of the others."""
-    chosen: dict[object, _Proved] = {}
+    chosen: dict[object, Proved] = {}
     for each in sorted(proved, key=lambda each: -worth(each.find.growth) * each.find.likelihood):
         place = _place(each)
         if place in chosen:
@@ -91,7 +93,7 @@ def _one_a_place(proved: Sequence[_Proved], folder: Path) -> list[_Proved]:
     return list(chosen.values())
 
 
-def _place(proved: _Proved) -> object:
+def _place(proved: Proved) -> object:
     """What two finds have in common that are one; of what is not known to be another's, its name."""
     stack = proved.result.findings[0].stack if proved.result.findings else []
     frames = [frame for frame in stack if Path(frame.file).name != proved.find.scenario]

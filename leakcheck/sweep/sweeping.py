@@ -94,8 +94,8 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         control="ok" if options.control else "off",
         targets=len(seen.targets),
         calls=seen.calls,
-        finds=[each for each in finds if not each.named or each.kind in _AFTER_FAILURE],
-        kept=[each for each in finds if each.named and each.kind not in _AFTER_FAILURE],
+        finds=[each for each in finds if not may_be_meant(each)],
+        kept=[each for each in finds if may_be_meant(each)],
         unconfirmed=unconfirmed,
         crashes=_crashes(seen.crashes),
         refused=seen.refused,
@@ -108,6 +108,11 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
     if not interrupted:
         (options.folder / state.FILE_NAME).unlink(missing_ok=True)
     return result
+
+
+def may_be_meant(find: Find) -> bool:
+    """Whether the program itself names what is kept, after a call that has not failed: it may keep it on purpose."""
+    return bool(find.named) and find.kind not in _AFTER_FAILURE
 
 
 class _Interruptible(contextlib.AbstractContextManager["_Interruptible"]):

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from leakcheck.errors import UsageError
-from leakcheck.records import Tool
-from leakcheck.sweep import clusters, console, outcome, page, scenario_file, state
+from leakcheck.records import Finding, Frame, ScenarioResult, Tool
+from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
 from leakcheck.sweep.inside import values
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
@@ -156,6 +156,38 @@ def test_the_fingerprint_is_independent_of_values_and_amounts():
     other = clusters.clusters([suspect("p.f(fresh('/home/x'))", growth=4096.0)], ["p.f"])[0]
     assert one.fingerprint == other.fingerprint
     assert one.fingerprint != clusters.clusters([suspect("p.f(0)", exception="ValueError")], ["p.f"])[0].fingerprint
+
+
+def proved(name, kind, *frames, growth=64.0):
+    stack = [Frame(file=file, line=line, function="f", native=True) for file, line in frames]
+    finding = Finding(kind="allocation", fingerprint="", title="", stack=stack)
+    result = ScenarioResult(id="s", verdict="leak", ok=True, reason="", findings=[finding])
+    made = find(id=name, kind=kind, target=f"p.{name}", scenario=f"{name}.py", growth={"heap.bytes": growth})
+    return confirming.Proved(made, clusters.Cluster(suspect("p.f(0)"), kind, "p.f"), result)
+
+
+def test_what_is_lost_from_the_same_lines_is_one_find(tmp_path):
+    here, there = [("ext.c", 10), ("ext.c", 20)], [("ext.c", 11), ("ext.c", 20)]
+    several = [
+        proved("a", "call", *here, ("a.py", 3)),
+        proved("b", "error", *here, ("b.py", 9), growth=32.0),
+        proved("c", "error", *there),
+        proved("again", "initialized twice", *here),
+        proved("one_cycle", "cycle", *here),
+        proved("other_cycle", "cycle", *here),
+        proved("unknown", "call"),
+    ]
+    for each in several:
+        (tmp_path / each.find.scenario).touch()
+    chosen = {each.find.id: each.find.also for each in confirming.one_a_place(several, tmp_path)}
+    assert chosen == {"a": ["p.b"], "c": [], "again": [], "one_cycle": [], "other_cycle": [], "unknown": []}
+    assert not (tmp_path / "b.py").exists()
+
+
+def test_what_a_program_names_may_be_meant_unless_the_call_has_failed():
+    assert sweeping.may_be_meant(find(named="p.registry", kind="call"))
+    assert not sweeping.may_be_meant(find(named="p.registry", kind="error"))
+    assert not sweeping.may_be_meant(find(named="", kind="call"))
 
 
 def test_a_find_is_a_scenario_that_can_be_read_by_python():
