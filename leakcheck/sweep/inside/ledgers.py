@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable
 
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.scenario import Context
+from leakcheck.agent.settle import forget_lookups
 
 WANTED = ("heap.bytes", "py.blocks", "allocators.bytes", "fds", "threads")
 """Meters of the catalogue that are cheap enough to be read for each of thousands of recipes."""
@@ -30,10 +30,6 @@ _LARGE = 64 << 10
 _ALIKE = 0.2
 """Part by which two windows of a leak may differ: tables that double make one of two dearer, not both alike."""
 
-_forget_lookups: Callable[[], object] = (
-    getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None) or (lambda: None)
-)
-
 
 class Ledgers:
     """The meters of `WANTED` that work here."""
@@ -47,7 +43,7 @@ class Ledgers:
 
     def read(self) -> list[float]:
         """The meters, once garbage is collected."""
-        _forget_lookups()
+        forget_lookups()
         for _ in range(_COLLECTIONS):
             if not gc.collect():
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import json
+import sys
 
 import jsonschema
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, ScenarioResult, Tool
 from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
-from leakcheck.sweep.inside import values
+from leakcheck.sweep.inside import seeds, values
+from leakcheck.sweep.inside.inventory import NothingToSweepError
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.messages import Crash, Suspect, Swept
@@ -85,6 +87,26 @@ def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
     written.read_files(str(tmp_path))
     written.read_docstring("Example:\n    >>> load({'a': 1})\n    {'a': 1}\n    >>> broken(")
     assert written.of("p.load") == [("fresh('[1]')", "[fresh(b'xy'), -1]", "strict=True"), ("{'a': 1}",)]
+
+
+def test_a_file_is_run_only_where_it_has_recipes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    plain, marked, broken = tmp_path / "test_plain.py", tmp_path / "recipes.py", tmp_path / "broken.py"
+    plain.write_text("raise SystemExit\n")
+    marked.write_text(
+        "from fractions import Fraction\nfrom leakcheck import recipe\n"
+        "@recipe(Fraction)\ndef half():\n    return Fraction(1, 2)\n"
+    )
+    broken.write_text("from leakcheck import recipe\n@recipe(3)\ndef wrong(): ...\n")
+    assert seeds.load(str(plain)) == {}
+    assert seeds.load(str(tmp_path)) == {}
+    assert seeds.load(str(marked)) == {"fractions.Fraction": ["seeds.half()"]}
+    programs = Programs([], seeds=str(marked))
+    assert programs.value("seeds.half()") == 0.5
+    assert "import recipes as seeds" in programs.head("", "seeds.half()")
+    with pytest.raises(NothingToSweepError, match="@recipe takes the type"):
+        seeds.load(str(broken))
+    sys.modules.pop("seeds")
 
 
 # What grows
