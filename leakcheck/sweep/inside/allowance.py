@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -14,6 +15,8 @@ _DESCRIPTORS = 512
 """Open at a time."""
 _PROCESSES = 400
 """Of this user; the kernel does not count those of root."""
+_PARENT_DEATH_SIGNAL = 1
+"""`PR_SET_PDEATHSIG` of linux/prctl.h."""
 RUN_S = 2.0
 """Seconds of processor time after which a trial, or a few repetitions of a recipe, count as what does not end: they
 take milliseconds."""
@@ -33,6 +36,11 @@ def set_limits() -> None:
         lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(what, (lowest, lowest))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that is full is an error of the call, as on a full disk
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it has ended, which has one thread only."""
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def start_clock() -> None:

@@ -84,6 +84,7 @@ class Child:
     def live(self, task: Task) -> None:
         """Do the task, tell what came of it, and end."""
         os.setsid()
+        allowance.end_with_parent()
         self._pid = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
