@@ -29,6 +29,8 @@ _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
 _FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "call"}
 """Kinds that come to the same: what matters is whether the call has failed."""
+_WITH_RESULT = re.compile(r"\b(?:iter|next|copy|deepcopy|dumps|repr|hash|dir|list|memoryview)\(|\.(?:__enter__|send)\(")
+"""What recipes do with the result of a call."""
 _RETURNING = frozenset({"call", "unusual value"})
 """Kinds of which one find says all of a target: it keeps something though all went well."""
 _BLOCK = 16.0
@@ -123,7 +125,10 @@ def _kind(suspect: Suspect) -> Kind:
         return "unusual value"
     failed = suspect.exception not in ("", "StopIteration")
     if failed and kind in ("cycle", "abandoned", "copied", "call"):
-        return "error"  # the call failed before it came to that
+        if step.startswith("with "):
+            return kind
+        # The call has failed, or what was done with its result: then it may have kept something on purpose.
+        return "call" if _WITH_RESULT.search(step) else "error"
     lines = step.strip().splitlines()
     if kind in ("two calls", "closed twice", "abandoned", "initialized twice", "copied", "cycle") and len(lines) == 1:
         shortened = kind not in ("abandoned", "copied") or not re.search(r"\b(iter|next|copy|pickle|__enter__)\b", step)

@@ -91,7 +91,7 @@ def _abandoned(known: Known) -> _Made:
         yield "abandoned", f"iterator = iter({call.source})\nnext(iterator)"
         yield "abandoned", f"iterator = iter({call.source})\nnext(iterator)\nnext(iterator)"
         yield "abandoned", f"{call.source}.__enter__()"
-        yield "error", f"with {call.source}:\n    raise ValueError"
+        yield "abandoned", f"with {call.source}:\n    raise ValueError"
         yield "abandoned", f"iterator = {call.source}\niterator.send(None)\niterator.throw(ValueError)"
 
 

@@ -167,6 +167,17 @@ def test_two_errors_of_one_function_are_one_where_they_end_alike():
     assert len(clusters.clusters([*same, other], ["p.f"])) == 2
 
 
+def test_what_fails_after_the_call_is_no_failure_of_the_call():
+    steps = {
+        "iterator = iter(p.register(1))": "call",
+        "p.register(1).__enter__()": "call",
+        "p.f(0)": "error",
+        "with p.T():\n    raise ValueError": "abandoned",
+    }
+    for step, kind in steps.items():
+        assert clusters.clusters([suspect(step, kind="abandoned")], ["p.f"])[0].kind == kind
+
+
 def test_the_likeliest_and_largest_comes_first():
     rare = suspect("s = p.T()\ns.__init__()", kind="initialized twice", target="p.T", exception="", growth=1000.0)
     plain = suspect("p.g(1, 2)", kind="call", target="p.g", exception="", growth=100.0)
