@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from leakcheck.checking import LeakFoundError, Result, check
     from leakcheck.errors import LeakcheckError
     from leakcheck.monitor import watch
+    from leakcheck.sweep.inside.seeds import recipe
 
-__all__ = ["Context", "LeakFoundError", "LeakcheckError", "Result", "check", "scenario", "watch"]
+__all__ = ["Context", "LeakFoundError", "LeakcheckError", "Result", "check", "recipe", "scenario", "watch"]
 
 _LAZY = {
     "LeakFoundError": "leakcheck.checking",
     "LeakcheckError": "leakcheck.errors",
     "Result": "leakcheck.checking",
     "check": "leakcheck.checking",
+    "recipe": "leakcheck.sweep.inside.seeds",
     "watch": "leakcheck.monitor",
 }
 

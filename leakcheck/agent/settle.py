@@ -57,7 +57,7 @@ class Settler:
                 await waiting
         await self._wait_for_resources()
         _flush_output()
-        _forget_lookups()
+        forget_lookups()
         sparing = not whole and self.collects and all_in_sight()
         if sparing:
             self._found += collect_young()
@@ -138,7 +138,7 @@ def _flush_output() -> None:
             continue
 
 
-_forget_lookups: Callable[[], object] = (
+forget_lookups: Callable[[], object] = (
     getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None) or (lambda: None)
 )
 """Empties the interpreter's cache of attribute look-ups, whose 4096 entries own the names that were looked up.

@@ -21,6 +21,7 @@ EXIT_OK, EXIT_LEAK, EXIT_INTERRUPTED, EXIT_INTERNAL, EXIT_USAGE, EXIT_NOTHING, E
 
 _COMMANDS = {
     "run": "Run scenarios and say of each: leak or not, where, and who holds it.",
+    "sweep": "Look for leaks in a package without a scenario.",
     "list": "Show the scenarios that would run.",
     "snippet": "Measure one Python statement, without writing a file.",
     "report": "Make reports again from results.json; several merge into one.",

@@ -37,7 +37,7 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
     entries = trend.runs(run, past)
     cards, rows = _cards(run)
     names = {id(scenario): anchors for scenario, anchors in cards}
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = asset("style.css"), asset("script.js")
     return _template().render(
         run=run,
         entries=entries,
@@ -210,5 +210,6 @@ def _compiled() -> jinja2.BytecodeCache | None:
         return None
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file that pages have in them."""
     return resources.files("leakcheck.report").joinpath("templates", name).read_text(encoding="utf-8")

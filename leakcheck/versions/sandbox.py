@@ -56,12 +56,15 @@ def run(
     report: Path,
     options: Sequence[str],
     source: Path | None = None,
+    before: Sequence[str] = (),
 ) -> RunResult:
     """Run scenarios in `directory`, measured in `python`; `source` is a tree to import from.
 
+    `before` are words of a command that runs another, by which it is started.
+
     Raises `TrialError` when the run ends without results.
     """
-    command = [sys.executable, "-P", "-m", "leakcheck", "run", *targets, "--python", str(python)]
+    command = [*before, sys.executable, "-P", "-m", "leakcheck", "run", *targets, "--python", str(python)]
     ended = _ended([*command, "--report", str(report), "-qq", *options], directory, source)
     if not (report / results.FILE_NAME).exists():
         said = _last_words(ended)

@@ -24,6 +24,7 @@ CI = ROOT / "ci"
         ("workflow.yml", "vendor.github-workflows"),
         ("workflow-shards.yml", "vendor.github-workflows"),
         ("gitlab-shards.yml", "vendor.gitlab-ci"),
+        ("sweep.yml", "vendor.github-workflows"),
         ("release.yml", "vendor.github-workflows"),
         ("gitlab.yml", "vendor.gitlab-ci"),
     ],
@@ -38,7 +39,7 @@ def test_each_file_is_valid_for_its_system(file, schema):
 
 
 def test_no_script_of_an_action_has_an_input_pasted_into_it():
-    for file in ("action.yml", "workflow.yml", "workflow-shards.yml"):
+    for file in ("action.yml", "workflow.yml", "workflow-shards.yml", "sweep.yml"):
         in_script = False
         for line in (CI / file).read_text().splitlines():
             stripped = line.strip()

@@ -1,0 +1,149 @@
+"""`elkyn-leakcheck sweep`: leaks that are looked for without a scenario."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from leakcheck.cli import main
+from leakcheck.cli import options as shared
+from leakcheck.cli.command import EXIT_CODES, Command
+from leakcheck.cli.terminal import echo
+from leakcheck.errors import NothingCollectedError, UsageError
+from leakcheck.execution.workspace import Workspace
+from leakcheck.sweep import console, sweeping
+from leakcheck.sweep.seen import Seen
+from leakcheck.versions import sandbox
+
+
+@click.command("sweep", cls=Command, epilog=EXIT_CODES)
+@click.argument("targets", nargs=-1, required=True, metavar="PACKAGE|MODULE|EXTENSION.so...")
+@click.option(
+    "--python",
+    metavar="PATH",
+    callback=shared.interpreter,
+    help="Sweep in this interpreter; it needs nothing of ours installed.",
+)
+@click.option(
+    "--version", metavar="X", help="Sweep this version of the package, in an environment of its own from pip's index."
+)
+@click.option(
+    "--seeds",
+    type=click.Path(exists=True),
+    metavar="PATH",
+    help="Recipes, functions marked @recipe(MyType); or tests, whose calls are read and not run.",
+)
+@click.option("--include", multiple=True, metavar="PATTERN", help="Only targets whose name matches: 'package.Type.*'.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="No targets whose name matches.")
+@click.option("--errors-only", is_flag=True, help="Only calls with a wrong argument.")
+@click.option(
+    "--time-per-target",
+    type=shared.SECONDS,
+    default=5.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for each target, less those that others had the processor; a quarter for one in Python.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Processes at a time.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Folder for the files; sweep/PACKAGE by default.", metavar="DIR"
+)
+@click.option("--resume", is_flag=True, help="Go on with a sweep that was interrupted.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An earlier sweep.json: only a leak that it does not have is exit code 1.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be called, and what is refused and why.")
+@click.option("--no-control", is_flag=True, help="Leave out the planted leaks that prove the sweep.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+def command(
+    targets: tuple[str, ...],
+    python: str | None,
+    version: str | None,
+    seeds: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    errors_only: bool,
+    time_per_target: float,
+    jobs: int,
+    report: Path | None,
+    resume: bool,
+    baseline: Path | None,
+    dry_run: bool,
+    no_control: bool,
+    quiet: bool,
+    color: str,
+) -> int:
+    """Look for leaks without a scenario: find what can be called, call it in many ways, and judge what grows.
+
+    \b
+    elkyn-leakcheck sweep mypackage
+    elkyn-leakcheck sweep build/fast.so --seeds recipes.py
+    elkyn-leakcheck sweep zstandard --version 0.25.0
+
+    What is called runs isolated: it can change no file, reach no network and signal no process. What is found lies
+    in sweep/PACKAGE as scenarios for `run`, each with the draft of a bug report.
+    """
+    if version is not None and (python is not None or len(targets) != 1):
+        raise UsageError("--version goes with one package, and makes the interpreter that --python would name")
+    known = sweeping.accepted(baseline) if baseline is not None else frozenset[str]()
+    folder = report or Path("sweep") / re.sub(r"[^\w.-]+", "_", Path(targets[0]).name.partition(".")[0])
+    with _interpreter(python, targets[0], version) as chosen:
+        options = sweeping.Options(
+            targets=[os.path.abspath(each) if os.path.exists(each) and os.sep in each else each for each in targets],
+            python=chosen,
+            folder=folder.resolve(),
+            include=list(include),
+            exclude=list(exclude),
+            seconds=time_per_target,
+            jobs=jobs,
+            errors_only=errors_only,
+            seeds=os.path.abspath(seeds) if seeds else "",
+            resume=resume,
+            control=not no_control,
+        )
+        if dry_run:
+            return _show(sweeping.look(options))
+        shared.folder("--report", folder)
+        view = console.SweepView(quiet=quiet, color=color)
+        with view:
+            swept = sweeping.run(options, view, known)
+    console.summary(swept, folder, view, quiet=quiet)
+    if not swept.targets:
+        raise NothingCollectedError(f"there is nothing to call in {' '.join(targets)}")
+    if swept.failures:
+        target, traceback = swept.failures[0]
+        echo(f"elkyn-leakcheck: an error in the tool itself, at {target}; please report it:\n{traceback}", err=True)
+        return main.EXIT_INTERNAL
+    if swept.interrupted:
+        return main.EXIT_INTERRUPTED
+    return main.EXIT_LEAK if any(not find.known for find in swept.finds) else main.EXIT_OK
+
+
+@contextmanager
+def _interpreter(python: str | None, package: str, version: str | None) -> Iterator[str]:
+    """The interpreter to sweep in: the one that was named, this one, or one of its own with a version of a package."""
+    if version is None:
+        yield python or sys.executable
+        return
+    with Workspace() as place:
+        made = sandbox.environment(place / "environment")
+        sandbox.install(made, [f"{package}=={version}"])
+        yield str(made)
+
+
+def _show(seen: Seen) -> int:
+    for name in seen.targets:
+        echo(name)
+    for name, why in seen.refused:
+        echo(f"{name}: not called, for it {why}")
+    return main.EXIT_OK if seen.targets else main.EXIT_NOTHING

@@ -1,0 +1,150 @@
+"""From suspects to finds: each is judged twice, and those that lose the same memory at the same place are one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from leakcheck.errors import ControlError
+from leakcheck.records import ScenarioResult
+from leakcheck.results import atomic
+from leakcheck.sweep import bug_report, judged, scenario_file
+from leakcheck.sweep.clusters import Cluster, worth
+from leakcheck.sweep.inside.messages import Began
+from leakcheck.sweep.outcome import Find, Unconfirmed
+
+_SENTENCE = 300
+"""Characters of a reason that are kept."""
+_BY_LIFE = frozenset({"initialized twice", "without initialization", "subclass"})
+"""Kinds that lose what an object holds, which is taken at the same lines however it is lost: they are one among
+themselves only. Of a cycle the place says nothing: objects of several types hold what is taken there."""
+_FRAMES = 3
+"""Innermost frames of a stack by which a place is known: where memory is taken, for what, and for whom."""
+
+
+class Proved(NamedTuple):
+    """A find, and what it was made from."""
+
+    find: Find
+    cluster: Cluster
+    result: ScenarioResult
+
+
+def confirmed(
+    chosen: Sequence[Cluster], python: str, jobs: int, folder: Path, began: Began, stage: Callable[[str], None]
+) -> tuple[list[Find], list[Unconfirmed]]:
+    """What the judge finds to leak twice, the worst first, with its files in `folder`; and what it does not.
+
+    Raises `ControlError` where the judge's own control fails.
+    """
+    names = _names(chosen)
+    if not names:
+        return [], []
+    stage(f"judge: {len(names)} suspects, first time")
+    texts = {name: scenario_file.text(cluster, with_neighbour=False) for name, cluster in names.items()}
+    first = judged.judge(texts, python, jobs, diagnose=False)
+    leaking = {name: cluster for name, cluster in names.items() if _leaks(first.of(name))}
+    unconfirmed = [_unconfirmed(names[name], first.of(name)) for name in names if name not in leaking]
+    if not leaking:
+        return [], unconfirmed
+    stage(f"judge: {len(leaking)} suspects, second time, and why")
+    texts = {
+        name: scenario_file.text(cluster, with_neighbour=bool(cluster.suspect.neighbour))
+        for name, cluster in leaking.items()
+    }
+    second = judged.judge(texts, python, jobs, folder=folder, diagnose=True)
+    if second.run.control.status == "failed":
+        raise ControlError(f"the control of the judge failed: {second.run.control.reason}")
+    proved = []
+    for name, cluster in leaking.items():
+        result = second.of(name)
+        if result is None or not _leaks(result):
+            unconfirmed.append(_unconfirmed(cluster, result))
+            (folder / f"{name}.py").unlink(missing_ok=True)
+            continue
+        neighbour = cluster.suspect.neighbour if second.neighbour_is_clean(name) else ""
+        if cluster.suspect.neighbour and not neighbour:
+            text = scenario_file.text(cluster, with_neighbour=False)
+            atomic.write(folder / f"{name}.py", text.encode())
+        proved.append(Proved(_find(name, cluster, result, neighbour), cluster, result))
+    finds = []
+    for find, cluster, result in one_a_place(proved, folder):
+        draft = bug_report.text(find, cluster, result, second.run, began)
+        atomic.write(folder / find.draft, draft.encode("utf-8", "replace"))
+        finds.append(find)
+    return finds, unconfirmed
+
+
+def one_a_place(proved: Sequence[Proved], folder: Path) -> list[Proved]:
+    """The worst of those whose memory comes from the same lines; it names the targets of the others."""
+    chosen: dict[object, Proved] = {}
+    for each in sorted(proved, key=lambda each: -worth(each.find.growth) * each.find.likelihood):
+        place = _place(each)
+        if place in chosen:
+            first = chosen[place]
+            also = list(dict.fromkeys([*first.find.also, each.find.target]))
+            chosen[place] = first._replace(find=msgspec.structs.replace(first.find, also=also))
+            (folder / each.find.scenario).unlink(missing_ok=True)
+        else:
+            chosen[place] = each
+    return list(chosen.values())
+
+
+def _place(proved: Proved) -> object:
+    """What two finds have in common that are one; of what is not known to be another's, its name."""
+    stack = proved.result.findings[0].stack if proved.result.findings else []
+    frames = [frame for frame in stack if Path(frame.file).name != proved.find.scenario]
+    if not frames or proved.find.kind == "cycle":
+        return proved.find.id
+    kind = proved.find.kind if proved.find.kind in _BY_LIFE else ""
+    return kind, *((Path(frame.file).name, frame.function, frame.line) for frame in frames[:_FRAMES])
+
+
+def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:
+    """Names of files, the same in the next sweep as long as the same is found."""
+    names: dict[str, Cluster] = {}
+    for cluster in chosen:
+        name = scenario_file.file_name(cluster)
+        again = sum(each == name or each.startswith(f"{name}_") for each in names)
+        names[f"{name}_{again + 1}" if again else name] = cluster
+    return names
+
+
+def _leaks(result: ScenarioResult | None) -> bool:
+    return result is not None and result.verdict == "leak"
+
+
+def _unconfirmed(cluster: Cluster, result: ScenarioResult | None) -> Unconfirmed:
+    return Unconfirmed(
+        target=cluster.target,
+        kind=cluster.kind,
+        step=cluster.suspect.step,
+        verdict=result.verdict if result else "error",
+        reason=result.reason[:_SENTENCE] if result else "was not measured",
+    )
+
+
+def _find(name: str, cluster: Cluster, result: ScenarioResult, neighbour: str) -> Find:
+    containers = [finding for finding in result.findings if finding.kind == "container" and finding.path]
+    named = "".join(node.name for node in containers[0].path) if containers else ""
+    growth = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
+    return Find(
+        id=name,
+        fingerprint=cluster.fingerprint,
+        kind=cluster.kind,
+        target=cluster.target,
+        also=[],
+        exception=cluster.suspect.exception,
+        growth=growth or cluster.suspect.growth,
+        likelihood=cluster.likelihood,
+        reason=result.reason[:_SENTENCE],
+        cause=result.findings[0].fingerprint if result.findings else "",
+        step=cluster.suspect.step,
+        neighbour=neighbour,
+        named=named,
+        scenario=f"{name}.py",
+        draft=f"{name}.md",
+    )

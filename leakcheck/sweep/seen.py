@@ -1,0 +1,42 @@
+"""What the swept interpreter has said so far."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from leakcheck.sweep.inside.messages import Began, Broken, Crash, Inventory, Suspect, Swept
+
+
+class Seen:
+    """What the interpreter has said so far."""
+
+    def __init__(self) -> None:
+        self.began = Began("", "", [], {})
+        self.targets: list[str] = []
+        self.refused: list[tuple[str, str]] = []
+        self.swept: dict[str, Swept] = {}
+        self.suspects: list[Suspect] = []
+        self.crashes: list[Crash] = []
+        self.broken: list[Broken] = []
+        self.done_before: list[str] = []
+        """Targets of an earlier sweep that is resumed."""
+
+    def take(self, message: NamedTuple) -> None:
+        """Note a message."""
+        if isinstance(message, Began):
+            self.began = message
+        elif isinstance(message, Inventory):
+            self.targets, self.refused = message.targets, message.refused
+        elif isinstance(message, Swept):
+            self.swept[message.target] = message
+        elif isinstance(message, Suspect):
+            self.suspects.append(message)
+        elif isinstance(message, Crash):
+            self.crashes.append(message)
+        elif isinstance(message, Broken):
+            self.broken.append(message)
+
+    @property
+    def calls(self) -> int:
+        """That were made."""
+        return sum(each.calls for each in self.swept.values())

@@ -1,0 +1,90 @@
+"""What is kept of a sweep that goes on, so that it can be resumed; and a finished one read again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from leakcheck.errors import UsageError
+from leakcheck.records import Record
+from leakcheck.results import atomic
+from leakcheck.sweep import inside
+from leakcheck.sweep.inside.messages import Began, Crash, Suspect, Swept
+from leakcheck.sweep.outcome import SCHEMA, Sweep
+from leakcheck.sweep.seen import Seen
+
+FILE_NAME = "sweep-so-far.json"
+
+
+class State(Record, frozen=True, kw_only=True):
+    """The content of `sweep-so-far.json`."""
+
+    generator: str
+    """Hash of what makes the calls: what another version has done is done again."""
+    asked: list[str]
+    distributions: dict[str, str]
+    swept: list[Swept]
+    suspects: list[Suspect]
+    crashes: list[Crash]
+
+    def check(self, began: Began) -> None:
+        """Raises `UsageError` where other versions are swept now."""
+        if began.distributions != self.distributions:
+            then = ", ".join(f"{name} {version}" for name, version in self.distributions.items())
+            raise UsageError(f"--resume: the sweep that was interrupted was of {then}; sweep again without --resume")
+
+    def put_into(self, seen: Seen) -> None:
+        """Let a sweep begin with what is known."""
+        seen.swept = {each.target: each for each in self.swept}
+        seen.suspects, seen.crashes = list(self.suspects), list(self.crashes)
+        seen.done_before = list(seen.swept)
+
+
+def write(path: Path, asked: Sequence[str], seen: Seen) -> None:
+    """Keep what is known so far. Raises `atomic.WriteError`."""
+    state = State(
+        generator=_generator(),
+        asked=list(asked),
+        distributions=seen.began.distributions,
+        swept=list(seen.swept.values()),
+        suspects=seen.suspects,
+        crashes=seen.crashes,
+    )
+    atomic.write(path, msgspec.json.encode(state))
+
+
+def read(path: Path, asked: Sequence[str]) -> State:
+    """What is known of a sweep that was interrupted. Raises `UsageError` where that is nothing, or another one."""
+    try:
+        state = msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        raise UsageError(f"--resume: there is no {path}; a sweep that was interrupted has left one") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"--resume: {path} cannot be read: {error}; sweep again without --resume") from None
+    if state.asked != list(asked):
+        raise UsageError(f"--resume: {path} is of a sweep of {' '.join(state.asked)}")
+    if state.generator != _generator():
+        raise UsageError(f"--resume: {path} was written by another version; sweep again without --resume")
+    return state
+
+
+def of_sweep(path: Path) -> Sweep:
+    """A finished sweep. Raises `UsageError`."""
+    try:
+        sweep = msgspec.json.decode(path.read_bytes(), type=Sweep)
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist; give a sweep.json of `elkyn-leakcheck sweep`") from None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no sweep.json of `elkyn-leakcheck sweep`: {error}") from None
+    if sweep.schema != SCHEMA:
+        raise UsageError(f"{path} has the schema {sweep.schema[:40]!r}, but {SCHEMA!r} is needed")
+    return sweep
+
+
+def _generator() -> str:
+    folder = Path(inside.__file__).parent
+    content = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
+    return hashlib.sha256(content).hexdigest()[:16]
