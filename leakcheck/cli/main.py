@@ -69,6 +69,7 @@ a function, or scenario files   elkyn-leakcheck run package.module:function
                                 elkyn-leakcheck run scenarios/
 one statement                   elkyn-leakcheck snippet -s "import json" "json.loads('[1]')"
 the tests that you have         pytest --leakcheck
+a package without tests         elkyn-leakcheck sweep package
 a finding of the last run       elkyn-leakcheck explain
 what this machine can measure   elkyn-leakcheck doctor
 a first scenario and CI files   elkyn-leakcheck init

@@ -30,6 +30,8 @@ Memory leaks of Python programs, native parts included. `run` judges functions a
 the first leak; `check_statement` judges one statement; `explain` tells all of a finding; after a change, run the same
 again: `as_expected` is true once it is mended, and `prove_fix` proves that between two commits. A verdict is measured,
 never guessed: `inconclusive` is not clean."""
+_MOST_FINDS = 5
+"""Leaks of a sweep that an answer has: the others stand in its `sweep.json`."""
 
 
 @click.command("mcp", cls=Command)
@@ -50,7 +52,7 @@ def server() -> MCPServer[Any]:
     except ImportError:
         raise UsageError("the protocol's SDK is not there: python -m pip install 'elkyn-leakcheck[mcp]'") from None
     made: MCPServer[Any] = MCPServer("leakcheck", instructions=_INSTRUCTIONS, log_level="WARNING")
-    for tool in (run, check_statement, explain, compare, prove_fix):
+    for tool in (run, check_statement, explain, sweep, compare, prove_fix):
         made.add_tool(tool)
     return made
 
@@ -77,6 +79,23 @@ async def explain(finding: str = "", as_issue: bool = False) -> str:
     `finding` is its fingerprint, or a part of the scenario's id. `as_issue` makes it the draft of a bug report.
     """
     return await _said(["explain", *([finding] if finding else []), *(["--issue"] if as_issue else [])])
+
+
+async def sweep(package: str, seconds_per_target: float = 2.0) -> dict[str, Any]:
+    """Look for leaks in a package or module without a scenario: its functions are called in many ways, isolated.
+
+    Takes minutes. Answers with the likeliest leaks that were confirmed, each with a scenario file for `run`.
+    """
+    folder = Path("sweep", package.partition("/")[2] or package)
+    words = ["sweep", package, "-q", "--report", str(folder), "--time-per-target", str(seconds_per_target)]
+    await _said(words, allowed=(0, 1))
+    found = _object((folder / "sweep.json").read_text("utf-8"))
+    shown = ("target", "kind", "exception", "reason", "step", "likelihood")
+    finds = [
+        {**{key: find[key] for key in shown}, "scenario": str(folder / find["scenario"])}
+        for find in found["finds"][:_MOST_FINDS]
+    ]
+    return {"leaks": len(found["finds"]), "calls": found["calls"], "targets": found["targets"], "finds": finds}
 
 
 async def compare(base: str, head: str, scenarios: list[str]) -> dict[str, Any]:

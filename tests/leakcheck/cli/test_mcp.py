@@ -74,7 +74,7 @@ def test_mistakes_are_errors_with_the_tools_own_sentence_and_leave_nothing(proje
     tools, [(lost, failed), (mistyped, failed_too)] = asked(
         project, ("explain", {}), ("run", {"targets": ["leaks.py::keps"]})
     )
-    assert tools == {"run", "check_statement", "explain", "compare", "prove_fix"}
+    assert tools == {"run", "check_statement", "explain", "sweep", "compare", "prove_fix"}
     assert failed
     assert "run something first" in lost
     assert failed_too
@@ -103,3 +103,16 @@ def test_a_fix_is_proven_between_two_revisions(project):
     assert not other["proven"]
     assert "does not leak in BASE" in other["sentence"]
     assert told["exit_code"] == 1
+
+
+def test_a_module_is_swept_and_its_leak_can_be_run(project):
+    (project / "shapes.py").write_text(
+        "_rows = []\n\n\ndef area(width, height):\n    _rows.append([width, height])\n"
+        "    result = width * height\n    _rows.pop()\n    return result\n"
+    )
+    _, [(text, failed)] = asked(project, ("sweep", {"package": "shapes", "seconds_per_target": 1.0}))
+    assert not failed, text
+    told = json.loads(text)
+    assert (told["leaks"], told["finds"][0]["target"]) == (1, "shapes.area")
+    assert told["finds"][0]["exception"] == "TypeError"
+    assert (project / told["finds"][0]["scenario"]).is_file()
