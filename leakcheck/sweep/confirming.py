@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from leakcheck import units
 from leakcheck.errors import ControlError
 from leakcheck.records import ScenarioResult
 from leakcheck.results import atomic
@@ -43,14 +44,14 @@ def confirmed(
     names = _names(chosen)
     if not names:
         return [], []
-    stage(f"judge: {len(names)} suspects, first time")
+    stage(f"judge: {units.count(len(names), 'suspect')}, first time")
     texts = {name: scenario_file.text(cluster, with_neighbour=False) for name, cluster in names.items()}
     first = judged.judge(texts, python, jobs, diagnose=False)
     leaking = {name: cluster for name, cluster in names.items() if _leaks(first.of(name))}
     unconfirmed = [_unconfirmed(names[name], first.of(name)) for name in names if name not in leaking]
     if not leaking:
         return [], unconfirmed
-    stage(f"judge: {len(leaking)} suspects, second time, and why")
+    stage(f"judge: {units.count(len(leaking), 'suspect')}, second time, and why")
     texts = {
         name: scenario_file.text(cluster, with_neighbour=bool(cluster.suspect.neighbour))
         for name, cluster in leaking.items()
