@@ -6,6 +6,7 @@ python benchmarks/planted_suite.py DIR      writes the suite; the names of leaki
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -83,10 +84,10 @@ _PAIRS = {
 """A statement that leaks, and one that is like it and does not."""
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, sizes: Sequence[int] = SIZES) -> None:
     """One file a size."""
     folder.mkdir(parents=True, exist_ok=True)
-    for size in SIZES:
+    for size in sizes:
         text = dedent(_HEAD).replace("SIZE", str(size))
         for name, statements in _PAIRS.items():
             for kind, statement in zip(("leaks", "is_innocent"), statements, strict=True):

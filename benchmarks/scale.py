@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import planted_suite
@@ -54,11 +55,11 @@ def suite(name: str, folder: Path, arguments: list[str]) -> None:
     print(f"{name}: {len(found)} tests ({counts}); plain {plain:.1f} s of processor; {ratios}; {waiting}")
 
 
-def planted() -> None:
-    """How many of the planted leaks are found, and whether an innocent one is accused."""
+def planted(sizes: Sequence[int]) -> None:
+    """How many of the planted leaks of some bytes a call are found, and whether an innocent one is accused."""
     with tempfile.TemporaryDirectory() as made:
         folder, report = Path(made, "suite"), Path(made, "report")
-        planted_suite.write(folder)
+        planted_suite.write(folder, sizes)
         options = ["-q", "-p", "no:cacheprovider"]
         plain, _, _ = spent([sys.executable, "-m", "pytest", *options], folder)
         options += ["--leakcheck=screen", "--leakcheck-report", str(report)]
@@ -181,7 +182,9 @@ if __name__ == "__main__":
     what, *rest = sys.argv[1:] or [""]
     if what == "suite" and len(rest) >= 2:
         suite(rest[0], Path(rest[1]), rest[2:])
-    elif what in ("planted", "step", "page", "run") and not rest:
+    elif what == "planted" and all(map(str.isdecimal, rest)):
+        planted([int(size) for size in rest] or planted_suite.SIZES)
+    elif what in ("step", "page", "run") and not rest:
         globals()[what]()
     else:
         sys.exit(__doc__)

@@ -25,6 +25,10 @@ _STILL_CALLS = 5
 """Calls in a row that have to leave nothing, where they are quick."""
 _STILL_S = 0.002
 """Seconds that they should not take together; slow tests have fewer, at least one: each call was a plain run more."""
+_FEWEST_CALLS = 3
+"""Calls in a row that are asked of all but slow tests: in one, what was freed may hide what is lost."""
+_SLOW_S = 0.02
+"""Seconds from which on a call is slow."""
 _PATIENCE_S = 0.3
 """Seconds that a test may move before its caches are emptied, and again before it is the judge's, who needs ten times
 as long for it."""
@@ -92,7 +96,8 @@ def screen(
         calls += 1
         meters.read(levels, quick * calls)
         spent = now() - began
-        wanted = max(1, min(_STILL_CALLS, int(_STILL_S * calls / max(spent, 1e-9))))
+        least = 1 if spent > _SLOW_S * calls else _FEWEST_CALLS
+        wanted = max(least, min(_STILL_CALLS, int(_STILL_S * calls / max(spent, 1e-9))))
         over = (spent > _PATIENCE_S and calls >= _SLOW_CALLS) or calls >= _MOST_CALLS
         found = _still(_series(levels, quick, calls - wanted, calls)) if calls - since >= wanted else None
         if found is None and (over or calls in _LOOKS):

@@ -83,7 +83,7 @@ MIXED = """
 """
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "2"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)])
 def test_what_leaves_nothing_is_screened_and_what_moves_is_judged(suite, arguments):
     folder = suite(MIXED)
     done = run(folder, "--leakcheck=screen", "--leakcheck-report", "report", *arguments, *QUICK)
@@ -178,7 +178,7 @@ PROJECT = {
 }
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)])
 def test_only_what_has_changed_since_it_was_green_is_measured(suite, arguments):
     for name, source in PROJECT.items():
         folder = suite(source, name)
@@ -196,6 +196,7 @@ def test_only_what_has_changed_since_it_was_green_is_measured(suite, arguments):
     assert measured().startswith("no test was measured")
 
 
+@pytest.mark.slow
 def test_only_what_has_changed_since_a_revision_is_measured(suite):
     for name, source in PROJECT.items():
         folder = suite(source, name)
@@ -219,7 +220,7 @@ def test_only_what_has_changed_since_a_revision_is_measured(suite):
     assert "'nowhere' is neither a file nor a revision" in wrong.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)])
 def test_parts_of_a_suite_are_one_whole_for_the_gate(suite, arguments):
     for number in range(3):
         folder = suite(f"def test_{number}():\n    pass\n", f"test_{number}.py")

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 from leakcheck.agent.channel import Channel
+from leakcheck.agent.clock import own_clock
 from leakcheck.agent.hosts.pytest_forgetting import Forgetting
 from leakcheck.agent.hosts.pytest_protocol import Repeater, Step, TestNotReachedError
 from leakcheck.agent.hosts.pytest_start import run_pytest
@@ -162,7 +163,7 @@ class _Suite(Repeater):
                 run_once()
                 forget({})
 
-            found.append(screen(step, meters, emptying))
+            found.append(screen(step, meters, emptying, own_clock()))
 
         try:
             self.inside(item, copy.copy(item), work)
