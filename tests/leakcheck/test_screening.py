@@ -70,7 +70,7 @@ MIXED = """
             (tmp_path / "x").write_text(str(number))
             assert not self.file.closed
 
-    @pytest.mark.leakcheck(budget={"heap.bytes": 1000}, tools=["growth"], time_budget=10)
+    @pytest.mark.leakcheck(budget={"heap.bytes": 1000}, tools=["growth"], time_budget=60)
     def test_may_grow():
         kept.append(bytearray(100))
 
