@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.hosts.host import MEASURED, Host
+from leakcheck.agent.hosts.not_reached import TestNotReachedError
 from leakcheck.agent.hosts.pytest_forgetting import Forgetting
-from leakcheck.agent.hosts.pytest_protocol import Repeater, Step, TestNotReachedError
+from leakcheck.agent.hosts.pytest_protocol import Repeater, Step
 from leakcheck.agent.hosts.pytest_start import run_pytest
 from leakcheck.agent.loading import of_call
 from leakcheck.agent.protocol import MeasuredBefore, Open, PytestRequest

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from leakcheck.agent.hosts.hypothesis_tests import with_the_same_examples
+from leakcheck.agent.hosts.not_reached import TestDidNotPassError
 
 Step = Callable[[], None]
 
@@ -30,20 +31,6 @@ _WHOLE = (
     *("pytest_runtest_protocol", "pytest_runtest_makereport", "pytest_runtest_logreport"),
     *("pytest_runtest_logstart", "pytest_runtest_logfinish"),
 )
-
-
-class TestNotReachedError(Exception):
-    """pytest ended, or failed, before it came to the test. `told` is what may be said of it anywhere."""
-
-    __test__ = False
-
-    def __init__(self, told: str, report: str = "") -> None:
-        super().__init__(f"{told}: {report}" if report else told)
-        self.told = told
-
-
-class TestDidNotPassError(TestNotReachedError):
-    """The test was skipped, or a report of it says failure without an exception."""
 
 
 class Repeater:

@@ -22,8 +22,9 @@ from typing import Any
 
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.clock import own_clock
+from leakcheck.agent.hosts.not_reached import TestNotReachedError
 from leakcheck.agent.hosts.pytest_forgetting import Forgetting
-from leakcheck.agent.hosts.pytest_protocol import Repeater, Step, TestNotReachedError
+from leakcheck.agent.hosts.pytest_protocol import Repeater, Step
 from leakcheck.agent.hosts.pytest_start import run_pytest
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.heap import plug_holes

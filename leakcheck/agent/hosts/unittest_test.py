@@ -12,22 +12,9 @@ from typing import Any
 
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.hosts.host import Answers, Host
+from leakcheck.agent.hosts.not_reached import TestDidNotPassError, TestNotReachedError
 from leakcheck.agent.loading import import_file, of_call
 from leakcheck.agent.protocol import Open, UnittestRequest
-
-
-class TestNotReachedError(Exception):
-    """The test ended before it came to the call. `told` is what may be said of it anywhere."""
-
-    __test__ = False
-
-    def __init__(self, told: str, report: str = "") -> None:
-        super().__init__(f"{told}: {report}" if report else told)
-        self.told = told
-
-
-class TestDidNotPassError(TestNotReachedError):
-    """The test passes once, and when it is repeated it is skipped, or succeeds where it was expected to fail."""
 
 
 def hold(channel: Channel, opening: Open, request_text: str) -> None:
