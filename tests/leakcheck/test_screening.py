@@ -239,6 +239,7 @@ def test_parts_of_a_suite_are_one_whole_for_the_gate(suite, arguments):
     assert any("of 2 shards 2 is missing" in line.message for line in one)
 
 
+@pytest.mark.slow
 def test_tests_of_hypothesis_have_the_same_examples_in_each_call(suite):
     folder = suite("""
         from hypothesis import given, settings, strategies

@@ -254,7 +254,7 @@ def test_why_something_failed_is_told_without_its_message_and_its_output(tmp_pat
     said = leakcheck(tmp_path, "run", ".", "-v", *options)
     said += leakcheck(tmp_path, "list", ".")
     assert_nowhere(said, tmp_path / "out")
-    assert "raised Denied: at planted.py" in said
+    assert "Denied: at planted.py" in said
     assert "planted.py::raises[value0-7]" in said
     assert "planted.py::raises[plain-7]" in said
     assert "No such file or directory" in said
@@ -268,7 +268,7 @@ def test_values_are_there_where_they_are_asked_for(tmp_path):
     assert f"printed {SECRET}" in result["failure"]["output"]
     assert "--values" in result["command"]
     (tmp_path / "planted.py").write_text(MEMORY)
-    said = leakcheck(tmp_path, "run", "planted.py", "-k", "dicts or key", "--values", "--report", "out")
+    said = leakcheck(tmp_path, "run", "planted.py", "-k", "dicts or key", "--values", "-v", "--report", "out")
     assert f"'password': '{SECRET}'" in said
     assert f"table['{SECRET}'][*]" in said
 
