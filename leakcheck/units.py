@@ -72,18 +72,21 @@ def seconds(value: float) -> str:
 
 def count(number: int, word: str) -> str:
     """`1 leak`, `2 leaks`."""
-    if number == 1:
-        return f"1 {word}"
-    return f"{number:,} {word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
+    return f"{number:,} {word if number == 1 else _plural(word)}"
 
 
 def number(value: float, noun: str) -> str:
     """`1 file descriptor`, `0.5 child processes`, `2 watches of inotify`."""
     text = plain(value)
-    if text == "1":
-        return f"1 {noun}"
+    return f"{text} {noun if text == '1' else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    """`leaks`, `queries`, `keys in a keyring`, `processes`, `watches of inotify`."""
     head, link, rest = next((noun.partition(link) for link in (" of ", " in ") if link in noun), (noun, "", ""))
-    return f"{text} {head}{'es' if head.endswith(('s', 'ch')) else 's'}{link}{rest}"
+    if head.endswith("y") and head[-2:-1] not in "aeiou":
+        return f"{head[:-1]}ies{link}{rest}"
+    return f"{head}{'es' if head.endswith(('s', 'ch')) else 's'}{link}{rest}"
 
 
 def singular(unit: str) -> str:

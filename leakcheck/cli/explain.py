@@ -18,11 +18,12 @@ from leakcheck.records import Finding, Frame, PathNode, RunResult, ScenarioResul
 from leakcheck.report import brief as brief_report
 from leakcheck.report import sentences
 from leakcheck.report.draft import draft
+from leakcheck.report.folder import LATEST
 from leakcheck.report.terminal import make_console
 from leakcheck.report.text import BLOCK, line, source
 from leakcheck.results.problems import problems
 
-_LATEST = Path("reports", "latest")
+_LATEST = Path("reports", LATEST)
 """Where `run` leaves its last results."""
 _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 

@@ -18,6 +18,7 @@ import click
 from leakcheck import results
 from leakcheck.cli import main
 from leakcheck.cli.command import Command
+from leakcheck.cli.sweep import default_folder
 from leakcheck.errors import UsageError
 from leakcheck.report import brief
 from leakcheck.report.folder import new_run_directory, point_latest
@@ -86,9 +87,8 @@ async def sweep(package: str, seconds_per_target: float = 2.0) -> dict[str, Any]
 
     Takes minutes. Answers with the likeliest leaks that were confirmed, each with a scenario file for `run`.
     """
-    folder = Path("sweep", package.partition("/")[2] or package)
-    words = ["sweep", package, "-q", "--report", str(folder), "--time-per-target", str(seconds_per_target)]
-    await _said(words, allowed=(0, 1))
+    await _said(["sweep", package, "-q", "--time-per-target", str(seconds_per_target)], allowed=(0, 1))
+    folder = default_folder(package)
     found = _object((folder / "sweep.json").read_text("utf-8"))
     shown = ("target", "kind", "exception", "reason", "step", "likelihood")
     finds = [

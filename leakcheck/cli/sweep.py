@@ -96,7 +96,7 @@ def command(
     if version is not None and (python is not None or len(targets) != 1):
         raise UsageError("--version goes with one package, and makes the interpreter that --python would name")
     known = sweeping.accepted(baseline) if baseline is not None else frozenset[str]()
-    folder = report or Path("sweep") / re.sub(r"[^\w.-]+", "_", Path(targets[0]).name.partition(".")[0])
+    folder = report or default_folder(targets[0])
     with _interpreter(python, targets[0], version) as chosen:
         options = sweeping.Options(
             targets=[os.path.abspath(each) if os.path.exists(each) and os.sep in each else each for each in targets],
@@ -127,6 +127,11 @@ def command(
     if swept.interrupted:
         return main.EXIT_INTERRUPTED
     return main.EXIT_LEAK if any(not find.known for find in swept.finds) else main.EXIT_OK
+
+
+def default_folder(target: str) -> Path:
+    """Where the files of a sweep go: `sweep/PACKAGE`, and for a file its name without what follows the first dot."""
+    return Path("sweep") / re.sub(r"[^\w.-]+", "_", Path(target).name.partition(".")[0])
 
 
 @contextmanager

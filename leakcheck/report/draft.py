@@ -33,7 +33,7 @@ def draft(run: RunResult, scenario: ScenarioResult, finding: Finding) -> str:
         *_section("To reproduce", _reproduction(scenario)),
         *_section("Growth", _growth(scenario, finding)),
         *_section("Where", [block(stack_lines(_shown(finding)))] if finding.stack else []),
-        *_section("Held by", [code("".join(node.name for node in finding.path), 600) + "\n"] if finding.path else []),
+        *_section("Held by", [code(sentences.path(finding), 600) + "\n"] if finding.path else []),
         *_section("Versions", _list(_versions(run, finding))),
         *_section("Control", _control(run)),
     ]

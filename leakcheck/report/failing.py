@@ -52,7 +52,7 @@ def _finding(finding: Finding, result: ScenarioResult) -> list[str]:
     outer = [frame for frame in finding.stack if frame.user][1:_MOST_FRAMES]
     lines += [f"    from {sentences.location(frame)}: {line(frame.source, 160)}" for frame in outer]
     if finding.path:
-        lines.append(f"  held by {line(''.join(node.name for node in finding.path))}")
+        lines.append(f"  held by {line(sentences.path(finding))}")
     numbers = [part for part in (sentences.rates(finding), sentences.share(finding, result)) if part]
     if numbers:
         lines.append(f"  {', '.join(numbers)}")

@@ -99,7 +99,7 @@ def _wrong(scenario: ScenarioResult) -> str:
         if finding.stack:
             rows.append(_indented(block(stack_lines(finding.stack[:8]))))
         if finding.path:
-            rows.append(f"  held by {code(''.join(node.name for node in finding.path), 600)}\n")
+            rows.append(f"  held by {code(sentences.path(finding), 600)}\n")
     if scenario.failure and scenario.failure.traceback:
         rows.append(block(text.block(scenario.failure.traceback, 4000).splitlines()[-30:]))
     if scenario.command:

@@ -94,8 +94,7 @@ class RunView:
     def start(self, scenario_id: str) -> None:
         """The measurement of a scenario begins."""
         self._running[scenario_id] = _Running()
-        if self._verbose and not self._live and not self._quiet:
-            say(self.console, f"{line(scenario_id)}: measuring ...", 2, "dim")
+        self._log(scenario_id, "measuring")
 
     def progress(self, scenario_id: str, meter: str, samples: list[Sample], seconds_left: float) -> None:
         """A reading came in. Cheap: it keeps a few values, drawing happens at the view's own pace."""
@@ -110,9 +109,14 @@ class RunView:
         running = self._running.setdefault(scenario_id, _Running())
         if running.tools is None:
             running.began = time.monotonic()
-        if self._verbose and not self._live and not self._quiet and tools:
-            say(self.console, f"{line(scenario_id)}: looking for the place: {', '.join(tools)} ...", 2, "dim")
+        if tools:
+            self._log(scenario_id, f"looking for the place: {', '.join(tools)}")
         running.tools = tools
+
+    def _log(self, scenario_id: str, what: str) -> None:
+        """Where nothing lives at the bottom of a terminal, a phase is a line."""
+        if self._verbose and not self._live and not self._quiet:
+            say(self.console, f"{line(scenario_id)}: {what} ...", 2, "dim")
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
         """Keep all that a failed scenario said, where a person looks on and nothing is recorded."""

@@ -139,7 +139,7 @@ def print_finding(finding: Finding, scenario: ScenarioResult, console: Console, 
     frames = finding.stack[:_MOST_FRAMES]
     for frame in frames:
         _print_frame(frame, console, told=at is frame and f"in {frame.function}" in finding.title)
-    if finding.path and "".join(node.name for node in finding.path) not in finding.title:
+    if sentences.path(finding) not in finding.title:
         say(console, _path(finding), 6)
     details = [sentences.share(finding, scenario), finding.fingerprint and f"#{finding.fingerprint}"]
     if told := ", ".join(part for part in details if part):

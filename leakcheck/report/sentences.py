@@ -121,6 +121,11 @@ def relative(file: str) -> str:
     return file
 
 
+def path(finding: Finding) -> str:
+    """What holds it, as an expression: `hub.listeners[*]`; empty where nothing is known to."""
+    return "".join(node.name for node in finding.path)
+
+
 def rates(finding: Finding) -> str:
     """How much it leaks: `432 B and 1 object per iteration`; empty where unknown."""
     parts = []

@@ -11,6 +11,7 @@ import msgspec
 from leakcheck import units
 from leakcheck.errors import ControlError
 from leakcheck.records import ScenarioResult
+from leakcheck.report import sentences
 from leakcheck.results import atomic
 from leakcheck.sweep import bug_report, judged, scenario_file
 from leakcheck.sweep.clusters import Cluster, worth
@@ -130,7 +131,7 @@ def _unconfirmed(cluster: Cluster, result: ScenarioResult | None) -> Unconfirmed
 
 def _find(name: str, cluster: Cluster, result: ScenarioResult, neighbour: str) -> Find:
     containers = [finding for finding in result.findings if finding.kind == "container" and finding.path]
-    named = "".join(node.name for node in containers[0].path) if containers else ""
+    named = sentences.path(containers[0]) if containers else ""
     growth = {meter.name: meter.growth for meter in result.meters if meter.decisive and meter.verdict == "leak"}
     return Find(
         id=name,

@@ -61,3 +61,16 @@ def test_a_spelled_number_is_the_number_to_three_digits(value):
 def test_the_smallest_growth_that_is_noticed_is_one_in_so_many():
     assert units.noticed(0.001, 1000, "fds") == "1 fd once in 1,000 calls"
     assert units.noticed(48.0, 1, "B") == "48 B in each call"
+
+
+@pytest.mark.parametrize(
+    ("value", "noun", "text"),
+    [
+        (1, "file descriptor", "1 file descriptor"),
+        (2, "key in a keyring", "2 keys in a keyring"),
+        (0.5, "child process", "0.5 child processes"),
+        (3, "watch of inotify or epoll", "3 watches of inotify or epoll"),
+    ],
+)
+def test_a_number_of_a_noun(value, noun, text):
+    assert units.number(value, noun) == text

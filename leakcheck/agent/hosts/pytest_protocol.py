@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -249,8 +249,6 @@ def _logs_are_handled(item: Any) -> Iterator[None]:
     if not handlers:
         yield
         return
-    from contextlib import ExitStack
-
     from _pytest.logging import catching_logs
 
     level = getattr(item.config.pluginmanager.get_plugin("logging-plugin"), "log_level", None)
