@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 6
+VERSION = 7
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -87,6 +87,34 @@ class Listed(NamedTuple):
     scenarios: list[Described]
 
 
+PointKind = Literal["call", "operation", "entry", "await"]
+"""`call`: a call that the user's code makes. `operation`: one of a file or socket, by whoever. `entry`: a function or
+generator of the user's that is called back. `await`: where a coroutine waits."""
+
+
+class Fault(NamedTuple):
+    """A failure that strikes each call of the step, at one point."""
+
+    kind: PointKind
+    file: str
+    function: str
+    """Qualified name."""
+    first_line: int
+    """Of the function."""
+    offset: int
+    """Of the instruction in it, in bytes."""
+    turn: int
+    """At which time that a call of the step comes by, from 1 on."""
+    exception: str
+    """Name of a class: of a built-in one by itself, else `module:name`."""
+    after: bool = False
+    """Whether it strikes when what is called has returned, and not in its place."""
+
+
+CALLS_BEFORE_FAULTS = 3
+"""Plain calls before a step is made to fail: what is done once is done by then."""
+
+
 class Open(NamedTuple):
     """Import the target, run the scenario's set-up, make the meters."""
 
@@ -99,6 +127,8 @@ class Open(NamedTuple):
     gc: GcMode
     meters: list[str]
     """To be read, in this order."""
+    fault: Fault | None = None
+    """What is injected into each call of the step."""
 
 
 HOSTED = ("pytest_item://", "pytest_suite://", "unittest_test://")
@@ -441,6 +471,7 @@ PROBES: Mapping[str, str] = {
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),
+        "failing": ("FindPoints", "SetFault"),
     }.items()
     for question in questions
 }

@@ -22,6 +22,7 @@ from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import (
+    CALLS_BEFORE_FAULTS,
     HOSTED,
     INTERNAL,
     NOT_THERE,
@@ -30,6 +31,7 @@ from leakcheck.agent.protocol import (
     Closed,
     Described,
     Failed,
+    Fault,
     Listed,
     Open,
     Opened,
@@ -124,6 +126,8 @@ class Conversation:
         """
         await self.driver.open()
         try:
+            if self.opening.fault is not None:
+                await self._begin_to_fail(Fault(*self.opening.fault))
             await self._converse()
         finally:
             try:
@@ -131,6 +135,12 @@ class Conversation:
             finally:
                 release_named_memory()
                 release_segments()
+
+    async def _begin_to_fail(self, fault: Fault) -> None:
+        """What the step does only at first has been done when it fails: the points have been found after it, too."""
+        await self.driver.run(CALLS_BEFORE_FAULTS)
+        self.driver.iterations = 0
+        self.driver.fail(fault)
 
     async def _converse(self) -> None:
         channel, driver = self.channel, self.driver

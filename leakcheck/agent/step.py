@@ -13,10 +13,14 @@ from array import array
 from collections.abc import Callable, Coroutine
 from itertools import repeat
 from operator import length_hint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.scenario import Context, Scenario
+
+if TYPE_CHECKING:
+    from leakcheck.agent.faults.injecting import Injected
+    from leakcheck.agent.protocol import Fault
 
 # Flags of a code object; `inspect`, which names them, is dear to import.
 CO_COROUTINE = 0x80
@@ -73,8 +77,10 @@ class Driver:
         self.in_loop = is_async(scenario)
         self.clock = own_clock()
         self._generator: Any = None
-        self._step: Callable[[], Any] | None = None
-        self._async_step = False
+        self.step: Callable[[], Any] = _not_open
+        """What `run` calls."""
+        self.has_async_step = False
+        self._injected: Injected | None = None
 
     async def open(self) -> None:
         """Run the set-up."""
@@ -93,20 +99,20 @@ class Driver:
             step = _bound(function, arguments)
         else:
             step = function
-        self._async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
+        self.has_async_step = bool(flags(step) & CO_COROUTINE) or bool(kind & CO_COROUTINE)
         try:
             self._refuse_unless_callable(step)
         except NoStepError:
             await self.close()
             raise
         if self.scenario.options.raises is not None:
-            step = _expecting(step, self.scenario.options.raises, self._async_step)
-        self._step = step
+            step = _expecting(step, self.scenario.options.raises, self.has_async_step)
+        self.step = step
 
     def _refuse_unless_callable(self, step: Any) -> None:
         if not callable(step):
             raise NoStepError(f"{self.scenario.name} must yield its step, a function; it yielded {type(step).__name__}")
-        if self._async_step and not self.in_loop:
+        if self.has_async_step and not self.in_loop:
             raise NoStepError(
                 f"{self.scenario.name} yields an async step: make the scenario itself `async def`, so that set-up "
                 "and step share one event loop"
@@ -117,8 +123,7 @@ class Driver:
 
         Adds one turn of a C-level iterator to each call, some 15 ns, and allocates nothing per call.
         """
-        assert self._step is not None
-        return await self._run(self._step, count)
+        return await self._run(self.step, count)
 
     async def run_to_lowest(
         self, count: int, read: Callable[[], float], settle: Callable[[], None]
@@ -127,27 +132,25 @@ class Driver:
 
         Where that is lower than all before, `settle` is called and it is read again.
         """
-        assert self._step is not None
         lowest = array("d", [math.inf])
-        seconds = await self._run(_watched(self._step, read, settle, lowest, self._async_step), count)
+        seconds = await self._run(_watched(self.step, read, settle, lowest, self.has_async_step), count)
         return seconds, lowest[0]
 
     async def returned(self) -> Any:
         """Call the step once, and return what it returns. Raises `StepRaisedError`."""
-        assert self._step is not None
-        step, kept = self._step, list[Any]()
+        step, kept = self.step, list[Any]()
 
         async def call_async() -> None:
             kept.append(await step())
 
-        await self._run(call_async if self._async_step else lambda: kept.append(step()), 1)
+        await self._run(call_async if self.has_async_step else lambda: kept.append(step()), 1)
         return kept.pop()
 
     async def _run(self, step: Callable[[], Any], count: int) -> float:
         turns = repeat(None, count)
         started = self.clock()
         try:
-            if self._async_step:
+            if self.has_async_step:
                 for _ in turns:
                     await step()
             else:
@@ -160,9 +163,33 @@ class Driver:
         self.iterations += count
         return self.clock() - started
 
+    @property
+    def plain_step(self) -> Callable[[], Any]:
+        """The step without the fault that is injected into it."""
+        return self.step if self._injected is None else self._injected.plain
+
+    def fail(self, fault: Fault | None) -> tuple[int, int]:
+        """Let each call of the step fail so from now on, or no longer; returns how the last fault did: see `FaultSet`.
+
+        Raises what an import of the exception's class does.
+        """
+        from leakcheck.agent.faults.injecting import Injected
+
+        before = (0, 0)
+        if self._injected is not None:
+            before = self._injected.calls, self._injected.hits
+            self._injected.close()
+            self.step, self._injected = self._injected.plain, None
+        if fault is not None:
+            self._injected = Injected(self.step, fault, is_async=self.has_async_step)
+            self.step = self._injected.step
+        return before
+
     async def close(self) -> None:
         """Run the tear-down."""
-        self._step = None
+        if self._injected is not None:
+            self._injected.close()
+        self.step = _not_open
         generator, self._generator = self._generator, None
         if generator is None:
             return
@@ -174,6 +201,10 @@ class Driver:
         except (StopIteration, StopAsyncIteration):
             return
         raise NoStepError(f"{self.scenario.name} yielded twice; a scenario yields one step")
+
+
+def _not_open() -> None:
+    raise NoStepError("the scenario is not open")
 
 
 def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from leakcheck import validation
-from leakcheck.agent.protocol import GcMode
+from leakcheck.agent.protocol import Fault, GcMode
 
 Allocator = Literal["malloc", "pymalloc"]
 Arenas = Literal["one", "default"]
@@ -76,6 +76,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the user has asked for values of the program in what is told and written."""
     timeouts: dict[str, float] = {}
     """Those of the run; a scenario's own replace them."""
+    fault: Fault | None = None
+    """What is injected into each call of the step."""
 
     def timeout(self, what: str) -> float:
         """Seconds that one of `validation.TIMEOUTS` may take."""

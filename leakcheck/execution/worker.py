@@ -223,6 +223,7 @@ class Worker:
             directories=[self.tmp_path, self.temporary],
             gc=self.job.gc,
             meters=[spec.name for spec in meters.CATALOGUE if not spec.afterwards],
+            fault=self.job.fault,
         )
         opened = self.ask(request, Opened)
         self._open = True

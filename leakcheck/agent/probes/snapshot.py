@@ -96,7 +96,7 @@ def all_roots(conversation: Conversation) -> list[Root]:
     name = driver.scenario.name
     scenario = [
         Root(f"<scenario {name}>", "generator", driver._generator),
-        Root(f"<step of {name}>", "function", driver._step),
+        Root(f"<step of {name}>", "function", driver.plain_step),
     ]
     return roots(HERE.own, HERE.rank, [root for root in scenario if root.value is not None])
 

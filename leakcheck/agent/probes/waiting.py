@@ -77,7 +77,7 @@ def _walk(start: list[Any], seen: set[int], waiting: dict[int, _Waiting]) -> Non
 def _roots(conversation: Conversation, waiting: dict[int, _Waiting]) -> tuple[list[Any], list[Any]]:
     """All that can run, and what of ours leads to everything."""
     driver = conversation.driver
-    roots: list[Any] = [driver._generator, driver._step, *conversation.context.settlers]
+    roots: list[Any] = [driver._generator, driver.plain_step, *conversation.context.settlers]
     hidden: list[Any] = [conversation, driver]
     for module in list(sys.modules.values()):
         if isinstance(module, types.ModuleType):

@@ -1,0 +1,52 @@
+"""Where a point is: the same in each call of the step, and in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import CodeType, FrameType
+
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.protocol import Place
+
+Where = tuple[str, str, int, int]
+"""File, qualified name of the function, its first line, and the offset of the instruction."""
+_DEPTH = 40
+"""Frames of a stack that are told."""
+
+
+def is_users(code: CodeType) -> bool:
+    """Whether code is part of the user's project."""
+    return HERE.rank(code.co_filename) == 0
+
+
+def of(code: CodeType, offset: int) -> Where:
+    """The place of an instruction."""
+    return code.co_filename, code.co_qualname, code.co_firstlineno, offset
+
+
+def where(waiting: Sequence[FrameType]) -> Where:
+    """The place at which a coroutine waits: in the user's code, or where it began, which is ours to call."""
+    inner = next((frame for frame in reversed(waiting) if is_users(frame.f_code)), waiting[0])
+    return of(inner.f_code, inner.f_lasti)
+
+
+def stack(frame: FrameType | None) -> tuple[Place, ...]:
+    """The places from a frame outwards, up to the step."""
+    found: list[Place] = []
+    while frame is not None and len(found) < _DEPTH and not HERE.own(frame.f_code.co_filename):
+        found.append(place(frame))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def place(frame: FrameType) -> Place:
+    """The place where a frame is."""
+    return frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno, frame.f_code.co_qualname
+
+
+def span(code: CodeType, offset: int) -> tuple[int, int, int, int]:
+    """First and last line, first and last column of an instruction's source; zeros where they are not known."""
+    for at, (line, last, column, end) in enumerate(code.co_positions()):
+        if 2 * at == offset:
+            return line or 0, last or 0, column or 0, end or 0
+    return 0, 0, 0, 0
