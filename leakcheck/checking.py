@@ -252,7 +252,7 @@ class Unseen:
     def start(self, *_: Any) -> None:
         """Ignore."""
 
-    progress = diagnosing = failed = finish = control = start
+    progress = diagnosing = failing = failed = finish = control = start
 
 
 def _where(python: str, folder: Path) -> tuple[list[str], bool, list[str]]:

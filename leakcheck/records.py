@@ -170,6 +170,8 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     budget: dict[str, float] = {}
     origin: str = ""
     """The platform that this result is of, where results of several were merged; empty otherwise."""
+    failing: str = ""
+    """Where the step was made to fail for this result; empty where it was not."""
     interrupted: bool = False
     """Whether the run was interrupted while this scenario was measured or diagnosed: it is judged by what was read."""
 

@@ -153,6 +153,11 @@ OPTIONS: tuple[Option, ...] = (
         help="Tell what the program keeps, its keys, messages of exceptions and output, also in files.",
     ),
     Option(
+        "errors", frozenset({"scenario", "test", "command"}), "True, False, a class of exceptions or a tuple of some",
+        lambda value: isinstance(value, bool) or _is_exceptions(value), default=False,
+        help="Let each step that leaks nothing also fail, at each call it makes and wherever it waits.",
+    ),
+    Option(
         "raises", frozenset({"scenario", "check", "call"}), "a class of exceptions, or a tuple of some", _is_exceptions
     ),
 )  # fmt: skip

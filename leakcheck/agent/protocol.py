@@ -79,6 +79,8 @@ class Described(NamedTuple):
     tools: list[str] | None
     timeouts: dict[str, float] | None
     native: bool
+    legal: list[str] | None
+    """Names of the exceptions by which the step is made to fail, see `Fault`; None where the run says it."""
 
 
 class Listed(NamedTuple):
@@ -111,6 +113,8 @@ class Fault(NamedTuple):
     """Whether it strikes when what is called has returned, and not in its place."""
 
 
+LEGAL = ("OSError", "MemoryError", "TimeoutError")
+"""What a call is made to raise where nobody says which exceptions are legal."""
 CALLS_BEFORE_FAULTS = 3
 """Plain calls before a step is made to fail: what is done once is done by then."""
 

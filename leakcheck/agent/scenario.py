@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Expectation = Literal["clean", "leak"]
+Errors = bool | type[BaseException] | tuple[type[BaseException], ...]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MARK = "__leakcheck__"
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     timeouts: Mapping[str, float] | None = None
     native: bool = False
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None
+    errors: Errors | None = None
 
 
 class Scenario(NamedTuple):
@@ -109,6 +111,7 @@ def scenario(
     timeouts: Mapping[str, float] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+    errors: Errors | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -127,6 +130,7 @@ def scenario(
     timeouts: Mapping[str, float] | None = None,
     native: bool = False,
     raises: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+    errors: Errors | None = None,
 ) -> Function | Callable[[Function], Function]:
     """Mark a function as a scenario.
 
@@ -138,7 +142,9 @@ def scenario(
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
     `max_growth` (bytes, or `"64MiB"`) replace the run's own, as do `timeouts`: seconds after which a set-up, a call, a
     tear-down or a look of the diagnosis counts as hanging, `{"setup": 300, "call": 60}`. `raises` tests an error path:
-    each call of the step must raise it. Where it leaks, `native=True` asks for valgrind as well. The function itself
+    each call of the step must raise it. `errors=True` lets it fail at each of its calls and waits as well, as the run's
+    `--errors` does for all scenarios; a class of exceptions, or a tuple of some, says which are raised, and `False` that
+    it is not made to fail. Where it leaks, `native=True` asks for valgrind as well. The function itself
     stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):
@@ -146,6 +152,9 @@ def scenario(
     for name, value in (("time_budget", time_budget), ("max_iterations", max_iterations)):
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"@scenario: {name} is a number above 0, not {value!r}")
+    kinds = errors if isinstance(errors, tuple) else (errors,)
+    if not (errors is None or all(isinstance(kind, bool | type) for kind in kinds)):
+        raise ValueError(f"@scenario: errors is True, False, a class of exceptions or a tuple of some, not {errors!r}")
     if isinstance(tags, str):
         tags = {tags}
     options = Options(
@@ -160,6 +169,7 @@ def scenario(
         timeouts=timeouts,
         native=native,
         raises=raises,
+        errors=errors,
     )
 
     def mark(marked: Function) -> Function:

@@ -75,14 +75,15 @@ def screen(
     meters: Meters,
     find_caches: Callable[[], Callable[[], object]] = lambda: lambda: None,
     now: Callable[[], float] = time.perf_counter,
+    most: int = _MOST_CALLS,
 ) -> Screened:
-    """Call the step until it leaves nothing, or for so long that the judge should look at it.
+    """Call the step until it leaves nothing, or for so long (`most` calls, twice) that the judge should look at it.
 
     `find_caches` returns a function that empties all caches with a limit: what still moves after some time may be one
     that fills, and is called on with a reading after they were emptied.
     """
     quick, slow = meters.quick, meters.slow
-    levels = array("d", bytes(8 * quick * (_MOST_CALLS + 1)))
+    levels = array("d", bytes(8 * quick * (most + 1)))
     before, after = array("d", bytes(8 * slow)), array("d", bytes(8 * slow))
     step()
     meters.read_before(before, 0)
@@ -98,7 +99,7 @@ def screen(
         spent = now() - began
         least = 1 if spent > _SLOW_S * calls else _FEWEST_CALLS
         wanted = max(least, min(_STILL_CALLS, int(_STILL_S * calls / max(spent, 1e-9))))
-        over = (spent > _PATIENCE_S and calls >= _SLOW_CALLS) or calls >= _MOST_CALLS
+        over = (spent > _PATIENCE_S and calls >= _SLOW_CALLS) or calls >= most
         found = _still(_series(levels, quick, calls - wanted, calls)) if calls - since >= wanted else None
         if found is None and (over or calls in _LOOKS):
             found = _moving(_series(levels, quick, 0, calls))

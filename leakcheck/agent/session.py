@@ -25,6 +25,7 @@ from leakcheck.agent.protocol import (
     CALLS_BEFORE_FAULTS,
     HOSTED,
     INTERNAL,
+    LEGAL,
     NOT_THERE,
     PROBES,
     VERSION,
@@ -295,4 +296,15 @@ def _describe(scenario: Scenario) -> Described:
         tools=None if options.tools is None else sorted(options.tools),
         timeouts=None if options.timeouts is None else dict(options.timeouts),
         native=options.native,
+        legal=_legal(options.errors),
     )
+
+
+def _legal(errors: object) -> list[str] | None:
+    """The exceptions of `errors=` by name."""
+    if errors is None:
+        return None
+    if isinstance(errors, bool):
+        return list(LEGAL) if errors else []
+    kinds = errors if isinstance(errors, tuple) else (errors,)
+    return [kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}" for kind in kinds]

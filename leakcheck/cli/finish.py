@@ -56,6 +56,7 @@ def run_and_report(
         graph=directory / "graphs" if options["graph"] else None,
         suppressions=options["suppressions"],
         options=shared.changed(options),
+        errors=options["errors"],
     )
     view = RunView(
         len(scenarios) + len(broken), quiet=options["quiet"], verbose=options["verbose"], color=options["color"]

@@ -56,6 +56,8 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[str] | None = None
     timeouts: dict[str, float] = {}
     native: bool = False
+    legal: list[str] | None = None
+    """Names of the exceptions by which its step is made to fail; none where it is not, None where the run says."""
     command: list[str] = []
     """The words of the command that runs it again; empty for `elkyn-leakcheck run <id>`."""
 

@@ -44,6 +44,8 @@ class _Running:
     seconds_left: float | None = None
     tools: Sequence[str] | None = None
     """The tools that look for the place of a leak; None while it is not known to be one."""
+    failing: str = ""
+    """How many points have failed so far; empty while none has."""
 
 
 class RunView:
@@ -113,6 +115,13 @@ class RunView:
             self._log(scenario_id, f"looking for the place: {', '.join(tools)}")
         running.tools = tools
 
+    def failing(self, scenario_id: str, tried: int, points: int) -> None:
+        """A scenario leaks nothing as it is, and its step fails now, at one point after the other."""
+        if not tried:
+            self._running[scenario_id] = _Running()
+            self._log(scenario_id, f"failing at {units.count(points, 'point')}")
+        self._running.setdefault(scenario_id, _Running()).failing = f"failing: {tried} of {points}"
+
     def _log(self, scenario_id: str, what: str) -> None:
         """Where nothing lives at the bottom of a terminal, a phase is a line."""
         if self._verbose and not self._live and not self._quiet:
@@ -126,7 +135,7 @@ class RunView:
     def finish(self, result: ScenarioResult) -> None:
         """A scenario has its result: one line of it stays."""
         self._running.pop(result.id, None)
-        self._done += 1
+        self._done += not result.failing
         if self._quiet > 1 or (self._quiet and result.ok):
             return
         whole = self._whole.get(result.id)
@@ -214,6 +223,8 @@ def _phases(running: _Running, since: float) -> list[tuple[str, str, str]]:
     clock = units.seconds(since)
     if running.tools is not None:
         return [(f"leaks; looking for the place: {', '.join(running.tools)}", "", clock), ("leaks; looking", "", clock)]
+    if running.failing:
+        return [(running.failing, "", clock), ("failing", "", clock)]
     meter, curve = line(running.meter, 20), running.curve
     left = running.seconds_left
     whole = clock if left is None else f"{clock} of at most {units.seconds(since + left)}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, LEGAL, Opened
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
@@ -64,6 +64,8 @@ class Plan(NamedTuple):
     """Folder for pictures of the back-references."""
     suppressions: Sequence[Path] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
+    errors: bool = False
+    """Whether steps are made to fail too, but those that say otherwise."""
 
 
 class View(Protocol):
@@ -77,6 +79,9 @@ class View(Protocol):
 
     def diagnosing(self, scenario_id: str, tools: Sequence[str]) -> None:
         """A scenario leaks, and these tools look for the place now."""
+
+    def failing(self, scenario_id: str, tried: int, points: int) -> None:
+        """A scenario leaks nothing as it is, and its step fails now, at one point after the other."""
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
         """A scenario came to no verdict; `whole` has values of the program, which its result may not have."""
@@ -118,11 +123,12 @@ class Runner:
         """Never raises for what a scenario does; `KeyboardInterrupt` ends it early."""
         plan = self._plan
         started, began = datetime.now(UTC), time.perf_counter()
-        results: dict[str, ScenarioResult] = {}
+        results: dict[str, list[ScenarioResult]] = {}
+        """Of each scenario its own, and those of its points of failure."""
 
         def so_far() -> RunResult:
-            ordered = [results[each.id] for each in plan.broken if each.id in results]
-            ordered += [results[each.id] for each in plan.scenarios if each.id in results]
+            planned = [*plan.broken, *plan.scenarios]
+            ordered = [result for each in planned for result in results.get(each.id, ())]
             return RunResult(
                 schema=SCHEMA,
                 tool=provenance.tool(),
@@ -138,7 +144,7 @@ class Runner:
 
         for broken in plan.broken:
             self._view.failed(broken.id, broken.whole)
-            self._finish(results, _broken_result(plan.template, broken))
+            self._finish(results, [_broken_result(plan.template, broken)])
         control = Control(
             status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
         )
@@ -199,12 +205,14 @@ class Runner:
         loaded.job = job
         return loaded
 
-    def _finish(self, results: dict[str, ScenarioResult], result: ScenarioResult) -> None:
-        results[result.id] = verdicts.without_curves(result) if len(self._plan.scenarios) > _MANY else result
+    def _finish(self, results: dict[str, list[ScenarioResult]], found: list[ScenarioResult]) -> None:
+        many = len(self._plan.scenarios) > _MANY
+        results[found[0].id] = [verdicts.without_curves(result) if many else result for result in found]
         with self._viewing:
-            self._view.finish(result)
+            for result in found:
+                self._view.finish(result)
 
-    def _scenario(self, info: ScenarioInfo) -> ScenarioResult:
+    def _scenario(self, info: ScenarioInfo) -> list[ScenarioResult]:
         budget = Budget(
             time_s=self._plan.template.budget.time_s if info.time_budget is None else info.time_budget,
             max_iterations=info.max_iterations or self._plan.template.budget.max_iterations,
@@ -212,6 +220,32 @@ class Runner:
             in_a_runner=info.target.startswith(HOSTED) and info.name != "call",  # that is measured by itself
         )
         job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
+        result = self._result(job)
+        legal = info.legal if info.legal is not None else LEGAL if self._plan.errors else ()
+        if not legal or result.verdict not in ("clean", "bounded") or info.expect == "leak":
+            return [result]
+        return [result, *self._errors(job, legal)]
+
+    def _errors(self, job: Job, legal: Sequence[str]) -> list[ScenarioResult]:
+        """What comes of a step that is clean by itself where it fails."""
+        from leakcheck.run import failing
+
+        def tell(tried: int, points: int) -> None:
+            with self._viewing:
+                self._view.failing(job.scenario.id, tried, points)
+
+        began = time.perf_counter()
+        try:
+            seen = failing.screened(job, legal, self._crew.start, tell)
+            found = failing.results(job, seen, self._result, lambda: time.perf_counter() - began)
+        except WorkerFailed as failed:
+            of_all = msgspec.structs.replace(job.scenario, id=failing.of_all_points(job))
+            found = [verdicts.failed(msgspec.structs.replace(job, scenario=of_all), failed.failure, failing="a point")]
+        words = command(job.scenario, {**self._plan.options, "errors": True})
+        return [msgspec.structs.replace(result, command=words) for result in found]
+
+    def _result(self, job: Job) -> ScenarioResult:
+        info = job.scenario
         began = time.perf_counter()
         try:
             result = self._measured(job)

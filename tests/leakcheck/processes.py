@@ -38,7 +38,7 @@ class _Unseen:
     def start(self, *_):
         """Nobody looks at the run."""
 
-    progress = diagnosing = failed = finish = control = start
+    progress = diagnosing = failing = failed = finish = control = start
 
 
 def run(job: Job, *tools: str) -> ScenarioResult:

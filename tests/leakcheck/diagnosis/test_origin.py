@@ -27,7 +27,7 @@ class Unseen:
     def start(self, *_):
         pass
 
-    progress = diagnosing = failed = finish = control = start
+    progress = diagnosing = failing = failed = finish = control = start
 
 
 @pytest.mark.parametrize("folder", ["memray", "leakcheck/worker", "leakcheck/agent", "asyncio"])
