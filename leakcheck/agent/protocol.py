@@ -113,8 +113,6 @@ class Fault(NamedTuple):
     """Whether it strikes when what is called has returned, and not in its place."""
 
 
-LEGAL = ("OSError", "MemoryError", "TimeoutError")
-"""What a call is made to raise where nobody says which exceptions are legal."""
 CALLS_BEFORE_FAULTS = 3
 """Plain calls before a step is made to fail: what is done once is done by then."""
 

@@ -17,6 +17,8 @@ Expectation = Literal["clean", "leak"]
 Errors = bool | type[BaseException] | tuple[type[BaseException], ...]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LEGAL = ("OSError", "MemoryError", "TimeoutError")
+"""What a call is made to raise where nobody says which exceptions are legal."""
 MARK = "__leakcheck__"
 """The attribute in which a marked function carries its `Options`."""
 
@@ -142,9 +144,9 @@ def scenario(
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
     `max_growth` (bytes, or `"64MiB"`) replace the run's own, as do `timeouts`: seconds after which a set-up, a call, a
     tear-down or a look of the diagnosis counts as hanging, `{"setup": 300, "call": 60}`. `raises` tests an error path:
-    each call of the step must raise it. `errors=True` lets it fail at each of its calls and waits as well, as the run's
-    `--errors` does for all scenarios; a class of exceptions, or a tuple of some, says which are raised, and `False` that
-    it is not made to fail. Where it leaks, `native=True` asks for valgrind as well. The function itself
+    each call of the step must raise it. `errors=True` lets it fail at each of its calls and waits as well, as `--errors`
+    does in all scenarios of a run; a class of exceptions, or a tuple of some, says what is raised, and `False` that
+    nothing is. Where it leaks, `native=True` asks for valgrind as well. The function itself
     stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):
@@ -177,6 +179,18 @@ def scenario(
         return marked
 
     return mark if function is None else mark(function)
+
+
+def legal(errors: Errors | None) -> list[str] | None:
+    """The exceptions of `errors=`, by names as `leakcheck.agent.faults.exceptions` reads them; None for None."""
+    if errors is None:
+        return None
+    if isinstance(errors, bool):
+        return list(LEGAL) if errors else []
+    kinds = errors if isinstance(errors, tuple) else (errors,)
+    return [
+        kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}" for kind in kinds
+    ]
 
 
 def expand(name: str, function: Callable[..., Any], options: Options) -> list[Scenario]:

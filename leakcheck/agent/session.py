@@ -25,7 +25,6 @@ from leakcheck.agent.protocol import (
     CALLS_BEFORE_FAULTS,
     HOSTED,
     INTERNAL,
-    LEGAL,
     NOT_THERE,
     PROBES,
     VERSION,
@@ -39,7 +38,7 @@ from leakcheck.agent.protocol import (
     Run,
     Sampled,
 )
-from leakcheck.agent.scenario import MARK, Context, Scenario
+from leakcheck.agent.scenario import MARK, Context, Scenario, legal
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
 
@@ -296,15 +295,5 @@ def _describe(scenario: Scenario) -> Described:
         tools=None if options.tools is None else sorted(options.tools),
         timeouts=None if options.timeouts is None else dict(options.timeouts),
         native=options.native,
-        legal=_legal(options.errors),
+        legal=legal(options.errors),
     )
-
-
-def _legal(errors: object) -> list[str] | None:
-    """The exceptions of `errors=` by name."""
-    if errors is None:
-        return None
-    if isinstance(errors, bool):
-        return list(LEGAL) if errors else []
-    kinds = errors if isinstance(errors, tuple) else (errors,)
-    return [kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}" for kind in kinds]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Flags of a code object; `inspect`, which names them, is dear to import.
 CO_COROUTINE = 0x80
 _CO_GENERATOR = 0x20  # of `inspect`
-_CO_ASYNC_GENERATOR = 0x200  # of `inspect`
+CO_ASYNC_GENERATOR = 0x200  # of `inspect`
 
 
 class StepRaisedError(Exception):
@@ -54,7 +54,7 @@ def flags(function: Callable[..., Any]) -> int:
 
 def is_async(scenario: Scenario) -> bool:
     """Whether the scenario needs an event loop from the start."""
-    return bool(flags(scenario.function) & (CO_COROUTINE | _CO_ASYNC_GENERATOR))
+    return bool(flags(scenario.function) & (CO_COROUTINE | CO_ASYNC_GENERATOR))
 
 
 def run_plain(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -89,7 +89,7 @@ class Driver:
         if code is not None and "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
             arguments["ctx"] = self.context
         kind = flags(function)
-        if kind & _CO_ASYNC_GENERATOR:
+        if kind & CO_ASYNC_GENERATOR:
             self._generator = function(**arguments)
             step = await self._generator.__anext__()
         elif kind & _CO_GENERATOR:

@@ -11,6 +11,7 @@ import msgspec
 
 from leakcheck import validation
 from leakcheck.agent.protocol import Fault, GcMode
+from leakcheck.agent.scenario import legal
 
 Allocator = Literal["malloc", "pymalloc"]
 Arenas = Literal["one", "default"]
@@ -109,4 +110,6 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
         fields["tools"] = sorted(validation.tool_names(fields["tools"]) or ())
     if "timeouts" in fields:
         fields["timeouts"] = validation.timeouts(fields["timeouts"]) or {}
+    if "errors" in fields:
+        fields["legal"] = legal(fields.pop("errors"))
     return fields

@@ -78,8 +78,7 @@ class _Points:
     """A process in which one point after the other fails; a fresh one where the last has left something behind."""
 
     def __init__(self, job: Job, start: Start) -> None:
-        limits = {**job.scenario.timeouts, "call": min(_HANGS_S, job.timeout("call"))}
-        self._job = msgspec.structs.replace(job, scenario=msgspec.structs.replace(job.scenario, timeouts=limits))
+        self._job = _impatient(job)
         self._start = start
         self._worker: Worker | None = None
         self._names: list[str] = []
@@ -232,7 +231,8 @@ def results(
             undecided += 1
         else:
             judged += 1
-            result = judge(_job(job, suspect.failing, {result.id for _, result in leaking}))
+            patient = job if suspect.growth else _impatient(job)
+            result = judge(_job(patient, suspect.failing, {result.id for _, result in leaking}))
             if result.verdict == "leak" or _died(result):
                 leaking.append((suspect, result))
     told = [_in_words(result, suspect, alike.get(result.id, ())) for suspect, result in leaking]
@@ -259,6 +259,12 @@ def _alike(one: Suspect, other: Suspect) -> bool:
     )
 
 
+def _impatient(job: Job) -> Job:
+    """The job, with less time for what hangs: that is no rare end of a call that comes after one that failed."""
+    limits = {**job.scenario.timeouts, "call": min(_HANGS_S, job.timeout("call"))}
+    return msgspec.structs.replace(job, scenario=msgspec.structs.replace(job.scenario, timeouts=limits))
+
+
 def _job(job: Job, failing: Failing, taken: set[str]) -> Job:
     """The job of one point: the scenario with a step that fails there."""
     name = f"{job.scenario.id}!{failing.name}"
@@ -266,9 +272,7 @@ def _job(job: Job, failing: Failing, taken: set[str]) -> Job:
     whole = name
     while whole in taken:
         whole, number = f"{name}~{number}", number + 1
-    return msgspec.structs.replace(
-        job, fault=failing.fault, scenario=msgspec.structs.replace(job.scenario, id=whole)
-    )
+    return msgspec.structs.replace(job, fault=failing.fault, scenario=msgspec.structs.replace(job.scenario, id=whole))
 
 
 def _in_words(result: ScenarioResult, suspect: Suspect, others: Sequence[Suspect]) -> ScenarioResult:
@@ -276,11 +280,14 @@ def _in_words(result: ScenarioResult, suspect: Suspect, others: Sequence[Suspect
     findings = [
         msgspec.structs.replace(finding, title=f"when {failing}: {finding.title}") for finding in result.findings
     ]
+    why = result.reason
+    if result.failure is not None and result.failure.type == "timeout":
+        why = "the step hangs when it is called again: what it waits for was never given back"
     also = [f"the same stays when {words(each.failing)}" for each in others]
     return msgspec.structs.replace(
         result,
         failing=failing,
-        reason=f"when {failing}: {result.reason}",
+        reason=f"when {failing}: {why}",
         findings=findings,
         advice=[*also, *result.advice],
     )
@@ -290,9 +297,9 @@ def _whole(job: Job, seen: Screening, leaking: int, undecided: int, seconds: flo
     """The result of all points together."""
     parts = [f"{units.count(seen.tried, 'failure')} at {units.count(seen.points, 'point')}"]
     if leaking:
-        parts.append(f"{leaking} of them {'leaks' if leaking == 1 else 'leak'}")
+        parts.append(f"{units.count(leaking, 'point')} {'leaves' if leaking == 1 else 'leave'} something behind")
     elif not undecided and not seen.untried:
-        parts.append("none of them leaves anything")
+        parts.append("none leaves anything behind")
     if seen.unrepeatable:
         parts.append(f"after {seen.unrepeatable} of them the step cannot be called again")
     if undecided:

@@ -75,9 +75,7 @@ def to_fail(points: Sequence[Point], legal: Sequence[str]) -> list[Failing]:
             file, line = point.file, next((line for file, line, _ in point.stack if file == point.file), line)
         for exception in _exceptions(point, legal):
             for turn in dict.fromkeys((1, point.turns)):
-                fault = Fault(
-                    point.kind, point.file, point.function, point.first_line, point.offset, turn, exception
-                )
+                fault = Fault(point.kind, point.file, point.function, point.first_line, point.offset, turn, exception)
                 found.append(Failing(fault, file, line, text))
     return found
 
@@ -92,9 +90,9 @@ def _text(point: Point) -> str | None:
     """What is called; None where it is no call that can fail by itself."""
     if point.kind in ("operation", "entry") or point.called.rpartition(".")[2] in _CLEANERS:
         return None if point.called.rpartition(".")[2] in _CLEANERS else point.called
-    calls = _source(point.file).calls
+    calls, awaits = _source(point.file)[:2]
     if point.kind == "await":
-        return point.called or _unparsed(calls.get(point.span))
+        return _unparsed(awaits.get(point.span)) or point.called
     if not calls:  # no source is at hand
         return point.called
     call = calls.get(point.span)
@@ -127,6 +125,8 @@ class _Source(NamedTuple):
     """What is known of a file by its source."""
 
     calls: dict[Span, ast.Call]
+    awaits: dict[Span, ast.Call]
+    """Calls that are waited for, by the span of the `await`."""
     cleaning: list[tuple[int, int]]
     """First and last line of each stretch that cleans up."""
 
@@ -136,18 +136,25 @@ def _source(file: str) -> _Source:
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
-        return _Source({}, [])
+        return _Source({}, {}, [])
     calls: dict[Span, ast.Call] = {}
+    awaits: dict[Span, ast.Call] = {}
     cleaning: list[tuple[int, int]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            calls[node.lineno, node.end_lineno or 0, node.col_offset, node.end_col_offset or 0] = node
+            calls[_span(node)] = node
+        elif isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+            awaits[_span(node)] = node.value
         elif isinstance(node, ast.Try | ast.TryStar):
             cleaning += _lines(node.finalbody)
             for handler in node.handlers:
                 if any(isinstance(inner, ast.Raise) for inner in _within(handler.body)):
                     cleaning += _lines(handler.body)
-    return _Source(calls, cleaning)
+    return _Source(calls, awaits, cleaning)
+
+
+def _span(node: ast.expr) -> Span:
+    return node.lineno, node.end_lineno or 0, node.col_offset, node.end_col_offset or 0
 
 
 def _lines(body: Sequence[ast.stmt]) -> list[tuple[int, int]]:

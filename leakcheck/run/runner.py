@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, LEGAL, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Opened
+from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
@@ -127,8 +128,8 @@ class Runner:
         """Of each scenario its own, and those of its points of failure."""
 
         def so_far() -> RunResult:
-            planned = [*plan.broken, *plan.scenarios]
-            ordered = [result for each in planned for result in results.get(each.id, ())]
+            planned = [each.id for each in plan.broken] + [each.id for each in plan.scenarios]
+            ordered = [result for each in planned for result in results.get(each, ())]
             return RunResult(
                 schema=SCHEMA,
                 tool=provenance.tool(),

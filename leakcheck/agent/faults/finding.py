@@ -1,7 +1,10 @@
-"""At which points a step can fail: one call of it is watched, once what is only done at first has been done."""
+"""At which points a step can fail: calls of it are watched, once what is only done at first has been done."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
@@ -10,11 +13,21 @@ from leakcheck.agent.faults.cancelling import watched
 from leakcheck.agent.faults.messages import Point
 from leakcheck.agent.faults.watching import watcher
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import PointKind
-from leakcheck.agent.step import Driver
+from leakcheck.agent.protocol import Place, PointKind
+from leakcheck.agent.step import CO_ASYNC_GENERATOR, CO_COROUTINE, Driver
 
 _MOST = 2000
 """Points that are told: a step that makes more calls than that at different places is no step."""
+_OF_THE_SYSTEM = frozenset({"_io", "_socket", "_ssl", "posix", "select"})
+"""Modules in C whose functions and methods are operations of files and sockets."""
+_NO_OPERATIONS = frozenset({
+    "close", "closed", "detach", "fileno", "flush", "fspath", "get_inheritable", "getpid", "getsockname", "gettimeout",
+    "isatty", "readable", "seekable", "set_blocking", "set_inheritable", "setblocking", "settimeout", "tell",
+    "text_encoding", "unregister", "writable", "__enter__", "__exit__",
+})  # fmt: skip
+"""Their functions that give back what there is, or ask nothing of the system."""
+_ANYWHERE = -1
+"""Offset of a point that is a whole function."""
 
 
 class _Found:
@@ -23,6 +36,9 @@ class _Found:
     def __init__(self) -> None:
         self._points: dict[tuple[PointKind, places.Where], Point] = {}
         self._users: dict[int, tuple[CodeType, bool]] = {}
+        self._entered: Counter[places.Where] = Counter()
+        self._answered: set[tuple[places.Where, int]] = set()
+        """Calls of the user's code in which a function of the user's has begun."""
 
     def points(self) -> list[Point]:
         """In the order in which they came."""
@@ -38,34 +54,72 @@ class _Found:
     def call(self, frame: FrameType, offset: int, called: Any) -> None:
         """The user's code makes a call."""
         name = getattr(called, "__qualname__", "") if called is not None else ""
-        self._add("call", places.of(frame.f_code, offset), frame, name)
+        self._add("call", places.of(frame.f_code, offset), frame, places.stack(frame), str(name))
+
+    def entry(self, frame: FrameType) -> None:
+        """A function or generator of the user's begins or goes on; who has called it may be no call of the user's."""
+        code, caller = frame.f_code, frame.f_back
+        if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) or caller is None:
+            return
+        at = places.of(code, _ANYWHERE)
+        self._entered[at] += 1
+        if HERE.calls_the_step(caller.f_code.co_filename):
+            return
+        called_at = places.of(caller.f_code, caller.f_lasti)
+        call = self._points.get(("call", called_at))
+        if call is not None and (called_at, call.turns) not in self._answered:
+            self._answered.add((called_at, call.turns))  # as a rule it is what was called
+        else:
+            self._add("entry", at, frame, places.stack(frame), code.co_qualname, self._entered[at])
 
     def waits(self, frames: list[FrameType]) -> None:
         """The step waits. What it waits in is the innermost function, which may be a library's."""
-        at = places.where(frames)
-        inner = frames[-1].f_code
-        self._add("await", at, frames, "" if places.of(inner, frames[-1].f_lasti) == at else inner.co_qualname)
+        at, inner = places.where(frames), frames[-1]
+        users = next((each for each in reversed(frames) if each.f_code.co_filename == at[0]), frames[0])
+        stack = tuple(places.place(each) for each in reversed(frames) if not HERE.own(each.f_code.co_filename))
+        self._add("await", at, users, stack, "" if inner is users else inner.f_code.co_qualname)
 
-    def _add(self, kind: PointKind, at: places.Where, frames: FrameType | list[FrameType], called: Any) -> None:
+    def operation(self, frame: FrameType, event: str, called: Any) -> None:
+        """A profile function: a library's code calls a function in C."""
+        if event == "c_call" and not self.is_users(frame.f_code) and _is_operation(called):
+            stack = places.stack(frame)
+            if any(self.is_users_file(file) for file, _, _ in stack):
+                at = places.of(frame.f_code, frame.f_lasti)
+                self._add("operation", at, frame, stack, called.__name__)
+
+    def is_users_file(self, file: str) -> bool:
+        """Whether a file is part of the user's project."""
+        return HERE.rank(file) == 0
+
+    def _add(
+        self,
+        kind: PointKind,
+        at: places.Where,
+        frame: FrameType,
+        stack: tuple[Place, ...],
+        called: str,
+        turns: int = 0,
+    ) -> None:
         known = self._points.get((kind, at))
         if known is not None:
-            self._points[kind, at] = known._replace(turns=known.turns + 1)
-        elif len(self._points) < _MOST:
-            if isinstance(frames, list):
-                inner = next((each for each in reversed(frames) if each.f_code.co_filename == at[0]), frames[0])
-                stack = tuple(places.place(each) for each in reversed(frames) if not HERE.own(each.f_code.co_filename))
-            else:
-                inner, stack = frames, places.stack(frames)
-            self._points[kind, at] = Point(
-                kind, *at, turns=1, stack=stack, span=places.span(inner.f_code, at[3]), called=str(called)
-            )
+            self._points[kind, at] = known._replace(turns=turns or known.turns + 1)
+        elif len(self._points) < _MOST and stack:
+            span = places.span(frame.f_code, at[3])
+            self._points[kind, at] = Point(kind, *at, turns=turns or 1, stack=stack, span=span, called=called)
+
+
+def _is_operation(function: Any) -> bool:
+    owner = getattr(function, "__self__", None)
+    module = getattr(function, "__module__", None) or type(owner).__module__
+    name = function.__name__
+    return module in _OF_THE_SYSTEM and name not in _NO_OPERATIONS and not name.startswith("_")
 
 
 async def find(driver: Driver, calls: int) -> list[Point]:
-    """Call the step so often, and tell by which points the last call came. Raises `StepRaisedError`."""
-    await driver.run(calls - 1)
+    """Call the step so often, and tell by which points the last two calls came. Raises `StepRaisedError`."""
+    await driver.run(calls - 2)
     found = _Found()
-    watch = watcher(found.is_users, found.call)
+    watch = watcher(found.is_users, found.call, found.entry)
     step = driver.step
 
     async def async_watched() -> None:
@@ -82,10 +136,23 @@ async def find(driver: Driver, calls: int) -> list[Point]:
         finally:
             watch.end()
 
-    driver.step = async_watched if driver.has_async_step else plain_watched
+    try:
+        await _once(driver, async_watched if driver.has_async_step else plain_watched)
+    finally:
+        watch.close()
+    before = sys.getprofile()
+    sys.setprofile(found.operation)
     try:
         await driver.run(1)
     finally:
-        driver.step = step
-        watch.close()
+        sys.setprofile(before)
     return found.points()
+
+
+async def _once(driver: Driver, step: Callable[[], Any]) -> None:
+    """Let the driver call another step, once."""
+    plain, driver.step = driver.step, step
+    try:
+        await driver.run(1)
+    finally:
+        driver.step = plain

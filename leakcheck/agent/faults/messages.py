@@ -6,7 +6,7 @@ from leakcheck.agent.protocol import Fault, Place, PointKind
 
 
 class FindPoints(NamedTuple):
-    """Asks at which points the step can fail; it is called `calls` times, and looked at in the last of them."""
+    """Asks at which points the step can fail; it is called `calls` times, and looked at in the last two of them."""
 
     calls: int
 

@@ -1,7 +1,7 @@
 """Is told of the calls that code makes, before they are made, by the means that each interpreter has for it.
 
-From 3.12 on that is `sys.monitoring`, which leaves all other code as fast as it was. In 3.11 it is a trace function that
-sees the instructions of chosen code. What the one who is told raises is raised by the call that was to be made.
+From 3.12 on that is `sys.monitoring`, which leaves all other code as fast as it was. In 3.11 it is a trace function
+that sees the instructions of chosen code. What the one who is told raises is raised by the call that was to be made.
 """
 
 from __future__ import annotations
