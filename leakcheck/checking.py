@@ -25,7 +25,7 @@ _MAIN = "__main__"
 
 
 class TestOptions(TypedDict, total=False):
-    """What a whole test that is measured may say; the meaning is that of `check`'s parameters."""
+    """What a test that is measured, or a call in it, may say; the meaning is that of `check`'s parameters."""
 
     expect: Literal["clean", "leak"]
     budget: Mapping[str, float]
@@ -34,6 +34,12 @@ class TestOptions(TypedDict, total=False):
     max_growth: int | str | None
     tools: str | Iterable[str] | None
     timeouts: Mapping[str, float] | None
+
+
+class WholeTestOptions(TestOptions, total=False):
+    """What a test that is measured as a whole may say; see `leakcheck.scenario` for `errors`."""
+
+    errors: bool | type[BaseException] | tuple[type[BaseException], ...]
 
 
 class CallOptions(TestOptions, total=False):
@@ -237,13 +243,18 @@ class MeasurementInterrupted(KeyboardInterrupt):
 
 def measured(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> Result:
     """Measure one job and say nothing meanwhile. Raises `MeasurementInterrupted`."""
+    return Result(measured_with_errors(job, tools)[0])
+
+
+def measured_with_errors(job: Job, tools: frozenset[str] = frozenset({"auto"})) -> list[ScenarioResult]:
+    """The same, with what comes of the job's step where it is made to fail, after its own result."""
     from leakcheck.run.runner import Plan, Runner
 
     plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=tools)
     run = Runner(plan, Unseen()).run()
     if run.interrupted:
         raise MeasurementInterrupted(next(iter(run.scenarios), None))
-    return Result(run.scenarios[0])
+    return run.scenarios
 
 
 class Unseen:

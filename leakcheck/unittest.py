@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
-    from leakcheck.checking import CallOptions, Result, TestOptions
+    from leakcheck.checking import CallOptions, Result, TestOptions, WholeTestOptions
 
 __unittest = True  # unittest leaves the frames of such modules out of its tracebacks
 
@@ -21,13 +21,14 @@ Marked = TypeVar("Marked", bound=Callable[..., Any])
 @overload
 def does_not_leak(test: Marked, /) -> Marked: ...
 @overload
-def does_not_leak(**options: Unpack[TestOptions]) -> Callable[[Marked], Marked]: ...
+def does_not_leak(**options: Unpack[WholeTestOptions]) -> Callable[[Marked], Marked]: ...
 def does_not_leak(test: Marked | None = None, /, **options: Any) -> Marked | Callable[[Marked], Marked]:
     """Mark a test method of a `LeakTestCase`, or a whole class: the test, `setUp` to clean-ups, must not leak.
 
     The test runs once as ever. If it passes, it is repeated in a process of its own, with `setUpClass` and
     `setUpModule` run once there. The options are `expect`, `budget`, `time_budget`, `max_iterations`, `max_growth`,
-    `tools` and `timeouts`, and mean what they do for `leakcheck.check`; a method's mark goes before its class's.
+    `tools` and `timeouts`, which mean what they do for `leakcheck.check`, and `errors`, see `leakcheck.scenario`; a
+    method's mark goes before its class's.
     """
     from leakcheck import validation
 
@@ -99,7 +100,7 @@ class LeakTestCase(unittest.TestCase):
 
     def _measured(self, identifier: str, options: TestOptions, *, whole: bool) -> Result:
         from leakcheck.agent.protocol import UnittestRequest
-        from leakcheck.checking import measured
+        from leakcheck.checking import Result, measured_with_errors
         from leakcheck.execution.job import Job, ScenarioInfo, asked
 
         file = sys.modules[type(self).__module__].__file__ or ""
@@ -120,8 +121,8 @@ class LeakTestCase(unittest.TestCase):
             command=["python", "-m", "unittest", self.id()],
             **asked(options),
         )
-        result = measured(Job(scenario=info, cwd=Path.cwd()))
-        self.leakcheck_results().append(result)
-        if not result.ok:
-            self.fail(str(result))
-        return result
+        results = list(map(Result, measured_with_errors(Job(scenario=info, cwd=Path.cwd()))))
+        self.leakcheck_results().extend(results)
+        if wrong := [str(result) for result in results if not result.ok]:
+            self.fail("\n\n".join(wrong))
+        return results[0]

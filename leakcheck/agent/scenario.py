@@ -144,9 +144,9 @@ def scenario(
     `budget` is the growth per iteration that is accepted, by meter. `time_budget` (seconds), `max_iterations` and
     `max_growth` (bytes, or `"64MiB"`) replace the run's own, as do `timeouts`: seconds after which a set-up, a call, a
     tear-down or a look of the diagnosis counts as hanging, `{"setup": 300, "call": 60}`. `raises` tests an error path:
-    each call of the step must raise it. `errors=True` lets it fail at each of its calls and waits as well, as `--errors`
-    does in all scenarios of a run; a class of exceptions, or a tuple of some, says what is raised, and `False` that
-    nothing is. Where it leaks, `native=True` asks for valgrind as well. The function itself
+    each call of the step must raise it. `errors=True` lets it fail at each of its calls and waits as well, as
+    `--errors` does in all scenarios of a run; a class of exceptions, or a tuple of some, says what is raised, and
+    `False` that nothing is. Where it leaks, `native=True` asks for valgrind as well. The function itself
     stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):

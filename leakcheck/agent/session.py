@@ -140,7 +140,7 @@ class Conversation:
         """What the step does only at first has been done when it fails: the points have been found after it, too."""
         await self.driver.run(CALLS_BEFORE_FAULTS)
         self.driver.iterations = 0
-        self.driver.fail(fault)
+        import_module("leakcheck.agent.faults.injecting").inject(self.driver, fault)
 
     async def _converse(self) -> None:
         channel, driver = self.channel, self.driver

@@ -13,14 +13,10 @@ from array import array
 from collections.abc import Callable, Coroutine
 from itertools import repeat
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.scenario import Context, Scenario
-
-if TYPE_CHECKING:
-    from leakcheck.agent.faults.injecting import Injected
-    from leakcheck.agent.protocol import Fault
 
 # Flags of a code object; `inspect`, which names them, is dear to import.
 CO_COROUTINE = 0x80
@@ -80,7 +76,10 @@ class Driver:
         self.step: Callable[[], Any] = _not_open
         """What `run` calls."""
         self.has_async_step = False
-        self._injected: Injected | None = None
+        self.plain_step = self.step
+        """The same without the fault that is injected into it."""
+        self.injected: Any = None
+        """That fault; see `leakcheck.agent.faults`."""
 
     async def open(self) -> None:
         """Run the set-up."""
@@ -107,7 +106,7 @@ class Driver:
             raise
         if self.scenario.options.raises is not None:
             step = _expecting(step, self.scenario.options.raises, self.has_async_step)
-        self.step = step
+        self.step = self.plain_step = step
 
     def _refuse_unless_callable(self, step: Any) -> None:
         if not callable(step):
@@ -163,33 +162,11 @@ class Driver:
         self.iterations += count
         return self.clock() - started
 
-    @property
-    def plain_step(self) -> Callable[[], Any]:
-        """The step without the fault that is injected into it."""
-        return self.step if self._injected is None else self._injected.plain
-
-    def fail(self, fault: Fault | None) -> tuple[int, int]:
-        """Let each call of the step fail so from now on, or no longer; returns how the last fault did: see `FaultSet`.
-
-        Raises what an import of the exception's class does.
-        """
-        from leakcheck.agent.faults.injecting import Injected
-
-        before = (0, 0)
-        if self._injected is not None:
-            before = self._injected.calls, self._injected.hits
-            self._injected.close()
-            self.step, self._injected = self._injected.plain, None
-        if fault is not None:
-            self._injected = Injected(self.step, fault, is_async=self.has_async_step)
-            self.step = self._injected.step
-        return before
-
     async def close(self) -> None:
         """Run the tear-down."""
-        if self._injected is not None:
-            self._injected.close()
-        self.step = _not_open
+        if self.injected is not None:
+            self.injected.close()
+        self.step = self.plain_step = _not_open
         generator, self._generator = self._generator, None
         if generator is None:
             return

@@ -109,6 +109,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run the tests of the K-th of N parts of the files, which take about as long by the report's history.",
     )
     group.addoption(
+        "--leakcheck-errors",
+        action="store_true",
+        help="Let each test that leaks nothing also fail, at each call that the tested code makes and wherever it "
+        "waits; tests are not screened then.",
+    )
+    group.addoption(
         "--leakcheck-values",
         action="store_true",
         help="Show what the program keeps and the messages of exceptions, in the terminal and in the report.",

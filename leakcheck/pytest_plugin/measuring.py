@@ -16,7 +16,7 @@ import pytest
 from leakcheck import validation
 from leakcheck.agent.protocol import INTERNAL, PytestRequest
 from leakcheck.agent.scenario import is_name_in
-from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, measured
+from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, measured_with_errors
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.pytest_plugin.choosing import Choice
@@ -80,6 +80,7 @@ class Measuring:
         self.template = template(config)
         self._select: str | None = config.option.leakcheck_select
         self._strict: bool = config.option.leakcheck_strict
+        self._errors: bool = config.option.leakcheck_errors
         self._choice = Choice(config)
         self.screens = config.option.leakcheck == "screen"
         """Whether tests are run as ever, and screened when all are done; see `screening`."""
@@ -99,7 +100,7 @@ class Measuring:
 
     def plan(self, items: Sequence[pytest.Item]) -> None:
         """Screen a whole suite, judge a few tests in full: decided by how many are to be measured."""
-        if self._decides_by_number:
+        if self._decides_by_number and not self._errors:
             self.screens = sum(map(self.wants, items)) > WHOLE_SUITE
 
     @property
@@ -151,11 +152,11 @@ class Measuring:
             return
         cancel_timer(item)
         job = job_of(item, self.template, options)
-        result = _measured(job, item).record
+        result, *errors = _measured(job, item)
         if item.get_closest_marker("leakcheck") is None:
             result = unless_not_repeatable(result)
-        self._fail_by(item, call, [result])
-        attach(call, [result])
+        self._fail_by(item, call, [result, *errors])
+        attach(call, [result, *errors])
         teardown.user_properties.append(("leakcheck", result.verdict))
 
     def _fail_by(self, item: pytest.Item, call: pytest.TestReport, results: Sequence[ScenarioResult]) -> None:
@@ -175,17 +176,17 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
     __tracebackhide__ = True
     validation.examine("leakcheck(...)", options, validation.names("call"))
     cancel_timer(item)
-    result = _measured(job_of(item, template(item.config), options, before), item)
-    item.stash[RESULTS] = [*item.stash.get(RESULTS, []), result.record]
-    return result
+    record, *_ = _measured(job_of(item, template(item.config), options, before), item)
+    item.stash[RESULTS] = [*item.stash.get(RESULTS, []), record]
+    return Result(record)
 
 
-def _measured(job: Job, item: pytest.Item) -> Result:
-    """As `measured`; what is known when Ctrl-C comes is kept for the session, for the test has no report then."""
+def _measured(job: Job, item: pytest.Item) -> list[ScenarioResult]:
+    """As `measured_with_errors`; what is known when Ctrl-C comes the session keeps, for the test has no report then."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
-            return measured(job, TOOLS)
+            return measured_with_errors(job, TOOLS)
     except MeasurementInterrupted as interrupted:
         if interrupted.record is not None:
             item.config.stash[IN_FLIGHT] = interrupted.record
@@ -199,7 +200,8 @@ def own_results(item: pytest.Item) -> list[ScenarioResult]:
         for result in item.instance.leakcheck_results():  # type: ignore[attr-defined]
             _, separator, number = result.record.id.rpartition("::call ")
             nodeid = item.nodeid.partition("@")[0]
-            identifier = f"{nodeid}{separator}{number}" if separator else nodeid
+            _, mark, point = result.record.id.partition("!")
+            identifier = f"{nodeid}{separator}{number}" if separator else f"{nodeid}{mark}{point}"
             found.append(msgspec.structs.replace(result.record, id=identifier))
     return found
 
@@ -272,6 +274,8 @@ def info_of(item: pytest.Item, options: Mapping[str, Any], before: Sequence[Resu
     """What is known of a test, or of the call in it after those `before`; all but how it is found again."""
     nodeid = _nodeid(item)
     named = _without_values(item, nodeid)
+    if before is None and item.config.option.leakcheck_errors:
+        options = {"errors": True, **options}
     return ScenarioInfo(
         id=named if before is None else f"{named}::call {len(before) + 1}",
         target="",

@@ -42,8 +42,8 @@ class Screening:
         self._files: deque[list[Wanted]] = deque()
         self._why_not = ""
         """Why no process could be started that screens."""
-        self.results: dict[str, ScenarioResult] = {}
-        """By node id, as they come."""
+        self.results: dict[str, list[ScenarioResult]] = {}
+        """By node id, as they come: of a test its own, and those of its points of failure."""
         self.suspects: list[Wanted] = [each for each in wanted if each.is_marked]
         """Those for the judge; tests that say themselves how they are judged are among them from the start."""
         by_file: dict[str, list[Wanted]] = {}
@@ -67,9 +67,8 @@ class Screening:
         for each in waiting:
             if each.nodeid not in seen:  # the tests could not be collected there
                 reason = f"cannot be screened: {self._why_not}"
-                self.results[each.nodeid] = verdicts.describe(
-                    self._job(each.scenario, ""), verdict="skipped", ok=True, reason=reason
-                )
+                job = self._job(each.scenario, "")
+                self.results[each.nodeid] = [verdicts.describe(job, verdict="skipped", ok=True, reason=reason)]
 
     def judge(self) -> None:
         """Judge the suspects, each in a process of its own. Raises `MeasurementInterrupted`."""
@@ -81,9 +80,11 @@ class Screening:
         )
         run = Runner(plan, Unseen()).run()
         by_id = {each.scenario.id: each for each in self.suspects}
+        wanted = self.suspects[0]
         for result in run.scenarios:
-            wanted = by_id[result.id]
-            self.results[wanted.nodeid] = result if wanted.is_marked else unless_not_repeatable(result)
+            wanted = by_id.get(result.id, wanted)  # after that of a test come those of its points
+            found = result if wanted.is_marked or result.failing else unless_not_repeatable(result)
+            self.results.setdefault(wanted.nodeid, []).append(found)
         if run.interrupted:
             raise MeasurementInterrupted(None)
 
@@ -132,10 +133,10 @@ class Screening:
             if worker.gone:  # a crash or a hang: the judge says which, with nothing else in the process
                 self.suspects.append(wanted)
                 return
-            self.results[wanted.nodeid] = unless_not_repeatable(verdicts.failed(job, failed.failure))
+            self.results[wanted.nodeid] = [unless_not_repeatable(verdicts.failed(job, failed.failure))]
             return
         if seen.flat:
-            self.results[wanted.nodeid] = _screened(job, seen)
+            self.results[wanted.nodeid] = [_screened(job, seen)]
         else:
             self.suspects.append(wanted)
 

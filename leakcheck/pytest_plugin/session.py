@@ -146,21 +146,21 @@ class Session:
             terminal.ensure_newline()
             terminal.write_line(text)
 
-    def _conclude(self, wanted: Wanted, result: ScenarioResult) -> None:
-        """Take in the result of a test that has been run before; one that is wrong fails it now."""
-        measuring = self._config.stash[MEASURING]
-        if not measuring.is_wrong(result):
-            self._results.append(result)
+    def _conclude(self, wanted: Wanted, results: list[ScenarioResult]) -> None:
+        """Take in the results of a test that has been run before; one that is wrong fails it now."""
+        wrong = list(filter(self._config.stash[MEASURING].is_wrong, results))
+        if not wrong:
+            self._results += results
             return
         report = pytest.TestReport(
             nodeid=wanted.nodeid,
             location=wanted.location,
             keywords={},
             outcome="failed",
-            longrepr=representation(wanted.scenario, failing.text(result)),
+            longrepr=representation(wanted.scenario, "\n\n".join(map(failing.text, wrong))),
             when="call",
         )
-        attach(report, [result])
+        attach(report, results)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:  # a test is counted once
             passed = terminal.stats.get("passed", [])
@@ -228,7 +228,7 @@ class Session:
             yield self._nothing()
         if counts["skipped"]:
             yield f"{counts['skipped']} not measured"
-        if counts["screened"]:
+        if any(LEDGER in each.detectable for each in self._results if each.verdict == "screened"):
             yield self._sensitivity()
         if self._results:
             yield from left_out()

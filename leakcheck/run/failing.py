@@ -16,7 +16,8 @@ import msgspec
 
 from leakcheck import meters, units
 from leakcheck.agent.faults.messages import FaultSet, FindPoints, PointsFound, SetFault
-from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, Emptied, EmptyCaches, Fault
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, HOSTED, Emptied, EmptyCaches, Fault
 from leakcheck.agent.screen import Meters, screen
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
@@ -164,7 +165,8 @@ def screened(job: Job, legal: Sequence[str], start: Start, tell: Tell) -> Screen
     unrepeatable, decided, tried = set[Any](), set[Any](), 0
     try:
         found = points.open().ask(FindPoints(CALLS_BEFORE_FAULTS), PointsFound).points
-        chosen = to_fail(found, legal)
+        tests = job.scenario.file if job.scenario.target.startswith(HOSTED) else ""
+        chosen = to_fail([point for point in found if point.file != tests], legal)
         for one in chosen:
             if points.spent > _SCREENED_S * job.budget.time_s:
                 break
@@ -277,17 +279,22 @@ def _job(job: Job, failing: Failing, taken: set[str]) -> Job:
 
 def _in_words(result: ScenarioResult, suspect: Suspect, others: Sequence[Suspect]) -> ScenarioResult:
     failing = words(suspect.failing)
+    if others:
+        failing = f"{failing}, or at {units.count(len(others), 'point')} more"
     findings = [
         msgspec.structs.replace(finding, title=f"when {failing}: {finding.title}") for finding in result.findings
     ]
-    why = result.reason
-    if result.failure is not None and result.failure.type == "timeout":
+    why, failure = result.reason, result.failure
+    if failure is not None and failure.type == "timeout":
         why = "the step hangs when it is called again: what it waits for was never given back"
+        stack = [row for row in failure.traceback.splitlines() if not any(own in row for own in HERE.roots.own)]
+        failure = msgspec.structs.replace(failure, message=f"when {failing}: {why}", traceback="\n".join(stack))
     also = [f"the same stays when {words(each.failing)}" for each in others]
     return msgspec.structs.replace(
         result,
         failing=failing,
         reason=f"when {failing}: {why}",
+        failure=failure,
         findings=findings,
         advice=[*also, *result.advice],
     )

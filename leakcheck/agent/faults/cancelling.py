@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from leakcheck.agent.faults.places import where
-
-if TYPE_CHECKING:
-    from leakcheck.agent.faults.injecting import Injected
-    from leakcheck.agent.protocol import Fault
+from leakcheck.agent.faults.places import Where, where
+from leakcheck.agent.faults.turns import Turns
 
 Look = Callable[[list[types.FrameType]], None]
 """Told of the frames of a coroutine that waits, the outermost first."""
 
 
-def cancelled(step: Callable[[], Any], fault: Fault, injected: Injected) -> Callable[[], Any]:
-    """The step in a task of its own, which is cancelled."""
+def cancelled(step: Callable[[], Any], wanted: Where, turns: Turns) -> Callable[[], Any]:
+    """The step in a task of its own, which is cancelled where it waits at that place."""
     import asyncio
 
-    wanted = fault.file, fault.function, fault.first_line, fault.offset
-
     async def struck() -> None:
-        injected.begin()
+        turns.begin()
         loop = asyncio.get_running_loop()
 
         def look(frames: list[types.FrameType]) -> None:
-            if where(frames) == wanted and injected.strikes():
+            if where(frames) == wanted and turns.strikes():
                 loop.call_soon(task.cancel)
 
         task = loop.create_task(watched(step(), look))
         try:
             await task
         except BaseException:
-            if not injected.has_struck:
+            if not turns.has_struck:
                 raise
 
     return struck

@@ -26,6 +26,8 @@ _NO_OPERATIONS = frozenset({
     "text_encoding", "unregister", "writable", "__enter__", "__exit__",
 })  # fmt: skip
 """Their functions that give back what there is, or ask nothing of the system."""
+_CALL_BYTES = 10
+"""Of the instruction of a call, with the room behind it in which the interpreter keeps what it has learned of it."""
 _ANYWHERE = -1
 """Offset of a point that is a whole function."""
 
@@ -37,8 +39,8 @@ class _Found:
         self._points: dict[tuple[PointKind, places.Where], Point] = {}
         self._users: dict[int, tuple[CodeType, bool]] = {}
         self._entered: Counter[places.Where] = Counter()
-        self._answered: set[tuple[places.Where, int]] = set()
-        """Calls of the user's code in which a function of the user's has begun."""
+        self._last: dict[int, places.Where] = {}
+        """The last call in each code, by its identity, as long as no function of the user's has begun in it."""
 
     def points(self) -> list[Point]:
         """In the order in which they came."""
@@ -54,7 +56,8 @@ class _Found:
     def call(self, frame: FrameType, offset: int, called: Any) -> None:
         """The user's code makes a call."""
         name = getattr(called, "__qualname__", "") if called is not None else ""
-        self._add("call", places.of(frame.f_code, offset), frame, places.stack(frame), str(name))
+        at = self._last[id(frame.f_code)] = places.of(frame.f_code, offset)
+        self._add("call", at, frame, places.stack(frame), str(name))
 
     def entry(self, frame: FrameType) -> None:
         """A function or generator of the user's begins or goes on; who has called it may be no call of the user's."""
@@ -65,10 +68,10 @@ class _Found:
         self._entered[at] += 1
         if HERE.calls_the_step(caller.f_code.co_filename):
             return
-        called_at = places.of(caller.f_code, caller.f_lasti)
-        call = self._points.get(("call", called_at))
-        if call is not None and (called_at, call.turns) not in self._answered:
-            self._answered.add((called_at, call.turns))  # as a rule it is what was called
+        called_at = self._last.get(id(caller.f_code))
+        call = None if called_at is None else self._points.get(("call", called_at))
+        if call is not None and 0 <= caller.f_lasti - call.offset <= _CALL_BYTES:
+            del self._last[id(caller.f_code)]  # as a rule it is what was called
         else:
             self._add("entry", at, frame, places.stack(frame), code.co_qualname, self._entered[at])
 

@@ -8,89 +8,91 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from leakcheck.agent.faults.cancelling import cancelled
 from leakcheck.agent.faults.exceptions import made, named
+from leakcheck.agent.faults.turns import Turns
 from leakcheck.agent.faults.watching import Watcher, watcher
-
-if TYPE_CHECKING:
-    from leakcheck.agent.protocol import Fault
+from leakcheck.agent.protocol import Fault
+from leakcheck.agent.step import Driver
 
 Step = Callable[[], Any]
 
 
-class Injected:
-    """A step under a fault, and how often that has struck."""
+def inject(driver: Driver, fault: Fault | None) -> tuple[int, int]:
+    """Let each call of the step fail so from now on, or no longer; returns how the fault before did: see `FaultSet`.
 
-    def __init__(self, step: Step, fault: Fault, *, is_async: bool) -> None:
-        self.plain = step
-        self.calls = 0
-        self.hits = 0
+    Raises what an import of the exception's class does.
+    """
+    before = driver.injected
+    if before is not None:
+        before.close()
+        driver.step, driver.injected = driver.plain_step, None
+    if fault is not None:
+        driver.injected = _Await(fault) if fault.kind == "await" else _Call(fault)
+        driver.step = driver.injected.struck(driver.step, is_async=driver.has_async_step)
+    return (before.turns.calls, before.turns.hits) if before is not None else (0, 0)
+
+
+class _Await:
+    """A wait that is cancelled."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.turns = Turns(fault.turn)
+        self._where = fault.file, fault.function, fault.first_line, fault.offset
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+
+    def struck(self, step: Step, *, is_async: bool) -> Step:
+        """The step under this fault."""
+        assert is_async
+        return cancelled(step, self._where, self.turns)
+
+
+class _Call:
+    """A call that is not made, or a function that ends as it begins, with an exception."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.turns = Turns(fault.turn)
         self._fault = fault
         self._make = named(fault.exception)
-        self._left = 0
-        """Turns to come in this call; 0 when it has struck."""
         self._code: CodeType | None = None
-        if fault.kind == "await":
-            from leakcheck.agent.faults.cancelling import cancelled
-
-            self._watcher: Watcher | None = None
-            self.step: Step = cancelled(step, fault, self)
-        else:
-            enters = self._enters if fault.kind == "entry" else None
-            self._watcher = watcher(self._wants, self._calls, enters, self._follows)
-            self.step = self._async_step(step, self._watcher) if is_async else self._plain_step(step, self._watcher)
+        enters = self._enters if fault.kind == "entry" else None
+        self._watcher: Watcher = watcher(self._wants, self._calls, enters, self._follows)
 
     def close(self) -> None:
         """Leave the interpreter as it was."""
-        if self._watcher is not None:
-            self._watcher.close()
+        self._watcher.close()
 
-    def begin(self) -> None:
-        """A call of the step begins."""
-        self.calls += 1
-        self._left = self._fault.turn
+    def struck(self, step: Step, *, is_async: bool) -> Step:
+        """The step under this fault."""
+        turns, watcher = self.turns, self._watcher
 
-    def strikes(self) -> bool:
-        """Count one turn; whether it is the one."""
-        if not self._left:
-            return False
-        self._left -= 1
-        self.hits += not self._left
-        return not self._left
-
-    @property
-    def has_struck(self) -> bool:
-        """Whether this call of the step has been struck."""
-        return not self._left
-
-    def _plain_step(self, step: Step, watcher: Watcher) -> Step:
-        def struck() -> None:
-            self.begin()
+        def plain() -> None:
+            turns.begin()
             watcher.begin()
             try:
                 step()
             except BaseException:  # also what a test runner raises where a test fails
-                if not self.has_struck:
+                if not turns.has_struck:
                     raise
             finally:
                 watcher.end()
 
-        return struck
-
-    def _async_step(self, step: Step, watcher: Watcher) -> Step:
-        async def struck() -> None:
-            self.begin()
+        async def waiting() -> None:
+            turns.begin()
             watcher.begin()
             try:
                 await step()
             except BaseException:
-                if not self.has_struck:
+                if not turns.has_struck:
                     raise
             finally:
                 watcher.end()
 
-        return struck
+        return waiting if is_async else plain
 
     def _wants(self, code: CodeType) -> bool:
         if code is self._code:
@@ -104,16 +106,15 @@ class Injected:
         return True
 
     def _calls(self, frame: FrameType, offset: int, _: Any) -> None:
-        if self._fault.kind == "entry" or offset != self._fault.offset or not self.strikes():
+        if self._fault.kind == "entry" or offset != self._fault.offset or not self.turns.strikes():
             return
         if not self._fault.after:
             raise made(self._make)
-        assert self._watcher is not None
         self._watcher.follow(frame)
 
     def _follows(self, *_: Any) -> None:
         raise made(self._make)
 
     def _enters(self, _: FrameType) -> None:
-        if self.strikes():
+        if self.turns.strikes():
             raise made(self._make)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leakcheck.agent.faults.finding import find
+from leakcheck.agent.faults.injecting import inject
 from leakcheck.agent.faults.messages import FaultSet, FindPoints, PointsFound, SetFault
 from leakcheck.agent.protocol import Fault
 
@@ -17,5 +18,4 @@ async def answer(conversation: Conversation, question: FindPoints | SetFault) ->
     driver = conversation.driver
     if isinstance(question, FindPoints):
         return PointsFound(await find(driver, int(question.calls)))
-    before = driver.fail(Fault(*question.fault) if question.fault else None)
-    return FaultSet(*before)
+    return FaultSet(*inject(driver, Fault(*question.fault) if question.fault else None))
