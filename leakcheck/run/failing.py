@@ -36,7 +36,7 @@ _ALIKE = 0.1
 """Part by which the growth of two points may differ that have one cause."""
 _NOISE = 32.0
 """Bytes of heap by which it may differ in any case: what an exception carries."""
-_MOST_CALLS = 48
+_MOST_CALLS = 32
 """Calls after which what still moves is a suspect, once before and once after caches have been emptied."""
 _START_S = 0.3
 """Seconds of screening that the start of a process counts for."""
