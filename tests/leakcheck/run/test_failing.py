@@ -196,9 +196,10 @@ def test_a_step_that_hangs_afterwards_is_a_suspect(job, monkeypatch):
 
 @pytest.mark.parametrize("name", ["gives_back", "gives_back_either_way", "waits_and_gives_back", "innocent"])
 def test_what_cleans_up_or_stays_for_a_while_is_none(job, name):
-    assert suspects(job, name) == set()
+    assert suspects(job, name, ("OSError",)) == set()
 
 
+@pytest.mark.slow
 def test_innocents_stay_so_on_a_busy_machine(job):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
