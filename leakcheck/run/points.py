@@ -92,7 +92,7 @@ def _text(point: Point) -> str | None:
         return None if point.called.rpartition(".")[2] in _CLEANERS else point.called
     calls, awaits = _source(point.file)[:2]
     if point.kind == "await":
-        return _unparsed(awaits.get(point.span)) or point.called
+        return " in ".join(dict.fromkeys(filter(None, (_unparsed(awaits.get(point.span)), point.called))))
     if not calls:  # no source is at hand
         return point.called
     call = calls.get(point.span)

@@ -76,11 +76,11 @@ class _Found:
             self._add("entry", at, frame, places.stack(frame), code.co_qualname, self._entered[at])
 
     def waits(self, frames: list[FrameType]) -> None:
-        """The step waits. What it waits in is the innermost function, which may be a library's."""
-        at, inner = places.where(frames), frames[-1]
-        users = next((each for each in reversed(frames) if each.f_code.co_filename == at[0]), frames[0])
+        """The step waits. What it waits in is a library's function, or the user's."""
+        users = places.users_innermost(frames)
         stack = tuple(places.place(each) for each in reversed(frames) if not HERE.own(each.f_code.co_filename))
-        self._add("await", at, users, stack, "" if inner is users else inner.f_code.co_qualname)
+        library = (function for file, _, function in stack if HERE.installed(file))
+        self._add("await", places.where(frames), users, stack, next(library, ""))
 
     def operation(self, frame: FrameType, event: str, called: Any) -> None:
         """A profile function: a library's code calls a function in C."""
@@ -107,7 +107,7 @@ class _Found:
         if known is not None:
             self._points[kind, at] = known._replace(turns=turns or known.turns + 1)
         elif len(self._points) < _MOST and stack:
-            span = places.span(frame.f_code, at[3])
+            span = places.span(frame.f_code, at[3] if kind != "await" else frame.f_lasti)
             self._points[kind, at] = Point(kind, *at, turns=turns or 1, stack=stack, span=span, called=called)
 
 

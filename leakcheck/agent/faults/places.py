@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import CodeType, FrameType
+from zlib import crc32
 
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Place
@@ -25,9 +26,19 @@ def of(code: CodeType, offset: int) -> Where:
 
 
 def where(waiting: Sequence[FrameType]) -> Where:
-    """The place at which a coroutine waits: in the user's code, or where it began, which is ours to call."""
-    inner = next((frame for frame in reversed(waiting) if is_users(frame.f_code)), waiting[0])
-    return of(inner.f_code, inner.f_lasti)
+    """The place at which a coroutine waits: one for each way that leads there.
+
+    It has the name of the user's innermost function, and for an offset a sum over all functions that lead there: what
+    a library waits for in one call of the user's are different places.
+    """
+    code = users_innermost(waiting).f_code
+    way = "".join(f"{frame.f_code.co_qualname} {frame.f_lasti} " for frame in waiting)
+    return of(code, crc32(way.encode()))
+
+
+def users_innermost(waiting: Sequence[FrameType]) -> FrameType:
+    """The innermost frame of the user's; the outermost of all where none is."""
+    return next((frame for frame in reversed(waiting) if is_users(frame.f_code)), waiting[0])
 
 
 def stack(frame: FrameType | None) -> tuple[Place, ...]:
