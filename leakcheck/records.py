@@ -176,6 +176,16 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     """Whether the run was interrupted while this scenario was measured or diagnosed: it is judged by what was read."""
 
 
+ALL_POINTS = "!errors"
+"""How the id of the result ends that is of all points of failure; that of one point ends with its name."""
+
+
+def of_points(identifier: str) -> str:
+    """The id of the result of all points, where the given one is of a point of failure; else empty."""
+    scenario, mark, _ = identifier.rpartition("!")
+    return f"{scenario}{ALL_POINTS}" if mark else ""
+
+
 class ControlCheck(Record, frozen=True, kw_only=True):
     """One of the planted scenarios that prove on every run that the readings can be trusted."""
 

@@ -81,6 +81,11 @@ def _is_exceptions(value: Any) -> bool:
     return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
 
 
+def _are_made_in_a_function(value: Any) -> bool:
+    """Whether the measured process cannot find one of some classes again."""
+    return any("<" in kind.__qualname__ for kind in (value if isinstance(value, tuple) else (value,)))
+
+
 class Option(NamedTuple):
     """One thing that can be asked for."""
 
@@ -153,8 +158,10 @@ OPTIONS: tuple[Option, ...] = (
         help="Tell what the program keeps, its keys, messages of exceptions and output, also in files.",
     ),
     Option(
-        "errors", frozenset({"scenario", "test", "command"}), "True, False, a class of exceptions or a tuple of some",
-        lambda value: isinstance(value, bool) or _is_exceptions(value), default=False,
+        "errors", frozenset({"scenario", "test", "command"}),
+        "True, False, a class of exceptions or a tuple of some, none of them made in a function",
+        lambda value: isinstance(value, bool) or (_is_exceptions(value) and not _are_made_in_a_function(value)),
+        default=False,
         help="Let each step that leaks nothing also fail, at each call it makes and wherever it waits.",
     ),
     Option(

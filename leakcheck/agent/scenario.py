@@ -154,9 +154,12 @@ def scenario(
     for name, value in (("time_budget", time_budget), ("max_iterations", max_iterations)):
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"@scenario: {name} is a number above 0, not {value!r}")
-    kinds = errors if isinstance(errors, tuple) else (errors,)
-    if not (errors is None or all(isinstance(kind, bool | type) for kind in kinds)):
-        raise ValueError(f"@scenario: errors is True, False, a class of exceptions or a tuple of some, not {errors!r}")
+    kinds = errors if isinstance(errors, tuple) else (errors or False,)
+    if not all(isinstance(kind, bool | type) and "<" not in getattr(kind, "__qualname__", "") for kind in kinds):
+        raise ValueError(
+            "@scenario: errors is True, False, a class of exceptions or a tuple of some, none of them made in a "
+            f"function, not {errors!r}"
+        )
     if isinstance(tags, str):
         tags = {tags}
     options = Options(

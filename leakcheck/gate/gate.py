@@ -20,7 +20,7 @@ from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
 from leakcheck.gate.pattern import fits
 from leakcheck.meters import LEDGER, of_family
-from leakcheck.records import Record, RunResult, ScenarioResult, Shard, summarize
+from leakcheck.records import ALL_POINTS, Record, RunResult, ScenarioResult, Shard, of_points, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
 Kind = Literal[
@@ -343,7 +343,9 @@ def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator
 def _fixed_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
     for leak in baseline.leaks:
         mine = [one for one in run.scenarios if leak.covers(one.id)]
-        judged = [one for one in mine if one.verdict in ("clean", "bounded", "leak")]
+        # A point of failure that leaks no more has no result: it is in that of all points.
+        mine = mine or [one for one in run.scenarios if one.id == of_points(leak.scenario)]
+        judged = [one for one in mine if one.verdict in ("clean", "bounded", "leak") or _all_points_were_tried(one)]
         alive = {problem.fingerprint for one in judged if one.verdict == "leak" for problem in leaks(one)}
         if mine and judged == mine and leak.fingerprint not in alive:
             text = (
@@ -355,11 +357,16 @@ def _fixed_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
             )
 
 
+def _all_points_were_tried(one: ScenarioResult) -> bool:
+    """Whether a result says of all points at which a step can fail that they were looked at."""
+    return one.verdict == "screened" and one.id.endswith(ALL_POINTS)
+
+
 def _vanished_lines(run: RunResult, baseline: Baseline) -> Iterator[Line]:
     present = {scenario.id for scenario in run.scenarios}
     known = dict.fromkeys([*baseline.scenarios, *(leak.scenario for leak in baseline.leaks)])
     for name in known:
-        if run.scenarios and not any(fits(name, one) for one in present):
+        if run.scenarios and of_points(name) not in present and not any(fits(name, one) for one in present):
             text = (
                 f"was not run; if it is gone for good, say so with `elkyn-leakcheck baseline update --forget '{name}'`"
             )

@@ -22,7 +22,7 @@ from leakcheck.agent.screen import Meters, screen
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT, Round, Worker
-from leakcheck.records import ScenarioResult
+from leakcheck.records import ALL_POINTS, ScenarioResult
 from leakcheck.run.points import Failing, to_fail, words
 from leakcheck.verdict import result as verdicts
 
@@ -244,7 +244,7 @@ def results(
 
 def of_all_points(job: Job) -> str:
     """The id of the result of all points together."""
-    return f"{job.scenario.id}!errors"
+    return f"{job.scenario.id}{ALL_POINTS}"
 
 
 def _died(result: ScenarioResult) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 import leakcheck
 from leakcheck import validation
-from leakcheck.checking import CallOptions, TestOptions
+from leakcheck.checking import CallOptions, TestOptions, WholeTestOptions
 from leakcheck.cli import options
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import ScenarioInfo, asked
@@ -17,13 +17,13 @@ FITTING = {
     "expect": "leak", "budget": {"heap.bytes": 64}, "tools": "growth,memray", "time_budget": 2.5, "max_iterations": 100,
     "max_growth": "64MiB", "gc": "off", "allocator": "pymalloc", "arenas": "default",
     "raises": (ValueError, KeyError), "values": True,
-    "timeouts": "import=600, call=2.5",
+    "timeouts": "import=600, call=2.5", "errors": (ValueError, OSError),
 }  # fmt: skip
 WRONG = {
     "expect": "maybe", "budget": 5, "tools": "gdb", "time_budget": 0, "max_iterations": 1.5,
     "max_growth": "64 apples", "gc": "never", "allocator": "jemalloc", "arenas": "two",
     "raises": "ValueError", "values": "yes",
-    "timeouts": "lunch=600",
+    "timeouts": "lunch=600", "errors": (ValueError, "OSError"),
 }  # fmt: skip
 
 
@@ -34,13 +34,13 @@ def parameters(function) -> set[str]:
 def test_each_place_has_the_names_of_the_declaration():
     assert set(validation.names("check")) <= parameters(leakcheck.check)
     assert set(validation.names("scenario")) <= parameters(leakcheck.scenario)
-    assert set(validation.names("test")) == TestOptions.__annotations__.keys()
+    assert set(validation.names("test")) == WholeTestOptions.__annotations__.keys() | TestOptions.__annotations__.keys()
     assert set(validation.names("call")) == CallOptions.__annotations__.keys() | TestOptions.__annotations__.keys()
     assert set(validation.names("command")) <= options.known()
 
 
 def test_each_option_that_is_accepted_in_code_is_a_field_of_a_scenario_or_of_the_measured_process():
-    fields = set(ScenarioInfo.__struct_fields__) | {"raises"}
+    fields = set(ScenarioInfo.__struct_fields__) | {"raises", "errors"}  # `errors` are the field `legal`
     assert set(validation.names("scenario")) <= fields
 
 

@@ -542,3 +542,13 @@ def test_tests_that_were_only_screened_are_told_and_fix_no_leak():
     assert [(line.kind, line.level) for line in judged.lines] == [("screened", "info")]
     assert "1 test screened by a few calls, not judged: in each, 32 B of heap" in judged.lines[0].message
     assert judged.exit_code == 0
+
+
+def test_a_point_of_failure_that_leaks_no_more_is_fixed_and_has_not_vanished():
+    point = f"{NAME}!Pool.take:open"
+    known = accepting(leaky(name=point))
+    tried = sample_run.scenario(f"{NAME}!errors", verdict="screened", ok=True, failing="all points")
+    assert kinds(judge(sample_run.run([tried]), known)) == ["screened", "fixed leak"]
+    untried = sample_run.scenario(f"{NAME}!errors", verdict="inconclusive", failing="all points")
+    assert "fixed leak" not in kinds(judge(sample_run.run([untried]), known))
+    assert "vanished scenario" in kinds(judge(clean(), known))
