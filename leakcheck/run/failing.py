@@ -17,7 +17,7 @@ import msgspec
 from leakcheck import meters, units
 from leakcheck.agent.faults.messages import FaultSet, FindPoints, PointsFound, SetFault
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, HOSTED, Emptied, EmptyCaches, Fault
+from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, HOSTED, Emptied, EmptyCaches, Fault, PointKind
 from leakcheck.agent.screen import Meters, screen
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
@@ -65,6 +65,9 @@ class Screening(NamedTuple):
     untried: int
     """For which there was no time."""
 
+
+_LIKELY: tuple[PointKind, ...] = ("await", "call", "entry", "operation")
+"""The kinds of points, those first that are met most often."""
 
 Start = Callable[[Job], Worker]
 Tell = Callable[[int, int], None]
@@ -225,7 +228,7 @@ def results(
     leaking: list[tuple[Suspect, ScenarioResult]] = []
     alike: dict[str, list[Suspect]] = {}
     judged = undecided = 0
-    for suspect in sorted(seen.suspects, key=lambda each: hasattr(builtins, each.failing.text)):
+    for suspect in sorted(seen.suspects, key=_likelihood):
         twin = next((result.id for other, result in leaking if _alike(other, suspect)), None)
         if twin is not None:
             alike.setdefault(twin, []).append(suspect)
@@ -240,6 +243,11 @@ def results(
     told = [_in_words(result, suspect, alike.get(result.id, ())) for suspect, result in leaking]
     points = len(told) + sum(map(len, alike.values()))
     return [_whole(job, seen, points, undecided, seconds()), *told]
+
+
+def _likelihood(suspect: Suspect) -> tuple[int, bool]:
+    """What is likely comes first: that a wait is cancelled before that a call fails, and a built-in one last."""
+    return _LIKELY.index(suspect.failing.fault.kind), hasattr(builtins, suspect.failing.text)
 
 
 def of_all_points(job: Job) -> str:

@@ -702,3 +702,35 @@ def test_a_call_that_hangs_names_the_option_that_allows_more_and_a_wrong_one_is_
     done = run(folder, "--leakcheck", "--leakcheck-timeouts", "lunch=1")
     assert done.returncode == 4
     assert "invalid list of seconds by name value: 'lunch=1'" in done.stderr
+
+
+def test_a_test_also_fails_where_the_tested_code_makes_calls_and_what_stays_is_told(suite):
+    folder = suite("""
+        import pytest, hub
+
+        @pytest.mark.leakcheck(errors=ValueError, tools="growth")
+        def test_subscribes():
+            hub.subscribed(str(1))
+
+        @pytest.mark.leakcheck(errors=(ValueError, "KeyError"))
+        def test_wrong():
+            pass
+    """)
+    (folder / "hub.py").write_text(
+        "listeners = []\n"
+        "def subscribed(name):\n"
+        "    listeners.append(bytearray(100))\n"
+        "    name.upper()\n"
+        "    listeners.pop()\n"
+    )
+    done = run(folder, "--leakcheck", "--leakcheck-report", "report", "--leakcheck-time-budget", "2")
+    assert done.returncode == 1, done.stdout
+    assert "leak: when ValueError is raised at hub.py:4 (name.upper): heap.bytes grows by" in done.stdout
+    assert "@pytest.mark.leakcheck: errors is True, False, a class of exceptions or a tuple of some" in done.stdout
+    found = results(folder)
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "test_subscribes": "clean",
+        "test_subscribes!errors": "screened",
+        "test_subscribes!subscribed:name.upper": "leak",
+    }
+    assert found["test_subscribes!errors"]["reason"].startswith("4 failures at 4 points, 1 point leaves something")

@@ -164,7 +164,7 @@ def job(tmp_path) -> Job:
     return job_of(tmp_path, CASES)
 
 
-def suspects(job: Job, name: str, legal=LEGAL) -> set[str]:
+def suspects(job: Job, name: str, legal=("OSError",)) -> set[str]:
     """The points of a case after whose failure something stays; those that nothing was found out about fail."""
     info = msgspec.structs.replace(job.scenario, name=name, id=name)
     seen = failing.screened(msgspec.structs.replace(job, scenario=info), legal, Worker, lambda *_: None)
@@ -191,19 +191,19 @@ def test_the_points_are_found_after_which_something_stays(job, name, points):
 
 def test_a_step_that_hangs_afterwards_is_a_suspect(job, monkeypatch):
     monkeypatch.setattr(failing, "_HANGS_S", 0.5)
-    assert suspects(job, "locks", ("OSError",)) == {"locks:str"}
+    assert suspects(job, "locks") == {"locks:str"}
 
 
 @pytest.mark.parametrize("name", ["gives_back", "gives_back_either_way", "waits_and_gives_back", "innocent"])
 def test_what_cleans_up_or_stays_for_a_while_is_none(job, name):
-    assert suspects(job, name, ("OSError",)) == set()
+    assert suspects(job, name) == set()
 
 
 @pytest.mark.slow
 def test_innocents_stay_so_on_a_busy_machine(job):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        assert suspects(job, "innocent") == set()
+        assert suspects(job, "innocent", LEGAL) == set()
         assert suspects(job, "waits_and_gives_back") == set()
         assert suspects(job, "waits") == {"waits:asyncio.sleep", "cancelled waits:asyncio.sleep"}
     finally:
