@@ -26,6 +26,8 @@ _NO_OPERATIONS = frozenset({
     "text_encoding", "unregister", "writable", "__enter__", "__exit__",
 })  # fmt: skip
 """Their functions that give back what there is, or ask nothing of the system."""
+_IN_MEMORY = ("BytesIO", "StringIO")
+"""Their types that are no files."""
 _CALL_BYTES = 10
 """Of the instruction of a call, with the room behind it in which the interpreter keeps what it has learned of it."""
 _ANYWHERE = -1
@@ -112,10 +114,12 @@ class _Found:
 
 
 def _is_operation(function: Any) -> bool:
-    owner = getattr(function, "__self__", None)
-    module = getattr(function, "__module__", None) or type(owner).__module__
+    owner = type(getattr(function, "__self__", None))
+    module = getattr(function, "__module__", None) or owner.__module__
     name = function.__name__
-    return module in _OF_THE_SYSTEM and name not in _NO_OPERATIONS and not name.startswith("_")
+    if module not in _OF_THE_SYSTEM or owner.__name__ in _IN_MEMORY:
+        return False
+    return name not in _NO_OPERATIONS and not name.startswith("_")
 
 
 async def find(driver: Driver, calls: int) -> list[Point]:
