@@ -21,9 +21,9 @@ _MOST = 2000
 _OF_THE_SYSTEM = frozenset({"_io", "_socket", "_ssl", "posix", "select"})
 """Modules in C whose functions and methods are operations of files and sockets."""
 _NO_OPERATIONS = frozenset({
-    "close", "closed", "detach", "fileno", "flush", "fspath", "get_inheritable", "getpid", "getsockname", "gettimeout",
-    "isatty", "readable", "seekable", "set_blocking", "set_inheritable", "setblocking", "settimeout", "tell",
-    "text_encoding", "unregister", "writable", "__enter__", "__exit__",
+    "close", "closed", "detach", "fileno", "flush", "fspath", "get_inheritable", "getpid", "getrandom", "getsockname",
+    "gettimeout", "isatty", "readable", "seekable", "set_blocking", "set_inheritable", "setblocking", "settimeout",
+    "tell", "text_encoding", "unregister", "urandom", "writable", "__enter__", "__exit__",
 })  # fmt: skip
 """Their functions that give back what there is, or ask nothing of the system."""
 _IN_MEMORY = ("BytesIO", "StringIO")
