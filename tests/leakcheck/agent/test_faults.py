@@ -185,7 +185,7 @@ def test_an_operation_below_a_librarys_code_is_a_point(tmp_path):
         log(path.read_text())
 
     (read,) = (each for each in points(opened(reads), "operation") if each.called == "read")
-    assert read.function == "Path.read_text"
+    assert read.function.endswith(".read_text")
 
 
 def test_exceptions_are_made_as_the_system_makes_them():

@@ -129,7 +129,7 @@ class Lost(Exception): pass
 def innocent():
     global made
     number = next(counter)
-    names = [sys.intern(f"name{number}"), sys.intern(f"name{number % 7}")]
+    names = [sys.intern(f"name{number % 7}")]
     if made is None:
         made = Connection()
     connection = Connection()
