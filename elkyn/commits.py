@@ -19,7 +19,7 @@ from elkyn.events.routes import Route, Routes
 from elkyn.paths import path_of
 from elkyn.storage import Database, LmdbTransaction, damaged, is_full, storage_error
 from elkyn.transaction import Transaction
-from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
+from elkyn.tree import Tree
 from elkyn.values import BAD_BYTES, Leaves
 from elkyn.writes import Call
 
@@ -207,8 +207,7 @@ class Commits:
 
     def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
         """Set a leaf that is watched at its own path alone."""
-        leaf = route.leaf
-        old = leaf.raw if leaf is not None else None
+        old = self._tree.known(key)
         txn = self._database.begin_write()
         try:
             if old is not None:
@@ -216,9 +215,7 @@ class Commits:
             else:
                 old = self._tree.raw(txn, key)
                 self._tree.set(txn, key, [(key, raw)])
-                leaf = route.leaf = self._tree.leaf(key)  # None where it went into an object stored as one value
-            if leaf is not None:  # before the commit, so that nothing can come between that and the event
-                leaf.raw = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
+            self._tree.remember(key, raw)  # before the commit, so that nothing can come between that and the event
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             event = Pending(path, raw, old if route.wants_old else None, route.receivers, last=True)

@@ -298,9 +298,10 @@ class Store:
                     try:
                         inner.abort()
                     finally:
-                        inner.txn.abort()  # where a signal's handler has raised before the first step of the other
-                    if not inner.committed:
-                        self._tree.forget()
+                        # Both also where a signal's handler has raised before the first step of the other.
+                        if not inner.committed:
+                            self._tree.forget()
+                        inner.txn.abort()
 
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()
