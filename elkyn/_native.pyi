@@ -1,6 +1,6 @@
 # The native core: the event ring, its events and the pattern matcher.
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, final
 
@@ -137,5 +137,8 @@ class ChangeLog:
     def complete_since(self) -> int: ...
 
 def flatten(prefix: bytes, levels: int, value: dict[str, Any], /) -> list[tuple[bytes, bytes]] | None: ...
+def unflatten(
+    prefix: bytes, rows: Iterable[tuple[bytes, bytes]], decode: Callable[[bytes], Any], /
+) -> dict[str, Any] | None: ...
 def matches(pattern: str, path: str) -> bool: ...
 def report_leaks(report: bool) -> None: ...

@@ -13,6 +13,7 @@
 #include "queue.hpp"
 #include "queue_calls.hpp"
 #include "transaction_scope.hpp"
+#include "unflatten.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -52,7 +53,7 @@ nb::object changes_since(const elkyn::ChangeLog& log, std::uint64_t rev) {
     nb::list found;
     for (const elkyn::Change& each : log.since(rev))
         found.append(nb::make_tuple(each.rev, nb::str(each.path.data(), each.path.size()), each.merged));
-    return std::move(found);
+    return found;
 }
 
 // Enters a method that nanobind is not to wrap.
@@ -209,9 +210,11 @@ NB_MODULE(_native, m) {
     if (scope == nullptr) throw nb::python_error();
     m.attr("TransactionScope") = nb::steal(scope);
 
-    PyObject* flatten = PyCFunction_New(&elkyn::flatten_method, nullptr);
-    if (flatten == nullptr) throw nb::python_error();
-    m.attr("flatten") = nb::steal(flatten);
+    for (PyMethodDef* method : {&elkyn::flatten_method, &elkyn::unflatten_method}) {
+        PyObject* function = PyCFunction_New(method, nullptr);
+        if (function == nullptr) throw nb::python_error();
+        m.attr(method->ml_name) = nb::steal(function);
+    }
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(
