@@ -183,6 +183,7 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
 
 def _measured(job: Job, item: pytest.Item) -> list[ScenarioResult]:
     """As `measured_with_errors`; what is known when Ctrl-C comes the session keeps, for the test has no report then."""
+    _say_so(item.config)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
@@ -191,6 +192,13 @@ def _measured(job: Job, item: pytest.Item) -> list[ScenarioResult]:
         if interrupted.record is not None:
             item.config.stash[IN_FLIGHT] = interrupted.record
         raise
+
+
+def _say_so(config: pytest.Config) -> None:
+    """With `-v` a test's line says that it is being measured, which takes seconds."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.option.verbose > 0:
+        reporter.write("measuring ", flush=True)
 
 
 def own_results(item: pytest.Item) -> list[ScenarioResult]:
