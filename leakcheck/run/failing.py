@@ -238,7 +238,10 @@ def results(
             judged += 1
             patient = job if suspect.growth else _impatient(job)
             result = judge(_job(patient, suspect.failing, {result.id for _, result in leaking}))
-            if result.verdict == "leak" or _died(result):
+            twin = next((other.id for _, other in leaking if _have_one_cause(other, result)), None)
+            if twin is not None:
+                alike.setdefault(twin, []).append(suspect)
+            elif result.verdict == "leak" or _died(result):
                 leaking.append((suspect, result))
     told = [_in_words(result, suspect, alike.get(result.id, ())) for suspect, result in leaking]
     points = len(told) + sum(map(len, alike.values()))
@@ -257,6 +260,12 @@ def of_all_points(job: Job) -> str:
 
 def _died(result: ScenarioResult) -> bool:
     return result.failure is not None and result.failure.type in ("timeout", "signal")
+
+
+def _have_one_cause(one: ScenarioResult, other: ScenarioResult) -> bool:
+    """Whether two points that leak have the same first finding."""
+    causes = [result.findings[0].fingerprint for result in (one, other) if result.findings]
+    return len(causes) == 2 and causes[0] == causes[1]
 
 
 def _alike(one: Suspect, other: Suspect) -> bool:
