@@ -45,7 +45,7 @@ class _Running:
     tools: Sequence[str] | None = None
     """The tools that look for the place of a leak; None while it is not known to be one."""
     failing: str = ""
-    """How many points have failed so far; empty while none has."""
+    """How many failures have been tried so far; empty while the step does not fail."""
 
 
 class RunView:
@@ -115,12 +115,12 @@ class RunView:
             self._log(scenario_id, f"looking for the place: {', '.join(tools)}")
         running.tools = tools
 
-    def failing(self, scenario_id: str, tried: int, points: int) -> None:
-        """A scenario leaks nothing as it is, and its step fails now, at one point after the other."""
+    def failing(self, scenario_id: str, tried: int, failures: int) -> None:
+        """A scenario leaks nothing as it is, and its step fails now: so many failures of so many have been tried."""
         if not tried:
             self._running[scenario_id] = _Running()
-            self._log(scenario_id, f"failing at {units.count(points, 'point')}")
-        self._running.setdefault(scenario_id, _Running()).failing = f"failing: {tried} of {points}"
+            self._log(scenario_id, f"failing, {units.count(failures, 'failure')}")
+        self._running.setdefault(scenario_id, _Running()).failing = f"failing: {tried} of {failures}"
 
     def _log(self, scenario_id: str, what: str) -> None:
         """Where nothing lives at the bottom of a terminal, a phase is a line."""

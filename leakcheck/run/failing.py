@@ -71,7 +71,7 @@ _LIKELY: tuple[PointKind, ...] = ("await", "call", "entry", "operation")
 
 Start = Callable[[Job], Worker]
 Tell = Callable[[int, int], None]
-"""Told how many points of how many have been tried."""
+"""Told how many failures of how many have been tried."""
 
 
 class _Unrepeatable(Exception):  # noqa: N818 - no error of ours

@@ -81,8 +81,8 @@ class View(Protocol):
     def diagnosing(self, scenario_id: str, tools: Sequence[str]) -> None:
         """A scenario leaks, and these tools look for the place now."""
 
-    def failing(self, scenario_id: str, tried: int, points: int) -> None:
-        """A scenario leaks nothing as it is, and its step fails now, at one point after the other."""
+    def failing(self, scenario_id: str, tried: int, failures: int) -> None:
+        """A scenario leaks nothing as it is, and its step fails now: so many failures of so many have been tried."""
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
         """A scenario came to no verdict; `whole` has values of the program, which its result may not have."""
@@ -231,9 +231,9 @@ class Runner:
         """What comes of a step that is clean by itself where it fails."""
         from leakcheck.run import failing
 
-        def tell(tried: int, points: int) -> None:
+        def tell(tried: int, failures: int) -> None:
             with self._viewing:
-                self._view.failing(job.scenario.id, tried, points)
+                self._view.failing(job.scenario.id, tried, failures)
 
         began = time.perf_counter()
         try:
