@@ -238,3 +238,18 @@ def test_tools_that_came_to_nothing_are_named_with_the_reason(capsys):
     assert "memray skipped: memray is not installed here (1 scenario)\n" in told
     assert "valgrind" not in told
     assert "* graph failed: timeout" in markdown.render(run)
+
+
+def test_how_many_failures_were_tried_is_told_and_what_leaks_at_one_is_no_scenario_more(capsys):
+    view = RunView(1, verbose=1)
+    view.start("a.py::b")
+    view.failing("a.py::b", 0, 36)
+    view.failing("a.py::b", 3, 36)
+    out = io.StringIO()
+    Console(file=out, width=80, color_system=None).print(view)
+    assert "failing: 3 of 36" in out.getvalue()
+    view.finish(sample_run.scenario("a.py::b"))
+    view.finish(sample_run.scenario("a.py::b!errors", verdict="screened", ok=True, failing="all points"))
+    Console(file=out, width=80, color_system=None).print(view)
+    assert "1/1" in out.getvalue()
+    assert "a.py::b: failing, 36 failures ..." in capsys.readouterr().out
