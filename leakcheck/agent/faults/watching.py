@@ -52,7 +52,12 @@ class Monitored:
         """Code in which instructions are told of."""
         monitoring = self._monitoring
         events = monitoring.events
-        self._tool = next(tool for tool in (4, 3, 1, 2, 5, 0) if monitoring.get_tool(tool) is None)
+        free = [tool for tool in (4, 3, 1, 2, 5, 0) if monitoring.get_tool(tool) is None]
+        if not free:
+            raise RuntimeError(
+                "no tool id of sys.monitoring is free: end a debugger, profiler or coverage to use --errors"
+            )
+        self._tool = free[0]
         monitoring.use_tool_id(self._tool, _NAME)
         self._heard = {events.CALL: self._call, events.INSTRUCTION: self._instruction}
         if enters is not None:
