@@ -139,7 +139,7 @@ def test_a_wrong_mark_fails_its_test_and_says_what_it_takes(suite, arguments):
     done = run(folder, "--leakcheck", *QUICK, *arguments)
     assert done.returncode == 1, done.stdout
     assert "8 failed, 1 passed" in done.stdout
-    assert "test_name - @pytest.mark.leakcheck takes budget, expect, " in done.stdout
+    assert "test_name - @pytest.mark.leakcheck takes budget, errors, expect, " in done.stdout
     assert "not budgets (did you mean budget?)" in done.stdout
     assert "by name, not {'heap.bytes': 3}" in done.stdout
     assert "expect is one of 'clean', 'leak', not 'leek'" in done.stdout
