@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 6
+VERSION = 7
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -118,6 +118,8 @@ class Opened(NamedTuple):
     roots: Roots
     libraries: list[str] = []  # noqa: RUF012 - a NamedTuple's default, never changed
     """Files of the native libraries that are loaded."""
+    service: bool = False
+    """Whether the meters are those of a service, to which this process sends requests."""
 
 
 class Run(NamedTuple):
@@ -423,6 +425,35 @@ class Stayed(NamedTuple):
 
     bytes: list[float]
     """Per iteration, a number a stretch; zeros where no container is larger by the same number after each."""
+
+
+class WhoGrows(NamedTuple):
+    """Asks in which processes of a service a meter has risen lately."""
+
+    meter: str
+
+
+class Grower(NamedTuple):
+    """Processes of one role."""
+
+    role: str
+    processes: int
+    growth: list[float]
+    """Per request, of each of them."""
+
+
+class Growers(NamedTuple):
+    """Answers `WhoGrows`."""
+
+    roles: list[Grower]
+
+
+class Driven(NamedTuple):
+    """What a process of a service is told that has asked for requests."""
+
+    done: int
+    """Less than were asked for where one had no answer."""
+    seconds: float
 
 
 PROBES: Mapping[str, str] = {

@@ -41,6 +41,10 @@ def _text(pid: int) -> bytes | None:
         os.close(descriptor)
 
 
+read_inside: set[int] = set()
+"""Processes that an agent of their own reads, more exactly."""
+
+
 @reader("children.bytes")
 def memory_of_children(_: Place) -> Read:
     """Private pages of all descendants that were written to, in memory or swapped out."""
@@ -51,6 +55,8 @@ def memory_of_children(_: Place) -> Read:
         global _unread
         size = _unread = 0
         for pid in descendants():
+            if pid in read_inside:
+                continue
             text = _text(pid)
             if text is None:
                 _unread += 1
