@@ -69,7 +69,8 @@ def diagnose(
     """
     plan = replace(Plan.of(job, growth, options, start_worker), under_way=_UnderWay(tell))
     with Workspace() as temporary:
-        with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
+        side_by_side = 1 if growth.service else 3
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
@@ -322,6 +323,8 @@ def _since(began: float) -> float:
 
 def _valgrind_is_of_use(plan: Plan, case: Case, sites: Sequence[Site] | None) -> str:
     """Why valgrind need not run; empty where it should."""
+    if plan.growth.service:
+        return "it sees the process that sends the requests, and not those of the service"
     if plan.options.valgrind:
         return ""
     if plan.heap <= 0:

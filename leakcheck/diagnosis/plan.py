@@ -79,6 +79,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     """The cyclic garbage that the step makes."""
     roots: Roots = HERE.roots
     """Where code lives in the measured interpreter."""
+    service: bool = False
+    """Whether a service is measured: two at a time could want the same port, or the same database."""
 
 
 class DiagnosisOptions(Record, frozen=True, kw_only=True):

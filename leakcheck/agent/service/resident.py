@@ -7,6 +7,7 @@ a fork beside a thread is warned of, and could meet that thread while it holds a
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import select
@@ -152,6 +153,9 @@ class _Resident:
 
     def _answer(self, name: str, fields: list[Any]) -> None:
         if name == "Open":
+            # What the program has made to start, 30,000 objects and more, each collection before a reading would walk.
+            gc.collect()
+            gc.freeze()
             context = Context(fields[2])
             context.settle(_until_idle)
             self._conversation = Conversation(self._channel, context, _Requests(self._channel), Open(*fields))
