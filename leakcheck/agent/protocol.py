@@ -428,9 +428,10 @@ class Stayed(NamedTuple):
 
 
 class WhoGrows(NamedTuple):
-    """Asks in which processes of a service a meter has risen lately."""
+    """Asks in which processes of a service a meter has risen lately. Sends `calls` requests to the one that grows most."""
 
     meter: str
+    calls: int
 
 
 class Grower(NamedTuple):
@@ -446,6 +447,8 @@ class Growers(NamedTuple):
     """Answers `WhoGrows`."""
 
     roles: list[Grower]
+    alone: float
+    """Growth per request of the process that grows most, while it answers all of them."""
 
 
 class Driven(NamedTuple):

@@ -6,26 +6,27 @@ from collections.abc import Sequence
 
 import msgspec
 
-from leakcheck.agent.protocol import Grower
+from leakcheck.agent.protocol import Grower, Growers
 from leakcheck.records import Finding
 
 _GROWS_SHARE = 0.05
 """Part of what the whole service grows by that a process must have for it to be one that grows."""
 
 
-def named(findings: Sequence[Finding], growers: Sequence[Grower]) -> list[Finding]:
+def named(findings: Sequence[Finding], growers: Growers | None) -> list[Finding]:
     """The findings, their titles with the processes in which it grows: `...; in worker x4`."""
-    roles = [f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers)]
+    roles = [f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers.roles if growers else [])]
     if not roles:
         return [*findings]
     return [msgspec.structs.replace(each, title=f"{each.title}; in {' and '.join(roles)}") for each in findings]
 
 
-def advice(growers: Sequence[Grower]) -> list[str]:
+def advice(growers: Growers | None) -> list[str]:
     """How many of the processes grow, where not all of a role do, or several roles are there."""
     remarks = [
-        f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}"
-        for role, count, processes in _growing(growers)
+        f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}: what a finding says "
+        "is per request that such a process answers"
+        for role, count, processes in _growing(growers.roles if growers else [])
         if count < processes
     ]
     return ["an iteration is one request, or what the scenario sends", *remarks] if growers else []

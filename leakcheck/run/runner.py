@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Grower, Growers, Opened, WhoGrows
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened, WhoGrows
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed, of_exception
@@ -42,6 +42,10 @@ _KEEP_APART = 50
 """Results are kept again after so many times as long as that took."""
 _MANY = 200
 """Scenarios beyond which the readings of one that is as expected are not kept: a report shows no curve of it then."""
+_LEAST_ALONE = 64
+"""Requests that show by how much one process of a service grows."""
+_ALONE_S = 1.0
+"""Seconds that they may take."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -99,7 +103,7 @@ class _Ended(NamedTuple):
     """Why the tear-down failed."""
     phases: dict[str, float]
     """Seconds by what was done."""
-    growers: Sequence[Grower] = ()
+    growers: Growers | None = None
     """The processes of a service, where it leaks."""
 
 
@@ -275,7 +279,7 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
             decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
-            growers = _growers(worker, reached) if opened.service and failure is None else []
+            growers = _growers(worker, reached) if opened.service and failure is None else None
             unclosed = None if worker.gone else self._torn_down(worker)
             phases = {
                 "start": started - began,
@@ -320,7 +324,7 @@ class Runner:
         diagnosis = diagnose(
             job,
             GrowthFacts(
-                meters=leaking,
+                meters=_of_the_process(leaking, ended.growers),
                 iterations=measured.iterations,
                 warmup=_warmup(reached),
                 apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
@@ -370,10 +374,19 @@ class Runner:
         return watch
 
 
-def _growers(worker: Worker, reached: Reached) -> list[Grower]:
-    """The processes of a service that is still there, by what leaks."""
+def _growers(worker: Worker, reached: Reached) -> Growers | None:
+    """In which processes of a service something leaks, while they are still there."""
     meter = next(iter(reached.leaking), "")
-    return worker.ask(WhoGrows(meter), Growers).roles if meter else []
+    calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
+    return worker.ask(WhoGrows(meter, calls), Growers) if meter else None
+
+
+def _of_the_process(leaking: dict[str, float], growers: Growers | None) -> dict[str, float]:
+    """Growth per iteration of the process that is diagnosed: of a service, per request that this one answers."""
+    first = next(iter(leaking.values()), 0.0)
+    if growers is None or growers.alone <= 0 or first <= 0:
+        return leaking
+    return {name: rate * growers.alone / first for name, rate in leaking.items()}
 
 
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:

@@ -142,6 +142,7 @@ class Relay:
         self._read_here: list[str] = []
         self._raised: StepRaisedError | None = None
         self._asked: int | None = None
+        """The process that grows most, once it is known."""
 
     def opened(self, own: Opened) -> Opened:
         """What the tool is told: the meters of the agents, and those that are read here."""
@@ -168,7 +169,7 @@ class Relay:
         if name == "Run":
             return await self._sample(Run(*fields))
         if name == "WhoGrows":
-            return self._who_grows(*fields)
+            return await self._who_grows(*fields)
         if name in _ANSWERS:
             return _ANSWERS[name]
         agent = await self._growing(fields[1] if name == "WatchResources" else ("heap.bytes",))
@@ -270,16 +271,21 @@ class Relay:
         self._agents.pop(agent.pid, None)
         descendants.read_inside.discard(agent.pid)
 
-    def _who_grows(self, meter: str) -> Growers:
+    async def _who_grows(self, meter: str, calls: int) -> Growers:
         """The processes in which a meter has risen, together where they have the same role."""
         found: dict[Role, list[float]] = {}
         for agent in self._agents.values():
             if len(agent.past) > 1:
                 found.setdefault(agent.role, []).append(agent.grown(meter))
-        last = self._conversation.driver.iterations
-        return Growers(
-            [Grower(role.name, len(grown), [more / max(1, last / 2) for more in grown]) for role, grown in found.items()]
-        )
+        half = max(1.0, self._conversation.driver.iterations / 2)
+        roles = [Grower(role.name, len(grown), [more / half for more in grown]) for role, grown in found.items()]
+        agent = await self._growing([meter])
+        if agent is None:
+            return Growers(roles, 0.0)
+        before = agent.values.get(meter, 0.0)
+        driven = await self._drive(agent, calls)
+        self._read(whole=True)
+        return Growers(roles, (agent.values.get(meter, 0.0) - before) / max(1, driven.done))
 
     async def _growing(self, meters: Sequence[str]) -> _Agent | None:
         """The process whose meters have risen most; the same one for all questions, as long as it lives."""
@@ -315,7 +321,8 @@ class Relay:
     async def _drive(self, agent: _Agent, count: int) -> Driven:
         """Send requests, all of them to this process where others wait at the same socket: they are stopped meanwhile.
 
-        So what is said per request is what a request does, and not the part of it that came here by chance.
+        So what is said per request is what a request does, and not the part of it that came here by chance: the slower
+        a process is made by what looks at it, the fewer requests it would take.
         """
         driver, done, seconds = self._conversation.driver, 0, 0.0
         others = [each.pid for each in self._agents.values() if each is not agent and _wait_together(each, agent)]

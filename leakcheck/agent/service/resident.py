@@ -97,30 +97,38 @@ class _Resident:
         self._socket.connect("\0" + address)
         descriptor = self._socket.fileno()
         self._wake_read, self._wake = os.pipe()
+        os.set_blocking(self._wake_read, False)
         self._channel = ResidentChannel(descriptor, descriptor)
         self._inode = os.fstat(descriptor).st_ino
         self._conversation: Conversation | None = None
-        self._busy = False
+        self._busy = self._paused = False
         self._thread = 0
+        """As the kernel numbers it; 0 while it has not begun."""
         self._channel.send([os.getpid(), forked])
 
     def start(self) -> None:
         """Wait for questions from now on."""
+        self._thread = 0
         start_new_thread(self._serve, ())
 
     def pause(self) -> None:
         """End the thread, unless it is answering: then it is itself the one that forks, or is not waited for."""
-        thread = self._thread
-        if self._busy or not thread:
+        if self._busy or self._paused:
             return
+        self._paused = True
         os.write(self._wake, b"x")
         until = _now() + _THREAD_ENDS_S
-        while os.path.exists(f"/proc/self/task/{thread}") and _now() < until:
+        while (not self._thread or os.path.exists(f"/proc/self/task/{self._thread}")) and _now() < until:
             _sleep(_LOOK_APART_S / 10)
 
     def resume(self) -> None:
         """Start the thread again that `pause` has ended."""
-        if not self._busy and not self._thread:
+        if not self._paused:
+            return
+        self._paused = False
+        try:
+            os.read(self._wake_read, 1)  # it has not come to see that it should end: now it need not
+        except BlockingIOError:
             self.start()
 
     def drop(self) -> None:
@@ -137,8 +145,10 @@ class _Resident:
         while True:
             ready = dict(waiting.poll())
             if self._wake_read in ready:
-                os.read(self._wake_read, 1)
-                self._thread = 0
+                try:
+                    os.read(self._wake_read, 1)
+                except BlockingIOError:  # it was taken back
+                    continue
                 return
             if os.fstat(self._socket.fileno()).st_ino != self._inode:
                 return  # the program has closed all descriptors, and this number is another file's now

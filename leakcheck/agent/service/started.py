@@ -108,20 +108,17 @@ class Service:
         process.wait()
         self.agents.close()
 
-    def look(self) -> None:
-        """Raises `ServiceError` where it has ended."""
+    def look(self, when: str = "") -> None:
+        """Raises `ServiceError` where it has ended; `when` is the end of the sentence."""
         code = self._process.poll() if self._process is not None else None
         if code is not None:
             how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-            raise ServiceError(f"the service ended {how}: what it printed says why")
+            raise ServiceError(f"the service ended {how}{when}; what it printed says why (--values shows it)")
 
     def _wait(self) -> None:
         until = time.monotonic() + self._timeout
         while True:
-            try:
-                self.look()
-            except ServiceError as error:
-                raise ServiceError(f"{error}; it had not answered yet") from None
+            self.look(" before it answered")
             if self._answers():
                 return
             if time.monotonic() > until:
