@@ -30,8 +30,8 @@ def load(target: str) -> list[Scenario]:
     """The scenarios of `path/to/file.py` or `package.module:function`, in the order of definition.
 
     A file's own folder comes first on `sys.path`, as if it were run as a script. A file without a scenario is a script:
-    its `main` is the step. `snippet://`, `pickled://` and `service://` name files that the tool has written. Whatever the import
-    raises, passes.
+    its `main` is the step. `snippet://`, `pickled://` and `service://` name files that the tool has written. Whatever
+    the import raises, passes.
     """
     kind, separator, rest = target.partition("://")
     if separator:
@@ -166,7 +166,7 @@ def _statement(statement: CodeType, names: dict[str, object]) -> Scenario:
 
 def _service(path: str) -> Scenario:
     """Requests to a service, as a file says them. Loads a client, which no other scenario has a use for."""
-    from leakcheck.agent.service.load import of_file
+    from leakcheck.agent.load import of_file
 
     return of_file(path)
 

@@ -428,7 +428,7 @@ class Stayed(NamedTuple):
 
 
 class WhoGrows(NamedTuple):
-    """Asks in which processes of a service a meter has risen lately. Sends `calls` requests to the one that grows most."""
+    """Asks in which processes of a service a meter has risen lately; the one that grows most gets `calls` requests."""
 
     meter: str
     calls: int

@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Protocol
 
 from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
@@ -40,9 +40,6 @@ from leakcheck.agent.scenario import MARK, Context, Scenario
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
 
-if TYPE_CHECKING:
-    from leakcheck.agent.service.relay import Relay
-
 
 def serve(channel: Channel) -> None:
     """Answer until the parent has no more to say."""
@@ -69,6 +66,14 @@ def serve(channel: Channel) -> None:
             channel.fail(describe_error(error, name))
             if not isinstance(error, Exception):
                 raise
+
+
+class FailedElsewhereError(Exception):
+    """Something was raised in a process that this one has asked; `failed` says what."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.said)
+        self.failed = failed
 
 
 class ProtocolError(Exception):
@@ -107,6 +112,13 @@ def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
         run_plain(conversation)
 
 
+class _Relay(Protocol):
+    """Answers for other processes: see `processes.relay`."""
+
+    async def answer(self, name: str, fields: list[object], /) -> Answer:
+        """Answer one request."""
+
+
 def conversation_on(channel: Channel, scenario: Scenario, opening: Open) -> Conversation:
     """The conversation about a scenario that this process itself runs."""
     context = Context(opening.directory)
@@ -125,7 +137,7 @@ class Conversation:
         self.clock = self.driver.clock
         self.reading = 0.0
         """Seconds that the last reading took."""
-        self._relay: Relay | None = None
+        self._relay: _Relay | None = None
         """Where the processes of a service are measured, and this one sends the requests."""
 
     async def hold(self) -> None:
@@ -147,9 +159,7 @@ class Conversation:
         channel = self.channel
         opened = self.make_meters()
         if self.context.started is not None:
-            from leakcheck.agent.service.relay import Relay
-
-            relay = Relay(self, self.context.started)
+            relay = import_module("leakcheck.agent.processes.relay").Relay(self, self.context.started)
             opened = relay.opened(opened)
             self._relay = relay if relay.measures else None
         channel.send(opened)
@@ -181,6 +191,8 @@ class Conversation:
             self.channel.send(await answer(name, fields))
         except StepRaisedError as error:
             self.channel.fail(describe_error(error.__cause__ or error, "step"))
+        except FailedElsewhereError as error:
+            self.channel.fail(error.failed)
         except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
             self.channel.fail(describe_error(error, ANSWER))
 

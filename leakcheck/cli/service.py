@@ -20,12 +20,18 @@ _START_SHARE = 0.9
 @click.command("service", cls=Command, epilog=EXIT_CODES)
 @click.argument("words", nargs=-1, required=True, metavar="COMMAND...", type=click.UNPROCESSED)
 @click.option("--get", "--request", "paths", multiple=True, metavar="PATH", help="Send GET requests; several in turn.")
-@click.option("--post", "posts", multiple=True, nargs=2, metavar="PATH BODY",
-              help="Send POST requests; @FILE has the body.")
-@click.option("--ready", metavar="PATH", help="What answers when it is ready: a path, or a URL where the command has "
-              "no {port}. By default the port is enough.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, metavar="N",
-              help="Requests at a time.")
+@click.option(
+    "--post", "posts", multiple=True, nargs=2, metavar="PATH BODY", help="Send POST requests; @FILE has the body."
+)
+@click.option(
+    "--ready",
+    metavar="PATH",
+    help="What answers when it is ready: a path, or a URL where the command has "
+    "no {port}. By default the port is enough.",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, metavar="N", help="Requests at a time."
+)
 @shared.measuring
 def command(
     words: tuple[str, ...],
@@ -94,7 +100,9 @@ def _body(text: str) -> list[str]:
         try:
             text = Path(text[1:]).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--post: {text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise UsageError(
+                f"--post: {text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from None
     try:
         json.loads(text)
     except ValueError:

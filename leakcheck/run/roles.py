@@ -15,7 +15,9 @@ _GROWS_SHARE = 0.05
 
 def named(findings: Sequence[Finding], growers: Growers | None) -> list[Finding]:
     """The findings, their titles with the processes in which it grows: `...; in worker x4`."""
-    roles = [f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers.roles if growers else [])]
+    roles = [
+        f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers.roles if growers else [])
+    ]
     if not roles:
         return [*findings]
     return [msgspec.structs.replace(each, title=f"{each.title}; in {' and '.join(roles)}") for each in findings]
@@ -24,8 +26,8 @@ def named(findings: Sequence[Finding], growers: Growers | None) -> list[Finding]
 def advice(growers: Growers | None) -> list[str]:
     """How many of the processes grow, where not all of a role do, or several roles are there."""
     remarks = [
-        f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}: what a finding says "
-        "is per request that such a process answers"
+        f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}: a finding is per "
+        "request that such a process answers"
         for role, count, processes in _growing(growers.roles if growers else [])
         if count < processes
     ]

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 
+from leakcheck.agent.children import descendants
 from leakcheck.agent.meters import Place, Read, Unavailable, reader
-from leakcheck.agent.meters.system import child_pids
 
 _WRITTEN = re.compile(rb"\n(?:Private_Dirty|Swap): +([1-9]\d*)")
 """Sizes in KiB, in /proc/PID/smaps_rollup. What a child has inherited counts from when either side writes to it."""
-
-
-def descendants() -> Iterator[int]:
-    """Processes below this one, those that have ended and wait to be asked for included."""
-    waiting = child_pids()
-    while waiting:
-        pid = waiting.pop()
-        yield pid
-        try:
-            waiting += child_pids(pid)
-        except OSError:  # it has just gone
-            continue
 
 
 def _text(pid: int) -> bytes | None:

@@ -1,1 +1,1 @@
-"""A service under load: its processes carry the agent, and are measured together while requests are sent to them."""
+"""A service: a command that is started for a scenario, with the agent in its Python processes."""

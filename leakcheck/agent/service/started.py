@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from leakcheck.agent.meters.descendants import descendants
+from leakcheck.agent.children import descendants
 from leakcheck.errors import LeakcheckError
 
 PRELOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "preload")
@@ -22,6 +22,7 @@ PRELOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "preload")
 VARIABLE = "LEAKCHECK_SERVICE"
 """Environment variable of a service: the socket at which its processes are waited for."""
 _LOOK_APART_S = 0.02
+"""Seconds between two looks whether it answers."""
 _END_S = 5.0
 """Seconds that a service has to end after it was asked to, before it is killed."""
 _MOST_WAITING = 4096
@@ -38,9 +39,7 @@ class Service:
     `{port}` in the command stands for a free port. Use it as a context manager, in one thread.
     """
 
-    def __init__(
-        self, command: str | Sequence[str], ready: str | Callable[[], object] | None, timeout: float
-    ) -> None:
+    def __init__(self, command: str | Sequence[str], ready: str | Callable[[], object] | None, timeout: float) -> None:
         words = shlex.split(command) if isinstance(command, str) else [*command]
         self.port = _free_port()
         """The port that stood for `{port}`."""
@@ -98,13 +97,14 @@ class Service:
         if process is None:
             return
         if process.poll() is None:
-            below = set(descendants())
+            below = _below(process.pid)
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END_S)
-            for pid in below & {*descendants(), *filter(_is_orphan, below)}:
+            for pid in filter(_is_left, below | _below(process.pid)):
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            process.kill()
         process.wait()
         self.agents.close()
 
@@ -156,8 +156,15 @@ class Service:
         return bool(select.select([self.agents], [], [], 0)[0])
 
 
-def _is_orphan(pid: int) -> bool:
-    """Whether a process of the service goes on without it: it has the group of this one, which no other starts in."""
+def _below(pid: int) -> set[int]:
+    try:
+        return set(descendants(pid))
+    except OSError:  # it has ended
+        return set()
+
+
+def _is_left(pid: int) -> bool:
+    """Whether a process goes on without its service: it has the group of this one, so that no other has its number."""
     try:
         return os.getpgid(pid) == os.getpgrp()
     except OSError:

@@ -14,7 +14,7 @@ def _step_aside() -> None:
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != folder]
     ours = sys.modules.pop(__name__)
     try:
-        import sitecustomize  # noqa: F401 - that of the user's environment
+        __import__(__name__)
     except ModuleNotFoundError as error:
         if error.name != __name__:
             raise
@@ -36,12 +36,12 @@ def _start_agent(address: str) -> None:
         found = module_from_spec(spec)
         sys.modules["leakcheck"] = found
         spec.loader.exec_module(found)
-    from leakcheck.agent.service.resident import begin
+    from leakcheck.agent.processes.resident import begin
 
     begin(address)
 
 
-if "LEAKCHECK_SERVICE" in os.environ and sys.version_info >= (3, 11):  # noqa: UP036 - whichever interpreter it is
+if "LEAKCHECK_SERVICE" in os.environ and sys.version_info >= (3, 11):
     try:
         _start_agent(os.environ["LEAKCHECK_SERVICE"])
     except (ImportError, OSError):  # then the process is read from outside

@@ -40,11 +40,11 @@ from leakcheck.agent.protocol import (
     TimeSpent,
     Unfinished,
 )
+from leakcheck.agent.session import Conversation, FailedElsewhereError, describe_error
 from leakcheck.agent.step import StepRaisedError
 
 if TYPE_CHECKING:
     from leakcheck.agent.service.started import Service
-    from leakcheck.agent.session import Conversation
 
 _READ_HERE = (
     *("children.bytes", "children.unread", "disk.files", "disk.bytes"),
@@ -52,6 +52,7 @@ _READ_HERE = (
 )
 """Meters that are read once for all processes, and not in each."""
 _WARM_CALLS = 64
+"""Requests after which what is loaded once is loaded."""
 _LOOKS = (_WARM_CALLS, 4 * _WARM_CALLS)
 """Requests after which it is looked which process grows, where nobody has measured that before."""
 _SLICE_S = 0.5
@@ -191,8 +192,6 @@ class Relay:
         sums = [sum(agent.values.get(name, 0.0) for agent in self._agents.values()) for name in self._meters]
         here = [reader() if (reader := conversation.readings.reader(name)) else 0.0 for name in self._read_here]
         numbers = array("d", [driver.iterations, seconds, clock() - began, cycles, math.nan, *sums, *here])
-        from leakcheck.agent.session import describe_error
-
         return Sampled(numbers.tobytes().hex(), describe_error(raised.__cause__ or raised, "step") if raised else None)
 
     def _read(self, whole: bool) -> int:
@@ -279,13 +278,13 @@ class Relay:
                 found.setdefault(agent.role, []).append(agent.grown(meter))
         half = max(1.0, self._conversation.driver.iterations / 2)
         roles = [Grower(role.name, len(grown), [more / half for more in grown]) for role, grown in found.items()]
-        agent = await self._growing([meter])
-        if agent is None:
+        most = await self._growing([meter])
+        if most is None:
             return Growers(roles, 0.0)
-        before = agent.values.get(meter, 0.0)
-        driven = await self._drive(agent, calls)
+        before = most.values.get(meter, 0.0)
+        driven = await self._drive(most, calls)
         self._read(whole=True)
-        return Growers(roles, (agent.values.get(meter, 0.0) - before) / max(1, driven.done))
+        return Growers(roles, (most.values.get(meter, 0.0) - before) / max(1, driven.done))
 
     async def _growing(self, meters: Sequence[str]) -> _Agent | None:
         """The process whose meters have risen most; the same one for all questions, as long as it lives."""
@@ -315,7 +314,7 @@ class Relay:
         if self._raised is not None:
             raise self._raised
         if isinstance(answer, dict):
-            raise _AgentFailed(Failed(*answer["failed"]))
+            raise FailedElsewhereError(Failed(*answer["failed"]))
         return list(answer)
 
     async def _drive(self, agent: _Agent, count: int) -> Driven:
@@ -341,14 +340,6 @@ class Relay:
 
 def _nobody() -> Answer:
     raise RuntimeError("no process of the service can be asked: all that had the agent have ended")
-
-
-class _AgentFailed(Exception):
-    """What was raised in the process that was asked."""
-
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.said)
-        self.told = failed.said
 
 
 @contextmanager
@@ -381,12 +372,11 @@ def _wait_together(one: _Agent, other: _Agent) -> bool:
 
 def _listening(pid: int) -> set[str]:
     """The sockets of a process that wait for connections over TCP, by the kernel's number."""
-    own = set()
+    own, waiting = set[str](), set[str]()
     with suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
                 own.add(os.readlink(f"/proc/{pid}/fd/{name}").removeprefix("socket:[").removesuffix("]"))
-    waiting = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError), open(f"/proc/{pid}/net/{table}") as file:
             rows = (line.split() for line in file)

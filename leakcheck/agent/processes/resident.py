@@ -39,7 +39,7 @@ _sleep, _now, _poll = time.sleep, time.monotonic, select.poll
 
 
 class _Requests(Driver):
-    """Stands for the step, which runs elsewhere: requests that are sent to the service when this process asks for it."""
+    """Stands for the step, which runs elsewhere: requests that are sent when this process asks for them."""
 
     def __init__(self, channel: ResidentChannel) -> None:
         self.scenario = Scenario("service", _nothing, {}, Options())
