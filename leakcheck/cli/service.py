@@ -56,7 +56,7 @@ def command(
     from leakcheck.execution.workspace import Workspace
     from leakcheck.run.discovery import Collected
 
-    command_words = shlex.split(words[0]) if len(words) == 1 else [*words]
+    command_words = _words(words)
     requests = [["GET", _path("--get", path), "", ""] for path in paths or ("/",)] if paths or not posts else []
     requests += [["POST", _path("--post", path), *_body(body)] for path, body in posts]
     if not command_words:
@@ -85,6 +85,14 @@ def command(
             from leakcheck.cli.finish import run_and_report
 
             return run_and_report(Collected([info], []), template, options, begun)
+
+
+def _words(words: tuple[str, ...]) -> list[str]:
+    """The words of the command, which may stand in one."""
+    try:
+        return shlex.split(words[0]) if len(words) == 1 else [*words]
+    except ValueError as error:
+        raise UsageError(f"the command: {error}") from None
 
 
 def _path(option: str, path: str) -> str:
