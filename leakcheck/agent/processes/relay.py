@@ -26,19 +26,15 @@ from leakcheck.agent.protocol import (
     Driven,
     Emptied,
     Failed,
-    GarbageMade,
     Grower,
     Growers,
     Held,
     HeldByOld,
     KeysCame,
     Opened,
-    ReferencesCounted,
     Run,
     Sampled,
     TimePassed,
-    TimeSpent,
-    Unfinished,
 )
 from leakcheck.agent.session import Conversation, FailedElsewhereError, describe_error
 from leakcheck.agent.step import StepRaisedError
@@ -61,7 +57,6 @@ _STOPPED_S = 2.0
 """Seconds after which they go on in any case: the request may need one of them."""
 _LIKE_A_SLICE = 16
 """Requests of the first slice, before it is known what one takes."""
-_NOT_HERE = "not looked at in a service"
 
 _ANSWERS: dict[str, Answer] = {
     "HolderSizes": Held(False, 0, [], 0, []),
@@ -69,10 +64,6 @@ _ANSWERS: dict[str, Answer] = {
     "ReadsClock": ClockRead(True),
     "LetTimePass": TimePassed(True),
     "KeysComeAgain": KeysCame(0.0, 0, 0),
-    "CountReferences": ReferencesCounted(0, 0, 0, [], _NOT_HERE),
-    "MeasureGarbage": GarbageMade(0.0, 0.0, [], False, "", "", (), _NOT_HERE),
-    "WhereTimeGoes": TimeSpent((), 0.0),
-    "CountUnfinished": Unfinished([]),
 }
 """Questions that a process of a service is not asked, with the answer that leads to no acquittal and to no haste: what
 they try out (emptied dicts, a clock that is ahead) is no good to a program that has others waiting for it."""
