@@ -20,6 +20,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from leakcheck.agent.children import descendants
 from leakcheck.agent.service.started import VARIABLE, Service
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.job import Job, ScenarioInfo
@@ -51,8 +52,8 @@ BY_SCENARIO = {
     "multiprocessing.Pool, spawn": ("pool[leak-spawn]", "pool[mended-spawn]"),
 }
 MARK = "# the leak"
-PAIRS, BATCH = 60, 200
-"""Batches of requests to the server with the agent and to the one without, in turn."""
+STARTS, PAIRS, BATCH = 9, 12, 100
+"""Of both servers, the one with the agent and the one without; batches to them in turn; requests of a batch."""
 MOST_COST = 0.05
 
 
@@ -125,35 +126,43 @@ def compared(names: list[str]) -> bool:
 
 
 def cost() -> bool:
-    """Requests to two servers of one command, with the agent and without; prints the ratio of their times."""
+    """Requests to two servers of one command, with the agent and without; prints the ratio of their processor time.
+
+    By the kernel's own count of nanoseconds: the time on the wall is also that of whoever else wants the processors.
+    """
     programs = installed()
     gunicorn = [str(programs / "gunicorn"), "-w", "1", "with_flask:app", "-b"]
     os.chdir(APPS)
     plain = {name: value for name, value in worker_environment("malloc", "/tmp").items() if name != VARIABLE}
     ports = [Service("none", None, 1).port for _ in range(2)]
+    url = f"http://127.0.0.1:{ports[0]}/mended"
+    os.environ |= {"COMMAND": " ".join([*gunicorn, f"127.0.0.1:{ports[0]}"]), "URL": url}
+    ratios = [_ratio([*gunicorn, f"127.0.0.1:{ports[1]}"], plain, ports) for _ in range(STARTS)]
+    quarters = statistics.quantiles(ratios, n=4)
+    more = statistics.median(ratios) - 1
+    print(f"a request with the agent takes {more:+.1%} of processor time (quartiles {quarters[0] - 1:+.1%} to "
+          f"{quarters[2] - 1:+.1%}), {STARTS} starts of both, {PAIRS} pairs of {BATCH} requests each")  # fmt: skip
+    return more < MOST_COST
+
+
+def _ratio(command: list[str], plain: dict[str, str], ports: list[int]) -> float:
+    """Of the median batch: two processes of one program differ by where their memory lies, so there are several."""
     info = ScenarioInfo(id="cost", target=str(APPS.parent / "cost.py"), name="served")
-    os.environ |= {
-        "COMMAND": " ".join([*gunicorn, f"127.0.0.1:{ports[0]}"]),
-        "URL": f"http://127.0.0.1:{ports[0]}/mended",
-    }
     with Worker(Job(scenario=info, cwd=APPS)) as worker:
         worker.open()
         for count in (64, 64):
             worker.run(count)
-        with subprocess.Popen([*gunicorn, f"127.0.0.1:{ports[1]}"], env=plain, stderr=subprocess.DEVNULL) as bare:
+        with subprocess.Popen(command, env=plain, stderr=subprocess.DEVNULL) as bare:
             _await(ports[1])
+            with_agent, without = list(descendants(worker.pid)), [bare.pid, *descendants(bare.pid)]
+            sides = [(ports[0], with_agent), (ports[1], without)]
             ratios = []
             for pair in range(PAIRS):
-                order = ports if pair % 2 else ports[::-1]
-                seconds = {port: _batch(port) for port in order}
-                ratios.append(seconds[ports[0]] / seconds[ports[1]])
+                spent = {port: _batch(port, pids) for port, pids in (sides if pair % 2 else sides[::-1])}
+                ratios.append(spent[ports[0]] / spent[ports[1]])
             bare.terminate()
         worker.close()
-    quarters = statistics.quantiles(ratios, n=4)
-    more = statistics.median(ratios) - 1
-    print(f"a request with the agent takes {more:+.1%} (quartiles {quarters[0] - 1:+.1%} to {quarters[2] - 1:+.1%}), "
-          f"{PAIRS} pairs of {BATCH} requests")  # fmt: skip
-    return more < MOST_COST
+    return statistics.median(ratios)
 
 
 def _await(port: int) -> None:
@@ -175,11 +184,16 @@ def _get(port: int) -> None:
     connection.close()
 
 
-def _batch(port: int) -> float:
-    began = time.perf_counter()
+def _batch(port: int, pids: list[int]) -> int:
+    """Nanoseconds of processor time that these processes take for a batch."""
+    before = sum(map(_nanoseconds, pids))
     for _ in range(BATCH):
         _get(port)
-    return time.perf_counter() - began
+    return sum(map(_nanoseconds, pids)) - before
+
+
+def _nanoseconds(pid: int) -> int:
+    return sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def main() -> int:
