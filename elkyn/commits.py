@@ -10,16 +10,15 @@ from typing import TypeVar
 
 import lmdb
 
-from elkyn._native import Queue
+from elkyn._native import ChangeLog, Queue
 from elkyn.errors import ElkynError, EventTimeout
 from elkyn.events.changes import Pending, Watched
 from elkyn.events.emitter import Emitter
 from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
-from elkyn.paths import path_of
 from elkyn.storage import Database, LmdbTransaction, damaged, is_full, storage_error
 from elkyn.transaction import Transaction
-from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
+from elkyn.tree import Tree
 from elkyn.values import BAD_BYTES, Leaves
 from elkyn.writes import Call
 
@@ -30,7 +29,14 @@ class Commits:
     """Commits what is written, by one of three policies: `commit` retries, a transaction waits, a group is split."""
 
     def __init__(
-        self, database: Database, tree: Tree, routes: Routes, queue: Queue, emitter: Emitter, room: Room
+        self,
+        database: Database,
+        tree: Tree,
+        routes: Routes,
+        queue: Queue,
+        emitter: Emitter,
+        room: Room,
+        changes: ChangeLog,
     ) -> None:
         self._database = database
         self._tree = tree
@@ -38,6 +44,7 @@ class Commits:
         self._push = queue.push
         self._emitter = emitter
         self._room = room
+        self._note = changes.note
 
     # --- the three policies
 
@@ -124,6 +131,7 @@ class Commits:
                 watched = None if self._routes.empty else Watched(self._tree, self._routes, txn, call)
                 if call.apply(self._tree, txn):
                     rev += 1
+                    self._note_writes(rev, call)
                     groups.append([] if watched is None else watched.events(txn))
                 revs.append(rev)
             self._commit(txn, groups)
@@ -139,8 +147,16 @@ class Commits:
             snapshot = self._database.begin()
             events = Watched(self._tree, self._routes, snapshot, tx.call).events(tx.txn)
             snapshot.abort()
+        self._note_writes(self._emitter.rev + 1, tx.call)
         self._commit(tx.txn, [events])
         return [self._emitter.rev]
+
+    def _note_writes(self, rev: int, call: Call) -> None:
+        """Before the commit, so that nothing can come between that and the note."""
+        for path, _, _ in call.writes:
+            self._note(rev, path, False)
+        for path in call.merged:
+            self._note(rev, path, True)
 
     def _commit(self, txn: LmdbTransaction, groups: list[list[Pending]]) -> None:
         """Commit `txn` and push the events of the calls that changed something, or leave `txn` as it is and raise."""
@@ -182,33 +198,33 @@ class Commits:
             if self._tree.expires:
                 return self.commit(Call([(path, key, leaves)]))
             if routes.empty:
-                return self._set_unwatched(key, leaves)
+                return self._set_unwatched(path, key, leaves)
             try:
                 route = routes.cache[path]
             except KeyError:
                 route = routes.resolve(path)
             if route is None:
-                return self._set_unwatched(key, leaves)
+                return self._set_unwatched(path, key, leaves)
             if route.plain and len(leaves) == 1:
                 ((leaf_key, raw),) = leaves
                 if leaf_key is key:
                     return self._set_leaf(path, key, raw, route)
         return self.commit(Call([(path, key, leaves)]))
 
-    def _set_unwatched(self, key: bytes, leaves: Leaves) -> int:
+    def _set_unwatched(self, path: str, key: bytes, leaves: Leaves) -> int:
         txn = self._database.begin_write()
         try:
             self._tree.set(txn, key, leaves)
+            self._note(self._emitter.rev + 1, path, False)
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
-            return self._recover(txn, error, Call([(path_of(key), key, leaves)]))
+            return self._recover(txn, error, Call([(path, key, leaves)]))
         self._emitter.rev = rev = self._emitter.rev + 1
         return rev
 
     def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
         """Set a leaf that is watched at its own path alone."""
-        leaf = route.leaf
-        old = leaf.raw if leaf is not None else None
+        old = self._tree.known(key)
         txn = self._database.begin_write()
         try:
             if old is not None:
@@ -216,9 +232,9 @@ class Commits:
             else:
                 old = self._tree.raw(txn, key)
                 self._tree.set(txn, key, [(key, raw)])
-                leaf = route.leaf = self._tree.leaf(key)  # None where it went into an object stored as one value
-            if leaf is not None:  # before the commit, so that nothing can come between that and the event
-                leaf.raw = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
+            # Before the commit, so that nothing can come between that and the event.
+            self._tree.remember(key, raw)
+            self._note(self._emitter.rev + 1, path, False)
             txn.commit()
         except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
             event = Pending(path, raw, old if route.wants_old else None, route.receivers, last=True)

@@ -45,6 +45,10 @@ class WouldDeadlock(ElkynError):  # noqa: N818 - the name is part of the contrac
     """The call would wait for the very thread that makes it."""
 
 
+class HistoryLost(ElkynError):  # noqa: N818 - like EventTimeout, it names what happened
+    """What has changed since that revision is no longer known: read the state anew."""
+
+
 class EventTimeout(ElkynError):  # noqa: N818 - like TimeoutError without "Error", it names what happened
     """A subscription with overflow="block" had no room in time. Nothing was written."""
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import lmdb
 
 from elkyn._native import (
+    ChangeLog,
     Event,
     Queue,
     TransactionScope,
@@ -26,6 +27,7 @@ from elkyn.events.emitter import Emitter
 from elkyn.events.event import LiveSubscription, QueueStats
 from elkyn.events.gaps import Gaps
 from elkyn.events.observable import Observable
+from elkyn.events.resume import nodes_since
 from elkyn.events.room import Room
 from elkyn.events.routes import Routes
 from elkyn.events.snapshot import Nodes, Snapshot
@@ -72,7 +74,10 @@ class Store:
         self._dispatcher = Dispatcher(self._queue, self._routes, self._gaps, self._thread)
         self._emitter = Emitter(self._queue, self._gaps, database.current_rev())
         self._room = Room(self._queue, self._thread)
-        self._commits = Commits(database, self._tree, self._routes, self._queue, self._emitter, self._room)
+        self._changes = ChangeLog(self._emitter.rev)
+        self._commits = Commits(
+            database, self._tree, self._routes, self._queue, self._emitter, self._room, self._changes
+        )
         self._writer = Writer(self._commit_group, database.in_own_transaction)
         self._names = PushNames(database.pushed)
         self._expirer = Expirer(database.read, self._commits.commit)
@@ -298,9 +303,10 @@ class Store:
                     try:
                         inner.abort()
                     finally:
-                        inner.txn.abort()  # where a signal's handler has raised before the first step of the other
-                    if not inner.committed:
-                        self._tree.forget()
+                        # Both also where a signal's handler has raised before the first step of the other.
+                        if not inner.committed:
+                            self._tree.forget()
+                        inner.txn.abort()
 
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()
@@ -321,6 +327,7 @@ class Store:
         children: bool = False,
         old: bool = False,
         initial: bool = False,
+        since: int | None = None,
         overflow: OverflowPolicy = "gap",
         capacity: int = 1024,
         timeout: float = 5.0,
@@ -330,13 +337,14 @@ class Store:
         `*` is exactly one segment; a final `**` is the node and everything below it. A node's event comes when a commit
         changed its value by a write at it or above it; with `children=True` also by one below it. A `**` reports each
         node that was written, at the depth at which it was written. `old=True` adds the value before the commit;
-        `initial=True` first delivers what is there. The other options are those of `Observable.subscribe()`, which
-        matter here for async iteration.
+        `initial=True` first delivers what is there; `since=rev` first delivers each of these nodes that was written
+        after that revision, once, as it is now, and subscribing raises `HistoryLost` where the store no longer knows
+        which they are. The other options are those of `Observable.subscribe()`, which matter here for async iteration.
         """
         self._database.require_open()
         pattern = plain(pattern, "pattern")
         pattern_segments(pattern)
-        options = Options(old=old, initial=initial, overflow=overflow, capacity=capacity, timeout=timeout)
+        options = Options(old=old, initial=initial, since=since, overflow=overflow, capacity=capacity, timeout=timeout)
 
         def connect(state: SubscriptionState, sink: Observer) -> Stop:
             return self._attach(Watcher(state, pattern, children, sink))
@@ -353,8 +361,11 @@ class Store:
             state.watchers.append(watcher)
             state.start_rev = self.rev
             snapshot = None
-            if watcher.options.initial:
-                nodes = Nodes(self._database, self._tree, watcher.place, lambda: self._emitter.rev)
+            options, listed = watcher.options, None
+            if options.since is not None:
+                listed = nodes_since(self._changes, options.since, self.rev, watcher)
+            if options.initial or listed:
+                nodes = Nodes(self._database, self._tree, watcher.place, lambda: self._emitter.rev, listed)
                 snapshot = Snapshot(self._dispatcher, watcher, nodes)
             routes.add(watcher)
             if state.done:  # by an error of another source of the same subscription: who ended it saw only those
@@ -373,8 +384,10 @@ class Store:
         """Return what happens to the children of `path`: each `ChildEvent` is "added", "changed" or "removed".
 
         A change below a child changes the child. With `initial=True` those that are there come first, as "added". The
-        other options are those of `watch()`, but for `children` and `old`.
+        other options are those of `watch()`, but for `children`, `old` and `since`.
         """
+        if "since" in options:
+            raise TypeError("watch_children() takes no since=: whether a child was there before is not remembered")
         pattern = "/*" if path == "/" else f"{plain(path)}/*"
         return self.watch(pattern, children=True, old=True, initial=initial, **options).map(child_event)
 

@@ -26,15 +26,6 @@ Bounds: TypeAlias = tuple[str | None, str | None, int | None]
 """The first name (included), the last (not included) and the number of names at most."""
 
 
-class Leaf:
-    """A key known to be a leaf. `raw` is its committed value where that is small and watched, else None."""
-
-    __slots__ = ("raw",)
-
-    def __init__(self) -> None:
-        self.raw: bytes | None = None
-
-
 class Tree:
     """Reads and writes nodes inside transactions that its caller begins and ends.
 
@@ -42,25 +33,27 @@ class Tree:
     """
 
     def __init__(self) -> None:
-        # Keys known to be leaves, so that setting them again needs no look around; with their values, so that an event
-        # needs no look at what was there. Forgotten by every move that might make it untrue.
-        self._leaves: dict[bytes, Leaf] = {}
+        # Keys known to be leaves, so that setting them again needs no look around; with their values where these are
+        # small and watched, so that an event needs no look at what was there. Forgotten by every move that might make
+        # it untrue.
+        self._leaves: dict[bytes, bytes | None] = {}
         self.expires = False  # whether any value has an end: else no write need look
 
-    def leaf(self, key: bytes) -> Leaf | None:
-        """Return what is known of the leaf at `key`. Whoever keeps it sees `raw` go when it may be true no more."""
+    def known(self, key: bytes) -> bytes | None:
+        """Return the committed value of the leaf at `key`, where it is remembered."""
         return self._leaves.get(key)
+
+    def remember(self, key: bytes, raw: bytes) -> None:
+        """Note the value that the leaf at `key` has from now on, where it is one and the value is small."""
+        if key in self._leaves:
+            self._leaves[key] = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
 
     def forget(self) -> None:
         """Drop what is remembered: after an aborted transaction it may not be so."""
-        for leaf in self._leaves.values():
-            leaf.raw = None
-        self._leaves.clear()
+        self._leaves = {}  # in one step: a signal's handler may raise, or write, between any two
 
     def _forget_leaf(self, key: bytes) -> None:
-        leaf = self._leaves.pop(key, None)
-        if leaf is not None:
-            leaf.raw = None
+        self._leaves.pop(key, None)
 
     def expire(self, txn: LmdbTransaction, key: bytes, deadline: int) -> None:
         """Note that the node at `key` ends at `deadline`, in milliseconds since 1970."""
@@ -96,9 +89,8 @@ class Tree:
         if self.expires:
             self._keep(txn, key)
         plain = len(leaves) == 1 and leaves[0][0] == key
-        leaf = self._leaves.get(key) if plain else None
-        if leaf is not None:
-            leaf.raw = None
+        if plain and key in self._leaves:
+            self._leaves[key] = None
         else:
             if self._write_inside_opaque(txn, key, leaves):
                 return
@@ -106,7 +98,7 @@ class Tree:
             if len(self._leaves) >= REMEMBERED_LEAVES:
                 self._forget_leaf(next(iter(self._leaves)))
             if plain:
-                self._leaves[key] = Leaf()
+                self._leaves[key] = None
         for leaf_key, raw in leaves:
             txn.put(leaf_key, raw)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from elkyn._native import MAX_PATH_BYTES
 from elkyn._native import flatten as flatten_plain
+from elkyn._native import unflatten as unflatten_rows
 from elkyn.errors import InvalidTypeError, InvalidValueError
 from elkyn.paths import MAX_SEGMENTS, ROOT, SEPARATOR, is_segment, prefix_of
 
@@ -115,21 +116,8 @@ def is_object(raw: bytes) -> bool:
 
 
 def unflatten(prefix: bytes, rows: Iterable[tuple[bytes, bytes]]) -> dict[str, Any] | None:
-    """Build the object from the leading `rows` whose keys start with `prefix`; None where there is none."""
-    top: dict[str, Any] = {}
-    start = len(prefix)
-    parent_key = b""
-    parent = top
-    for key, raw in rows:
-        if not key.startswith(prefix):
-            break
-        above, separator, name = key[start:].rpartition(SEPARATOR)
-        if not separator:
-            top[name.decode()] = decode(raw)
-            continue
-        if above != parent_key:  # rows come in key order: siblings follow each other
-            parent_key, parent = above, top
-            for segment in above.split(SEPARATOR):
-                parent = parent.setdefault(segment.decode(), {})
-        parent[name.decode()] = decode(raw)
-    return top or None
+    """Build the object from the leading `rows`, in key order, whose keys start with `prefix`; None where there is none.
+
+    Raises one of `BAD_BYTES`.
+    """
+    return unflatten_rows(prefix, rows, decode)

@@ -47,6 +47,23 @@ def snapshot_of_what_is_there(ctx):
 
 
 @scenario(tags={"events"})
+def going_on_from_a_revision(ctx):
+    """`since=`: what was written after a revision, then the changes."""
+    with elkyn.open(ctx.tmp_path / "data", durability="none") as store:
+        store.set("/rooms", {str(n): {"name": f"room {n}"} for n in range(5)})
+        count = 0
+
+        def step():
+            nonlocal count
+            count += 1
+            rev = store.set(f"/rooms/{count % 5}/name", count % 1000)
+            store.watch("/rooms/*", children=True, since=rev - 1).subscribe(lambda event: event.value).unsubscribe()
+
+        ctx.settle(store.flush_events)
+        yield step
+
+
+@scenario(tags={"events"})
 def subscriptions_that_end_themselves(ctx):
     """`take(1)` unsubscribes by itself, and so does a handler."""
     with elkyn.open(ctx.tmp_path / "data", durability="none") as store:

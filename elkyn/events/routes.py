@@ -7,7 +7,6 @@ from typing import Literal
 from elkyn.errors import WouldDeadlock
 from elkyn.events.subscriptions import Watcher
 from elkyn.locks import Lock, is_mine
-from elkyn.tree import Leaf
 
 CACHED_PATHS = 1024
 """Written paths whose route is remembered: what a program writes again and again, and 300 kB at most."""
@@ -36,9 +35,9 @@ class Node:
         return not (self.children or self.exact or self.family or self.deep)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Route:
-    """Who may have to hear of a write at one path. Replaced, never changed, but for `leaf`."""
+    """Who may have to hear of a write at one path. Replaced, never changed."""
 
     at: Receivers  # patterns that name the path itself
     above: tuple[tuple[str, Receivers], ...]  # ancestors, with those who watch them with children=True
@@ -46,7 +45,6 @@ class Route:
     receivers: Receivers  # who gets the event of the path itself: `at`, and "**" from the path or above it
     plain: bool  # nobody above or below, nobody to wait for, all or none want the old value: the fast path
     wants_old: bool
-    leaf: Leaf | None = None  # where the path is one, for its next write; the store's
 
 
 class _Written:
@@ -103,31 +101,36 @@ class Routes:
         with self._lock:
             if watcher not in self._watchers:
                 return True
-            del self._watchers[watcher]
-            self.empty = not self._watchers
             way = [self._root]
             for segment in watcher.place:
+                if segment not in way[-1].children:
+                    break  # a signal's handler has raised in an attempt before this
                 way.append(way[-1].children[segment])
-            node = way[-1]
-            del node.members(watcher.slot)[watcher]
-            for parent, segment in zip(reversed(way[:-1]), reversed(watcher.place), strict=True):
-                if not parent.children[segment].is_empty():
-                    break
-                del parent.children[segment]
+            else:
+                way[-1].members(watcher.slot).pop(watcher, None)
+            for parent, segment in reversed(list(zip(way, watcher.place, strict=False))):
+                if segment in parent.children:
+                    if not parent.children[segment].is_empty():
+                        break
+                    del parent.children[segment]
             self._forget_routes_of(watcher)
+            del self._watchers[watcher]  # last: where this was interrupted it can be done again
+            self.empty = not self._watchers
             return True
 
     def resolve(self, path: str) -> Route | None:
         """Work out the route of `path` and remember it. The tree cannot change meanwhile."""
+        if is_mine(self._lock):
+            return self._find(path)  # a signal's handler, which has interrupted a change of what is remembered
         with self._lock:
             route = self._find(path)
             if len(self.cache) >= CACHED_PATHS:
                 self._forget(next(iter(self.cache)))
-            self.cache[path] = route
             written = self._written
             for segment in _segments(path):
                 written = written.children.setdefault(segment, _Written())
             written.path = path
+            self.cache[path] = route  # last: what is remembered can be found when it is to be forgotten
             return route
 
     def _forget_routes_of(self, watcher: Watcher) -> None:

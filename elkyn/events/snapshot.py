@@ -1,4 +1,4 @@
-"""What was there when a subscription with `initial=True` began, delivered before its first live event.
+"""What a subscription begins with, delivered before its first live event: what is there, or what has changed.
 
 A snapshot is read page by page from one read transaction, without the store's mutex, on the dispatcher's thread. It
 stands between its watcher and the chain behind that until all is told: live events are held meanwhile, `capacity` of
@@ -7,7 +7,7 @@ one waits for room; so memory is bounded, however large the tree is and however 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import lmdb
@@ -29,14 +29,22 @@ NODES_PER_PAGE = 256
 
 
 class Nodes:
-    """The nodes that a pattern names, in key order, as they are at one revision."""
+    """Nodes in key order, as they are at one revision: those that a pattern names, or those of a list."""
 
-    def __init__(self, database: Database, tree: Tree, place: tuple[str, ...], rev: Callable[[], int]) -> None:
-        """The mutex is held. `rev` is asked for the revision of the latest commit."""
+    def __init__(
+        self,
+        database: Database,
+        tree: Tree,
+        place: tuple[str, ...],
+        rev: Callable[[], int],
+        listed: Sequence[str] | None = None,
+    ) -> None:
+        """The mutex is held. `rev` is asked for the revision of the latest commit; `listed` are paths in key order."""
         self._database = database
         self._tree = tree
         self._place = place
         self._rev = rev
+        self._listed = listed if listed is None else dict.fromkeys(listed)
         self._told = b""  # the key of the latest node
         self._later: list[tuple[bytes, int]] = []  # nodes behind a key that are told as of a later revision
         try:
@@ -46,10 +54,15 @@ class Nodes:
 
     def _begin(self) -> None:
         self.rev = self._rev()
-        self._nodes: Iterator[tuple[str, bytes]] | None = self._tree.matching(self._database.begin(), self._place)
+        txn = self._database.begin()
+        self._nodes: Iterator[tuple[str, bytes | None]] | None = (
+            self._tree.matching(txn, self._place)
+            if self._listed is None
+            else ((path, self._tree.raw(txn, key_of(path))) for path in self._listed)
+        )
 
-    def next(self) -> tuple[str, bytes] | None:
-        """Return the path and the encoded value of the next node; None after the last."""
+    def next(self) -> tuple[str, bytes | None] | None:
+        """Return the path and the encoded value of the next node, None where a listed one is gone; None at the end."""
         while True:
             if self._nodes is None:
                 with self._database.mutex:
@@ -73,7 +86,9 @@ class Nodes:
 
     def told(self, event: Event) -> bool:
         """Whether the snapshot tells, or has told, what `event` says."""
-        return bool(self._later) and any(event.rev <= rev and key_of(event.path) > key for key, rev in self._later)
+        if not self._later or (self._listed is not None and event.path not in self._listed):
+            return False
+        return any(event.rev <= rev and key_of(event.path) > key for key, rev in self._later)
 
 
 class Desk(Protocol):
@@ -117,7 +132,7 @@ class Snapshot:
         self._desk = desk
         self._watcher = watcher
         self._nodes = nodes
-        self._next: tuple[str, bytes] | None = None
+        self._next: tuple[str, bytes | None] | None = None
         self._begun = False
         self._let_go_later: Stop = ignore  # cancels that
         self._timestamp_ns = time.time_ns()

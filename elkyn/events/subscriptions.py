@@ -40,6 +40,7 @@ class Options:
 
     old: bool = False
     initial: bool = False
+    since: int | None = None  # a revision
     overflow: OverflowPolicy = "gap"
     capacity: int = 1024  # items that a buffered subscription may have waiting
     timeout: float = 5.0  # seconds that overflow="block" lets a writer wait
@@ -50,6 +51,8 @@ class Options:
             raise ValueError(f"overflow must be one of {', '.join(policies)}, not {self.overflow!r}")
         if self.capacity < 1:
             raise ValueError("capacity must be 1 or more")
+        if self.initial and self.since is not None:
+            raise ValueError("initial=True tells all that is there, since= what has changed: give one of them")
 
 
 @dataclass(slots=True)

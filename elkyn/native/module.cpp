@@ -7,11 +7,13 @@
 #include <string_view>
 #include <utility>
 
+#include "change_log.hpp"
 #include "flatten.hpp"
 #include "pattern.hpp"
 #include "queue.hpp"
 #include "queue_calls.hpp"
 #include "transaction_scope.hpp"
+#include "unflatten.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -21,6 +23,45 @@ namespace {
 using elkyn::Event;
 using elkyn::Queue;
 using elkyn::Receiver;
+
+// note(rev, path, merged), without nanobind: each write makes this call.
+PyObject* change_log_note(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    if (nargs != 3 || !PyLong_Check(args[0]) || !PyUnicode_Check(args[1]) || !PyBool_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "note() takes a revision, a path and a bool");
+        return nullptr;
+    }
+    const std::uint64_t rev = PyLong_AsUnsignedLongLong(args[0]);
+    Py_ssize_t size = 0;
+    const char* utf8 = PyUnicode_AsUTF8AndSize(args[1], &size);
+    if (utf8 == nullptr || PyErr_Occurred() != nullptr) return nullptr;
+    if (static_cast<std::size_t>(size) > elkyn::kMaxPath) {
+        PyErr_SetString(PyExc_ValueError, "the path is too long");
+        return nullptr;
+    }
+    nb::inst_ptr<elkyn::ChangeLog>(self)->note(rev, {utf8, static_cast<std::size_t>(size)},
+                                               args[2] == Py_True);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef change_log_note_method = {
+    "note", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(change_log_note)), METH_FASTCALL,
+    "Notes a path that revision `rev` is about to write. `merged`: by an update(), whose children are noted "
+    "too."};
+
+nb::object changes_since(const elkyn::ChangeLog& log, std::uint64_t rev) {
+    if (!log.reaches(rev)) return nb::none();
+    nb::list found;
+    for (const elkyn::Change& each : log.since(rev))
+        found.append(nb::make_tuple(each.rev, nb::str(each.path.data(), each.path.size()), each.merged));
+    return found;
+}
+
+// Enters a method that nanobind is not to wrap.
+void add_method(nb::handle type, PyMethodDef& method) {
+    PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &method);
+    if (descriptor == nullptr) throw nb::python_error();
+    nb::setattr(type, method.ml_name, nb::steal(descriptor));
+}
 
 nb::object optional(PyObject* reference) { return reference == nullptr ? nb::none() : nb::steal(reference); }
 
@@ -149,19 +190,31 @@ NB_MODULE(_native, m) {
             [](Queue& q, nb::handle who) { q.running.set(who.is_none() ? nullptr : who.ptr()); },
             nb::for_getter(nb::sig("def running(self, /) -> object | None")),
             nb::for_setter(nb::arg("who").none()), "Whom the consumer is calling now.");
-    for (PyMethodDef& method : elkyn::queue_methods) {
-        PyObject* descriptor = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(queue.ptr()), &method);
-        if (descriptor == nullptr) throw nb::python_error();
-        nb::setattr(queue, method.ml_name, nb::steal(descriptor));
-    }
+    for (PyMethodDef& method : elkyn::queue_methods) add_method(queue, method);
+
+    nb::class_<elkyn::ChangeLog> changes(m, "ChangeLog", nb::is_final(),
+                                         "The paths of the latest writes, in a fixed block of memory.");
+    changes
+        .def(nb::init<std::uint64_t, std::size_t>(), "rev"_a, "size"_a = elkyn::kChangeLogBytes,
+             "Knows of every write after revision `rev`, none so far, in `size` bytes.")
+        .def("since", &changes_since, "rev"_a,
+             nb::sig("def since(self, rev: int) -> list[tuple[int, str, bool]] | None"),
+             "Returns (rev, path, merged) of the writes after revision `rev`, oldest first; None where some "
+             "are "
+             "forgotten.")
+        .def_prop_ro("complete_since", &elkyn::ChangeLog::complete_since,
+                     "The revision after which every write is known.");
+    add_method(changes, change_log_note_method);
 
     PyObject* scope = PyType_FromSpec(&elkyn::scope_spec);
     if (scope == nullptr) throw nb::python_error();
     m.attr("TransactionScope") = nb::steal(scope);
 
-    PyObject* flatten = PyCFunction_New(&elkyn::flatten_method, nullptr);
-    if (flatten == nullptr) throw nb::python_error();
-    m.attr("flatten") = nb::steal(flatten);
+    for (PyMethodDef* method : {&elkyn::flatten_method, &elkyn::unflatten_method}) {
+        PyObject* function = PyCFunction_New(method, nullptr);
+        if (function == nullptr) throw nb::python_error();
+        m.attr(method->ml_name) = nb::steal(function);
+    }
 
     m.def("matches", &elkyn::matches, "pattern"_a, "path"_a, "Whether `path` is one that `pattern` names.");
     m.def(

@@ -37,6 +37,7 @@ from leakcheck.diagnosis.rules.holders import (
     pinned_by_elements,
     pinned_objects,
     shared_elements,
+    taken_by_elements,
     taken_together,
 )
 from leakcheck.diagnosis.rules.losses import (
@@ -111,6 +112,7 @@ RULES: tuple[Rule, ...] = (
     sites_of_the_same_native_code,
     frozen_garbage,
     pinned_by_elements,
+    taken_by_elements,
     parts_of_a_heavier_object,
     blocks_beside_objects,
     no_more_than_grew,

@@ -13,8 +13,6 @@ from leakcheck.execution.memory import WORD, ProcessMemory
 
 _MOST_ADDRESSES = 2000
 """Addresses behind one suspect that are looked at: some ten microseconds each."""
-_HEAP_BYTES = 1 << 32
-"""What lies farther away is none of the heap's: a number, or what a library has of its own."""
 _WINDOW_BYTES = 128
 """Of what is no block of malloc's own, but a part of a larger one that its owner divides: some neighbours show too."""
 
@@ -80,7 +78,7 @@ def _leads_to(suspect: Suspect, pin: Pin, others: AbstractSet[int], memory: Proc
     waiting, seen = deque(words[2:]), {each.address for each in pin.suspects}
     while waiting and len(seen) < _MOST_ADDRESSES:
         address = waiting.popleft()
-        if address in seen or address % WORD or abs(address - suspect.address) > _HEAP_BYTES:
+        if address in seen or address % WORD or not memory.is_heap(address):
             continue
         start, size = memory.block(address)
         seen |= {address, start}

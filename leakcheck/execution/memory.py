@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from bisect import bisect_right
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +21,20 @@ _CHUNK_FLAGS = 7
 """The bits of malloc's size word that are none of the size."""
 
 
+def _allocated(maps: str) -> list[tuple[int, int]]:
+    """Begin and end of what may be allocated memory, by `/proc/PID/maps`: what can be written and is no file's.
+
+    A library's variables that begin as zero are among it: the kernel may join them with what is allocated behind them.
+    """
+    rows = [row.split(maxsplit=5) for row in maps.splitlines()]
+    return [
+        (int(begin, 16), int(end, 16))
+        for place, access, _, _, _, *name in rows
+        if "w" in access and (not name or name[0] == "[heap]" or name[0].startswith("[anon"))
+        for begin, _, end in [place.partition("-")]
+    ]
+
+
 class ProcessMemory:
     """The memory of a process that this one may trace. Not thread-safe.
 
@@ -26,6 +42,7 @@ class ProcessMemory:
     """
 
     def __init__(self, pid: int) -> None:
+        self._heap = _allocated(Path(f"/proc/{pid}/maps").read_text(errors="replace"))
         self._file = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -35,6 +52,11 @@ class ProcessMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._file)
+
+    def is_heap(self, address: int) -> bool:
+        """Whether what lay at an address when the process was opened may be allocated: no file's, not the stack's."""
+        at = bisect_right(self._heap, address, key=lambda each: each[0]) - 1
+        return at >= 0 and address < self._heap[at][1]
 
     def words(self, address: int, size: int) -> tuple[int, ...]:
         """The words of `size` bytes from an aligned address on; none where there is no memory."""

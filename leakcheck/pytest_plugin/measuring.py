@@ -182,6 +182,7 @@ def measure_call(item: pytest.Item, before: Sequence[Result], options: CallOptio
 
 def _measured(job: Job, item: pytest.Item) -> Result:
     """As `measured`; what is known when Ctrl-C comes is kept for the session, for the test has no report then."""
+    _say_so(item.config)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user's filters are for the user's code, which runs elsewhere
@@ -190,6 +191,13 @@ def _measured(job: Job, item: pytest.Item) -> Result:
         if interrupted.record is not None:
             item.config.stash[IN_FLIGHT] = interrupted.record
         raise
+
+
+def _say_so(config: pytest.Config) -> None:
+    """With `-v` a test's line says that it is being measured, which takes seconds."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.option.verbose > 0:
+        reporter.write("measuring ", flush=True)
 
 
 def own_results(item: pytest.Item) -> list[ScenarioResult]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from leakcheck import units
 from leakcheck.meters import MeterSpec
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 
 
 def applied(

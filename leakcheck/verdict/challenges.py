@@ -31,7 +31,7 @@ from leakcheck.records import Verdict
 from leakcheck.series import changes
 from leakcheck.verdict import caches
 from leakcheck.verdict.caches import CacheSuspicion
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.process import Process
 from leakcheck.verdict.residue import Left, Residue, residues, stays_at_a_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from leakcheck.meters import RESIDENT_SIZE, MeterSpec
-from leakcheck.verdict.judge import Evidence, Judgement
+from leakcheck.verdict.judgement import Evidence, Judgement
 
 
 def contradicted(

@@ -12,12 +12,9 @@ and `|` is an edge of a doubling.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import pairwise
-from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from leakcheck.meters import Thresholds
 from leakcheck.records import Sample, Verdict
@@ -27,18 +24,10 @@ from leakcheck.series import (
     falls_in_steps,
     median,
     rates,
-    right_minimum,
     rises_only,
-    theil_sen,
 )
-
-Shape = Literal["constant", "step", "saturating", "periodic", "linear", "noise"]
-RuleName = Literal[
-    "too_short", "flat", "jumps", "stopped", "line", "accelerates", "met_ceiling", "creeps", "comes_back", "undecided",
-    "slows_down", "has_no_direction", "unsettled", "contradicted", "challenged", "within_budget", "beyond_budget",
-    "afterwards",
-]  # fmt: skip
-"""What a judgement rests on: a rule of the judge, another meter, a challenge, the budget, or a look afterwards."""
+from leakcheck.verdict.doublings import ASKED_QUANTA, FADING, WARM_CALLS, Series, Window
+from leakcheck.verdict.judgement import Evidence, Judgement, Sensitivity, Shape
 
 STRAIGHT = 0.04
 """Root mean square distance from the line, as a part of the growth. Things lost one by one leave 0.01, or
@@ -46,42 +35,19 @@ STRAIGHT = 0.04
 ROUGH = 0.12
 """The same for a rough line. Hash tables and arenas grow in ever larger steps, which leave up to 0.1 on a true leak. So
 do a few one-time costs that happen to come one after the other: so rough a line must be longer to be believed."""
-FADING = 0.80
-"""A rate that fell below this part of an earlier doubling's is fading: wait. A cache of K entries drawn at random fades
-to 0.78 when half of K calls have been made, and ever faster after that."""
-STEADILY_FADING = (0.97, 0.93)
-"""The same for two doublings in a row, earlier and later: a leak's rate may wobble, but it does not fall twice running,
-the second time by more. (A cache drawn at random fades to 0.94 and 0.88 at a sixth of its size.)"""
 FADED = 0.55
 """At the end of the budget: a rate below this part of its highest, and still falling, belongs to something that
 saturates (a logarithm halves its rate each doubling, and is a cache in all but name)."""
 LOGARITHMIC = 0.62
 """And below this part of the doubling's before it: a logarithm's rate halves; a square root's, which has no end either,
 falls to 0.71 only."""
-ASKED_QUANTA = 1 / 1000
-"""Sensitivity that is asked for, in quanta per iteration. What creeps more slowly, and not in a straight line, ends the
-search: it would take ever longer to learn ever less."""
 FASTER = 1.25
 """A rate that rose to this multiple of the doubling's before it, twice running, belongs to growth that gets worse:
 where each call leaves more than the one before, it doubles. What fills or wobbles does not get there."""
-FEW = 16
-"""Pieces of growth of which one that is late makes a rate fall that has not fallen."""
 LONGEST_STILL = 1 / 2048
 """Part of the calls for which a line may have stood still on its way: what did so for longer came in few pieces."""
 AMPLE = 128 * 2**20
 """Growth, in the meter's unit, that is reported in however few pieces it came: more would be dear to wait for."""
-NOTABLE_SHARE = 1 / 256
-"""Part of what a process has from which on a plateau is worth a word: the interpreter's own tables, which are made
-larger and smaller with what waits for the collector, take less."""
-LEAST_POINTS = 8
-"""Samples in the last three doublings that a line needs before it can be believed."""
-FLOOR_MARGIN = 1.25
-"""A loss that is to be seen must lift the last doubling above the floor by this factor."""
-DUE = 7
-"""And so many losses must have been due in the last doubling: of those that come at random, none comes in one of a
-thousand such doublings (exp(-7))."""
-NOT_IN_NOISE = 3.0
-"""How many times as far as a series moves up and down a loss must lift it to show in any case."""
 LATER = 1.5
 """Each jump comes so many times as late as the one before, where a table is made larger by a factor each time."""
 LIKEWISE = 2.0
@@ -90,186 +56,6 @@ LEAST_RISES = 3
 """Rises in a row that take a series to a ceiling: each call after the first has left something."""
 ALIKE = 4.0
 """How many times the rate of another such a rise may have: what is loaded once is in one of them."""
-
-
-class Evidence(NamedTuple):
-    """What the run knows besides the samples."""
-
-    enough_for_clean: bool = True
-    """Enough iterations were run, or time spent, to call a flat series clean."""
-    enough_for_leak: bool = True
-    """Enough to believe in a straight line: what fills has had its time to show that it stops."""
-    enough_for_rough: bool = True
-    """Enough to believe in a rough line."""
-    enough_for_rare: bool = True
-    """Enough to believe in a line of few pieces."""
-    enough_noise: bool = True
-    """Enough to stop asking a noisy series for a finer sensitivity."""
-    final: bool = False
-    """The budget is used up, or a ceiling was met: this is the last word."""
-    ceiling: bool = False
-    """It was a ceiling that was met: something grew by as much as may be."""
-
-
-class Sensitivity(NamedTuple):
-    """What a series would have shown: `loss` or more, in the meter's unit, at least once in `once_in` calls."""
-
-    loss: float
-    once_in: int
-
-    @property
-    def rate(self) -> float:
-        """The same per iteration."""
-        return self.loss / self.once_in
-
-
-class Judgement(NamedTuple):
-    """What a series says so far. `verdict` None: not decided, more iterations are needed."""
-
-    verdict: Verdict | None
-    shape: Shape
-    growth: float
-    """Change per iteration over the last doublings, in the unit of the meter."""
-    low: float
-    high: float
-    """99 % confidence interval of `growth`."""
-    detectable: Sensitivity | None
-    """The smallest loss that this series would have shown; None where growth was found."""
-    reason: str
-    rule: RuleName = "unsettled"
-    limit: float | None = None
-    """For `bounded`: the growth at which it stopped, in the unit of the meter."""
-
-    @property
-    def suspicious(self) -> bool:
-        """Something moves that has not been explained: look closer (more samples a doubling)."""
-        return self.verdict in (None, "leak", "inconclusive") and self.shape != "constant"
-
-
-class _Window(NamedTuple):
-    """One doubling: its samples from edge to edge."""
-
-    samples: Sequence[Sample]
-    rate: float
-    """Growth per iteration of the level from which the series never came back down."""
-
-    @property
-    def span(self) -> int:
-        """Its iterations."""
-        return self.samples[-1].iterations - self.samples[0].iterations
-
-
-class Series:
-    """The samples of one meter with all that the rules ask of them, each worked out once."""
-
-    def __init__(self, samples: Sequence[Sample], limits: Thresholds, began: float | None = None) -> None:
-        self.samples = samples
-        self.limits = limits
-        self.edges = _edges(samples)
-        self.began = after_first_call(samples) if began is None else began
-        """The value once the one-time costs of the first calls are paid."""
-        self.notable = max(limits.notable, self.began * NOTABLE_SHARE)
-        """Growth that came after the first call and stopped is worth the word `bounded` from here on."""
-
-    @cached_property
-    def windows(self) -> tuple[_Window, _Window, _Window]:
-        """The last three doublings, oldest first."""
-        first, before, last = _doublings(self.samples, self.edges[-4:])
-        return first, before, last
-
-    @cached_property
-    def recent(self) -> list[Sample]:
-        """The samples of the last three doublings."""
-        return [*self.samples[self.edges[-4] :]]
-
-    @cached_property
-    def growth(self) -> tuple[float, float, float]:
-        """Change per iteration over the last three doublings, and its confidence interval."""
-        return theil_sen(self.recent)
-
-    @cached_property
-    def is_constant(self) -> bool:
-        """Whether nothing at all has moved over the last three doublings."""
-        return all(sample.value == self.began for sample in self.recent)
-
-    def detectable(self, moves: float) -> Sensitivity:
-        """The smallest loss that would have shown in a series that `moves` so far up and down.
-
-        What stays unseen must hide in the last doubling: below the floor, in noise, or by not having come yet.
-        """
-        calls = max(1, self.windows[-1].span)
-        once_in = max(1, calls // DUE)
-        hidden = max(FLOOR_MARGIN * self.limits.floor, NOT_IN_NOISE * moves)
-        return Sensitivity(max(self.limits.quantum, hidden * once_in / calls), once_in)
-
-    @cached_property
-    def jumped(self) -> bool:
-        """Whether the last doubling rose above all before it and stayed there, by more than it ever fell back."""
-        last = len(self.recent) - len(self.windows[-1].samples)
-        highest = max(sample.value for sample in self.recent[: last + 1])
-        peak, fallen = self.recent[0].value, 0.0
-        levels = right_minimum(self.recent)
-        rise = 0.0
-        for index, sample in enumerate(self.recent):
-            if index > last:
-                rise = max(rise, levels[index] - highest)
-                highest = max(highest, sample.value)
-            peak = max(peak, sample.value)
-            fallen = max(fallen, peak - sample.value)
-        return rise > max(self.limits.floor, fallen)
-
-    @property
-    def rates(self) -> list[float]:
-        """Growth per iteration of each doubling."""
-        return [window.rate for window in self.windows]
-
-    @property
-    def grows(self) -> bool:
-        """Whether it grew with certainty, and in each of the first two doublings."""
-        return self.growth[1] > 0 and min(self.rates[:2]) > 0
-
-    @cached_property
-    def fades(self) -> bool:
-        """Whether the growth per iteration is on its way down, by more than one piece could be late."""
-        first, second, third = self.windows
-        piece = min((rise for rise in changes(self.recent) if rise >= self.limits.quantum), default=0.0)
-        if piece * FEW < self.recent[-1].value - self.recent[0].value:
-            piece = 0.0
-        after = third.rate + piece / third.span
-        if after < FADING * second.rate:
-            return True
-        earlier, later = STEADILY_FADING
-        return after < later * second.rate and second.rate + piece / second.span < earlier * first.rate
-
-    @property
-    def creeps(self) -> bool:
-        """Whether it grows by less than the sensitivity that is asked for."""
-        return max(self.rates[-1], self.growth[2]) < ASKED_QUANTA * self.limits.quantum
-
-    def distance_from_line(self, floor: float) -> float:
-        """Root mean square distance of the samples from the line, as a part of the growth; infinite for little growth.
-
-        Little is twice the `floor`.
-        """
-        growth = self.growth[0]
-        total = growth * (self.recent[-1].iterations - self.recent[0].iterations)
-        if len(self.recent) < LEAST_POINTS or total <= 2 * floor:
-            return math.inf
-        rests = [sample.value - growth * sample.iterations for sample in self.recent]
-        middle = median(rests)
-        return math.sqrt(sum((rest - middle) ** 2 for rest in rests) / len(rests)) / total
-
-    def judged(
-        self, verdict: Verdict | None, shape: Shape, rule: RuleName, reason: str, *,
-        detectable: Sensitivity | None = None, limit: float | None = None,
-    ) -> Judgement:  # fmt: skip
-        """A judgement of this series."""
-        if detectable is None:
-            detectable = self.detectable(0.0 if self.is_constant else amplitude(self.recent))
-        growth, low, high = self.growth
-        seen = None if verdict == "leak" else detectable
-        return Judgement(verdict, shape, growth, low, high, seen, reason, rule, limit)
-
 
 Rule = Callable[[Series, Evidence], Judgement | None]
 """Knows one shape of a series; None for any other."""
@@ -503,9 +289,10 @@ def slows_down(series: Series, evidence: Evidence) -> Judgement | None:  # noqa:
             _.-'|''
          .'     |
     """
-    highest = max(window.rate for window in _doublings(series.samples, series.edges))
     _, before, last = series.rates
-    if not (series.fades and last < min(FADED * highest, LOGARITHMIC * before) and rises_only(series.recent)):
+    if not (
+        series.fades and last < min(FADED * series.highest_rate, LOGARITHMIC * before) and rises_only(series.recent)
+    ):
         return None
     moves = [rise > series.limits.floor for rise in changes(series.windows[-1].samples)]
     if any(later and not earlier for earlier, later in pairwise(moves)):  # a few pieces come ever later by chance
@@ -540,44 +327,6 @@ RULES: tuple[Rule, ...] = (
 """In the order of asking; the last knows every shape."""
 
 
-WARM_CALLS = 2
-"""Calls after which one-time costs are paid: what the first loads, the second has."""
-
-
-def after_first_call(samples: Sequence[Sample]) -> float:
-    """The value once one-time costs of the first calls are paid."""
-    return next((sample.value for sample in samples if sample.iterations >= WARM_CALLS), samples[0].value)
-
-
-def _edges(samples: Sequence[Sample]) -> list[int]:
-    """Where the series is cut at N, N/2, N/4, ...: positions in rising order, down to the first iterations."""
-    stop = len(samples) - 1
-    found = [stop]
-    while stop > 0 and samples[stop].iterations >= 2:
-        half = samples[stop].iterations / 2
-        start = bisect_left(samples, half, 0, stop, key=attrgetter("iterations"))
-        if start == stop or (start and half - samples[start - 1].iterations <= samples[start].iterations - half):
-            start -= 1
-        if samples[start].iterations == 0:
-            break
-        found.append(start)
-        stop = start
-    return found[::-1]
-
-
-def _doublings(samples: Sequence[Sample], edges: Sequence[int]) -> list[_Window]:
-    """The doublings between `edges`, oldest first."""
-    first = edges[0]
-    levels = right_minimum(samples[first:])
-    return [
-        _Window(
-            samples[start : stop + 1],
-            (levels[stop - first] - levels[start - first]) / (samples[stop].iterations - samples[start].iterations),
-        )
-        for start, stop in pairwise(edges)
-    ]
-
-
 class _Jump(NamedTuple):
     """A rise between stretches that stand still; it came `after` so many iterations, and was there `by` so many."""
 
@@ -604,7 +353,7 @@ def _jumps(series: Series) -> list[_Jump]:
     return found
 
 
-def _rises_all_the_way(window: _Window, least: float) -> bool:
+def _rises_all_the_way(window: Window, least: float) -> bool:
     """Whether it grew by more than `least`, nowhere stood still, and in no one step."""
     grown = window.samples[-1].value - window.samples[0].value
     mean = grown / window.span

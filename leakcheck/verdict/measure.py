@@ -11,7 +11,9 @@ from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES, LEDGER, LIVE_OBJECTS, MeterSpec
 from leakcheck.records import Failure, Sample, Verdict
 from leakcheck.verdict.contradiction import contradicted
-from leakcheck.verdict.judge import Evidence, Judgement, Shape, after_first_call, judge
+from leakcheck.verdict.doublings import after_first_call
+from leakcheck.verdict.judge import judge
+from leakcheck.verdict.judgement import Evidence, Judgement, Shape
 from leakcheck.verdict.patience import evidence, may_be_hastened
 from leakcheck.verdict.process import Process
 from leakcheck.verdict.rounds import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from leakcheck.execution.job import Budget
-from leakcheck.verdict.judge import Evidence
+from leakcheck.verdict.judgement import Evidence
 from leakcheck.verdict.rounds import Progress, exhausted
 
 

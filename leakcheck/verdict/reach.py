@@ -18,7 +18,7 @@ from leakcheck.records import Failure, Sample
 from leakcheck.verdict import budget, garbage, pace, references
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion, challenge
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 from leakcheck.verdict.measure import Measurement, Unsuspecting, Watch, decisive, measure
 from leakcheck.verdict.process import Process
 from leakcheck.verdict.unfinished import unfinished

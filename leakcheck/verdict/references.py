@@ -14,7 +14,7 @@ from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Budget
 from leakcheck.records import Sample
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 from leakcheck.verdict.measure import Measurement
 from leakcheck.verdict.process import Process
 

@@ -14,7 +14,7 @@ from leakcheck.meters import CYCLES, FAMILIES, UNREAD_CHILDREN, MeterSpec, tells
 from leakcheck.records import Failure, Meter, Sample, ScenarioResult, Verdict
 from leakcheck.verdict import pace
 from leakcheck.verdict.fragmentation import fragmentation
-from leakcheck.verdict.judge import Judgement, Sensitivity
+from leakcheck.verdict.judgement import Judgement, Sensitivity
 from leakcheck.verdict.measure import Measurement, decisive
 from leakcheck.verdict.reach import Reached
 

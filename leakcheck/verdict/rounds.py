@@ -15,7 +15,9 @@ from leakcheck.execution.job import Budget
 from leakcheck.meters import LEDGER, RESIDENT_SIZE, MeterSpec
 from leakcheck.records import Sample
 from leakcheck.series import changes
-from leakcheck.verdict.judge import ALIKE, WARM_CALLS, Shape
+from leakcheck.verdict.doublings import WARM_CALLS
+from leakcheck.verdict.judge import ALIKE
+from leakcheck.verdict.judgement import Shape
 
 _GOLDEN = 0.6180339887498949
 """Its multiples, taken modulo 1, are spread as evenly as can be and never repeat."""

@@ -404,6 +404,7 @@ def test_random_interleavings_of_everything_end(tmp_path: Path, seed: int) -> No
                 lambda: handles.append(own.watch("/**").subscribe(handle)),
                 lambda: handles.append(own.watch("/a", initial=True).subscribe(handle, executor=executor)),
                 lambda: handles.append(own.watch("/b").debounce(0.001).subscribe(handle)),
+                lambda: handles.append(own.watch("/**", since=max(0, own.rev - 5)).subscribe(handle)),
                 lambda: handles.append(
                     own.watch("/a", overflow="block", timeout=0.05, capacity=2).subscribe(handle, executor=executor)),
                 lambda: own.flush_events(1), wait_for_write, lambda: block(end_one), lambda: block(wait_for_write),

@@ -180,7 +180,7 @@ def test_24_exit_without_close_is_quick_quiet_and_keeps_the_exit_code(tmp_path: 
     done = run(EXITS[how] + "\nsys.exit(3)", tmp_path / "data")
     took = time.monotonic() - begin
     assert (done.returncode, done.stderr) == (3, "")
-    assert took < 10
+    assert took < 25, "what it waits for takes 30 s or longer; a busy machine takes its time for the rest"
     with elkyn.open(tmp_path / "data") as store:
         store.set("/n", 1)
         if how == "with the writer at work":

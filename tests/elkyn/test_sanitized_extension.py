@@ -45,7 +45,13 @@ def test_the_extension_is_clean_under_address_sanitizer(tmp_path: Path) -> None:
         ).stdout.strip()
         for name in ("libasan.so", "libubsan.so")
     ]
-    slices = ["test_known_faults.py", "test_contract.py", "test_flatten.py", "events/test_delivery.py"]
+    slices = [
+        "test_known_faults.py",
+        "test_contract.py",
+        "test_flatten.py",
+        "test_resume.py",
+        "events/test_delivery.py",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(package.parent), *(str(ROOT / "tests" / "elkyn" / name) for name in slices),
          "-k", "not test_09 and not test_16 and not test_24"],

@@ -12,7 +12,7 @@ from leakcheck import meters
 from leakcheck.execution.job import Budget
 from leakcheck.execution.worker import Round
 from leakcheck.meters import LEDGER
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 from leakcheck.verdict.measure import Measurement, Suspected, Unsuspecting, measure
 from leakcheck.verdict.process import Answer
 

@@ -10,7 +10,7 @@ from leakcheck.execution.worker import Round
 from leakcheck.records import Sample
 from leakcheck.verdict.caches import CacheSuspicion
 from leakcheck.verdict.challenges import Suspicion
-from leakcheck.verdict.judge import Judgement
+from leakcheck.verdict.judgement import Judgement
 from leakcheck.verdict.measure import Measurement
 
 

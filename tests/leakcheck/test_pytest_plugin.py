@@ -48,9 +48,10 @@ def test_without_the_option_nothing_is_measured_and_nothing_is_said(suite):
 
 def test_a_leaking_test_fails_with_the_sentence_the_line_and_the_container(suite):
     folder = suite(LEAK_AND_CLEAN)
-    done = run(folder, "--leakcheck", "--leakcheck-report", "report", "--junitxml", "junit.xml")
+    done = run(folder, "-v", "--leakcheck", "--leakcheck-report", "report", "--junitxml", "junit.xml")
     assert done.returncode == 1, done.stdout
     assert "1 failed, 1 passed" in done.stdout
+    assert "test_it.py::test_subscribes measuring FAILED" in done.stdout, "what the line waits for"
     failure = done.stdout.partition("test_subscribes ___")[2].partition("leakcheck summary")[0]
     assert "leak: leaks 1 bytearray" in failure
     assert "added at test_it.py:7 in Hub.on" in failure

@@ -33,8 +33,11 @@ build asan_unit test_event_queue $san
 build asan_stress stress_event_queue $san
 # shellcheck disable=SC2086
 build asan_pace test_pace $san
+# shellcheck disable=SC2086
+build asan_change_log test_change_log $san
 run asan_unit "$out/asan_unit"
 run asan_pace "$out/asan_pace"
+run asan_change_log "$out/asan_change_log"
 run asan_stress "$out/asan_stress" 200000
 
 say "ThreadSanitizer"

@@ -12,8 +12,8 @@ from typing import Any
 
 from leakcheck.agent.inquiry import Birth, Trace
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.referents import LEAVES, full_name
 from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of, type_flags
-from leakcheck.agent.probes.walk import LEAVES, full_name
 from leakcheck.agent.step import Driver
 
 DEPTH = 25

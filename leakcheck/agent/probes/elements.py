@@ -7,8 +7,8 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from leakcheck.agent.probes.referents import derives, elements_of, full_name, namespace_of, reference_count, type_name
 from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, chunk, size_of
-from leakcheck.agent.probes.walk import derives, elements_of, full_name, namespace_of, reference_count, type_name
 
 _SHOWN_CHARACTERS = 60
 """Characters of a text that are shown."""

@@ -25,8 +25,8 @@ from leakcheck.agent.probes.elements import (
 )
 from leakcheck.agent.probes.growing import Growing, Path
 from leakcheck.agent.probes.hidden import base_in_c, pins
+from leakcheck.agent.probes.referents import derives, full_name, is_leaf, namespace_of, reference_count, references
 from leakcheck.agent.probes.sizes import Weigh, weigher
-from leakcheck.agent.probes.walk import derives, full_name, is_leaf, namespace_of, reference_count, references
 
 Describe = Callable[[Any], str]
 """A short description of one of the newest elements."""

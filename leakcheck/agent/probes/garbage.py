@@ -13,7 +13,7 @@ from types import CoroutineType, FrameType, FunctionType, GeneratorType, MethodT
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Stack
-from leakcheck.agent.probes.walk import derives, full_name, references
+from leakcheck.agent.probes.referents import derives, full_name, references
 from leakcheck.agent.probes.watch import Watch
 from leakcheck.agent.protocol import GarbageMade, MeasureGarbage
 from leakcheck.agent.step import StepRaisedError

@@ -12,8 +12,8 @@ from typing import Any
 
 from leakcheck.agent.inquiry import Node, Pin, Suspect
 from leakcheck.agent.probes.births import birth
+from leakcheck.agent.probes.referents import derives, full_name, is_leaf, references
 from leakcheck.agent.probes.sizes import is_c_type, is_foreign, lineage, type_flags
-from leakcheck.agent.probes.walk import derives, full_name, is_leaf, references
 
 HAVE_GC = 1 << 14
 """`Py_TPFLAGS_HAVE_GC`: instances can be part of a cycle, as far as the collector knows."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.probes.elements import entry_weight
 from leakcheck.agent.probes.holders import keyed
-from leakcheck.agent.probes.walk import derives
+from leakcheck.agent.probes.referents import derives
 from leakcheck.agent.protocol import KeysCame, KeysComeAgain
 from leakcheck.agent.step import StepRaisedError
 

@@ -190,7 +190,7 @@ def steady(early: int, late: int) -> bool:
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
     from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
-    from leakcheck.agent.probes.walk import derives, full_name
+    from leakcheck.agent.probes.referents import derives, full_name
 
     kind = type(value)
     if derives(kind, type):

@@ -14,8 +14,9 @@ from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.elements import element_name
 from leakcheck.agent.probes.growing import Path, Point
+from leakcheck.agent.probes.referents import full_name
 from leakcheck.agent.probes.sizes import LIGHT
-from leakcheck.agent.probes.walk import Node, Root, Walk, full_name, roots
+from leakcheck.agent.probes.walk import Node, Root, Walk, roots
 
 if TYPE_CHECKING:
     from leakcheck.agent.inquiry import Picture

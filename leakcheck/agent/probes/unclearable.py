@@ -9,8 +9,8 @@ from typing import Any
 from leakcheck.agent.inquiry import Unclearable
 from leakcheck.agent.probes.births import Kept, birth
 from leakcheck.agent.probes.hidden import HAVE_GC
+from leakcheck.agent.probes.referents import full_name
 from leakcheck.agent.probes.sizes import is_foreign, type_flags
-from leakcheck.agent.probes.walk import full_name
 
 _CLEAR = object.__basicsize__ + 22 * ctypes.sizeof(ctypes.c_void_p)
 """Where a type keeps `tp_clear`: behind the object's own header the 23rd word, in all of Python 3 (`PyTypeObject`)."""

@@ -14,7 +14,7 @@ import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.probes.walk import frame_locals
+from leakcheck.agent.probes.referents import frame_locals
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation

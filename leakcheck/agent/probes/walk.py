@@ -1,93 +1,59 @@
 """Walks the object graph from its roots, breadth first, and merges objects by the path on which they are reached.
 
-Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__`, not even a metaclass's.
-Types are taken with `type()` and told apart by their `id`, attributes are read through the interpreter's own
-descriptors, elements through exact built-in types, and all that has no name through `gc.get_referents`. The walker
+Nothing of the user's runs: no `__eq__`, `__hash__`, `__repr__`, property or `__getattr__` (`referents.py`). The walker
 keeps numbers by path only, in dictionaries that the collector does not track, so that an earlier walk is no part of a
 later one.
 """
 
 from __future__ import annotations
 
-import collections
-import functools
 import gc
 import sys
 import threading
 import time
 import types
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
-from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT, Weigh, lineage, weigher
+from leakcheck.agent.probes.referents import (
+    KEYS,
+    LEAVES,
+    MAPPINGS,
+    NAMED_KEYS,
+    SEQUENCES,
+    TRANSPARENT,
+    code_of,
+    derives,
+    elements_of,
+    forget_types,
+    full_name,
+    is_leaf,
+    module_file,
+    namespace_of,
+    references,
+    values_of,
+    weigher_of,
+)
+from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT
 
 _NAMED_GROUP = 32
 """Up to so many objects at a node are opened one by one, with the names of what they refer to; more in bulk."""
 _READS_OF_A_CHANGING = 3
 """How often a container is read again that changes under the walk."""
-_NAMED_KEYS = 64
-"""Dictionaries up to this size have a path for each key; larger ones are collections."""
 _DEEP = 128
 """Levels after which a chain is followed to its end at once: a level for each link costs some 20 us and more."""
 _MOST_OBJECTS = 5_000_000
 """Objects that a walk may come to: it keeps some 170 bytes for each."""
 _MOST_S = 25.0
 """Seconds of processor time that a walk may take: a diagnosis makes three, of what is alive before the step too."""
+_STACKS: Final = frozenset(
+    map(id, (types.FrameType, types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType))
+)
 FOLD_PERIOD = 4
 """A stretch of up to so many steps that is repeated at once is folded: `node.next.next` into `node.next…`."""
 
 _processor_time = time.thread_time
-_TYPE = type.__dict__
-type_name = type.__dict__["__name__"].__get__
-type_module = type.__dict__["__module__"].__get__
-_type_dict = type.__dict__["__dict__"].__get__
-_module_dict: Any = vars(types.ModuleType)["__dict__"].__get__
-
-LEAVES: Final = frozenset(
-    id(kind)
-    for kind in (
-        str, int, float, complex, bool, bytes, bytearray, type(None), type(...), type(NotImplemented), types.CodeType,
-        types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
-        types.GetSetDescriptorType, types.MemberDescriptorType, range,
-    )
-)  # fmt: skip
-"""Types (by `id`) of objects that refer to nothing that could grow."""
-TRANSPARENT: Final = ""
-"""Label of what a path does not name: dictionaries of instances and the like, whose content is named instead."""
-KEYS: Final = "{key}"
-"""Label of keys; a mapping is as large as its values are many."""
-_SEQUENCE_BASES: Final = (list, tuple, set, frozenset, collections.deque)
-_SEQUENCES: Final = frozenset(map(id, _SEQUENCE_BASES))
-_MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)))
-_STACKS: Final = frozenset(
-    map(id, (types.FrameType, types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType))
-)
-
-
-def is_leaf(value: Any) -> bool:
-    """Whether a value refers to nothing that could grow."""
-    return id(type(value)) in LEAVES
-
-
-def is_heavy(value: Any) -> bool:
-    """Whether a leaf is large enough to be weighed under its own name."""
-    weigh = LEAF_WEIGHTS.get(id(type(value)))
-    return weigh is not None and weigh(value) > LIGHT
-
-
-def elements_of(*sequences: Any) -> list[Any]:
-    """The elements of lists, tuples and sets, the last first.
-
-    Not by iteration: a list that native code made and never filled has holes, over which that would crash.
-    """
-    return gc.get_referents(*sequences)
-
-
-def derives(kind: Any, base: type) -> bool:
-    """Whether `base` is in the method resolution order: `issubclass` without any `__subclasscheck__` or `__eq__`."""
-    return any(each is base for each in lineage(kind))
 
 
 class TooLargeError(Exception):
@@ -169,8 +135,7 @@ class Walk:
         try:
             self._run(roots)
         finally:
-            _layouts.clear()
-            _weighers.clear()
+            forget_types()
         return self
 
     def _run(self, roots: Iterable[Root]) -> None:
@@ -196,7 +161,7 @@ class Walk:
                 if depth > _DEEP and node.stretch:
                     self._follow(node, objects, following)
                 node.objects += len(objects)
-                weigh = _weigher(type(objects[0]))
+                weigh = weigher_of(type(objects[0]))
                 if weigh is not None:
                     node.bytes += sum(map(weigh, objects))
                 if node.key in self.keep:
@@ -225,7 +190,7 @@ class Walk:
             found = [each for each in gc.get_referents(link) if id(type(each)) in stretch and id(each) not in seen]
             if not found and type(link) is not dict and (names := namespace_of(link)) is not None:
                 seen.add(id(names))
-                found = [each for each in _values(names) if id(type(each)) in stretch and id(each) not in seen]
+                found = [each for each in values_of(names) if id(type(each)) in stretch and id(each) not in seen]
             for each in found:
                 if id(each) not in seen:  # the link may refer to it twice
                     seen.add(id(each))
@@ -244,10 +209,10 @@ class Walk:
     def _expand(self, node: Node, objects: list[Any], following: dict[int, tuple[Node, list[Any]]]) -> None:
         kind = type(objects[0])
         if len(objects) > _NAMED_GROUP:
-            if id(kind) in _SEQUENCES:
+            if id(kind) in SEQUENCES:
                 node.references += sum(map(len, objects))
                 self._add(node, "[*]", elements_of(*objects), following)
-            elif id(kind) in _MAPPINGS:
+            elif id(kind) in MAPPINGS:
                 node.references += sum(map(dict.__len__, objects))
                 self._add_many(node, "[*]", lambda: chain.from_iterable(map(dict.values, objects)), following)
                 self._add_many(node, KEYS, lambda: chain.from_iterable(map(dict.keys, objects)), following)
@@ -263,14 +228,14 @@ class Walk:
             self._add_named(node, each, following)
 
     def _all_own(self, objects: list[Any]) -> bool:
-        return all(self.own(_code_of(each)) for each in objects)
+        return all(self.own(code_of(each)) for each in objects)
 
     def _add_named(self, node: Node, value: Any, following: dict[int, tuple[Node, list[Any]]]) -> None:
         kind = type(value)
         if id(kind) in _STACKS:
-            if self.own(_code_of(value)):
+            if self.own(code_of(value)):
                 return
-        elif derives(kind, types.ModuleType) and self.own(_module_file(value)):
+        elif derives(kind, types.ModuleType) and self.own(module_file(value)):
             return
         count = 0
         for label, values in references(value):
@@ -383,335 +348,13 @@ def _fold(nodes: list[Node], first: int) -> None:
         node.stretch = node.stretch or stretch
 
 
-def full_name(kind: Any) -> str:
-    """`module.Type`, without the module for built-in types."""
-    module, name = type_module(kind), type_name(kind)
-    return name if module == "builtins" or type(module) is not str else f"{module}.{name}"
-
-
-def _values(mapping: Any) -> list[Any]:
-    return list(dict.values(mapping))
-
-
-def _keys(mapping: Any) -> list[Any]:
-    keys = dict.keys(mapping)
-    if LEAVES.issuperset(map(id, map(type, keys))):
-        return []
-    return [key for key in list(keys) if not is_leaf(key)]
-
-
-def _code_of(value: Any) -> str:
-    for attribute in ("f_code", "cr_code", "gi_code", "ag_code"):
-        code = getattr(value, attribute, None)
-        if code is not None:
-            return str(code.co_filename)
-    return ""
-
-
-def _module_file(module: types.ModuleType) -> str:
-    file = _module_dict(module).get("__file__")
-    return file if type(file) is str else ""
-
-
-def references(value: Any) -> list[tuple[str, list[Any]]]:
-    """What an object refers to, by name where it has one: `[(label, objects)]`."""
-    kind = type(value)
-    if id(kind) in _SEQUENCES:
-        return [("[*]", elements_of(value))]
-    if id(kind) in _MAPPINGS:
-        return _mapping(value)
-    opener = _OPENERS.get(id(kind))
-    if opener is not None:
-        return opener(value)
-    if derives(kind, type):
-        return _class(value)
-    if derives(kind, threading.local):
-        return _with_rest(value, _thread_local(value))
-    if derives(kind, types.ModuleType):
-        names = namespace_of(value)
-        return [(TRANSPARENT, [names]), *_namespace(names)]
-    return _instance(value)
-
-
-def reference_count(value: Any) -> int:
-    """How many references `references` names; of a mapping, its length."""
-    if id(type(value)) in _MAPPINGS:
-        return dict.__len__(value)
-    if id(type(value)) in _SEQUENCES:
-        return len(value)
-    return sum(len(values) for label, values in references(value) if label not in (TRANSPARENT, KEYS))
-
-
-def namespace_of(value: Any) -> Any:
-    """The dictionary in which a module, class, function or instance keeps its attributes; None where there is none."""
-    kind = type(value)
-    if derives(kind, type):
-        return next((each for each in gc.get_referents(_type_dict(value)) if type(each) is dict), None)
-    if derives(kind, types.ModuleType):
-        return _module_dict(value)
-    if kind is types.FunctionType:
-        return value.__dict__
-    names = _layout(kind).names
-    try:
-        found = names.__get__(value) if names is not None else None
-    except AttributeError:  # a compiled class whose instance has no attribute of its own yet
-        return None
-    return found if type(found) is dict else None
-
-
-def _mapping(mapping: Any) -> list[tuple[str, list[Any]]]:
-    keys = [(KEYS, found)] if (found := _keys(mapping)) else []
-    if dict.__len__(mapping) > _NAMED_KEYS:
-        return [("[*]", _values(mapping)), *keys]
-    named: list[tuple[str, list[Any]]] = []
-    rest: list[Any] = []
-    for key, value in list(dict.items(mapping)):
-        if type(key) is str and len(key) <= 80:
-            named.append((f"[{str.__repr__(key)}]", [value]))
-        else:
-            rest.append(value)
-    if rest:
-        named.append(("[*]", rest))
-    return named + keys
-
-
-def _namespace(names: dict[Any, Any]) -> list[tuple[str, list[Any]]]:
-    """The attributes of a module, class or instance."""
-    if len(names) > 4096:
-        return [(".*", list(dict.values(names)))]
-    named: list[tuple[str, list[Any]]] = []
-    leaves: list[Any] = []
-    for key, value in list(dict.items(names)):
-        if is_leaf(value) and not is_heavy(value):
-            leaves.append(value)
-        else:
-            named.append((f".{key}" if type(key) is str else ".*", [value]))
-    if leaves:
-        named.append((".*", leaves))
-    return named
-
-
-def _class(cls: Any) -> list[tuple[str, list[Any]]]:
-    """What a class holds; `__mro__`, `__subclasses__` and the like are found on their own, or are weak."""
-    namespace = namespace_of(cls)
-    labelled = _namespace(namespace) if namespace is not None else []
-    known = {id(namespace)} | {id(value) for _, values in labelled for value in values}
-    rest = [each for each in gc.get_referents(cls) if id(each) not in known and type(each) is not tuple]
-    transparent = [each for each in gc.get_referents(cls) if type(each) is tuple or each is namespace]
-    return [(TRANSPARENT, transparent), *labelled, (".?", rest)]
-
-
-def _function(function: types.FunctionType) -> list[tuple[str, list[Any]]]:
-    found: list[tuple[str, list[Any]]] = []
-    closure = function.__closure__
-    if closure is not None:
-        found.append((TRANSPARENT, [closure, *closure]))
-        found += [
-            (f".<closure {name}>", gc.get_referents(cell))
-            for name, cell in zip(function.__code__.co_freevars, closure, strict=False)
-        ]
-    if function.__defaults__ is not None:
-        found.append((TRANSPARENT, [function.__defaults__]))
-        found.append((".__defaults__", list(function.__defaults__)))
-    if function.__kwdefaults__ is not None:
-        found.append((TRANSPARENT, [function.__kwdefaults__]))
-        found.append((".__kwdefaults__", list(function.__kwdefaults__.values())))
-    annotate = getattr(function, "__annotate__", None)  # since 3.14; it makes the annotations, and is not called here
-    if annotate is not None:
-        found.append((".__annotate__", [annotate]))
-    names = function.__dict__  # made where there was none, so it is told also where it is empty
-    return [*found, (TRANSPARENT, [names]), *_namespace(names)]
-
-
-def _bound_method(method: types.MethodType) -> list[tuple[str, list[Any]]]:
-    return [(".__self__", [method.__self__]), (".__func__", [method.__func__])]
-
-
-def _builtin_method(method: Any) -> list[tuple[str, list[Any]]]:
-    """`list.append` of a list, `__next__` of a generator: a method that is written in C, bound to its object."""
-    bound_to = method.__self__
-    return [] if bound_to is None else [(".__self__", [bound_to])]
-
-
-def _cell(cell: types.CellType) -> list[tuple[str, list[Any]]]:
-    return [(".cell_contents", gc.get_referents(cell))]
-
-
-def _weak(reference: Any) -> list[tuple[str, list[Any]]]:
-    return [(".__callback__", gc.get_referents(reference))]
-
-
-def _traceback(trace: types.TracebackType) -> list[tuple[str, list[Any]]]:
-    following = [] if trace.tb_next is None else [trace.tb_next]
-    return [(".tb_next", following), (".tb_frame", [trace.tb_frame])]
-
-
-def _frame(frame: types.FrameType) -> list[tuple[str, list[Any]]]:
-    labelled = [(f".<local {name}>", [value]) for name, value in frame_locals(frame).items()]
-    return _with_rest(frame, labelled)
-
-
-def _generator(generator: Any) -> list[tuple[str, list[Any]]]:
-    frame = getattr(generator, "gi_frame", None) or getattr(generator, "cr_frame", None)
-    frame = frame or getattr(generator, "ag_frame", None)
-    if frame is None:
-        return []
-    return _with_rest(
-        generator, [(f".<local {name}>", [value]) for name, value in frame_locals(frame).items()], ".<await>"
-    )
-
-
-def _cached(wrapper: Any) -> list[tuple[str, list[Any]]]:
-    """An `lru_cache`: its table is the dictionary that does not belong to the function."""
-    own = wrapper.__dict__
-    table = [each for each in gc.get_referents(wrapper) if type(each) is dict and each is not own]
-    return _with_rest(wrapper, [(".<lru_cache>", table), (TRANSPARENT, [own]), *_namespace(own)])
-
-
-def frame_locals(frame: types.FrameType) -> dict[str, Any]:
-    """The local variables; before Python 3.13 the copy that the frame keeps of them is emptied again."""
-    names = frame.f_locals
-    found = dict(names)
-    optimized = frame.f_code.co_flags & 1
-    if optimized and type(names) is dict:
-        names.clear()
-    return found
-
-
-_OPENERS: Final[dict[int, Callable[[Any], list[tuple[str, list[Any]]]]]] = {
-    id(types.FunctionType): _function,
-    id(types.MethodType): _bound_method,
-    id(types.BuiltinMethodType): _builtin_method,
-    id(types.MethodWrapperType): _builtin_method,
-    id(types.CellType): _cell,
-    id(weakref.ReferenceType): _weak,
-    id(types.TracebackType): _traceback,
-    id(types.FrameType): _frame,
-    id(types.GeneratorType): _generator,
-    id(types.CoroutineType): _generator,
-    id(types.AsyncGeneratorType): _generator,
-    id(functools._lru_cache_wrapper): _cached,
-}
-
-
-_OF_THE_MOST_DERIVED: Final = ("__dict__", "__weakref__")
-"""Members that are never read as slots.
-
-A class that mypyc compiled inherits those of its traits; where a trait keeps such a member, the class keeps something
-that is no object.
-"""
-
-_NAMES_OF_AN_INSTANCE: Final = {id(types.GetSetDescriptorType), id(types.MemberDescriptorType)}
-"""What `__dict__` is in a class whose instances have one: one that Python made, and one that a compiler made."""
-
-
-class _Layout:
-    """How instances of a type keep what they refer to."""
-
-    __slots__ = ("elements", "fields", "is_mapping", "kind", "names", "slots")
-
-    def __init__(self, kind: Any) -> None:
-        bases = lineage(kind)
-        self.kind = kind
-        """Kept, so that the `id` by which the layout is found stays this type's."""
-        self.names = next(
-            (getter for base in bases if id(type(getter := _type_dict(base).get("__dict__"))) in _NAMES_OF_AN_INSTANCE),
-            None,
-        )
-        self.slots = [
-            (f".{name}", slot)
-            for base in bases
-            for name, slot in list(_type_dict(base).items())
-            if type(slot) is types.MemberDescriptorType and name not in _OF_THE_MOST_DERIVED
-        ]
-        if derives(kind, BaseException):
-            told = ("__traceback__", "__context__", "__cause__")
-            self.slots += [(f".{name}", BaseException.__dict__[name]) for name in told]
-        self.is_mapping = derives(kind, dict)
-        self.elements = next((base.__iter__ for base in _SEQUENCE_BASES if derives(kind, base)), None)
-        self.fields = _named_fields(kind)
-
-
-_layouts: dict[int, _Layout] = {}
-"""By the `id` of the type; emptied after each walk, for it keeps the types alive."""
-
-
-_weighers: dict[int, tuple[Any, Weigh | None]] = {}
-"""By the `id` of the type, and the type itself, so that the `id` stays its own; emptied after each walk."""
-
-
-def _weigher(kind: Any) -> Weigh | None:
-    found = _weighers.get(id(kind))
-    if found is None:
-        found = _weighers[id(kind)] = (kind, weigher(kind))
-    return found[1]
-
-
-def _layout(kind: Any) -> _Layout:
-    found = _layouts.get(id(kind))
-    if found is None:
-        found = _layouts[id(kind)] = _Layout(kind)
-    return found
-
-
-def _thread_local(local: Any) -> list[tuple[str, list[Any]]]:
-    """The attributes that any thread has set: the interpreter keeps a dictionary for each thread inside the object."""
-    found: list[tuple[str, list[Any]]] = []
-    for table in gc.get_referents(local):
-        if type(table) is not dict:
-            continue
-        names = [each for each in dict.values(table) if type(each) is dict]
-        found += [(TRANSPARENT, [table, *names])]
-        for each in names:
-            found += _namespace(each)
-    return found
-
-
-def _instance(value: Any) -> list[tuple[str, list[Any]]]:
-    layout = _layout(type(value))
-    labelled: list[tuple[str, list[Any]]] = []
-    names = namespace_of(value)
-    if names is not None:
-        labelled += [(TRANSPARENT, [names]), *_namespace(names)]
-    for label, slot in layout.slots:
-        try:
-            labelled.append((label, [slot.__get__(value)]))
-        except (AttributeError, TypeError):
-            continue
-    if layout.is_mapping:
-        labelled += _mapping(value)
-    elif layout.fields:
-        labelled += [(f".{name}", [each]) for name, each in zip(layout.fields, tuple.__iter__(value), strict=False)]
-    elif layout.elements is not None:
-        labelled.append(("[*]", list(layout.elements(value))))
-    return _with_rest(value, labelled)
-
-
-def _named_fields(kind: Any) -> tuple[str, ...]:
-    """The field names of a named tuple."""
-    fields = _type_dict(kind).get("_fields")
-    base = vars(type)["__base__"].__get__(kind)
-    named = base is tuple and type(fields) is tuple and all(type(name) is str for name in fields)
-    return fields if named else ()
-
-
-def _with_rest(value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?") -> list[tuple[str, list[Any]]]:
-    """`labelled` and whatever else the collector knows the object to refer to."""
-    known = {id(each) for _, values in labelled for each in values}
-    kind = type(value)
-    rest = [each for each in gc.get_referents(value) if id(each) not in known and each is not kind]
-    if rest:
-        labelled = [*labelled, (label, rest)]
-    return labelled
-
-
 def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iterable[Root]) -> list[Root]:
     """All places from which objects are kept alive: modules (the user's first), threads, contexts, event loop."""
     modules: list[tuple[int, Root]] = []
     for name, module in list(sys.modules.items()):
         if not derives(type(module), types.ModuleType):
             continue
-        file = _module_file(module)
+        file = module_file(module)
         if own(file):
             continue
         modules.append((rank(file), Root(name, "module", module)))
@@ -740,6 +383,6 @@ def _context() -> list[Root]:
     values = dict(contextvars.copy_context())
     named = [
         Root(f"<context variable {variable.name}>", "ContextVar", value)
-        for variable, value in islice(values.items(), _NAMED_KEYS)
+        for variable, value in islice(values.items(), NAMED_KEYS)
     ]
     return [*named, Root("<context>", "dict", values)]

@@ -23,6 +23,7 @@ from leakcheck.diagnosis.frames import Line, outside_library
 from leakcheck.diagnosis.rules.relations import (
     absorbed,
     changed,
+    comes_with,
     functions,
     has_limit,
     hides,
@@ -185,6 +186,25 @@ def frozen_garbage(case: Case) -> Case:
 def pinned_by_elements(case: Case) -> Case:
     """Objects that only native code holds and that come with the elements of a container are held by these."""
     return absorbed(case, lambda fault, other: isinstance(fault.detail, Pinned) and hides(other, fault))
+
+
+def taken_by_elements(case: Case) -> Case:
+    """What native code takes on a line where foreign elements of a container, or what these keep, are made is theirs.
+
+    A class made in C has the argument types that it was made with in memory of its own, for one.
+    """
+
+    def belongs(fault: Fault, holder: Fault) -> bool:
+        match fault.detail, holder.detail:
+            case Container(path=RetainingPath(root="native code")) | Pinned(cycle=None, taker=Taker(made=False)), (
+                Container(opaque=True, path=RetainingPath(root="program" | "standard library"))
+            ) if fault.adders and holder.count:
+                line = fault.adders[0].stack[:1]
+                made = {birth.trace[:1] for birth in (*holder.births, *holder.heads)}
+                return tuple(place[:2] for place in line) in made and comes_with(fault.adders[0].rate, holder.count)
+        return False
+
+    return absorbed(case, belongs)
 
 
 def parts_of_a_heavier_object(case: Case) -> Case:

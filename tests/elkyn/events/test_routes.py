@@ -137,3 +137,26 @@ def test_a_full_cache_forgets_the_oldest_path_alone() -> None:
     routes.add(watcher("/**"))
     assert routes.cache == {}
     assert not routes._written.children
+
+
+def test_a_write_in_the_middle_of_a_change_remembers_nothing() -> None:
+    routes = routed(watcher("/a"))
+    with routes._lock:  # as where a signal's handler writes
+        assert patterns(route(routes, "/a").receivers) == ["/a"]
+    assert not routes.cache
+
+
+def test_a_removal_that_was_interrupted_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = watcher("/a/b")
+    routes = routed(ours, watcher("/a"))
+
+    def interrupt(_: Watcher) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(routes, "_forget_routes_of", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            routes.remove(ours)
+    assert routes.remove(ours)
+    assert patterns(route(routes, "/a").receivers) == ["/a"]
+    assert routes.route("/a/b") is None

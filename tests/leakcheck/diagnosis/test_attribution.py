@@ -59,6 +59,7 @@ from leakcheck.diagnosis.rules.holders import (
     pinned_by_elements,
     pinned_objects,
     shared_elements,
+    taken_by_elements,
     taken_together,
 )
 from leakcheck.diagnosis.rules.losses import (
@@ -356,6 +357,25 @@ def test_pinned_by_elements() -> None:
     assert (fault.bytes, fault.births) == (550, BORN.births)
     plain = held(".listeners", 150, HUB[0])
     assert len(pinned_by_elements(case_of(growth=550, faults=(plain, inside))).faults) == 2
+
+
+def test_taken_by_elements() -> None:
+    holder = replace(held(".classes", 150, opaque=True), heads=(Birth(HUB, 1.0, 150.0),))
+    on_its_line, elsewhere = (Adder(((*line, "on"),), 1.0) for line in (HUB[0], LOG[0]))
+    taker = Taker("__build_class__", on_its_line.stack, 1.0, made=False)
+    taken = Fault(detail=Pinned(taker=taker), count=1.7, bytes=90, adders=(on_its_line,))
+    by_native = Container(RetainingPath((Node("<dict held by native code>", "dict"),), "native code"))
+    entered = Fault(detail=by_native, count=3.0, bytes=30, adders=(on_its_line._replace(rate=3.0),))
+    (whole,) = taken_by_elements(case_of(growth=270, faults=(taken, holder, entered))).faults
+    assert (whole.detail, whole.bytes) == (holder.detail, 270)
+    for other in (
+        replace(taken, adders=(elsewhere,)),
+        replace(taken, adders=(on_its_line._replace(rate=0.5),)),
+        replace(taken, detail=Pinned(taker=taker._replace(made=True))),
+    ):
+        assert len(taken_by_elements(case_of(growth=270, faults=(other, holder))).faults) == 2
+    plain = replace(holder, detail=replace(holder.detail, opaque=False))
+    assert len(taken_by_elements(case_of(growth=270, faults=(taken, plain))).faults) == 2
 
 
 def test_parts_of_a_heavier_object() -> None:

@@ -25,9 +25,9 @@ class Heap:
     def __init__(self) -> None:
         self.blocks: list[int] = []
 
-    def block(self, *words: int, packed: bool = False) -> int:
-        """A block with these words, behind half a word where it is packed."""
-        size = (len(words) + packed) * WORD
+    def block(self, *words: int, packed: bool = False, size: int = 0) -> int:
+        """A block with these words, behind half a word where it is packed; of more bytes than they take if wanted."""
+        size = size or (len(words) + packed) * WORD
         address: int = LIBRARY.malloc(size)
         self.blocks.append(address)
         ctypes.memset(address, 0, size)
@@ -75,6 +75,14 @@ def test_it_may_have_it_in_memory_behind_its_own(heap: Heap, depth: int) -> None
         return Pin(address, (heap.holder(word),))
 
     assert cycles([pin(4711), pin(4712), pin(4713)]) == (CYCLE,)
+
+
+def test_what_it_leads_to_may_lie_far_away(heap: Heap) -> None:
+    def pin(address: int) -> Pin:
+        far = heap.block(address, size=40 << 20)  # a mapping of its own: malloc divides its heap for smaller ones
+        return Pin(address, (heap.holder(far),))
+
+    assert cycles([pin(4711), pin(4712)]) == (CYCLE,)
 
 
 def test_what_all_instances_share_is_memory_of_none(heap: Heap) -> None:

@@ -45,6 +45,20 @@ def test_a_block_is_found_by_an_address_at_its_beginning(memory: ProcessMemory) 
         library.free(address)
 
 
+def test_what_is_allocated_is_the_heaps_wherever_it_lies() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    blocks = [library.malloc(size) for size in (24, 40 << 20)]  # the second has a mapping of its own
+    try:
+        with ProcessMemory(os.getpid()) as memory:
+            assert all(memory.is_heap(address) for address in blocks)
+            code = ctypes.cast(library.malloc, ctypes.c_void_p).value
+            assert not any(memory.is_heap(address) for address in (0, WORD, code or 0, (1 << 64) - WORD))
+    finally:
+        for address in blocks:
+            library.free(address)
+
+
 def test_a_packed_structure_has_addresses_behind_half_a_word(memory: ProcessMemory) -> None:
     class Packed(ctypes.Structure):
         _pack_ = 1

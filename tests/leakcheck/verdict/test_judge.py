@@ -14,7 +14,8 @@ from leakcheck.execution.job import Budget
 from leakcheck.meters import BYTES
 from leakcheck.records import Sample
 from leakcheck.series import apart, right_minimum, theil_sen
-from leakcheck.verdict.judge import Evidence, judge
+from leakcheck.verdict.judge import judge
+from leakcheck.verdict.judgement import Evidence
 from leakcheck.verdict.measure import _whole_rounds, measure
 
 QUICK = 1e-6

@@ -15,7 +15,9 @@ from scripted import Formula
 from leakcheck.meters import BYTES
 from leakcheck.records import Sample
 from leakcheck.verdict import challenges, judge
-from leakcheck.verdict.judge import RULES, Evidence, Series
+from leakcheck.verdict.doublings import Series
+from leakcheck.verdict.judge import RULES
+from leakcheck.verdict.judgement import Evidence
 
 PAGE = Path(__file__).parents[3] / "docs" / "verdicts.md"
 YOUNG = Evidence(False, False, False, False, False)

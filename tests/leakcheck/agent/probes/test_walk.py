@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from leakcheck.agent.probes import walk as walking
+from leakcheck.agent.probes.referents import references
 from leakcheck.agent.probes.sizes import is_foreign
-from leakcheck.agent.probes.walk import Root, TooLargeError, Walk, references
+from leakcheck.agent.probes.walk import Root, TooLargeError, Walk
 
 
 def walk(value: Any, name: str = "app") -> dict[str, tuple[int, int]]:
