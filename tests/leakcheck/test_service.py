@@ -188,7 +188,8 @@ def test_the_error_of_a_service_is_the_error_of_its_scenario(tmp_path):
 
 def test_a_service_is_ended_with_all_its_processes(tmp_path, server):
     pids = tmp_path / "pids"
-    with Service([sys.executable, str(server), "{port}", "none", str(pids)], pids.exists, 20) as service:
+    written = lambda: pids.exists() and len(pids.read_text().split()) == 5  # noqa: E731
+    with Service([sys.executable, str(server), "{port}", "none", str(pids)], written, 60) as service:
         there = [int(pid) for pid in pids.read_text().split()]
         assert service.pid in there
         assert all(map(_lives, there))
