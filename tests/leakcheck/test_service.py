@@ -256,6 +256,30 @@ def test_the_agent_is_one_thread_in_parent_and_child_and_leaves_the_users_own_mo
     assert done.stdout.split("one", 1)[1].strip() == "2 [2] 2 True False"
 
 
+def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path):
+    """A daemon does: the number of the agent's socket is another file's then, and nothing is written into that."""
+    code = """
+        import os, sys
+        os.closerange(3, 1000)
+        files = [os.open(sys.argv[1], os.O_RDWR | os.O_CREAT) for _ in range(20)]
+        print("closed", flush=True)
+        sys.stdin.read()
+    """
+    with Context(str(tmp_path)).service([sys.executable, "-c", "{port}"], ready=lambda: True) as service:
+        environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_SERVICE": service._address}
+        command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "file")]
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "closed\n"
+            connection, _ = service.agents.accept()
+            with suppress(BrokenPipeError):  # closed with the others
+                connection.sendall(b'["Run", "0", "0", true]\n')
+            _, printed = process.communicate(timeout=60)
+            connection.close()
+    assert (process.returncode, printed, (tmp_path / "file").read_bytes()) == (0, "", b"")
+
+
 def test_without_anybody_who_measures_the_interpreter_starts_as_ever(tmp_path):
     environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_SERVICE": "nobody-listens-here"}
     code = "import os; print(len(os.listdir('/proc/self/task')))"

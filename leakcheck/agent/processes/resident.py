@@ -150,16 +150,25 @@ class _Resident:
                 except BlockingIOError:  # it was taken back
                     continue
                 return
-            if os.fstat(self._socket.fileno()).st_ino != self._inode:
-                return  # the program has closed all descriptors, and this number is another file's now
+            if self._was_closed():
+                return
             self._busy = True
             try:
                 request = self._channel.receive()
                 if request is None:
                     return
                 self._answer(*request)
+            except OSError:  # whoever measured has gone
+                return
             finally:
                 self._busy = False
+
+    def _was_closed(self) -> bool:
+        """Whether the program has closed all descriptors, as a daemon does; then the number may be another file's."""
+        try:
+            return os.fstat(self._socket.fileno()).st_ino != self._inode
+        except OSError:
+            return True
 
     def _answer(self, name: str, fields: list[Any]) -> None:
         if name == "Open":
