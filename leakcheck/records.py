@@ -218,7 +218,8 @@ class RunResult(Record, frozen=True, kw_only=True):
     tool: Tool
     environment: dict[str, Any]
     """`python`, `implementation`, `platform`, `machine`, `cpus`, `allocator`, `gc`, `memray`, `valgrind`, `libc`,
-    and where known `commit`, `ci`: strings, numbers or None."""
+    and where known `commit`, `root` (the folder of the checkout), `repository` (its web address), `ci`: strings,
+    numbers or None."""
     started: str
     """UTC, ISO 8601."""
     duration_s: float

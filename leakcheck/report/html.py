@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from leakcheck import units
 from leakcheck.records import VERDICTS, Finding, Frame, Meter, RunResult, ScenarioResult
-from leakcheck.report import chart, durations, flame, sentences, text, trend
+from leakcheck.report import chart, durations, flame, sentences, source_links, text, trend
 from leakcheck.results.history import Entry
 from leakcheck.results.problems import place
 
@@ -175,6 +175,7 @@ def _template() -> jinja2.Template:
         "flame_boxes": flame.boxes,
         "flame_depth": flame.depth,
         "headline": sentences.headline,
+        "in_repository": source_links.in_repository,
         "location": sentences.location,
         "mini": chart.mini,
         "place": place,

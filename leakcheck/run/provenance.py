@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,12 @@ from leakcheck.execution.interpreter import allocator_in
 from leakcheck.execution.job import Job
 from leakcheck.records import Tool
 
+_REMOTE = re.compile(
+    r"(?:(?:https?|ssh|git)://(?:[^@/]*@)?(?P<host>[A-Za-z0-9.-]+)(?::\d+)?/|(?:[^@/:]+@)?(?P<scp>[A-Za-z0-9.-]+):(?!/))"
+    r"(?P<path>.+?)(?:\.git)?/?"
+)
+"""A remote of git's: a URL, or `user@host:path`."""
+
 
 def tool() -> Tool:
     """This tool, as installed."""
@@ -21,6 +28,7 @@ def tool() -> Tool:
 
 def environment(job: Job) -> dict[str, Any]:
     """Interpreter, machine and helpers of a run."""
+    root, _, commit = (_output(["git", "rev-parse", "--show-toplevel", "--short=12", "HEAD"]) or "").partition("\n")
     return {
         "python": platform.python_version() if job.python == sys.executable else _python_version(job.python),
         "implementation": platform.python_implementation(),
@@ -32,9 +40,17 @@ def environment(job: Job) -> dict[str, Any]:
         "gc": job.gc,
         "memray": _version("memray"),
         "valgrind": valgrind_version(),
-        "commit": _output(["git", "rev-parse", "--short=12", "HEAD"]),
+        "commit": commit or None,
+        "root": root or None,
+        "repository": web_address(_output(["git", "config", "--get", "remote.origin.url"]) or "") if commit else None,
         "ci": "true" if os.environ.get("CI") else None,
     }
+
+
+def web_address(remote: str) -> str | None:
+    """Where people read what git fetches from `remote`, without a name or token in it; None for a local folder."""
+    found = _REMOTE.fullmatch(remote)
+    return f"https://{found['host'] or found['scp']}/{found['path']}" if found else None
 
 
 def _libc() -> str | None:

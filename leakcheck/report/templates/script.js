@@ -53,6 +53,24 @@
     });
   });
 
+  // Places that open in the editor that the reader has chosen, here and in later reports
+  const editor = $("#editor");
+  function edit() {
+    for (const place of all(".place")) {
+      const { file, line } = place.dataset;
+      const known = editor.value && /^(\/|[A-Za-z]:[\\/])/.test(file);
+      if (known) place.href = editor.value.replace("{file}", () => encodeURI(file).replace(/[?#&]/g, encodeURIComponent)).replace("{line}", line);
+      else place.removeAttribute("href");
+    }
+  }
+  try { editor.value = localStorage.getItem("leakcheck-editor") ?? ""; } catch { /* kept nowhere */ }
+  if (editor.selectedIndex < 0) editor.value = "";
+  editor.addEventListener("change", () => {
+    try { localStorage.setItem("leakcheck-editor", editor.value); } catch { /* kept nowhere */ }
+    edit();
+  });
+  edit();
+
   // A flame graph: what is clicked becomes as wide as the graph, the outermost box shows all again
   document.addEventListener("click", (event) => {
     const box = event.target.closest?.(".flame span");

@@ -236,6 +236,25 @@ def test_the_line_at_fault_is_marked_in_its_source(page):
     assert block["x"] <= number["x"] < number["x"] + number["width"] < block["x"] + 80
 
 
+def test_places_open_in_the_editor_that_the_reader_has_chosen(open_page, tmp_path):
+    frame = sample_run.replace(sample_run.run().scenarios[0].findings[0].stack[0], file="/src/a b/main.py", line=7)
+    finding = sample_run.replace(sample_run.run().scenarios[0].findings[0], stack=[frame])
+    file = tmp_path / "index.html"
+    environment = {"repository": "https://github.com/ada/hub", "root": "/src", "commit": "f768417d0c8b"}
+    file.write_text(html.render(sample_run.run([sample_run.leaking("a", [finding])], environment=environment)))
+    page = open_page(file)
+    place = page.locator(".place").first
+    assert place.get_attribute("href") is None
+    page.select_option("#editor", label="open in VS Code")
+    assert place.get_attribute("href") == "vscode://file/src/a%20b/main.py:7"
+    page.reload()
+    assert page.locator(".place").first.get_attribute("href") == "vscode://file/src/a%20b/main.py:7", "as last time"
+    page.select_option("#editor", "")
+    assert page.locator(".place").first.get_attribute("href") is None
+    link = page.locator(".repository").first
+    assert link.get_attribute("href") == "https://github.com/ada/hub/blob/f768417d0c8b/a%20b/main.py#L7"
+
+
 def test_commands_and_findings_can_be_copied(open_page, page_file):
     page = open_page(page_file, permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy the command that runs this again").first.click()
