@@ -33,6 +33,14 @@ class Channel:
 
     def receive(self) -> tuple[str, list[Any]] | None:
         """Name and fields of the parent's next request, or None when the parent has gone."""
+        request = self.receive_any()
+        if request is None:
+            return None
+        name, *fields = request
+        return name, fields
+
+    def receive_any(self) -> Any:
+        """The next message, decoded, or None when the other side has gone."""
         while b"\n" not in self._pending:
             try:
                 part = self._read(self._commands, 65536)
@@ -42,8 +50,7 @@ class Channel:
                 return None
             self._pending += part
         line, _, self._pending = self._pending.partition(b"\n")
-        name, *fields = self._decode(line.decode())
-        return name, fields
+        return self._decode(line.decode())
 
     def send(self, answer: Answer) -> None:
         """Hand one answer to the parent; waits while the pipe is full."""

@@ -30,12 +30,12 @@ def load(target: str) -> list[Scenario]:
     """The scenarios of `path/to/file.py` or `package.module:function`, in the order of definition.
 
     A file's own folder comes first on `sys.path`, as if it were run as a script. A file without a scenario is a script:
-    its `main` is the step. `snippet://` and `pickled://` name files that the tool has written. Whatever the import
-    raises, passes.
+    its `main` is the step. `snippet://`, `pickled://` and `service://` name files that the tool has written. Whatever
+    the import raises, passes.
     """
     kind, separator, rest = target.partition("://")
     if separator:
-        return [{"snippet": _snippet, "pickled": _call}[kind](rest)]
+        return [{"snippet": _snippet, "pickled": _call, "service": _service}[kind](rest)]
     if target.endswith(".py"):
         module = import_file(target)
         return scenarios_in(module) or _script(module)
@@ -162,6 +162,13 @@ def _statement(statement: CodeType, names: dict[str, object]) -> Scenario:
         exec(statement, names)  # noqa: S102
 
     return Scenario("snippet", step, {}, Options())
+
+
+def _service(path: str) -> Scenario:
+    """Requests to a service, as a file says them. Loads a client, which no other scenario has a use for."""
+    from leakcheck.agent.load import of_file
+
+    return of_file(path)
 
 
 def _call(path: str) -> Scenario:

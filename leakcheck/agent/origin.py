@@ -73,7 +73,8 @@ def _roots() -> Roots:
     archives = [each for each in sys.path if each.endswith(".zip")]
     sites = [os.path.abspath(each) for each in sys.path if os.path.basename(each) in _SITES]
     sites += [os.path.join(library, name) for name in _SITES]
-    packages = [f"{each}{os.sep}" for each in dict.fromkeys(sites)]
+    scripts = os.path.join(sys.prefix, "bin")  # what starts a server there is no code of the user's
+    packages = [f"{each}{os.sep}" for each in dict.fromkeys([*sites, scripts])]
     return Roots((own,), (*packages, tool), tuple(f"{each}{os.sep}" for each in (library, *archives)))
 
 

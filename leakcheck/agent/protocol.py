@@ -150,6 +150,8 @@ class Opened(NamedTuple):
     roots: Roots
     libraries: list[str] = []  # noqa: RUF012 - a NamedTuple's default, never changed
     """Files of the native libraries that are loaded."""
+    service: bool = False
+    """Whether the meters are those of a service, to which this process sends requests."""
 
 
 class Run(NamedTuple):
@@ -455,6 +457,38 @@ class Stayed(NamedTuple):
 
     bytes: list[float]
     """Per iteration, a number a stretch; zeros where no container is larger by the same number after each."""
+
+
+class WhoGrows(NamedTuple):
+    """Asks in which processes of a service a meter has risen lately; the one that grows most gets `calls` requests."""
+
+    meter: str
+    calls: int
+
+
+class Grower(NamedTuple):
+    """Processes of one role."""
+
+    role: str
+    processes: int
+    growth: list[float]
+    """Per request, of each of them."""
+
+
+class Growers(NamedTuple):
+    """Answers `WhoGrows`."""
+
+    roles: list[Grower]
+    alone: float
+    """Growth per request of the process that grows most, while it answers all of them."""
+
+
+class Driven(NamedTuple):
+    """What a process of a service is told that has asked for requests."""
+
+    done: int
+    """Less than were asked for where one had no answer."""
+    seconds: float
 
 
 PROBES: Mapping[str, str] = {

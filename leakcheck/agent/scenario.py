@@ -7,11 +7,13 @@ The measured process imports this module: it uses the cheap parts of the standar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from leakcheck.agent.service.started import Service
 
 Expectation = Literal["clean", "leak"]
 Errors = bool | type[BaseException] | tuple[type[BaseException], ...]
@@ -69,6 +71,8 @@ class Context:
         self.settlers: list[Callable[[], Any]] = []
         self.meters: list[tuple[str, str, Callable[[], float]]] = []
         self.watched: list[Any] = []
+        self.started: Service | None = None
+        """The service whose processes are measured."""
 
     @property
     def tmp_path(self) -> Path:
@@ -89,6 +93,27 @@ class Context:
         if any(name == taken for taken, _, _ in self.meters):
             raise ValueError(f"ctx.meter: there is a meter named {name!r} already; give this one another name")
         self.meters.append((name, unit, read))
+
+    def service(
+        self,
+        command: str | Sequence[str],
+        *,
+        ready: str | Callable[[], object] | None = None,
+        timeout: float = 60.0,
+    ) -> Service:
+        """A service to be started: a context manager, in which its processes are measured in the place of this one.
+
+        An iteration is then what the step does to it, a request say. `{port}` in the command stands for a free port,
+        and the service's `url` has it. `ready` is what answers when it is ready: a path, a URL, or a function that
+        returns whether it is; by default the port is enough. Raises `ServiceError` where that takes longer than
+        `timeout` seconds, or the command ends.
+        """
+        from leakcheck.agent.service.started import Service
+
+        if self.started is not None:
+            raise ValueError("ctx.service: there is a service already; let one scenario measure one service")
+        self.started = Service(command, ready, timeout)
+        return self.started
 
     def watch(self, value: Any) -> None:
         """Count the references to `value` too: of objects that only native code holds, the collector knows nothing."""

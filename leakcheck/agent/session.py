@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
@@ -70,6 +70,14 @@ def serve(channel: Channel) -> None:
                 raise
 
 
+class FailedElsewhereError(Exception):
+    """Something was raised in a process that this one has asked; `failed` says what."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.said)
+        self.failed = failed
+
+
 class ProtocolError(Exception):
     """The parent speaks another protocol, or says what has no meaning now."""
 
@@ -97,7 +105,7 @@ def _hold_elsewhere(channel: Channel, opening: Open) -> None:
 
 def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
     """Let the parent have the scenario until it says `Close`, in a loop of its own where it is async."""
-    conversation = Conversation(channel, scenario, opening).hold()
+    conversation = conversation_on(channel, scenario, opening).hold()
     if is_async(scenario):
         import asyncio
 
@@ -106,18 +114,33 @@ def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
         run_plain(conversation)
 
 
+class _Relay(Protocol):
+    """Answers for other processes: see `processes.relay`."""
+
+    async def answer(self, name: str, fields: list[object], /) -> Answer:
+        """Answer one request."""
+
+
+def conversation_on(channel: Channel, scenario: Scenario, opening: Open) -> Conversation:
+    """The conversation about a scenario that this process itself runs."""
+    context = Context(opening.directory)
+    return Conversation(channel, context, Driver(scenario, context), opening)
+
+
 class Conversation:
     """One scenario from set-up to tear-down."""
 
-    def __init__(self, channel: Channel, scenario: Scenario, opening: Open) -> None:
+    def __init__(self, channel: Channel, context: Context, driver: Driver, opening: Open) -> None:
         self.channel = channel
         self.opening = opening
         self.directories = opening.directories
-        self.context = Context(opening.directory)
-        self.driver = Driver(scenario, self.context)
+        self.context = context
+        self.driver = driver
         self.clock = self.driver.clock
         self.reading = 0.0
         """Seconds that the last reading took."""
+        self._relay: _Relay | None = None
+        """Where the processes of a service are measured, and this one sends the requests."""
 
     async def hold(self) -> None:
         """Set up, answer the parent until it says `Close` or is gone, tear down: whatever happens in between.
@@ -143,31 +166,45 @@ class Conversation:
         import_module("leakcheck.agent.faults.injecting").inject(self.driver, fault)
 
     async def _converse(self) -> None:
-        channel, driver = self.channel, self.driver
-        apply(self.opening.gc)
-        in_loop = driver.in_loop
-        self.readings = Readings(self.opening.meters, self.context, Place(self.directories, in_loop))
-        self.settler = Settler(self.context, self.opening.gc, resource_counts(in_loop), in_loop)
-        channel.send(
-            Opened(
-                meters=[(name, self.readings.units.get(name, "")) for name in self.readings.readers],
-                unavailable=self.readings.unavailable,
-                python=sys.version,
-                descriptor_limit=_descriptor_limit(),
-                roots=HERE.roots,
-                libraries=libraries(),
-            )
-        )
+        channel = self.channel
+        opened = self.make_meters()
+        if self.context.started is not None:
+            relay = import_module("leakcheck.agent.processes.relay").Relay(self, self.context.started)
+            opened = relay.opened(opened)
+            self._relay = relay if relay.measures else None
+        channel.send(opened)
         while (request := channel.receive()) is not None:
             name, fields = request
             if name == "Close":
                 break
-            try:
-                channel.send(await self._answer(name, fields))
-            except StepRaisedError as error:
-                channel.fail(describe_error(error.__cause__ or error, "step"))
-            except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
-                channel.fail(describe_error(error, ANSWER))
+            await self.reply(name, fields)
+
+    def make_meters(self) -> Opened:
+        """What can be read here, from now on."""
+        apply(self.opening.gc)
+        in_loop = self.driver.in_loop
+        self.readings = Readings(self.opening.meters, self.context, Place(self.directories, in_loop))
+        self.settler = Settler(self.context, self.opening.gc, resource_counts(in_loop), in_loop)
+        return Opened(
+            meters=[(name, self.readings.units.get(name, "")) for name in self.readings.readers],
+            unavailable=self.readings.unavailable,
+            python=sys.version,
+            descriptor_limit=_descriptor_limit(),
+            roots=HERE.roots,
+            libraries=libraries(),
+        )
+
+    async def reply(self, name: str, fields: list[object]) -> None:
+        """Answer one request; whatever is raised becomes the answer."""
+        try:
+            answer = self._answer if self._relay is None else self._relay.answer
+            self.channel.send(await answer(name, fields))
+        except StepRaisedError as error:
+            self.channel.fail(describe_error(error.__cause__ or error, "step"))
+        except FailedElsewhereError as error:
+            self.channel.fail(error.failed)
+        except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
+            self.channel.fail(describe_error(error, ANSWER))
 
     async def _answer(self, name: str, fields: list[object]) -> Answer:
         if name == "Run":

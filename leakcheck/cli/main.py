@@ -24,6 +24,7 @@ _COMMANDS = {
     "sweep": "Look for leaks in a package without a scenario.",
     "list": "Show the scenarios that would run.",
     "snippet": "Measure one Python statement, without writing a file.",
+    "service": "Send requests to a service, and say of its processes: leak or not.",
     "report": "Make reports again from results.json; several merge into one.",
     "explain": "Print one finding in full: sentence, path, stack, source.",
     "gate": "Compare results with the baseline and budgets; for CI.",
@@ -70,6 +71,7 @@ a function, or scenario files   elkyn-leakcheck run package.module:function
 one statement                   elkyn-leakcheck snippet -s "import json" "json.loads('[1]')"
 the tests that you have         pytest --leakcheck
 a package without tests         elkyn-leakcheck sweep package
+a service under requests        elkyn-leakcheck service --get / -- gunicorn app:app -b :{port}
 a finding of the last run       elkyn-leakcheck explain
 what this machine can measure   elkyn-leakcheck doctor
 a first scenario and CI files   elkyn-leakcheck init

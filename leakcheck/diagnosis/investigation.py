@@ -49,6 +49,8 @@ from leakcheck.records import ToolRun
 
 _MOST_DISTANCE = 3.0
 """Factor by which the growth that was seen may differ from the one that was measured before there is a second look."""
+_EXPLAINED_DISTANCE = 1.5
+"""The same factor up to which the object graph alone explains the growth of a service."""
 _RESIDUAL_FOR_LEDGER = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 _RESIDUAL_FOR_VALGRIND = 0.5
@@ -69,7 +71,8 @@ def diagnose(
     """
     plan = replace(Plan.of(job, growth, options, start_worker), under_way=_UnderWay(tell))
     with Workspace() as temporary:
-        with ThreadPoolExecutor(3, thread_name_prefix="diagnosis") as pool:
+        side_by_side = 1 if growth.service else 3
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
             resources, resources_tool = watching.result()
@@ -177,9 +180,28 @@ def _seen(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> tuple[Plan, _
 
 
 def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
+    if plan.growth.service:
+        return _look_at_service(plan, captures)
     graph_run, memray_run = pool.submit(_graph, plan, captures), pool.submit(_memray, plan, captures)
     (found, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
     graph, cycles = found or (None, ())
+    sites, notes = survivors or (None, [])
+    return _Seen(graph, cycles, sites, [graph_tool, memray_tool], notes)
+
+
+def _look_at_service(plan: Plan, captures: Path) -> _Seen:
+    """One after the other, and memray only where the object graph leaves something to be explained.
+
+    To start a service takes its time, and objects of all requests share the interpreter's free lists: a block that one
+    line has kept was often allocated by another.
+    """
+    found, graph_tool = _graph(plan, captures)
+    graph, cycles = found or (None, ())
+    seen = _Seen(graph, cycles, None, [graph_tool], [])
+    if graph is not None and seen.distance(plan.heap)[0] <= _EXPLAINED_DISTANCE:
+        not_needed = ToolRun(name="memray", status="not needed", reason="the object graph explains the growth")
+        return seen._replace(tools=[graph_tool, not_needed])
+    survivors, memray_tool = _memray(plan, captures)
     sites, notes = survivors or (None, [])
     return _Seen(graph, cycles, sites, [graph_tool, memray_tool], notes)
 
@@ -322,6 +344,8 @@ def _since(began: float) -> float:
 
 def _valgrind_is_of_use(plan: Plan, case: Case, sites: Sequence[Site] | None) -> str:
     """Why valgrind need not run; empty where it should."""
+    if plan.growth.service:
+        return "it sees the process that sends the requests, and not those of the service"
     if plan.options.valgrind:
         return ""
     if plan.heap <= 0:

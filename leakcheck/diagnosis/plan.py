@@ -47,6 +47,8 @@ _WATCHED_SLOWDOWN = 60
 """The factor by which a trace function slows Python code down."""
 _WATCHED_ITERATIONS = 20
 """Iterations under a trace function that watches a resource, and things that should come in them."""
+_OF_A_SERVICE = 2
+"""How many times its usual time the diagnosis of a service has: its processes start one after the other."""
 _LATER_S = 1.0
 """Seconds of plain iterations that a second look may take to get as far as the measurement was."""
 _LATER_BYTES = 64 << 20
@@ -79,6 +81,8 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     """The cyclic garbage that the step makes."""
     roots: Roots = HERE.roots
     """Where code lives in the measured interpreter."""
+    service: bool = False
+    """Whether a service is measured: two at a time could want the same port, or the same database."""
 
 
 class DiagnosisOptions(Record, frozen=True, kw_only=True):
@@ -147,7 +151,7 @@ class Plan:
             growth=growth,
             options=options,
             start_worker=start_worker,
-            until=time.monotonic() + job.timeout("diagnosis"),
+            until=time.monotonic() + job.timeout("diagnosis") * (_OF_A_SERVICE if growth.service else 1),
             seconds=seconds,
             heap=heap,
             warm=max(warmup, min(11, max(2, int(1.0 / seconds)), max(2, count))),
@@ -160,7 +164,8 @@ class Plan:
         """A process of its own, which has the time that is left. Raises `ToolMissing` where there is none."""
         left, scenario = self.until - time.monotonic(), self.job.scenario
         if left <= 0:
-            seconds, option = self.job.timeout("diagnosis"), self.job.option("timeouts")
+            option, times = self.job.option("timeouts"), _OF_A_SERVICE if self.growth.service else 1
+            seconds = times * self.job.timeout("diagnosis")
             raise ToolMissing(
                 f"the {seconds:g} s of the diagnosis are used up; {option} diagnosis={4 * seconds:g} has more"
             )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened, WhoGrows
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
@@ -23,7 +23,7 @@ from leakcheck.execution.worker import INTERRUPT, Worker
 from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.meters import ALLOCATORS, CATALOGUE, GARBAGE, LEDGER
 from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
-from leakcheck.run import provenance
+from leakcheck.run import provenance, roles
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
 from leakcheck.series import apart
@@ -43,6 +43,10 @@ _KEEP_APART = 50
 """Results are kept again after so many times as long as that took."""
 _MANY = 200
 """Scenarios beyond which the readings of one that is as expected are not kept: a report shows no curve of it then."""
+_LEAST_ALONE = 64
+"""Requests that show by how much one process of a service grows."""
+_ALONE_S = 1.0
+"""Seconds that they may take."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -105,6 +109,8 @@ class _Ended(NamedTuple):
     """Why the tear-down failed."""
     phases: dict[str, float]
     """Seconds by what was done."""
+    growers: Growers | None = None
+    """The processes of a service, where it leaks."""
 
 
 class Runner:
@@ -292,9 +298,9 @@ class Runner:
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
         sparse = None if reached.leaking else fragmentation(reached.measured.samples)
         advice += [sparse.advice] if sparse else []
-        advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job)]
+        advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job), *roles.advice(ended.growers)]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
-        return self._diagnosed(job, reached, result)
+        return self._diagnosed(job, ended, result)
 
     def _reached(self, job: Job, unasked: str = "") -> _Ended:
         """Open the scenario, come to a verdict on its meters, and tear it down."""
@@ -308,6 +314,7 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
             decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
+            growers = _growers(worker, reached) if opened.service and failure is None else None
             unclosed = None if worker.gone else self._torn_down(worker)
             phases = {
                 "start": started - began,
@@ -315,7 +322,7 @@ class Runner:
                 "challenges": reached.questions_s,
                 "tear-down": time.perf_counter() - decided,
             }
-            return _Ended(opened, reached, failure, unclosed, phases)
+            return _Ended(opened, reached, failure, unclosed, phases, growers)
 
     def _of_step(self, job: Job, reached: Reached, worker: Worker) -> Failure | None:
         """What the step raised, as the failure of its scenario."""
@@ -333,8 +340,9 @@ class Runner:
             return None if self._crew.interrupted else failed.failure
         return None
 
-    def _diagnosed(self, job: Job, reached: Reached, result: ScenarioResult) -> ScenarioResult:
+    def _diagnosed(self, job: Job, ended: _Ended, result: ScenarioResult) -> ScenarioResult:
         """Ask why, where something grows (or where valgrind was asked for)."""
+        reached = ended.reached
         tools = self._plan.tools if job.scenario.tools is None else frozenset(job.scenario.tools)
         auto = "auto" in tools
         leaking, measured = reached.leaking, reached.measured
@@ -351,7 +359,7 @@ class Runner:
         diagnosis = diagnose(
             job,
             GrowthFacts(
-                meters=leaking,
+                meters=_of_the_process(leaking, ended.growers),
                 iterations=measured.iterations,
                 warmup=_warmup(reached),
                 apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
@@ -359,6 +367,7 @@ class Runner:
                 pause=reached.pause_s,
                 roots=reached.roots,
                 garbage=reached.garbage,
+                service=ended.opened.service,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -371,8 +380,9 @@ class Runner:
             tell,
         )
         verdict, ok, reason = result.verdict, result.ok, result.reason
-        if diagnosis.findings:
-            reason = diagnosis.findings[0].title
+        findings = roles.named(diagnosis.findings, ended.growers)
+        if findings:
+            reason = findings[0].title
             if not leaking:
                 # What valgrind alone sees: blocks lost for good whose number grows with the iterations.
                 verdict, ok = "leak", verdicts.as_expected("leak", job.scenario.expect)
@@ -381,7 +391,7 @@ class Runner:
             verdict=verdict,
             ok=ok,
             reason=reason,
-            findings=diagnosis.findings,
+            findings=findings,
             explained=diagnosis.explained,
             advice=[*result.advice, *diagnosis.notes],
             tools=[*result.tools, *diagnosis.tools],
@@ -397,6 +407,21 @@ class Runner:
                 self._view.progress(info.id, name, list(series), left)
 
         return watch
+
+
+def _growers(worker: Worker, reached: Reached) -> Growers | None:
+    """In which processes of a service something leaks, while they are still there."""
+    meter = next(iter(reached.leaking), "")
+    calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
+    return worker.ask(WhoGrows(meter, calls), Growers) if meter else None
+
+
+def _of_the_process(leaking: dict[str, float], growers: Growers | None) -> dict[str, float]:
+    """Growth per iteration of the process that is diagnosed: of a service, per request that this one answers."""
+    first = next(iter(leaking.values()), 0.0)
+    if growers is None or growers.alone <= 0 or first <= 0:
+        return leaking
+    return {name: rate * growers.alone / first for name, rate in leaking.items()}
 
 
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:

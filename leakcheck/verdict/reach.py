@@ -84,7 +84,8 @@ def reach(
         advice = [f"the step ended with {raised.type}: {raised.said}, which the growth explains"]
         failed = None
     made: GarbageMade | None = None
-    may_call = raised is None and measured.broken is None and not unasked
+    # What is looked at afterwards disturbs a process, and a service has others that wait for it.
+    may_call = raised is None and measured.broken is None and not unasked and not opened.service
     if may_call and not decisive(specs, judgements, "leak"):
         looked = _afterwards(process, measured, judgements, allowed, gc, limited=meters.GARBAGE in (accepted or {}))
         judgements, advice, made = {**judgements, **looked.judgements}, [*advice, *looked.advice], looked.garbage

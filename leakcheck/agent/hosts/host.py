@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from leakcheck.agent.channel import Channel
 from leakcheck.agent.protocol import MeasuredBefore, Open
 from leakcheck.agent.scenario import Scenario
-from leakcheck.agent.session import Conversation, serve_scenario
+from leakcheck.agent.session import conversation_on, serve_scenario
 
 MEASURED = "the call has been measured"
 """Why a test is skipped from there on: its fixtures and clean-ups are run, the rest of it has nothing to say."""
@@ -60,4 +60,4 @@ class Host(Answers):
     async def hold_in_loop(self, scenario: Scenario) -> None:
         """The same under a loop that runs already."""
         self._begin()
-        await Conversation(self._channel, scenario, self._opening).hold()
+        await conversation_on(self._channel, scenario, self._opening).hold()

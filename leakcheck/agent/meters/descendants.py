@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 
+from leakcheck.agent.children import descendants
 from leakcheck.agent.meters import Place, Read, Unavailable, reader
-from leakcheck.agent.meters.system import child_pids
 
 _WRITTEN = re.compile(rb"\n(?:Private_Dirty|Swap): +([1-9]\d*)")
 """Sizes in KiB, in /proc/PID/smaps_rollup. What a child has inherited counts from when either side writes to it."""
-
-
-def descendants() -> Iterator[int]:
-    """Processes below this one, those that have ended and wait to be asked for included."""
-    waiting = child_pids()
-    while waiting:
-        pid = waiting.pop()
-        yield pid
-        try:
-            waiting += child_pids(pid)
-        except OSError:  # it has just gone
-            continue
 
 
 def _text(pid: int) -> bytes | None:
@@ -41,6 +28,10 @@ def _text(pid: int) -> bytes | None:
         os.close(descriptor)
 
 
+read_inside: set[int] = set()
+"""Processes that an agent of their own reads, more exactly."""
+
+
 @reader("children.bytes")
 def memory_of_children(_: Place) -> Read:
     """Private pages of all descendants that were written to, in memory or swapped out."""
@@ -51,6 +42,8 @@ def memory_of_children(_: Place) -> Read:
         global _unread
         size = _unread = 0
         for pid in descendants():
+            if pid in read_inside:
+                continue
             text = _text(pid)
             if text is None:
                 _unread += 1

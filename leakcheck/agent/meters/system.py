@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from leakcheck.agent.children import child_pids
 from leakcheck.agent.meters import Place, Read, Unavailable, reader
 
 
@@ -38,24 +39,6 @@ def system_threads(_: Place) -> Read:
 def python_threads(_: Place) -> Read:
     """Threads that the threading module counts as alive."""
     return threading.active_count
-
-
-def child_pids(parent: int | str = "self") -> list[int]:
-    """Direct children of a process, dead ones that nobody waited for included. Raises `OSError` where it is gone."""
-    pids = []
-    for thread in os.listdir(f"/proc/{parent}/task"):
-        try:
-            descriptor = os.open(f"/proc/{parent}/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # the thread has just ended
-        try:
-            text = b""
-            while part := os.read(descriptor, 65536):
-                text += part
-        finally:
-            os.close(descriptor)
-        pids += [int(pid) for pid in text.split()]
-    return pids
 
 
 @reader("children")

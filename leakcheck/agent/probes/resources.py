@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from leakcheck.agent.children import child_pids
 from leakcheck.agent.inquiry import Arrival, KeptResource, Resources, Stack, Thing, WatchResources
-from leakcheck.agent.meters.system import child_pids, named_memory
+from leakcheck.agent.meters.system import named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import waiting
 from leakcheck.agent.probes.touched import after_faults

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Self
 
 from leakcheck.agent.inquiry import Stack
+from leakcheck.agent.main_thread import call_soon
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Place
 
@@ -54,6 +55,7 @@ class Watch:
         self._now = read()
         self._frame: types.FrameType | None = None
         self._line = 0
+        self._over = False
         self.additions: list[Addition] = []
 
     def __enter__(self) -> Self:
@@ -61,19 +63,23 @@ class Watch:
             threading.settrace_all_threads(self._enter)
         else:
             threading.settrace(self._enter)
+            call_soon(lambda: sys.settrace(self._enter))  # of a service, where this is another thread
         sys.settrace(self._enter)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
+        self._over = True
         if sys.version_info >= (3, 12):
             threading.settrace_all_threads(None)  # type: ignore[arg-type]
+        else:
+            call_soon(lambda: sys.settrace(None))
         threading.settrace(None)
         self._frame = None
 
     def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:
         file = frame.f_code.co_filename
-        if HERE.own(file):
+        if self._over or HERE.own(file):
             return None
         self._check()
         if HERE.standard(file):
@@ -82,6 +88,8 @@ class Watch:
         return self._inside
 
     def _inside(self, frame: types.FrameType, event: str, _argument: Any) -> Any:
+        if self._over:
+            return None
         self._check()
         reached: types.FrameType | None = frame
         if event == "return":

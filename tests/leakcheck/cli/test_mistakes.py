@@ -89,6 +89,13 @@ MISTAKES = [
     (["monitor", "--report", "", "--", "sleep", "1"], "Invalid value for '--report': it is empty"),
     (["monitor", "--interval", "nan", "--", "sleep", "1"], "nan is no number of seconds"),
     (["monitor", "--", "no-such-program"], "cannot start no-such-program"),
+    (["service", "sleep 1"], "where does the service answer? Write {port} in its command"),
+    (["service", "'sleep"], "the command: No closing quotation"),
+    (
+        ["service", "--get", "items", "--", "server", "{port}"],
+        "--get 'items': a request needs a path that begins with /",
+    ),
+    (["service", "--post", "/login", "@none.json", "--", "server", "{port}"], "none.json cannot be read: No such file"),
     (["init", ""], "it is empty"),
 ]
 
