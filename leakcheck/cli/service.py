@@ -76,11 +76,13 @@ def command(
             "concurrency": concurrency,
         }  # fmt: skip
         file.write_text(json.dumps(written), "utf-8")
+        # What is sent are the user's values: a password, for one.
+        shown = tuple((path, body if body.startswith("@") or options["values"] else "@FILE") for path, body in posts)
         info = ScenarioInfo(
             id=f"service::{' '.join(f'{method} {path}' for method, path, *_ in requests)}",
             target=f"service://{file}",
             name="service",
-            command=["elkyn-leakcheck", "service", *_again(paths, posts, ready, concurrency), "--", *command_words],
+            command=["elkyn-leakcheck", "service", *_again(paths, shown, ready, concurrency), "--", *command_words],
         )
         with begin(template, options) as begun:
             from leakcheck.cli.finish import run_and_report

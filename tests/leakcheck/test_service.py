@@ -336,3 +336,16 @@ def eventually(holds, seconds: float = 60.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def test_what_is_sent_stands_in_no_report(tmp_path):
+    (tmp_path / "body.json").write_text('{"token": "s3cret"}')
+    sent = ["--post", "/login", '{"password": "s3cret"}', "--post", "/token", "@body.json"]
+    ended = [sys.executable, "-c", "raise SystemExit(1)", "{port}"]
+    command = [sys.executable, "-m", "leakcheck", "service", *sent, "--no-control", "--report", "report", "--", *ended]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1, done.stderr
+    written = "".join(file.read_text("utf-8", "replace") for file in (tmp_path / "report").iterdir() if file.is_file())
+    assert "s3cret" not in written + done.stdout + done.stderr
+    (scenario,) = json.loads((tmp_path / "report" / "results.json").read_text())["scenarios"]
+    assert "--post /login @FILE --post /token @body.json" in scenario["command"]
