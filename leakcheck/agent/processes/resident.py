@@ -41,12 +41,10 @@ _sleep, _now, _poll = time.sleep, time.monotonic, select.poll
 class _Requests(Driver):
     """Stands for the step, which runs elsewhere: requests that are sent when this process asks for them."""
 
-    def __init__(self, channel: ResidentChannel) -> None:
-        self.scenario = Scenario("service", _nothing, {}, Options())
-        self.iterations = 0
-        self.in_loop = False
+    def __init__(self, channel: ResidentChannel, context: Context) -> None:
+        super().__init__(Scenario("service", _nothing, {}, Options()), context)
         self.clock = time.perf_counter  # one for all threads: each fork brings another
-        self._generator = self._step = None
+        self.step = self.plain_step = _nothing
         self._channel = channel
 
     async def run(self, count: int) -> float:
@@ -177,7 +175,7 @@ class _Resident:
             gc.freeze()
             context = Context(fields[2])
             context.settle(_until_idle)
-            self._conversation = Conversation(self._channel, context, _Requests(self._channel), Open(*fields))
+            self._conversation = Conversation(self._channel, context, _Requests(self._channel, context), Open(*fields))
             try:
                 self._channel.send(self._conversation.make_meters())
             except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
