@@ -142,13 +142,15 @@ class _Resident:
         waiting.register(self._wake_read, select.POLLIN)
         while True:
             ready = dict(waiting.poll())
+            if self._was_closed():
+                return
             if self._wake_read in ready:
                 try:
                     os.read(self._wake_read, 1)
                 except BlockingIOError:  # it was taken back
                     continue
-                return
-            if self._was_closed():
+                except OSError:  # closed since it was looked at
+                    return
                 return
             self._busy = True
             try:
