@@ -6,7 +6,7 @@ import threading
 import warnings
 import weakref
 
-from elkyn._native import report_leaks
+from elkyn._native import ChangeLog, report_leaks
 from elkyn.errors import WouldDeadlock
 from elkyn.events.dispatcher import Dispatcher
 from elkyn.events.room import Room
@@ -41,6 +41,7 @@ class Ending:
         room: Room,
         thread: EventThread,
         dispatcher: Dispatcher,
+        changes: ChangeLog,
     ) -> None:
         self._database = database
         self._tree = tree
@@ -50,6 +51,7 @@ class Ending:
         self._room = room
         self._thread = thread
         self._dispatcher = dispatcher
+        self._changes = changes
         self._closing = Lock()
         self._closer: int | None = None  # the thread that holds it
         self._closed = Progress()
@@ -116,6 +118,7 @@ class Ending:
     def _let_go(self) -> None:
         with self._database.mutex:
             self._tree.forget()
+            self._changes.discard()  # whoever keeps a closed store keeps little
             self._database.pushed = self._names.latest_ms
             self._database.close()
 

@@ -85,7 +85,15 @@ class Store:
             self._tree.expires = True
             self._expirer.tell()
         self._end = Ending(
-            database, self._tree, self._names, self._writer, self._expirer, self._room, self._thread, self._dispatcher
+            database,
+            self._tree,
+            self._names,
+            self._writer,
+            self._expirer,
+            self._room,
+            self._thread,
+            self._dispatcher,
+            self._changes,
         )
 
     def __enter__(self) -> Self:

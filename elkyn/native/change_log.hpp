@@ -38,12 +38,20 @@ class ChangeLog {
     // what is noted of the first does no harm: one path more is looked at.
     void note(std::uint64_t rev, std::string_view path, bool merged) {
         if (path.size() > kMaxPath) throw std::invalid_argument("the path is too long");
+        if (memory_.empty()) return;
         if (rev > latest_ + 1) complete_since_ = rev - 1;  // an interruption has kept some from being noted
         latest_ = rev;
         while (used_ + sizeof(Header) + path.size() > memory_.size()) drop_oldest();
         const Header header{rev, static_cast<std::uint32_t>(path.size()), merged ? 1U : 0U};
         put(&header, sizeof header);
         put(path.data(), path.size());
+    }
+
+    // Gives the memory back; from now on it knows of no write.
+    void discard() noexcept {
+        std::vector<char>().swap(memory_);
+        used_ = oldest_ = 0;
+        complete_since_ = UINT64_MAX;
     }
 
     // Whether all writes after revision `rev` are here.

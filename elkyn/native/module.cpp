@@ -202,6 +202,8 @@ NB_MODULE(_native, m) {
              "Returns (rev, path, merged) of the writes after revision `rev`, oldest first; None where some "
              "are "
              "forgotten.")
+        .def("discard", &elkyn::ChangeLog::discard,
+             "Gives its memory back; from now on it knows of no write.")
         .def_prop_ro("complete_since", &elkyn::ChangeLog::complete_since,
                      "The revision after which every write is known.");
     add_method(changes, change_log_note_method);

@@ -120,6 +120,14 @@ def test_what_cannot_be_asked_is_said(store: elkyn.Store) -> None:
         ChangeLog(0).note(1, b"x", False)  # type: ignore[arg-type]
 
 
+def test_a_closed_store_keeps_no_log(tmp_path: Path) -> None:
+    store = elkyn.open(tmp_path / "data", durability="none")
+    log = store._changes
+    assert log.since(store.set("/a", 1) - 1) == [(1, "/a", False)]
+    store.close()
+    assert log.since(2) is None
+
+
 def test_a_failed_block_is_no_write(store: elkyn.Store) -> None:
     since = store.set("/a", 1)
     with pytest.raises(ZeroDivisionError), store.transaction() as tx:

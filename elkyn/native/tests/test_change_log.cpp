@@ -65,6 +65,15 @@ TEST(a_path_longer_than_any_is_refused) {
     CHECK(log.since(0).empty());
 }
 
+TEST(what_was_discarded_takes_notes_no_longer) {
+    ChangeLog log(0);
+    log.note(1, "/a", false);
+    log.discard();
+    log.note(2, "/b", false);
+    CHECK(!log.reaches(2));
+    CHECK(log.since(0).empty());
+}
+
 TEST(it_says_what_a_list_of_everything_says) {
     std::mt19937 chance(20240229);
     for (const std::size_t bytes : {kSmall, kSmall + 1, std::size_t{1000}, std::size_t{4096}}) {
