@@ -110,6 +110,8 @@ def long_running_mixture(ctx):
                 store.delete(f"/users/{(n + 10) % 20}")
             store.keys("/users", limit=5)
 
+        for _ in range(2000):  # what the store remembers of paths has its size by then
+            step()
         ctx.settle(store.flush_events)
         ctx.meter("subscriptions", lambda: len(store.live_subscriptions()))
         yield step
