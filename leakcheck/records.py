@@ -176,13 +176,15 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     """Whether the run was interrupted while this scenario was measured or diagnosed: it is judged by what was read."""
 
 
-ALL_POINTS = "!errors"
+POINT = "!"
+"""What stands in an id between the scenario's own and the name of a point of failure."""
+ALL_POINTS = f"{POINT}errors"
 """How the id of the result ends that is of all points of failure; that of one point ends with its name."""
 
 
 def of_points(identifier: str) -> str:
     """The id of the result of all points, where the given one is of a point of failure; else empty."""
-    scenario, mark, _ = identifier.rpartition("!")
+    scenario, mark, _ = identifier.rpartition(POINT)
     return f"{scenario}{ALL_POINTS}" if mark else ""
 
 

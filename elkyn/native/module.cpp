@@ -4,6 +4,7 @@
 #include <nanobind/stl/string_view.h>
 
 #include <optional>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 
@@ -34,12 +35,13 @@ PyObject* change_log_note(PyObject* self, PyObject* const* args, Py_ssize_t narg
     Py_ssize_t size = 0;
     const char* utf8 = PyUnicode_AsUTF8AndSize(args[1], &size);
     if (utf8 == nullptr || PyErr_Occurred() != nullptr) return nullptr;
-    if (static_cast<std::size_t>(size) > elkyn::kMaxPath) {
-        PyErr_SetString(PyExc_ValueError, "the path is too long");
+    try {
+        nb::inst_ptr<elkyn::ChangeLog>(self)->note(rev, {utf8, static_cast<std::size_t>(size)},
+                                                   args[2] == Py_True);
+    } catch (const std::invalid_argument& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
         return nullptr;
     }
-    nb::inst_ptr<elkyn::ChangeLog>(self)->note(rev, {utf8, static_cast<std::size_t>(size)},
-                                               args[2] == Py_True);
     Py_RETURN_NONE;
 }
 

@@ -1,4 +1,4 @@
-"""Which processes are below one: its children, and theirs."""
+"""Other processes, as the kernel tells of them: which are below one, and what each has had of a processor."""
 
 from __future__ import annotations
 
@@ -34,3 +34,17 @@ def descendants(parent: int | str = "self") -> Iterator[int]:
             waiting += child_pids(pid)
         except OSError:  # it has just gone
             continue
+
+
+def status(pid: int) -> list[str]:
+    """What `/proc/PID/stat` says behind the name, the state and the parent first. Raises `OSError` where it is gone."""
+    with open(f"/proc/{pid}/stat", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def processor_ticks(pid: int) -> int:
+    """Processor time of a process, in ticks of the kernel's clock; 0 where it has ended."""
+    try:
+        return sum(map(int, status(pid)[11:13]))
+    except OSError:
+        return 0

@@ -146,11 +146,11 @@ class Driver:
         return kept.pop()
 
     async def _run(self, step: Callable[[], Any], count: int) -> float:
-        turns = repeat(None, count)
-        started = self.clock()
         many = getattr(step, "many", None)
         if many is not None:
             return self._run_many(step, many, count)
+        turns = repeat(None, count)
+        started = self.clock()
         try:
             if self.has_async_step:
                 for _ in turns:

@@ -13,6 +13,8 @@ from leakcheck.cli import options as shared
 from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import UsageError
 
+_CONCURRENCY = 4
+"""Requests at a time, where nobody says how many: enough for each of some workers to get its part."""
 _START_SHARE = 0.9
 """Part of the time limit of a set-up that a service has to answer, so that it is the one who says what is wrong."""
 
@@ -30,8 +32,13 @@ _START_SHARE = 0.9
     "no {port}. By default the port is enough.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, metavar="N", help="Requests at a time."
-)
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=_CONCURRENCY,
+    show_default=True,
+    metavar="N",
+    help="Requests at a time.",
+)  # fmt: skip
 @shared.measuring
 def command(
     words: tuple[str, ...],
@@ -132,4 +139,4 @@ def _again(
     found = [word for path in paths for word in ("--get", path)]
     found += [word for path, body in posts for word in ("--post", path, body)]
     found += [] if ready is None else ["--ready", ready]
-    return [*found, *([] if concurrency == 4 else ["--concurrency", str(concurrency)])]
+    return [*found, *([] if concurrency == _CONCURRENCY else ["--concurrency", str(concurrency)])]

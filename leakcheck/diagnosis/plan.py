@@ -151,7 +151,7 @@ class Plan:
             growth=growth,
             options=options,
             start_worker=start_worker,
-            until=time.monotonic() + job.timeout("diagnosis") * (_OF_A_SERVICE if growth.service else 1),
+            until=time.monotonic() + _time(job, growth),
             seconds=seconds,
             heap=heap,
             warm=max(warmup, min(11, max(2, int(1.0 / seconds)), max(2, count))),
@@ -164,8 +164,7 @@ class Plan:
         """A process of its own, which has the time that is left. Raises `ToolMissing` where there is none."""
         left, scenario = self.until - time.monotonic(), self.job.scenario
         if left <= 0:
-            option, times = self.job.option("timeouts"), _OF_A_SERVICE if self.growth.service else 1
-            seconds = times * self.job.timeout("diagnosis")
+            seconds, option = _time(self.job, self.growth), self.job.option("timeouts")
             raise ToolMissing(
                 f"the {seconds:g} s of the diagnosis are used up; {option} diagnosis={4 * seconds:g} has more"
             )
@@ -220,6 +219,11 @@ def next_prime(number: int) -> int:
     while any(candidate % divisor == 0 for divisor in range(2, int(candidate**0.5) + 1)):
         candidate += 1
     return candidate
+
+
+def _time(job: Job, growth: GrowthFacts) -> float:
+    """Seconds that the whole diagnosis may take."""
+    return job.timeout("diagnosis") * (_OF_A_SERVICE if growth.service else 1)
 
 
 def _stretch(growth: GrowthFacts) -> int:

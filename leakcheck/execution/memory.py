@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,7 +43,7 @@ class ProcessMemory:
     """
 
     def __init__(self, pid: int) -> None:
-        self._heap = _allocated(Path(f"/proc/{pid}/maps").read_text(errors="replace"))
+        self._pid = pid
         self._file = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -53,8 +54,15 @@ class ProcessMemory:
     ) -> None:
         os.close(self._file)
 
+    @cached_property
+    def _heap(self) -> list[tuple[int, int]]:
+        return _allocated(Path(f"/proc/{self._pid}/maps").read_text(errors="replace"))
+
     def is_heap(self, address: int) -> bool:
-        """Whether what lay at an address when the process was opened may be allocated: no file's, not the stack's."""
+        """Whether what lay at an address when this was first asked may be allocated: no file's, not the stack's.
+
+        Raises `OSError` where the process is gone by then.
+        """
         at = bisect_right(self._heap, address, key=lambda each: each[0]) - 1
         return at >= 0 and address < self._heap[at][1]
 

@@ -20,7 +20,7 @@ from leakcheck.checking import CallOptions, MeasurementInterrupted, Result, meas
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import Budget, Job, ScenarioInfo, asked
 from leakcheck.pytest_plugin.choosing import Choice
-from leakcheck.records import Record, ScenarioResult
+from leakcheck.records import POINT, Record, ScenarioResult
 from leakcheck.report import failing
 from leakcheck.run.discovery import select
 from leakcheck.signs import printable
@@ -208,7 +208,7 @@ def own_results(item: pytest.Item) -> list[ScenarioResult]:
         for result in item.instance.leakcheck_results():  # type: ignore[attr-defined]
             _, separator, number = result.record.id.rpartition("::call ")
             nodeid = item.nodeid.partition("@")[0]
-            _, mark, point = result.record.id.partition("!")
+            _, mark, point = result.record.id.partition(POINT)
             identifier = f"{nodeid}{separator}{number}" if separator else f"{nodeid}{mark}{point}"
             found.append(msgspec.structs.replace(result.record, id=identifier))
     return found

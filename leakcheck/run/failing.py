@@ -22,7 +22,7 @@ from leakcheck.agent.screen import Meters, screen
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT, Round, Worker
-from leakcheck.records import ALL_POINTS, ScenarioResult
+from leakcheck.records import ALL_POINTS, POINT, ScenarioResult
 from leakcheck.run.points import Failing, to_fail, words
 from leakcheck.verdict import result as verdicts
 
@@ -286,7 +286,7 @@ def _impatient(job: Job) -> Job:
 
 def _job(job: Job, failing: Failing, taken: set[str]) -> Job:
     """The job of one point: the scenario with a step that fails there."""
-    name = f"{job.scenario.id}!{failing.name}"
+    name = f"{job.scenario.id}{POINT}{failing.name}"
     number = 2
     whole = name
     while whole in taken:

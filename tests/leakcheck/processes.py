@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from scripted import Unsuspecting
@@ -32,6 +34,29 @@ def measured(job: Job, time_s: float = 10.0) -> Measurement:
         if result.raised is None:
             worker.close()
         return result
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether something comes true in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def state_of(pid: int) -> str:
+    """The letter by which the kernel tells what a process does; `gone` where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and no zombie that nobody has waited for."""
+    return state_of(pid) not in ("gone", "Z", "X")
 
 
 class _Unseen:

@@ -9,13 +9,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from processes import job_of, measured, run
+from processes import eventually, is_running, job_of, measured, run, state_of
 
 from leakcheck.agent.load import Load, Request
 from leakcheck.agent.processes import relay
@@ -192,8 +191,8 @@ def test_a_service_is_ended_with_all_its_processes(tmp_path, server):
     with Service([sys.executable, str(server), "{port}", "none", str(pids)], written, 60) as service:
         there = [int(pid) for pid in pids.read_text().split()]
         assert service.pid in there
-        assert all(map(_lives, there))
-    assert eventually(lambda: not any(map(_lives, there)))
+        assert all(map(is_running, there))
+    assert eventually(lambda: not any(map(is_running, there)))
 
 
 def test_a_tool_that_is_killed_leaves_no_server(tmp_path, server):
@@ -205,16 +204,16 @@ def test_a_tool_that_is_killed_leaves_no_server(tmp_path, server):
     there = [int(pid) for pid in pids.read_text().split()]
     tool.send_signal(signal.SIGKILL)
     tool.wait()
-    assert eventually(lambda: not any(map(_lives, there)))
+    assert eventually(lambda: not any(map(is_running, there)))
 
 
 def test_others_go_on_after_they_were_stopped_whatever_happens():
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with suppress(KeyError), relay._stopped([process.pid]):
-                assert eventually(lambda: _state(process.pid) == "T")
+                assert eventually(lambda: state_of(process.pid) == "T")
                 raise KeyError
-            assert eventually(lambda: _state(process.pid) == "S")
+            assert eventually(lambda: state_of(process.pid) == "S")
         finally:
             process.kill()
 
@@ -224,7 +223,7 @@ def test_others_go_on_by_themselves_where_a_request_needs_them(monkeypatch):
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with relay._stopped([process.pid]):
-                assert eventually(lambda: _state(process.pid) == "S")
+                assert eventually(lambda: state_of(process.pid) == "S")
         finally:
             process.kill()
 
@@ -316,26 +315,6 @@ def test_a_post_has_its_body_and_type():
         Load(service, [Request("POST", "/login", '{"a": 1}', "application/json")], 1)
         listening.shutdown()
     assert came == [("/login", "application/json", b'{"a": 1}')]
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "gone"
-
-
-def _lives(pid: int) -> bool:
-    return _state(pid) not in ("gone", "Z", "X")
-
-
-def eventually(holds, seconds: float = 60.0) -> bool:
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_what_is_sent_stands_in_no_report(tmp_path):

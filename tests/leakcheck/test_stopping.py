@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import eventually, is_running
 
 from leakcheck.execution.workspace import PREFIX
 
@@ -51,24 +50,6 @@ STEPS = {
 def _with_a_terminal() -> None:
     """Where the tests run under `nohup`, their commands do not."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Whether something comes true in time."""
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there, and no zombie that nobody has waited for."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class Running:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leakcheck.agent.channel import Answer, Channel
+from leakcheck.agent.children import processor_ticks, status
 from leakcheck.agent.meters import descendants
 from leakcheck.agent.protocol import (
     READING,
@@ -290,7 +291,7 @@ class Relay:
             if agents and agents[-1].grown(meter) > 0:
                 self._asked = agents[-1].pid
                 return agents[-1]
-        return max(self._agents.values(), key=lambda agent: _processor_time(agent.pid), default=None)
+        return max(self._agents.values(), key=lambda agent: processor_ticks(agent.pid), default=None)
 
     async def _ask(self, agent: _Agent, name: str, fields: list[Any]) -> Answer:
         """Hand a question on, and send the requests that it needs."""
@@ -377,17 +378,8 @@ def _listening(pid: int) -> set[str]:
 
 def _parent_of(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _processor_time(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
-    except (OSError, ValueError):
+        return int(status(pid)[1])
+    except OSError:
         return 0
 
 

@@ -150,7 +150,7 @@ class _Resident:
                 except BlockingIOError:  # it was taken back
                     continue
                 except OSError:  # closed since it was looked at
-                    return
+                    pass
                 return
             self._busy = True
             try:

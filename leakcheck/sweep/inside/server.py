@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
+from leakcheck.agent.children import processor_ticks
 from leakcheck.sweep.inside.child import Child, Learned, Task
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import of_docstrings
@@ -60,7 +61,7 @@ class Running:
 
     def stands_still(self) -> bool:
         """Whether it has done nothing for a long time."""
-        progress = self.page.read()[1], _processor_time(self.pid)
+        progress = self.page.read()[1], processor_ticks(self.pid)
         if progress != self._progress:
             self._progress, self._since = progress, time.monotonic()
         return time.monotonic() - self._since > _STANDING_S
@@ -277,13 +278,3 @@ def _how(code: int) -> str:
     if code == -signal.SIGPROF:
         return "does not end"
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _processor_time(pid: int) -> float:
-    """Of a process in clock ticks; 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0.0
-    return float(fields[11]) + float(fields[12])
