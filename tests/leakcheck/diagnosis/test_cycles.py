@@ -15,6 +15,7 @@ from leakcheck.execution.memory import WORD
 LIBRARY = ctypes.CDLL(None)
 LIBRARY.malloc.restype, LIBRARY.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 LIBRARY.free.argtypes = [ctypes.c_void_p]
+LIBRARY.malloc_usable_size.restype, LIBRARY.malloc_usable_size.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
 WAY = (Node("", "app.Owner"), Node(".held", "native.Box"))
 CYCLE = HiddenCycle("native.Box", "support", WAY)
 
@@ -30,7 +31,8 @@ class Heap:
         size = size or (len(words) + packed) * WORD
         address: int = LIBRARY.malloc(size)
         self.blocks.append(address)
-        ctypes.memset(address, 0, size)
+        # All that malloc gave, which may be more than was asked for: in the rest stands what was there before.
+        ctypes.memset(address, 0, LIBRARY.malloc_usable_size(address))
         for number, word in enumerate(words):
             ctypes.c_size_t.from_address(address + number * WORD + packed * WORD // 2).value = word
         return address
