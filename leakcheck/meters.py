@@ -135,6 +135,7 @@ RESIDENT_HEAP = "heap.resident"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 TASKS = "tasks"
+CHILDREN_ALIVE = "children"
 UNREAD_CHILDREN = "children.unread"
 REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
@@ -224,7 +225,7 @@ CATALOGUE = (
         words=Words("key in a keyring", "added", "never removed"), off_heap=True, of_all=True,
     ),
     MeterSpec(
-        "children", "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
+        CHILDREN_ALIVE, "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
         words=Words("child process", "started", "never waited for", "example"), off_heap=True, screened=True,
     ),
     MeterSpec(

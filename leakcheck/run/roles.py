@@ -1,4 +1,4 @@
-"""In which processes of a service something grows, in words."""
+"""In which processes of a program something grows, in words."""
 
 from __future__ import annotations
 
@@ -6,32 +6,55 @@ from collections.abc import Sequence
 
 import msgspec
 
-from leakcheck.agent.protocol import Grower, Growers
+from leakcheck import units
+from leakcheck.agent.protocol import Grower, Growers, Opened
+from leakcheck.meters import BYTES
 from leakcheck.records import Finding
 
 _GROWS_SHARE = 0.05
-"""Part of what the whole service grows by that a process must have for it to be one that grows."""
+"""Part of what the whole program grows by that a process must have for it to be one that grows."""
 
 
 def named(findings: Sequence[Finding], growers: Growers | None) -> list[Finding]:
-    """The findings, their titles with the processes in which it grows: `...; in worker x4`."""
+    """The findings, their titles with the processes in which it grows: `...; in worker x4`.
+
+    Where it is the process of the step that was looked at, nothing need be said.
+    """
     roles = [
         f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers.roles if growers else [])
     ]
-    if not roles:
+    if not roles or growers is None or not growers.asked:
         return [*findings]
     return [msgspec.structs.replace(each, title=f"{each.title}; in {' and '.join(roles)}") for each in findings]
 
 
-def advice(growers: Growers | None) -> list[str]:
-    """How many of the processes grow, where not all of a role do, or several roles are there."""
-    remarks = [
-        f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}: a finding is per "
-        "request that such a process answers"
-        for role, count, processes in _growing(growers.roles if growers else [])
-        if count < processes
-    ]
-    return ["an iteration is one request, or what the scenario sends", *remarks] if growers else []
+def advice(growers: Growers | None, opened: Opened) -> list[str]:
+    """How many of the processes grow, where not all of a role do, or several roles; and which came and went."""
+    if growers is None:
+        return []
+    remarks = ["an iteration is one request, or what the scenario sends"] if opened.service else []
+    growing = _growing(growers.roles)
+    what = "request that such a process answers" if opened.service else "iteration in one such process"
+    for role, count, processes in growing:
+        if count < processes:
+            grow = "grows" if count == 1 else "grow"
+            remarks.append(f"{count} of {processes} processes of the role {role!r} {grow}: a finding is per {what}")
+        elif count > 1 and role == growers.asked and not opened.service:
+            remarks.append(f"{count} processes of the role {role!r} grow: a finding is what one of them leaves")
+        elif role != (growers.asked or MAIN) and not opened.service:
+            remarks.append(f"the {role} grows too: the findings are of the {growers.asked or MAIN}, which grows more")
+    return remarks + [_replaced(each) for each in growers.roles if each.ended and each.went > BYTES.notable]
+
+
+MAIN = "main process"
+
+
+def _replaced(grower: Grower) -> str:
+    ended, went = units.quantity(grower.ended, "processes"), units.quantity(grower.went, "B")
+    return (
+        f"{ended} of the role {grower.role!r} ended meanwhile, and with them went what they had grown by (up to {went} "
+        "each): as long as they are replaced, that is bounded"
+    )
 
 
 def _growing(growers: Sequence[Grower]) -> list[tuple[str, int, int]]:

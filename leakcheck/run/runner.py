@@ -110,7 +110,7 @@ class _Ended(NamedTuple):
     phases: dict[str, float]
     """Seconds by what was done."""
     growers: Growers | None = None
-    """The processes of a service, where it leaks."""
+    """The processes of the program, where they are several."""
 
 
 class Runner:
@@ -298,7 +298,12 @@ class Runner:
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
         sparse = None if reached.leaking else fragmentation(reached.measured.samples)
         advice += [sparse.advice] if sparse else []
-        advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job), *roles.advice(ended.growers)]
+        advice = [
+            *reached.advice,
+            *advice,
+            *_advice(reached, ended.opened, job),
+            *roles.advice(ended.growers, ended.opened),
+        ]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, ended, result)
 
@@ -314,7 +319,7 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
             decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
-            growers = _growers(worker, reached) if opened.service and failure is None else None
+            growers = _growers(worker, reached, opened) if failure is None else None
             unclosed = None if worker.gone else self._torn_down(worker)
             phases = {
                 "start": started - began,
@@ -368,6 +373,7 @@ class Runner:
                 roots=reached.roots,
                 garbage=reached.garbage,
                 service=ended.opened.service,
+                asked=_asked(ended),
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -409,11 +415,18 @@ class Runner:
         return watch
 
 
-def _growers(worker: Worker, reached: Reached) -> Growers | None:
-    """In which processes of a service something leaks, while they are still there."""
-    meter = next(iter(reached.leaking), "")
+def _growers(worker: Worker, reached: Reached, opened: Opened) -> Growers | None:
+    """In which processes of a program something leaks, while they are still there; None where there is but one."""
+    meter = next(iter(reached.leaking), "" if opened.service else LEDGER)
+    if not meter or not (opened.service or reached.had_children):
+        return None
     calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
-    return worker.ask(WhoGrows(meter, calls), Growers) if meter else None
+    return worker.ask(WhoGrows(meter, calls), Growers)
+
+
+def _asked(ended: _Ended) -> str:
+    """The role of the process that is diagnosed, where that is another than the one that the tool talks to."""
+    return "" if ended.opened.service or ended.growers is None else ended.growers.asked
 
 
 def _of_the_process(leaking: dict[str, float], growers: Growers | None) -> dict[str, float]:
