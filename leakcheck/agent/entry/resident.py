@@ -16,8 +16,11 @@ import select
 import sys
 import time
 from _thread import get_native_id, start_new_thread
-from collections.abc import Callable, MutableMapping
-from typing import Any, Protocol
+
+TYPE_CHECKING = False  # of `typing`, which takes longer to import than an interpreter to start
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+    from typing import Any
 
 VARIABLE = "LEAKCHECK_AGENTS"
 """Environment variable of a measured program: the socket where its processes are waited for, and when to go there."""
@@ -38,13 +41,6 @@ _LOOK_APART_S = 0.0001
 _sleep, _now, _poll = time.sleep, time.monotonic, select.poll
 
 
-class _Answering(Protocol):
-    """See `leakcheck.agent.processes.answering`."""
-
-    def next(self) -> bool:
-        """Answer one question."""
-
-
 class _Resident:
     """One process's connection to whoever measures, and the thread that serves it."""
 
@@ -52,7 +48,7 @@ class _Resident:
         self._address = address
         self._forked = forked
         self._socket: Any = None
-        self._answering: _Answering | None = None
+        self._answering: Any = None
         self._wake_read, self._wake = os.pipe()
         os.set_blocking(self._wake_read, False)
         self._inode = os.fstat(self._wake_read).st_ino
@@ -120,7 +116,8 @@ class _Resident:
                     return
                 continue
             try:
-                waiting.register(self._connect(), select.POLLIN)
+                if _main_thread_is_known():
+                    waiting.register(self._connect(), select.POLLIN)
             except OSError:  # nobody measures yet, or too many come at once
                 apart = min(2 * apart, _MOST_APART_S)
 
@@ -146,7 +143,7 @@ class _Resident:
             if self._answering is None:
                 self._answering = _loaded()(self._socket.fileno())
             self._busy = True
-            return self._answering.next()
+            return bool(self._answering.next())
         except (OSError, ImportError):  # whoever measured has gone, or the program has another version of ours
             self._socket.close()
             return False
@@ -159,6 +156,29 @@ class _Resident:
             return os.fstat(self._wake_read).st_ino != self._inode
         except OSError:
             return True
+
+
+def _main_thread_is_known() -> bool:
+    """Whether `threading` has been imported; where it has not, the main thread will import it as soon as it runs.
+
+    Before Python 3.13 it takes whichever thread imports it for the main thread, for whose end the interpreter waits.
+    """
+    if sys.version_info >= (3, 13) or "threading" in sys.modules:
+        return True
+    if not _in_main_thread:
+        import ctypes
+
+        def import_it(_: object) -> int:
+            __import__("threading")
+            return 0
+
+        _in_main_thread.append(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(import_it))
+        ctypes.pythonapi.Py_AddPendingCall(_in_main_thread[0], None)
+    return False
+
+
+_in_main_thread: list[Any] = []
+"""Keeps alive what the interpreter will call."""
 
 
 def _loaded() -> Any:
