@@ -33,14 +33,12 @@ def advice(growers: Growers | None, opened: Opened) -> list[str]:
     if growers is None:
         return []
     remarks = ["an iteration is one request, or what the scenario sends"] if opened.service else []
-    growing = _growing(growers.roles)
-    what = "request that such a process answers" if opened.service else "iteration in one such process"
-    for role, count, processes in growing:
+    for role, count, processes in _growing(growers.roles):
         if count < processes:
-            grow = "grows" if count == 1 else "grow"
-            remarks.append(f"{count} of {processes} processes of the role {role!r} {grow}: a finding is per {what}")
-        elif count > 1 and role == growers.asked and not opened.service:
-            remarks.append(f"{count} processes of the role {role!r} grow: a finding is what one of them leaves")
+            per = ": a finding is per request that such a process answers" if opened.service else ""
+            remarks.append(
+                f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}{per}"
+            )
         elif role != (growers.asked or MAIN) and not opened.service:
             remarks.append(f"the {role} grows too: the findings are of the {growers.asked or MAIN}, which grows more")
     return remarks + [_replaced(each) for each in growers.roles if each.ended and each.went > BYTES.notable]

@@ -19,6 +19,7 @@ from _thread import get_native_id, start_new_thread
 
 TYPE_CHECKING = False  # of `typing`, which takes longer to import than an interpreter to start
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable, MutableMapping
     from typing import Any
 
@@ -44,9 +45,10 @@ _sleep, _now, _poll = time.sleep, time.monotonic, select.poll
 class _Resident:
     """One process's connection to whoever measures, and the thread that serves it."""
 
-    def __init__(self, address: str, *, forked: bool, at_once: bool) -> None:
+    def __init__(self, address: str, *, at_once: bool, forked_in: types.FrameType | None = None) -> None:
         self._address = address
-        self._forked = forked
+        self._forked_in = forked_in
+        """What ran when this process was forked; None where it was not."""
         self._socket: Any = None
         self._answering: Any = None
         self._wake_read, self._wake = os.pipe()
@@ -130,7 +132,7 @@ class _Resident:
             connection.setblocking(False)
             connection.connect("\0" + self._address)
             connection.setblocking(True)
-            connection.send(f"[{os.getpid()}, {'true' if self._forked else 'false'}]\n".encode())
+            connection.send(f"[{os.getpid()}, {'false' if self._forked_in is None else 'true'}]\n".encode())
         except OSError:
             connection.close()
             raise
@@ -141,7 +143,7 @@ class _Resident:
         """Answer one question; false where no more will come."""
         try:
             if self._answering is None:
-                self._answering = _loaded()(self._socket.fileno())
+                self._answering = _loaded()(self._socket.fileno(), self._forked_in)
             self._busy = True
             return bool(self._answering.next())
         except (OSError, ImportError):  # whoever measured has gone, or the program has another version of ours
@@ -245,7 +247,7 @@ def begin(said: str) -> None:
     address, _, when = said.partition(" ")
     if when == _AT_ONCE:
         _loaded().put_aside()
-    _resident = _Resident(address, forked=False, at_once=when == _AT_ONCE)
+    _resident = _Resident(address, at_once=when == _AT_ONCE)
     _resident.start()
     _follow(address, at_once=when == _AT_ONCE)
 
@@ -275,7 +277,7 @@ def _in_child() -> None:
     if not _address:
         return
     try:
-        _resident = _Resident(_address, forked=True, at_once=_at_once)
+        _resident = _Resident(_address, at_once=_at_once, forked_in=sys._getframe().f_back)
         _resident.start()
     except OSError:  # nobody measures any more
         _resident, _address = None, ""

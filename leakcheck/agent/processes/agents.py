@@ -206,8 +206,12 @@ class Agents:
     def read(self, iterations: int, *, whole: bool) -> int:
         """Have all of them settle and read, side by side; returns the objects of cyclic garbage that they found."""
         self.look()
+        return self.read_some([*self], iterations, whole=whole)
+
+    def read_some(self, some: Sequence[Agent], iterations: int, *, whole: bool) -> int:
+        """The same of some."""
         asked, cycles = [], 0
-        for agent in self:
+        for agent in some:
             try:
                 agent.send(["Run", *Run.of(0, 0, whole)])
                 asked.append(agent)

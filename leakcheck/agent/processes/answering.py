@@ -8,15 +8,19 @@ from __future__ import annotations
 import gc
 import math
 import os
+import sys
 import time
+import types
 from _thread import get_native_id
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from leakcheck.agent.channel import Channel
+from leakcheck.agent.meters.heap import malloc_ledger
 from leakcheck.agent.meters.objects import put_aside
 from leakcheck.agent.meters.reading import Readings
+from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import ASKED_WHILE_MEASURING, Open
 from leakcheck.agent.scenario import Context, Options, Scenario
 from leakcheck.agent.session import Conversation, describe_error
@@ -46,10 +50,15 @@ class _Requests(Driver):
         if not count:
             return 0.0
         self._channel.demand(count)
-        received = self._channel.receive()
-        if received is None:
-            raise SystemExit(1)
-        _, (done, seconds) = received
+        while True:
+            received = self._channel.receive()
+            if received is None:
+                raise SystemExit(1)
+            name, fields = received
+            if name != "Ledger":
+                break
+            self._channel.send([_in_use()])
+        done, seconds = fields
         self.iterations += done
         if done < count:
             raise StepRaisedError(done)
@@ -69,6 +78,12 @@ class _Requests(Driver):
         await self.run(1)
 
 
+def _in_use() -> float:
+    """Bytes of the heap in use, less what is noted of each block where that is done."""
+    tracing = sys.modules.get("tracemalloc")
+    return malloc_ledger()[0]() - (tracing.get_tracemalloc_memory() if tracing is not None else 0)
+
+
 def _nothing() -> None:
     """The step of a process that has none of its own."""
 
@@ -86,7 +101,8 @@ class Answering:
 
     put_aside = staticmethod(put_aside)
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, forked_in: types.FrameType | None) -> None:
+        HERE.was_forked_in(forked_in)
         self._channel = ResidentChannel(descriptor, descriptor)
         self._conversation: Conversation | None = None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.channel import Answer
 from leakcheck.agent.children import processor_ticks
-from leakcheck.agent.processes.agents import Agent, Agents, Gone, History
+from leakcheck.agent.processes.agents import Agent, Agents, Gone, History, Role
 from leakcheck.agent.processes.stopping import stopped, wait_together
 from leakcheck.agent.protocol import (
     ClockRead,
@@ -36,6 +36,9 @@ _SLICE_S = 0.5
 _LIKE_A_SLICE = 16
 """Calls of the first slice, before it is known what one takes."""
 
+_MOST_FOR_ONE = 12
+"""How many times the calls that it should have a process may get, for each that shares them."""
+
 _ANSWERS: dict[str, Answer] = {
     "HolderSizes": Held(False, 0, [], 0, []),
     "NewAreHeld": HeldByOld(None),
@@ -63,7 +66,7 @@ class Asking:
         `own` is what the process that calls the step has read, where that is one of the program. Where others wait at
         the same socket, the one that grows most gets `calls` requests for itself.
         """
-        found = {("main process", 0): [own.rate(meter)]} if own is not None and own.readings > 1 else {}
+        found = {Role("main process", 0): [own.rate(meter)]} if own is not None and own.readings > 1 else {}
         for agent in self._agents:
             if agent.history.readings > 1:
                 found.setdefault(agent.role, []).append(agent.history.rate(meter))
@@ -76,7 +79,7 @@ class Asking:
         if most is None or (own is not None and own.grown(meter) >= most.history.grown(meter)):
             return Growers(roles, 0.0, "")
         if own is not None and not self._waiting_with(most):
-            return Growers(roles, most.history.rate(meter), most.role.name)
+            return Growers(roles, sum(rate for rate in found[most.role] if rate > 0), most.role.name)
         before = most.history.since_first(meter)
         driven = await self._drive(most, calls)
         self._agents.read(self._conversation.driver.iterations, whole=True)
@@ -144,14 +147,22 @@ class Asking:
         """The processes that wait for requests at the same socket."""
         return [each.pid for each in self._agents if each is not agent and wait_together(each, agent)]
 
-    async def _drive(self, agent: Agent, count: int) -> Driven:
-        """Call the step, for this process alone where others wait at the same socket: they are stopped meanwhile.
+    def _sharing(self, agent: Agent) -> list[Agent]:
+        """The other processes of the same role: each gets a part of the work."""
+        self._agents.look()
+        return [each for each in self._agents if each is not agent and each.role == agent.role]
 
-        So what is said per request is what a request does, and not the part of it that came here by chance: the slower
-        a process is made by what looks at it, the fewer requests it would take.
+    async def _drive(self, agent: Agent, count: int) -> Driven:
+        """Call the step, so that this process has done what `count` calls are.
+
+        Where others wait at the same socket they are stopped meanwhile. So what is said per request is what a request
+        does, and not the part of it that came here by chance: the slower a process is made by what looks at it, the
+        fewer requests it would take. Where others take from the same queue, the step is called more often.
         """
-        driver, done, seconds = self._conversation.driver, 0, 0.0
         others = self._waiting_with(agent)
+        if not others and (sharing := self._sharing(agent)):
+            return await self._drive_with(agent, count, sharing)
+        driver, done, seconds = self._conversation.driver, 0, 0.0
         while done < count:
             per_request = seconds / done if done else _SLICE_S / _LIKE_A_SLICE
             part = min(count - done, max(1, int(_SLICE_S / max(per_request, 1e-6)))) if others else count
@@ -163,3 +174,28 @@ class Asking:
                 return Driven(done, seconds)
             done += part
         return Driven(done, seconds)
+
+    async def _drive_with(self, agent: Agent, count: int, sharing: list[Agent]) -> Driven:
+        """What each of them grows by tells how many of the calls were whose."""
+        driver, done, seconds = self._conversation.driver, 0, 0.0
+
+        def grown() -> tuple[float, float]:
+            agent.send(["Ledger"])
+            return float(agent.receive()[0]), sum(each.history.since_first(LEDGER) for each in sharing)
+
+        self._agents.read_some(sharing, driver.iterations, whole=True)
+        before, its_own = grown(), 0.0
+        most = _MOST_FOR_ONE * (1 + len(sharing)) * count
+        while its_own + 0.5 < count and done < most:
+            missing = count - its_own
+            part = max(1, min(int(missing * done / its_own) if its_own > 0 else count, most - done))
+            try:
+                seconds += await driver.run(part)
+            except StepRaisedError as error:
+                self._raised = error
+                return Driven(0, seconds)
+            done += part
+            self._agents.read_some(sharing, driver.iterations, whole=True)
+            own, others = (max(0.0, now - then) for now, then in zip(grown(), before, strict=True))
+            its_own = done * own / (own + others) if own + others > 0 else done
+        return Driven(count, seconds * count / done)
