@@ -136,6 +136,7 @@ RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 TASKS = "tasks"
 CHILDREN_ALIVE = "children"
+CHILDREN_BYTES = "children.bytes"
 UNREAD_CHILDREN = "children.unread"
 REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
@@ -229,7 +230,7 @@ CATALOGUE = (
         words=Words("child process", "started", "never waited for", "example"), off_heap=True, screened=True,
     ),
     MeterSpec(
-        "children.bytes", "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
+        CHILDREN_BYTES, "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
         words=Words("memory of a child process", "taken", "never given back"), caused_by=("children",), off_heap=True,
         piece=_FREE_BYTES,
     ),

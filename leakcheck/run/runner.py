@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened, WhoGrows
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
@@ -43,10 +43,6 @@ _KEEP_APART = 50
 """Results are kept again after so many times as long as that took."""
 _MANY = 200
 """Scenarios beyond which the readings of one that is as expected are not kept: a report shows no curve of it then."""
-_LEAST_ALONE = 64
-"""Requests that show by how much one process of a service grows."""
-_ALONE_S = 1.0
-"""Seconds that they may take."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -302,7 +298,7 @@ class Runner:
             *reached.advice,
             *advice,
             *_advice(reached, ended.opened, job),
-            *roles.advice(ended.growers, ended.opened),
+            *roles.advice(ended.growers, reached.leaking, service=ended.opened.service),
         ]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, ended, result)
@@ -319,7 +315,7 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
             decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
-            growers = _growers(worker, reached, opened) if failure is None else None
+            growers = roles.growers(worker, reached, opened) if failure is None else None
             unclosed = None if worker.gone else self._torn_down(worker)
             phases = {
                 "start": started - began,
@@ -364,7 +360,7 @@ class Runner:
         diagnosis = diagnose(
             job,
             GrowthFacts(
-                meters=_of_the_process(leaking, ended.growers),
+                meters=roles.of_the_process(leaking, ended.growers),
                 iterations=measured.iterations,
                 warmup=_warmup(reached),
                 apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
@@ -373,7 +369,7 @@ class Runner:
                 roots=reached.roots,
                 garbage=reached.garbage,
                 service=ended.opened.service,
-                asked=_asked(ended),
+                asked="" if ended.opened.service or ended.growers is None else ended.growers.asked,
             ),
             DiagnosisOptions(
                 tools=_diagnosis_tools(tools, bool(leaking)),
@@ -413,28 +409,6 @@ class Runner:
                 self._view.progress(info.id, name, list(series), left)
 
         return watch
-
-
-def _growers(worker: Worker, reached: Reached, opened: Opened) -> Growers | None:
-    """In which processes of a program something leaks, while they are still there; None where there is but one."""
-    meter = next(iter(reached.leaking), "" if opened.service else LEDGER)
-    if not meter or not (opened.service or reached.had_children):
-        return None
-    calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
-    return worker.ask(WhoGrows(meter, calls), Growers)
-
-
-def _asked(ended: _Ended) -> str:
-    """The role of the process that is diagnosed, where that is another than the one that the tool talks to."""
-    return "" if ended.opened.service or ended.growers is None else ended.growers.asked
-
-
-def _of_the_process(leaking: dict[str, float], growers: Growers | None) -> dict[str, float]:
-    """Growth per iteration of the process that is diagnosed: of a service, per request that this one answers."""
-    first = next(iter(leaking.values()), 0.0)
-    if growers is None or growers.alone <= 0 or first <= 0:
-        return leaking
-    return {name: rate * growers.alone / first for name, rate in leaking.items()}
 
 
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:
