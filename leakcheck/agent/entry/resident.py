@@ -45,8 +45,10 @@ _sleep, _now, _poll = time.sleep, time.monotonic, select.poll
 class _Resident:
     """One process's connection to whoever measures, and the thread that serves it."""
 
-    def __init__(self, address: str, *, at_once: bool, forked_in: types.FrameType | None = None) -> None:
+    def __init__(self, address: str, *, at_once: bool, once: bool, forked_in: types.FrameType | None = None) -> None:
         self._address = address
+        self._once = once
+        """Whether it ends when whoever measures has gone, and does not wait for another."""
         self._forked_in = forked_in
         """What ran when this process was forked; None where it was not."""
         self._socket: Any = None
@@ -114,8 +116,11 @@ class _Resident:
                     pass
                 return
             if self._socket is not None:
+                descriptor = self._socket.fileno()
                 if not self._answer():
-                    return
+                    if self._once:
+                        return
+                    waiting.unregister(descriptor)
                 continue
             try:
                 if _main_thread_is_known():
@@ -141,16 +146,22 @@ class _Resident:
 
     def _answer(self) -> bool:
         """Answer one question; false where no more will come."""
+        more = False
         try:
             if self._answering is None:
                 self._answering = _loaded()(self._socket.fileno(), self._forked_in)
             self._busy = True
-            return bool(self._answering.next())
-        except (OSError, ImportError):  # whoever measured has gone, or the program has another version of ours
-            self._socket.close()
-            return False
+            more = bool(self._answering.next())
+        except (OSError, ImportError, SystemExit):
+            pass  # whoever measured has gone, or the program has another version of ours
         finally:
             self._busy = False
+        if not more:
+            if self._answering is not None:
+                self._answering.close()
+            self._socket.close()
+            self._socket = self._answering = None
+        return more
 
     def _was_closed(self) -> bool:
         """Whether the program has closed all descriptors, as a daemon does; then the numbers may be other files'."""
@@ -247,9 +258,19 @@ def begin(said: str) -> None:
     address, _, when = said.partition(" ")
     if when == _AT_ONCE:
         _loaded().put_aside()
-    _resident = _Resident(address, at_once=when == _AT_ONCE)
+    _resident = _Resident(address, at_once=when == _AT_ONCE, once=when == _AT_ONCE)
     _resident.start()
     _follow(address, at_once=when == _AT_ONCE)
+
+
+def join(address: str) -> None:
+    """Serve whoever waits at an address now, until that has gone; children of this process are left alone."""
+    global _resident
+    first = _resident is None
+    _resident = _Resident(address, at_once=False, once=True)
+    _resident.start()
+    if first:
+        _follow("", at_once=False)
 
 
 def _follow(address: str, *, at_once: bool) -> None:
@@ -277,7 +298,7 @@ def _in_child() -> None:
     if not _address:
         return
     try:
-        _resident = _Resident(_address, at_once=_at_once, forked_in=sys._getframe().f_back)
+        _resident = _Resident(_address, at_once=_at_once, once=_at_once, forked_in=sys._getframe().f_back)
         _resident.start()
     except OSError:  # nobody measures any more
         _resident, _address = None, ""

@@ -118,6 +118,11 @@ class Answering:
             run_plain(self._conversation.reply(name, fields))
         return True
 
+    def close(self) -> None:
+        """Leave the program as it was: what was put aside is the collector's again."""
+        if self._conversation is not None:
+            gc.unfreeze()
+
     def _open(self, opening: Open) -> None:
         # What the program has made to start, 30,000 objects and more, each collection before a reading would walk.
         gc.collect()

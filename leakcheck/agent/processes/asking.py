@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from leakcheck.agent.channel import Answer
 from leakcheck.agent.children import processor_ticks
@@ -22,9 +22,6 @@ from leakcheck.agent.protocol import (
 )
 from leakcheck.agent.session import FailedElsewhereError
 from leakcheck.agent.step import StepRaisedError
-
-if TYPE_CHECKING:
-    from leakcheck.agent.session import Conversation
 
 LEDGER = "heap.bytes"
 _LOOKS = (1, 4, 16, 64, 256)
@@ -50,11 +47,33 @@ _ANSWERS: dict[str, Answer] = {
 they try out (emptied dicts, a clock that is ahead) is no good to a program that has others waiting for it."""
 
 
+class Calls(Protocol):
+    """Calls the step: see `step.Driver`."""
+
+    iterations: int
+
+    async def run(self, count: int, /) -> float:
+        """Call it so often, and return the seconds that it took."""
+
+
+async def handed_over(
+    agent: Agent, question: Sequence[Any], drive: Callable[[Agent, int], Coroutine[Any, Any, Driven]]
+) -> Any:
+    """What a process answers, decoded; where it asks for calls of the step meanwhile, `drive` makes them.
+
+    Raises `Gone` where it has ended.
+    """
+    agent.send(question)
+    while isinstance(answer := agent.receive(0), dict) and "drive" in answer:
+        agent.send(["Driven", *await drive(agent, int(answer["drive"]))])
+    return answer
+
+
 class Asking:
     """Asks the processes of one program."""
 
-    def __init__(self, conversation: Conversation, agents: Agents) -> None:
-        self._conversation = conversation
+    def __init__(self, driver: Calls, agents: Agents) -> None:
+        self._driver = driver
         self._agents = agents
         self._raised: StepRaisedError | None = None
         self._asked: int | None = None
@@ -82,7 +101,7 @@ class Asking:
             return Growers(roles, sum(rate for rate in found[most.role] if rate > 0), most.role.name)
         before = most.history.since_first(meter)
         driven = await self._drive(most, calls)
-        self._agents.read(self._conversation.driver.iterations, whole=True)
+        self._agents.read(self._driver.iterations, whole=True)
         return Growers(roles, (most.history.since_first(meter) - before) / max(1, driven.done), most.role.name)
 
     def grows_more_than(self, own: History) -> bool:
@@ -103,7 +122,7 @@ class Asking:
         return await self._ask(agent, name, fields)
 
     async def _look_around(self, meters: Sequence[str], role: str) -> None:
-        driver, seconds, done = self._conversation.driver, 0.0, 0
+        driver, seconds, done = self._driver, 0.0, 0
         for calls in _LOOKS:
             affordable = int(_LOOKS_S * done / seconds) if seconds > 0 else calls
             part = max(1, min(calls, affordable))
@@ -128,12 +147,10 @@ class Asking:
         return max(there, key=lambda agent: processor_ticks(agent.pid), default=None)
 
     async def _ask(self, agent: Agent, name: str, fields: list[Any]) -> Answer:
-        """Hand a question on, and have the step called for it."""
+        """The answer of that process; the step is called for it."""
         self._raised, self._asked = None, agent.pid
         try:
-            agent.send([name, *fields])
-            while isinstance(answer := agent.receive(0), dict) and "drive" in answer:
-                agent.send(["Driven", *await self._drive(agent, int(answer["drive"]))])
+            answer = await handed_over(agent, [name, *fields], self._drive)
         except Gone:
             self._agents.forget(agent)
             raise RuntimeError(f"the {agent.role.name} that was asked has ended") from None
@@ -162,7 +179,7 @@ class Asking:
         others = self._waiting_with(agent)
         if not others and (sharing := self._sharing(agent)):
             return await self._drive_with(agent, count, sharing)
-        driver, done, seconds = self._conversation.driver, 0, 0.0
+        driver, done, seconds = self._driver, 0, 0.0
         while done < count:
             per_request = seconds / done if done else _SLICE_S / _LIKE_A_SLICE
             part = min(count - done, max(1, int(_SLICE_S / max(per_request, 1e-6)))) if others else count
@@ -177,7 +194,7 @@ class Asking:
 
     async def _drive_with(self, agent: Agent, count: int, sharing: list[Agent]) -> Driven:
         """What each of them grows by tells how many of the calls were whose."""
-        driver, done, seconds = self._conversation.driver, 0, 0.0
+        driver, done, seconds = self._driver, 0, 0.0
 
         def grown() -> tuple[float, float]:
             agent.send(["Ledger"])

@@ -43,7 +43,7 @@ class Family:
         names = [*conversation.readings.readers]
         self._agents = Agents(listen_for_children(), conversation.opening, CHILD)
         self._agents.meters = ["" if name in READ_ONCE else name for name in names]
-        self._asking = Asking(conversation, self._agents)
+        self._asking = Asking(conversation.driver, self._agents)
         self._own = History(names)
         self._values = array("d", bytes(8 * len(names)))
         self._ledger = names.index(LEDGER) if LEDGER in names else None

@@ -25,7 +25,7 @@ class Relay:
     def __init__(self, conversation: Conversation, listening: Any) -> None:
         self._conversation = conversation
         self._agents = Agents(listening, conversation.opening, "main process")
-        self._asking = Asking(conversation, self._agents)
+        self._asking = Asking(conversation.driver, self._agents)
         self._read_here: list[str] = []
 
     def opened(self, own: Opened) -> Opened:
