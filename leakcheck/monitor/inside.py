@@ -29,6 +29,8 @@ _BLOCK_BYTES = 64
 """Bytes of a block of Python's own allocator, about: many of which are as much as one of malloc's."""
 _COME_S = 2.0
 """Seconds that processes have to come which look whether somebody listens."""
+_OTHERS_S = 0.5
+"""Seconds that others have to come once one has."""
 _LOOKS_S = 3
 """Seconds after which it is seen which of several processes grows."""
 _STRETCH_BYTES = 12 * 1024
@@ -83,6 +85,7 @@ def _findings(agents: Agents, rate: float) -> tuple[list[Finding], str]:
             "no process could be looked into: the agent comes into Python 3.11 or newer, unless that is started with "
             "-I, -E or -S or with an environment of its own"
         )
+    time.sleep(_OTHERS_S)
     for seconds in (0, _LOOKS_S):
         time.sleep(seconds)
         agents.read(seconds, whole=True)
