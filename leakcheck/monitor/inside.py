@@ -21,10 +21,12 @@ from leakcheck.diagnosis.attribution import RULES, attribute
 from leakcheck.diagnosis.faults import Case
 from leakcheck.diagnosis.findings import findings_of
 from leakcheck.diagnosis.memray import sites_of_births
-from leakcheck.meters import BLOCKS_LEDGER, LEDGER
+from leakcheck.meters import BLOCKS_LEDGER, FREE_IN_HEAP, LEDGER
 from leakcheck.records import Finding
+from leakcheck.verdict.fragmentation import of_living
 
-_METERS = [LEDGER, BLOCKS_LEDGER]
+_MAIN = "main process"
+_METERS = [LEDGER, BLOCKS_LEDGER, FREE_IN_HEAP]
 _BLOCK_BYTES = 64
 """Bytes of a block of Python's own allocator, about: many of which are as much as one of malloc's."""
 _COME_S = 2.0
@@ -58,7 +60,7 @@ class Inside:
         `rate` is the growth of all processes, in bytes a second. Takes some 20 seconds, and several minutes where that
         is small.
         """
-        agents = Agents(self._listening, _opening(), "main process")
+        agents = Agents(self._listening, _opening(), _MAIN)
         try:
             return _findings(agents, rate)
         finally:
@@ -107,10 +109,14 @@ def _findings(agents: Agents, rate: float) -> tuple[list[Finding], str]:
     origin = Origin(msgspec.convert(opened.roots, Roots))
     case = attribute(Case(growth=rate, origin=origin, graph=graph, sites=tuple(sites_of_births(graph.sites))), RULES)
     found = findings_of(case.faults, rate, "graph", origin)
-    where = f"; in {most.role.name}" if len(there) > 1 else ""
+    where = f"; in {most.role.name}" if len(there) > 1 or most.role.name != _MAIN else ""
     findings = [msgspec.structs.replace(each, title=_a_second(each.title) + where, meter="rss") for each in found]
+    if findings:
+        return findings, ""
+    agents.read(graph.iterations, whole=True)
+    free, in_use = most.history.last(FREE_IN_HEAP), most.history.last(LEDGER)
     looked = f"nothing that went on growing was found in the {most.role.name}, within {graph.iterations} s"
-    return findings, "" if findings else looked
+    return [], of_living(in_use, free, _grown(most), rate * graph.iterations) or looked
 
 
 async def _passing(_: Agent, count: int) -> Driven:

@@ -70,6 +70,10 @@ class History:
         """The same for each call of the step."""
         return self.grown(meter) / max(1, self._at - self._before_at)
 
+    def last(self, meter: str) -> float:
+        """What a meter was when it was read last; 0 where it is not read."""
+        return self.now[self.meters.index(meter)] if meter in self.meters else 0.0
+
     def since_first(self, meter: str) -> float:
         """How far a meter has risen since the process was met."""
         if meter not in self.meters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -73,6 +74,25 @@ def test_a_command_that_cannot_be_entered_is_told_in_a_sentence(service, monkeyp
     watched.close()
     assert not findings
     assert why_not.startswith("no process could be looked into: the agent comes into Python 3.11 or newer, unless")
+
+
+@pytest.mark.usefixtures("quick")
+def test_fragmentation_has_its_name_and_its_figures(tmp_path):
+    """Every second block of half a page is free: nothing of them can go back to the system."""
+    file = tmp_path / "sparse.py"
+    file.write_text(
+        "import threading, time\nkept = [bytearray(2000) for _ in range(40_000)]\ndel kept[::2]\ntime.sleep(600)\n"
+    )
+    watched = Inside()
+    with subprocess.Popen([sys.executable, str(file)], env=watched.environment()) as process:
+        findings, why_not = watched.look(1e6)
+        process.kill()
+    watched.close()
+    assert not findings
+    in_use, free = re.findall(r"([\d.]+) MiB", why_not)
+    assert why_not.startswith("fragmentation, and no leak: what is in use does not grow with the process; of the heap,")
+    assert 38 < float(in_use) < 55
+    assert 36 < float(free) < 60
 
 
 @pytest.mark.usefixtures("quick")
