@@ -217,6 +217,8 @@ _resident: _Resident | None = None
 _address = ""
 """Where the children of this process are waited for; empty where they are not."""
 _at_once = False
+_hooked = False
+"""Whether forks are followed: such hooks stay for ever."""
 dropped_in_child: list[Callable[[], object]] = []
 """Called in a child that was forked, once: what it has inherited and is no use to it."""
 
@@ -252,6 +254,19 @@ def expect_children() -> None:
     announce(os.environ, _address)
 
 
+def expect_no_children() -> None:
+    """Take that back: what this process forks is a copy of it, and what is started then is nobody's to measure."""
+    global _address
+    _address = ""
+    os.environ.pop(VARIABLE, None)
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if PRELOAD in path:
+        path.remove(PRELOAD)
+        os.environ["PYTHONPATH"] = os.pathsep.join(path)
+        if not any(path):
+            del os.environ["PYTHONPATH"]
+
+
 def begin(said: str) -> None:
     """Serve whoever measures from now on, in the children of this process too; `said` is the variable's value."""
     global _resident
@@ -274,9 +289,11 @@ def join(address: str) -> None:
 
 
 def _follow(address: str, *, at_once: bool) -> None:
-    global _address, _at_once
+    global _address, _at_once, _hooked
     _address, _at_once = address, at_once
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def _before_fork() -> None:

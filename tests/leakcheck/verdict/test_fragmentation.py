@@ -71,6 +71,6 @@ def test_a_living_process_whose_free_memory_is_not_why_it_grows(in_use, free, gr
 
 def test_a_living_process_has_the_name_and_the_figures_too():
     assert of_living(20 * MIB, 60 * MIB, 1 * MIB, 40 * MIB).startswith(
-        "fragmentation, and no leak: what is in use does not grow with the process; of the heap, 20.0 MiB are in use, and "
-        "60.0 MiB are free between. Make what lives long before"
+        "fragmentation, and no leak: what is in use does not grow with the process; of the heap, 20.0 MiB are in use, "
+        "and 60.0 MiB are free between. Make what lives long before"
     )
