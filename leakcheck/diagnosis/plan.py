@@ -87,6 +87,11 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     asked: str = ""
     """The role of the process that grows, where that is another than the one that calls the step."""
 
+    def of_part(self, part: float, asked: str) -> GrowthFacts:
+        """The same of the processes of one role, which grow by a part of it."""
+        grown = {name: rate * part for name, rate in self.meters.items()}
+        return msgspec.structs.replace(self, meters=grown, asked=asked)
+
     @property
     def elsewhere(self) -> bool:
         """Whether another process than the one that calls the step is diagnosed."""

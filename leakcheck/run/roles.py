@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,10 @@ _ALONE_S = 1.0
 """Seconds that they may take."""
 _GROWS_SHARE = 0.05
 """Part of what the whole program grows by that a process must have for it to be one that grows."""
+_MOST_PLACES = 3
+"""Roles that are looked into: each takes as long as a diagnosis does."""
+MAIN = "main process"
+"""The process that calls the step, where it is one of the program."""
 _READ_FROM_OUTSIDE = (
     f"{CHILDREN_BYTES} is memory of processes that are read from outside, in whole pages: other programs, and Pythons "
     "with -I, -E or -S, with an environment of their own, or older than 3.11; no line in them is known"
@@ -34,25 +39,55 @@ def growers(worker: Worker, reached: Reached, opened: Opened) -> Growers | None:
     return worker.ask(WhoGrows(meter, calls), Growers)
 
 
-def of_the_process(leaking: dict[str, float], known: Growers | None) -> dict[str, float]:
-    """Growth per iteration of the process that is diagnosed: of a service, per request that this one answers."""
+class Place(NamedTuple):
+    """Processes that are diagnosed together."""
+
+    asked: str
+    """Their role, as in `Open`."""
+    where: str
+    """What their findings say of it."""
+    part: float
+    """What they grow by, as a part of what the program does; of a service, per request that one of them answers."""
+
+
+def places(known: Growers | None, leaking: Mapping[str, float], *, service: bool) -> list[Place]:
+    """Where the growth is looked for: in each role that grows, that which grows most first."""
+    growing = _growing(known.roles if known else [])
     first = next(iter(leaking.values()), 0.0)
-    if known is None or known.alone <= 0 or first <= 0:
-        return leaking
-    return {name: rate * known.alone / first for name, rate in leaking.items()}
-
-
-def named(findings: Sequence[Finding], growers: Growers | None) -> list[Finding]:
-    """The findings, their titles with the processes in which it grows: `...; in worker x4`.
-
-    Where it is the process of the step that was looked at, nothing need be said.
-    """
-    roles = [
-        f"{role}{f' x{count}' if count > 1 else ''}" for role, count, _ in _growing(growers.roles if growers else [])
+    if known is None or not growing or first <= 0:
+        return [Place("", "", 1.0)]
+    if service:
+        where = " and ".join(_counted(role, count) for role, count, _ in growing)
+        return [Place("", f"; in {where}", known.alone / first if known.alone > 0 else 1.0)]
+    totals = {each.role: sum(more for more in each.growth if more > 0) for each in known.roles}
+    whole = sum(totals.values())
+    found = [
+        Place("" if role == MAIN else role, f"; in {_counted(role, count)}", totals[role] / whole)
+        for role, count, _ in sorted(growing, key=lambda each: -totals[each[0]])
     ]
-    if not roles or growers is None or not growers.asked:
-        return [*findings]
-    return [msgspec.structs.replace(each, title=f"{each.title}; in {' and '.join(roles)}") for each in findings]
+    return [Place("", "", 1.0)] if [each.asked for each in found] == [""] else found[:_MOST_PLACES]
+
+
+def named(findings: Sequence[Finding], place: Place) -> list[Finding]:
+    """The findings of one place: `...; in worker x4`, and as a part of what all of them grow by."""
+    return [
+        msgspec.structs.replace(
+            each,
+            title=f"{each.title}{place.where}",
+            share=None if each.share is None else round(each.share * min(1.0, place.part), 4),
+        )
+        for each in findings
+    ]
+
+
+def explained(found: Sequence[Place], parts: Sequence[float | None]) -> float | None:
+    """The part of the whole growth that is explained, of what is explained in each place."""
+    known = [part * min(1.0, place.part) for place, part in zip(found, parts, strict=True) if part is not None]
+    return round(sum(known), 4) if known else None
+
+
+def _counted(role: str, count: int) -> str:
+    return f"{role} x{count}" if count > 1 else role
 
 
 def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) -> list[str]:
@@ -67,12 +102,7 @@ def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) ->
             remarks.append(
                 f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}{per}"
             )
-        elif role != (growers.asked or MAIN) and not service:
-            remarks.append(f"the {role} grows too: the findings are of the {growers.asked or MAIN}, which grows more")
     return remarks + [_replaced(each) for each in growers.roles if each.ended and each.went > BYTES.notable]
-
-
-MAIN = "main process"
 
 
 def _replaced(grower: Grower) -> str:

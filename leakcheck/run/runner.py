@@ -357,32 +357,33 @@ class Runner:
             with self._viewing:
                 self._view.diagnosing(job.scenario.id, tools)
 
-        diagnosis = diagnose(
-            job,
-            GrowthFacts(
-                meters=roles.of_the_process(leaking, ended.growers),
-                iterations=measured.iterations,
-                warmup=_warmup(reached),
-                apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
-                seconds_per_iteration=measured.per_iteration,
-                pause=reached.pause_s,
-                roots=reached.roots,
-                garbage=reached.garbage,
-                service=ended.opened.service,
-                asked="" if ended.opened.service or ended.growers is None else ended.growers.asked,
-            ),
-            DiagnosisOptions(
-                tools=_diagnosis_tools(tools, bool(leaking)),
-                valgrind=wants_valgrind,
-                keep_captures=self._plan.keep_captures,
-                suppressions=tuple(self._plan.suppressions),
-                graph=self._plan.graph,
-            ),
-            self._start,
-            tell,
+        facts = GrowthFacts(
+            meters=leaking,
+            iterations=measured.iterations,
+            warmup=_warmup(reached),
+            apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
+            seconds_per_iteration=measured.per_iteration,
+            pause=reached.pause_s,
+            roots=reached.roots,
+            garbage=reached.garbage,
+            service=ended.opened.service,
         )
+        options = DiagnosisOptions(
+            tools=_diagnosis_tools(tools, bool(leaking)),
+            valgrind=wants_valgrind,
+            keep_captures=self._plan.keep_captures,
+            suppressions=tuple(self._plan.suppressions),
+            graph=self._plan.graph,
+        )
+        places = roles.places(ended.growers, leaking, service=ended.opened.service)
+        found = [diagnose(job, facts.of_part(place.part, place.asked), options, self._start, tell) for place in places]
         verdict, ok, reason = result.verdict, result.ok, result.reason
-        findings = roles.named(diagnosis.findings, ended.growers)
+        findings = [
+            finding
+            for place, diagnosis in zip(places, found, strict=True)
+            for finding in roles.named(diagnosis.findings, place)
+        ]
+        ran = [tool for diagnosis in found for tool in diagnosis.tools]
         if findings:
             reason = findings[0].title
             if not leaking:
@@ -394,10 +395,10 @@ class Runner:
             ok=ok,
             reason=reason,
             findings=findings,
-            explained=diagnosis.explained,
-            advice=[*result.advice, *diagnosis.notes],
-            tools=[*result.tools, *diagnosis.tools],
-            phases=result.phases | {tool.name: tool.duration_s for tool in diagnosis.tools if tool.duration_s},
+            explained=roles.explained(places, [diagnosis.explained for diagnosis in found]),
+            advice=[*result.advice, *(note for diagnosis in found for note in diagnosis.notes)],
+            tools=[*result.tools, *ran],
+            phases=result.phases | {tool.name: tool.duration_s for tool in ran if tool.duration_s},
         )
 
     def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:

@@ -249,17 +249,38 @@ def test_a_stack_ends_where_its_process_was_forked():
     )
 
 
-def test_a_growth_beside_the_one_that_was_looked_at_is_said():
-    finding = Finding(kind="container", fingerprint="1" * 16, title="leaks 1 Session per iteration")
-    growers = Growers([Grower("main process", 1, [50.0]), Grower("worker", 2, [300.0, 310.0])], 610.0, "worker")
-    assert roles.advice(growers, (), service=False) == [
-        "the main process grows too: the findings are of the worker, which grows more"
+def test_each_role_that_grows_is_looked_into_the_largest_first():
+    roles_that_grow = [
+        Grower("main process", 1, [50.0]),
+        Grower("worker", 2, [300.0, 310.0]),
+        Grower("tracker", 1, [0.0]),
     ]
-    own = growers._replace(asked="")
-    assert roles.named([finding], own) == [finding]
-    assert roles.advice(own, (), service=False) == [
-        "the worker grows too: the findings are of the main process, which grows more"
-    ]
+    growers, leaking = Growers(roles_that_grow, 610.0, "worker"), {"heap.bytes": 660.0}
+    places = roles.places(growers, leaking, service=False)
+    assert [(each.asked, each.where) for each in places] == [("worker", "; in worker x2"), ("", "; in main process")]
+    assert [each.part for each in places] == pytest.approx([610 / 660, 50 / 660])
+    finding = Finding(kind="container", fingerprint="1" * 16, title="leaks 1 Session per iteration", share=1.0)
+    (named,) = roles.named([finding], places[0])
+    assert (named.title, named.share) == ("leaks 1 Session per iteration; in worker x2", 0.9242)
+    assert roles.explained(places, [1.0, 0.5]) == pytest.approx(635 / 660, abs=1e-3)
+
+
+def test_where_the_step_grows_alone_nothing_is_said_of_processes():
+    growers = Growers([Grower("main process", 1, [50.0]), Grower("worker", 2, [0.0, 0.1])], 0.0, "")
+    assert roles.places(growers, {"heap.bytes": 50.0}, service=False) == [roles.Place("", "", 1.0)]
+    assert roles.places(None, {"heap.bytes": 50.0}, service=False) == [roles.Place("", "", 1.0)]
+
+
+def test_what_the_step_and_its_child_keep_is_found_in_each(job):
+    source = SERVING.format(method="fork", body="kept.append(bytearray(1000))")
+    source = source.replace("calls += 1", "calls += 1; own.append(bytearray(3000))").replace(
+        "kept = []", "kept, own = [], []"
+    )
+    result = run(job(source), "auto")
+    own, childs = result.findings[:2]
+    assert "held by scenarios_under_test.own[*], never removed; in main process" in own.title
+    assert "held by scenarios_under_test.kept[*], never removed; in worker" in childs.title
+    assert result.explained > 0.9
 
 
 def test_what_ended_with_its_growth_is_said():

@@ -32,6 +32,7 @@ _TRY_APART_S = 0.05
 """Seconds before a process looks for the first time whether it is measured: most that start and end within one call of
 a step do not live to that. The next looks are twice as far apart each."""
 _MOST_APART_S = 0.2
+"""A look is a refused connection, some 20 us: several of them a second are nothing."""
 _MOST_WAITING = 4096
 """Connections that are not accepted yet: one a process."""
 _THREAD_ENDS_S = 1.0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _COME_S = 0.5
 """Seconds that those which are there already have to come, once: they look every 0.2 s whether they are waited for."""
 _LOOK_APART_S = 0.01
+"""Seconds between two looks at whether they have."""
 
 _CHALLENGES = (
     *("LimitedContainers", "EmptyCaches", "Collect", "HolderSizes", "NewAreHeld"),

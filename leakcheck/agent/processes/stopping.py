@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from leakcheck.agent.children import status
 from leakcheck.agent.processes.agents import Agent
 
+_STOPPED = "TtZX"
+"""Letters by which the kernel says of a process that it does not run."""
+_STOPS_S = 0.2
+"""Seconds that they have to stop."""
+_LOOK_APART_S = 0.0005
+"""Seconds between two looks whether they have."""
 _STOPPED_S = 2.0
 """Seconds after which they go on in any case: the request may need one of them."""
 
@@ -31,10 +39,20 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
         for pid in pids:
             with suppress(OSError):
                 os.kill(pid, signal.SIGSTOP)
+        _await_stopped(pids)
         yield
     finally:
         latest.cancel()
         go_on()
+
+
+def _await_stopped(pids: Sequence[int]) -> None:
+    """The kernel stops them when they next run: until then one may take a request."""
+    until = time.monotonic() + _STOPS_S
+    for pid in pids:
+        with suppress(OSError):
+            while status(pid)[0] not in _STOPPED and time.monotonic() < until:
+                time.sleep(_LOOK_APART_S)
 
 
 def wait_together(one: Agent, other: Agent) -> bool:
