@@ -46,10 +46,15 @@ async def pass_time(driver: Driver, seconds: float, iterations: int) -> None:
     if not _put:
         _put = True
         _replace(dict(_clocks()))
-    pieces = max(1, min(_PIECES, iterations))
-    for piece in range(pieces):
-        _ahead_s += seconds / pieces
-        await driver.run((piece + 1) * iterations // pieces - piece * iterations // pieces)
+    parts = pieces(iterations)
+    for part in range(parts):
+        _ahead_s += seconds / parts
+        await driver.run((part + 1) * iterations // parts - part * iterations // parts)
+
+
+def pieces(iterations: int) -> int:
+    """In how many pieces a time passes beside so many calls."""
+    return max(1, min(_PIECES, iterations))
 
 
 def _clocks() -> Iterator[tuple[int, Any]]:

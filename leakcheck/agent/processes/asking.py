@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from leakcheck.agent.channel import Answer
 from leakcheck.agent.children import processor_ticks
+from leakcheck.agent.probes import ahead
 from leakcheck.agent.processes.agents import Agent, Agents, Gone, History, Role
 from leakcheck.agent.processes.stopping import stopped, wait_together
 from leakcheck.agent.protocol import (
@@ -33,6 +34,8 @@ _SLICE_S = 0.5
 _LIKE_A_SLICE = 16
 """Calls of the first slice, before it is known what one takes."""
 
+_GROWS_TOO = 0.1
+"""Part of the growth of the process that grows most from which on another grows too."""
 _MOST_FOR_ONE = 12
 """How many times the calls that it should have a process may get, for each that shares them."""
 
@@ -40,11 +43,10 @@ _ANSWERS: dict[str, Answer] = {
     "HolderSizes": Held(False, 0, [], 0, []),
     "NewAreHeld": HeldByOld(None),
     "ReadsClock": ClockRead(True),
-    "LetTimePass": TimePassed(True),
     "KeysComeAgain": KeysCame(0.0, 0, 0),
 }
 """Questions that such a process is not asked, with the answer that leads to no acquittal and to no haste: what
-they try out (emptied dicts, a clock that is ahead) is no good to a program that has others waiting for it."""
+they try out (emptied dicts) is no good to a program that has others waiting for it."""
 
 
 class Calls(Protocol):
@@ -119,7 +121,42 @@ class Asking:
         agent = self._growing(meters, role)
         if agent is None:
             raise RuntimeError("no other process of the program can be asked: all that had the agent have ended")
+        if name == "LetTimePass":
+            return await self._let_time_pass(agent, *fields)
         return await self._ask(agent, name, fields)
+
+    async def _let_time_pass(self, agent: Agent, seconds: float, calls: int) -> TimePassed:
+        """The clocks of the processes that grow go forward, piece by piece, while the step is called.
+
+        The others keep theirs: a process that watches over these would take them for dead. Where one ends even so,
+        what it held has gone with it and not with the time, so that counts as a step that has raised.
+        """
+        self._agents.look()
+        least = _GROWS_TOO * agent.history.grown(LEDGER)
+        together = [
+            each
+            for each in self._agents
+            if each is agent or each.role == agent.role or each.history.grown(LEDGER) > least > 0
+        ]
+        pieces = ahead.pieces(calls)
+        for piece in range(pieces):
+            if not await self._put_forward(together, seconds / pieces):
+                return TimePassed(True)
+            try:
+                await self._driver.run((piece + 1) * calls // pieces - piece * calls // pieces)
+            except StepRaisedError:
+                return TimePassed(True)
+        return TimePassed(not await self._put_forward(together, 0.0))
+
+    async def _put_forward(self, agents: Sequence[Agent], seconds: float) -> bool:
+        """Whether all of them were there to put their clocks forward."""
+        for agent in agents:
+            try:
+                await handed_over(agent, ["LetTimePass", seconds, 0], self._drive)
+            except Gone:
+                self._agents.forget(agent)
+                return False
+        return True
 
     async def _look_around(self, meters: Sequence[str], role: str) -> None:
         driver, seconds, done = self._driver, 0.0, 0
