@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,10 +35,13 @@ def run_and_report(
     begun: BackgroundControl | None,
     durations: int | None = None,
     part: tuple[int, int] | None = None,
+    on: str | None = None,
+    confirm: int = 1,
 ) -> int:
     """Run the scenarios under the view, write the reports, print the summary; returns the exit code.
 
-    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run.
+    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run. `on`
+    is the address of a cluster whose nodes run them, of which `confirm` look for each leak.
     """
     directory = _report_directory(options["report"])
     past = (Path("reports") if options["report"] is None else directory) / history.FILE_NAME
@@ -65,7 +68,7 @@ def run_and_report(
         with view:
             found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
             view.plan([found, *left_out(arenas=options["arenas"])])
-            run = Runner(plan, view, partial(write_so_far, directory)).run()
+            run = _run(plan, view, partial(write_so_far, directory), options, on, confirm)
             if part is not None:
                 shard = shards.shard_of(divided, *part, str(run.environment.get("commit") or ""))
                 run = msgspec.structs.replace(run, shards=[shard])
@@ -80,6 +83,23 @@ def run_and_report(
     for text in slowest(run, durations or 0):
         echo(text)
     return exit_code(run, strict=options["strict"])
+
+
+def _run(
+    plan: Plan,
+    view: RunView,
+    keep: Callable[[RunResult], None],
+    options: Mapping[str, Any],
+    on: str | None,
+    confirm: int,
+) -> RunResult:
+    """Here, or on a cluster."""
+    if on is None:
+        return Runner(plan, view, keep).run()
+    from leakcheck.remote import running  # dear to import, and only for this
+
+    python, control = options["python"] or "", not options["no_control"]
+    return running.run(plan, view, keep, on=on, python=python, control=control, confirm=confirm)
 
 
 def _part_of(collected: Collected, part: tuple[int, int] | None, past: Path) -> tuple[Collected, dict[str, int]]:

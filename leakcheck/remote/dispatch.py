@@ -1,0 +1,506 @@
+"""Which node examines which scenario, and what becomes of those whose node is lost or cannot be trusted.
+
+Every scenario has one result, whatever happens:
+
+* A node is asked first whether it is like this machine, and gets the sources where it has none. One core of it runs the
+  control, the others examine meanwhile; what they find counts when the control is passed. A node that fails it is
+  dropped, and what it had examined is examined again elsewhere.
+* A scenario whose node is lost is examined once more, with nothing beside it on its node: so it is known who is to
+  blame if that is lost too, and the scenario is an error then. An engine that is lost blames nobody.
+* A leak may be confirmed on other nodes (`confirm`). It stays a leak where they do not see it, with a remark.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from leakcheck import units
+from leakcheck.agent.protocol import INTERNAL
+from leakcheck.errors import LeakcheckError
+from leakcheck.execution.job import ScenarioInfo
+from leakcheck.records import Control, Failure, Node, RunResult, ScenarioResult
+from leakcheck.remote.bundle import Bundle
+from leakcheck.remote.engine import Answered, Engine, Event, Failed, Joined, Left, Parted, Said
+from leakcheck.remote.likeness import Likeness
+from leakcheck.remote.requests import Admit, Admitted, Examine, Progress, Prove, Work, decode, encode
+from leakcheck.results.merging import common, joined_control
+from leakcheck.run import provenance
+from leakcheck.run.account import Account
+from leakcheck.run.runner import Plan, View, broken_result
+from leakcheck.verdict import result as verdicts
+
+_ALL_REFUSED_S = 60.0
+"""Seconds that a run waits where nodes are there, and none of them can be used: others may still start."""
+_ALL_LOST_S = 300.0
+"""Seconds that it waits where all nodes are gone: what starts them starts them again, or it does not."""
+_LAST_WORDS_S = 15.0
+"""Seconds that the answers may take after all was called off: a process has three to tear down, and five to end."""
+_MOST_LOST = 2
+"""Nodes that a scenario may take down before it is an error."""
+
+
+class NodesView(View, Protocol):
+    """What is shown of a run on many machines, beside what is shown of any."""
+
+    def message(self, text: str) -> None:
+        """Say something above the live view."""
+
+    def nodes(self, count: int, cores: int) -> None:
+        """So many nodes with so many cores can be used."""
+
+    def at(self, scenario_id: str, node: str) -> None:
+        """A scenario is examined on that node."""
+
+
+class _Task:
+    """A scenario that has no result yet."""
+
+    def __init__(self, info: ScenarioInfo) -> None:
+        self.info = info
+        self.lost: list[str] = []
+        """Names of the nodes that went away with it."""
+        self.seen: dict[_Node, list[ScenarioResult]] = {}
+        """What nodes have found, while it waits for others to confirm it."""
+
+
+class _Node:
+    """A node that is there, or was."""
+
+    def __init__(self, joined: Joined) -> None:
+        self.address, self.name, self.machine, self.cores = joined.node, joined.name, joined.machine, joined.cores
+        self.status: str = "new"
+        """`new`, then `ok` where it is used, or one of `Node.status`."""
+        self.reason = ""
+        self.environment: dict[str, Any] = {}
+        self.control = Control(status="off", reason="it was not finished")
+        self.is_proved = False
+        self.held: list[tuple[_Task, list[ScenarioResult]]] = []
+        """What it has found before its control was passed."""
+        self.scenarios = 0
+        self.requests: set[str] = set()
+        """Those that it has not answered."""
+        self.is_reserved = False
+        """Whether what runs there must have no company."""
+
+    def record(self) -> Node:
+        """What the results say of it."""
+        return Node(
+            name=self.name,
+            status=self.status,  # type: ignore[arg-type]
+            reason=self.reason,
+            cores=self.cores,
+            scenarios=self.scenarios,
+            environment=self.environment,
+            control=self.control,
+        )
+
+
+class _Call(NamedTuple):
+    """A request that has no answer yet."""
+
+    node: _Node
+    task: _Task | None
+    """None for what is asked of the node itself."""
+    answer: Any
+    """Type of the answer."""
+
+
+class Dispatch:
+    """One run of a plan on the nodes of an engine. Used once, in one thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        view: NodesView,
+        bundle: Bundle,
+        like: Likeness,
+        *,
+        name: str,
+        python: str = "",
+        control: bool = True,
+        confirm: int = 1,
+        keep: Callable[[RunResult], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`name` is the run's own among all that the engine serves, and `python` the interpreter on each node."""
+        self._plan, self._engine, self._view, self._bundle, self._like = plan, engine, view, bundle, like
+        self._name, self._python, self._confirm, self._clock = name, python, confirm, clock
+        self._with_control = control
+        self._account = Account(plan.planned, plan.options, keep)
+        self._waiting = deque(_Task(info) for info in plan.scenarios)
+        self._alone: deque[_Task] = deque()
+        """Scenarios whose node was lost."""
+        self._unconfirmed: deque[_Task] = deque()
+        self._nodes: dict[str, _Node] = {}
+        """Those that are there, by address."""
+        self._all: list[_Node] = []
+        self._calls: dict[str, _Call] = {}
+        self._checkout = provenance.checkout()
+        self._number = 0
+        self._is_stopping = False
+        self._stranded_since: float | None = None
+
+    def run(self) -> RunResult:
+        """Returns also when it was interrupted, with what was finished until then.
+
+        Raises `LeakcheckError` where no node could be used at all.
+        """
+        for broken in self._plan.broken:
+            self._view.failed(broken.id, broken.whole)
+            self._finish(None, [broken_result(self._plan.template, broken)])
+        try:
+            self._until(self._is_done)
+        except KeyboardInterrupt:
+            self._stop()
+        except LeakcheckError as error:  # the engine is lost for good
+            self._abandon(str(error))
+        return self._result(interrupted=self._is_stopping)
+
+    def _stop(self) -> None:
+        """Call off everything, and take what was seen until then."""
+        self._is_stopping = True
+        self._engine.cancel()
+        for node in self._nodes.values():
+            if not node.is_proved:
+                self._trust(node)
+        for task in self._unconfirmed:
+            self._conclude(task, "interrupted")
+        self._unconfirmed.clear()
+        deadline = self._clock() + _LAST_WORDS_S
+        self._until(lambda: not self._examined() or self._clock() > deadline)
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        if done():
+            return
+        for event in self._engine.as_completed():
+            if event is not None:
+                self._take(event)
+            if not self._is_stopping:
+                self._give_up_where_stranded()
+                self._give_out()
+            if done():
+                return
+            self._account.keep_now_and_then(lambda: self._result(interrupted=True))
+
+    def _is_done(self) -> bool:
+        self._settle_unconfirmed()
+        held = any(node.held for node in self._nodes.values())
+        return not (self._waiting or self._alone or self._unconfirmed or self._examined() or held)
+
+    def _examined(self) -> list[_Call]:
+        return [call for call in self._calls.values() if call.task is not None]
+
+    # What happens
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Joined():
+                self._join(event)
+            case Left():
+                self._leave(event.node)
+            case Parted():
+                self._part(event.reason)
+            case Said():
+                self._say(decode(event.message, Progress))
+            case Answered() | Failed():
+                call = self._calls.pop(event.request, None)
+                if call is not None:  # else of a node that has left meanwhile
+                    self._answer(event.request, call, event)
+
+    def _join(self, joined: Joined) -> None:
+        node = self._nodes[joined.node] = _Node(joined)
+        self._all.append(node)
+        self._ask(node, Admit, Admitted, like=self._like)
+
+    def _leave(self, address: str) -> None:
+        node = self._nodes.pop(address, None)
+        if node is None:
+            return
+        if node.status in ("new", "ok"):
+            node.status = "lost"
+            self._view.message(f"node {node.name} is lost")
+        self._show_nodes()
+        for task in self._called_back(node):
+            task.lost.append(node.name)
+            if len(task.lost) < _MOST_LOST:
+                (self._unconfirmed if task.seen else self._alone).append(task)
+            elif task.seen:
+                self._conclude(task, f"the nodes that were to do it were lost: {', '.join(task.lost)}")
+            else:
+                message = (
+                    f"its nodes were lost: {', '.join(task.lost)}; run it by itself to see what it does to a machine"
+                )
+                self._finish(None, [self._without_verdict(task, Failure(type="node", message=message))])
+
+    def _part(self, reason: str) -> None:
+        self._view.message(f"{reason}; what was under way is examined again when it is back")
+        for node in list(self._nodes.values()):
+            del self._nodes[node.address]
+            node.status = "lost" if node.status in ("new", "ok") else node.status
+            self._again(self._called_back(node))
+        self._calls.clear()
+        self._show_nodes()
+
+    def _called_back(self, node: _Node) -> list[_Task]:
+        """What a node examines, and what it has found and cannot be believed: taken from it."""
+        calls = [self._calls.pop(name) for name in sorted(node.requests)]
+        found, node.held = node.held, []
+        node.requests.clear()
+        return [call.task for call in calls if call.task is not None] + [task for task, _ in found]
+
+    def _again(self, tasks: Sequence[_Task]) -> None:
+        """What a node could do nothing for is examined elsewhere, before what has not been begun."""
+        self._unconfirmed.extend(task for task in tasks if task.seen)
+        self._waiting.extendleft(task for task in reversed(tasks) if not task.seen)
+
+    def _answer(self, request: str, call: _Call, event: Answered | Failed) -> None:
+        node, task = call.node, call.task
+        node.requests.discard(request)
+        node.is_reserved = node.is_reserved and task is None
+        answer = _decoded(event, self._bundle, call.answer)
+        if isinstance(answer, Failed):
+            if task is None:
+                self._refuse(node, "refused", f"does not answer as this tool does: {answer.reason}")
+            else:
+                failure = Failure(type=INTERNAL, message=f"on node {node.name}: {answer.reason}")
+                self._finish(node, [self._without_verdict(task, failure)])
+            return
+        if isinstance(answer, Admitted):
+            self._admit(node, answer)
+        elif isinstance(answer, Control):
+            self._prove(node, answer)
+        elif task is not None:
+            found = [msgspec.structs.replace(each, node=node.name) for each in answer]
+            if node.is_proved:
+                self._believe(node, task, found)
+            else:
+                node.held.append((task, found))
+
+    def _admit(self, node: _Node, answer: Admitted) -> None:
+        if answer.refused:
+            self._refuse(node, "refused", answer.refused)
+        elif answer.lacks_bundle:
+            self._ask(node, Admit, Admitted, like=self._like, archive=self._bundle.archive)
+        else:
+            node.status, node.environment = "ok", answer.environment
+            node.is_proved = not self._with_control
+            if self._with_control:
+                self._ask(node, Prove, Control)
+            self._show_nodes()
+
+    def _prove(self, node: _Node, control: Control) -> None:
+        if self._is_stopping:  # it was cut short
+            return
+        node.control = control
+        if control.status == "failed":
+            self._refuse(node, "dropped", f"failed the control: {control.reason}")
+            return
+        if not any(each.is_proved for each in self._all):
+            self._view.control(control)
+        self._trust(node)
+
+    def _trust(self, node: _Node) -> None:
+        node.is_proved = True
+        found, node.held = node.held, []
+        for task, results in found:
+            self._believe(node, task, results)
+
+    def _refuse(self, node: _Node, status: str, reason: str) -> None:
+        node.status, node.reason = status, reason
+        self._view.message(f"node {node.name} is not used: it {reason}")
+        self._again(self._called_back(node))
+        self._show_nodes()
+
+    # What is done about it
+
+    def _believe(self, node: _Node, task: _Task, found: list[ScenarioResult]) -> None:
+        task.seen[node] = found
+        leaks = any(_leaks(results) for results in task.seen.values())
+        if leaks and len(task.seen) < self._confirm and not self._is_stopping:
+            self._unconfirmed.append(task)
+            return
+        self._conclude(task, "interrupted" if self._is_stopping else "")
+
+    def _conclude(self, task: _Task, missing: str = "") -> None:
+        """Give the result: what the first node has found, and what the others say to it."""
+        (first, found), *others = task.seen.items()
+        if self._confirm > 1 and _leaks(found):
+            remarks = [_remark(node, found, results) for node, results in others]
+            if missing and len(task.seen) < self._confirm:
+                remarks.append(f"the leak was not confirmed: {missing}")
+            found = [msgspec.structs.replace(found[0], advice=[*remarks, *found[0].advice]), *found[1:]]
+        self._finish(first, found)
+
+    def _settle_unconfirmed(self) -> None:
+        """Conclude what nobody is left to confirm."""
+        if self._waiting or self._alone or self._examined():
+            return
+        usable = [node for node in self._nodes.values() if node.status in ("new", "ok")]
+        for task in list(self._unconfirmed):
+            if all(node in task.seen for node in usable):
+                self._unconfirmed.remove(task)
+                self._conclude(task, "there is no other node")
+
+    def _finish(self, node: _Node | None, found: list[ScenarioResult]) -> None:
+        if node is not None:
+            node.scenarios += 1
+        self._account.take(found)
+        for result in found:
+            self._view.finish(result)
+
+    def _without_verdict(self, task: _Task, failure: Failure) -> ScenarioResult:
+        return verdicts.failed(msgspec.structs.replace(self._plan.template, scenario=task.info), failure)
+
+    def _give_out(self) -> None:
+        """Give each free core a scenario, those first whose node was lost."""
+        for node in self._nodes.values():
+            while node.status == "ok" and not node.is_reserved and len(node.requests) < node.cores:
+                if self._alone and not node.requests:
+                    node.is_reserved = True
+                    task = self._alone.popleft()
+                elif self._waiting:
+                    task = self._waiting.popleft()
+                elif (unseen := self._unseen_by(node)) is not None:
+                    self._unconfirmed.remove(unseen)
+                    task = unseen
+                else:
+                    break
+                self._ask(node, Examine, list[ScenarioResult], task)
+                self._view.start(task.info.id)
+                self._view.at(task.info.id, node.name)
+
+    def _unseen_by(self, node: _Node) -> _Task | None:
+        """A leak that a node may confirm: one of another machine, where there is another."""
+        there = {each.machine for each in self._nodes.values() if each.status == "ok"}
+        for task in self._unconfirmed:
+            seen = {each.machine for each in task.seen}
+            if node.machine not in seen or (node not in task.seen and there <= seen):
+                return task
+        return None
+
+    def _ask(self, node: _Node, kind: Any, answer: Any, task: _Task | None = None, **more: Any) -> None:
+        self._number += 1
+        request = f"leakcheck-{self._name}-{self._number}"
+        template = self._plan.template
+        job = msgspec.structs.replace(template, python="", scenario=task.info if task else template.scenario)
+        work = Work(
+            job=job,
+            tools=sorted(self._plan.tools),
+            errors=self._plan.errors,
+            suppressions=[str(each) for each in self._plan.suppressions],
+            options=self._plan.options,
+        )
+        sent = kind(
+            run=self._name,
+            digest=self._bundle.digest,
+            python=self._python,
+            work=msgspec.Raw(self._bundle.outgoing(encode(work))),
+            **more,
+        )
+        self._calls[request] = _Call(node, task, answer)
+        node.requests.add(request)
+        self._engine.submit(node.address, request, encode(sent))
+
+    def _give_up_where_stranded(self) -> None:
+        """Where nodes are there and none can be used, for long, what is left has no result."""
+        usable = any(node.status in ("new", "ok") for node in self._nodes.values())
+        if usable or not self._all:
+            self._stranded_since = None
+            return
+        now = self._clock()
+        self._stranded_since = now if self._stranded_since is None else self._stranded_since
+        if now - self._stranded_since >= (_ALL_REFUSED_S if self._nodes else _ALL_LOST_S):
+            self._abandon(self._why_no_node())
+
+    def _abandon(self, why: str) -> None:
+        """Whatever has no result yet is an error. Raises `LeakcheckError` where nothing has one."""
+        if not any(node.scenarios for node in self._all):
+            raise LeakcheckError(f"no node can be used: {why}")
+        calls = [call.task for call in self._calls.values() if call.task is not None]
+        held = [task for node in self._nodes.values() for task, _ in node.held]
+        for task in [*self._alone, *self._waiting, *calls, *held]:
+            failure = Failure(type="node", message=f"no node was left for it: {why}")
+            self._finish(None, [self._without_verdict(task, failure)])
+        for task in self._unconfirmed:
+            self._conclude(task, why)
+        self._calls.clear()
+        for each in (self._alone, self._waiting, self._unconfirmed):
+            each.clear()
+        for node in self._nodes.values():
+            node.held.clear()
+
+    def _why_no_node(self) -> str:
+        reasons: dict[str, list[str]] = {}
+        for node in self._all:
+            reasons.setdefault(node.reason or "is lost", []).append(node.name)
+        return "; ".join(f"{', '.join(dict.fromkeys(names))} {reason}" for reason, names in reasons.items())
+
+    # What is told
+
+    def _say(self, said: Progress) -> None:
+        if said.scenario in self._account:
+            return
+        view = self._view
+        match said.what:
+            case "progress":
+                view.progress(said.scenario, said.meter, said.samples, said.seconds_left)
+            case "diagnosing":
+                view.diagnosing(said.scenario, said.tools)
+            case "failing":
+                view.failing(said.scenario, said.tried, said.failures)
+            case "failed" if said.whole is not None:
+                view.failed(said.scenario, said.whole)
+
+    def _show_nodes(self) -> None:
+        usable = [node for node in self._nodes.values() if node.status == "ok"]
+        self._view.nodes(len(usable), sum(node.cores for node in usable))
+
+    def _result(self, *, interrupted: bool) -> RunResult:
+        used = [node for node in self._all if node.scenarios]
+        environment = {**common([node.environment for node in used]), **self._checkout}
+        nodes = [node.record() for node in self._all if node.status != "new"]
+        return self._account.result(environment, self._control(used), interrupted=interrupted, nodes=nodes)
+
+    def _control(self, used: Sequence[_Node]) -> Control:
+        """That of the nodes whose results count; failed where nodes were there and none has passed it."""
+        if not self._with_control:
+            return Control(status="off", reason="switched off by --no-control")
+        if used:
+            return joined_control([node.control for node in used])
+        dropped = [node for node in self._all if node.status == "dropped"]
+        if dropped:
+            reason = f"none of {units.count(len(dropped), 'node')} passed it; {dropped[0].name}: "
+            return msgspec.structs.replace(dropped[0].control, reason=reason + dropped[0].control.reason)
+        return Control(status="off", reason="interrupted")
+
+
+def _decoded(event: Answered | Failed, bundle: Bundle, kind: Any) -> Any:
+    """The answer; as failed where it cannot be read, which comes from another version."""
+    if isinstance(event, Failed):
+        return event
+    try:
+        return decode(bundle.incoming(event.answer), kind)
+    except msgspec.MsgspecError as error:
+        return Failed(event.request, str(error))
+
+
+def _leaks(found: Sequence[ScenarioResult]) -> bool:
+    return any(result.verdict == "leak" for result in found)
+
+
+def _remark(node: _Node, found: Sequence[ScenarioResult], others: Sequence[ScenarioResult]) -> str:
+    """What another node says to a leak."""
+    said = {result.id: result for result in others}
+    for result in found:
+        if result.verdict == "leak":
+            other = said.get(result.id)
+            if other is None or other.verdict != "leak":
+                verdict = f"{other.verdict}: {other.reason}" if other else "not reached"
+                return f"node {node.name} does not confirm the leak: there it was {verdict}"
+    return f"node {node.name} confirms the leak"

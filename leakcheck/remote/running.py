@@ -1,0 +1,42 @@
+"""`run --on ADDRESS`: from a plan to its results, by the nodes of the cluster that answers there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from leakcheck.records import RunResult
+from leakcheck.remote import bundle, likeness
+from leakcheck.remote.dispatch import Dispatch, NodesView
+from leakcheck.remote.engine import connect
+from leakcheck.run.runner import Plan
+
+
+def run(
+    plan: Plan,
+    view: NodesView,
+    keep: Callable[[RunResult], None],
+    *,
+    on: str,
+    python: str,
+    control: bool,
+    confirm: int,
+) -> RunResult:
+    """The same as `Runner.run` with the same plan: verdicts, findings and paths as if they had been made here.
+
+    Raises `UsageError` where no scheduler answers `on`, or where sources cannot be sent.
+    """
+    name = uuid4().hex[:12]
+    plan = plan._replace(suppressions=[Path(os.path.abspath(each)) for each in plan.suppressions])
+    needed = [each.target for each in plan.scenarios if each.target.endswith(".py")]
+    needed += map(str, plan.suppressions)
+    with connect(on, name) as engine:
+        sources = bundle.make(plan.template.cwd, needed)
+        like = likeness.here(python)
+        dispatch = Dispatch(
+            plan, engine, view, sources, like,
+            name=name, python=python, control=control, confirm=confirm, keep=keep,
+        )  # fmt: skip
+        return dispatch.run()
