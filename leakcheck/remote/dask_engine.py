@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -29,14 +30,34 @@ _LOST_S = 300.0
 """Seconds that a scheduler which went away is waited for: the system that runs it starts it again, or it does not."""
 _TICK_S = 0.5
 """Seconds after which whoever waits for an event may look at the clock."""
+_LOGGERS = ("distributed", "distributed.client", "tornado.application")
+_CLOSED = ("closing", "closed", "failed")
+_LOST = "the connection to the scheduler is lost"
 _LOOK = "look"
 """In the queue: there are other workers than before."""
 
 
-def serve(content: bytes, topic: str) -> bytes:
+def serve(content: bytes, run: str) -> bytes:
     """Runs in a worker's thread: the answer to one request."""
     worker = get_worker()
-    return nodes.answer(content, lambda message: worker.log_event(topic, message.decode()))
+    key = worker.get_current_task()
+
+    def tell(message: bytes) -> None:
+        task = worker.state.tasks.get(key)
+        if worker.status.name in _CLOSED or task is None or task.state == "cancelled":
+            nodes.interrupt(run)  # nobody wants it any more: the scheduler is gone, or the client
+        worker.log_event(_topic(run), message.decode())
+
+    return nodes.answer(content, tell)
+
+
+async def _call_off(run: str) -> None:
+    """Runs in a worker's event loop, which does not wait for its threads; Dask wants a coroutine for that."""
+    nodes.interrupt(run)
+
+
+def _topic(run: str) -> str:
+    return f"leakcheck-{run}"
 
 
 class DaskEngine:
@@ -46,9 +67,9 @@ class DaskEngine:
     """
 
     def __init__(self, place: str, run: str) -> None:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is an event here
+        for name in _LOGGERS:  # what they would say is an event here
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._place, self._run = place, run
-        self._topic = f"leakcheck-{run}"
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._futures: dict[str, tuple[str, Any]] = {}
         """By request, with its worker."""
@@ -64,7 +85,7 @@ class DaskEngine:
         client: Any = Client(self._place, timeout=_CONNECT_S, set_as_default=False, name="elkyn-leakcheck")
         events = self._events  # of this client: an earlier one may still have something to say
         client.subscribe_topic("all", partial(_on_cluster, events))
-        client.subscribe_topic(self._topic, partial(_on_word, events))
+        client.subscribe_topic(_topic(self._run), partial(_on_word, events))
         events.put(_LOOK)
         return client
 
@@ -82,7 +103,7 @@ class DaskEngine:
         """Have a worker answer, and no other."""
         try:
             future = self._client.submit(
-                serve, content, self._topic, key=request, workers=[node], allow_other_workers=False, pure=False
+                serve, content, self._run, key=request, workers=[node], allow_other_workers=False, pure=False
             )
         except Exception:  # noqa: BLE001 - the connection is lost, which is the next event
             self._events.put(Parted("it does not take what is submitted"))
@@ -99,7 +120,7 @@ class DaskEngine:
             except queue.Empty:
                 event = None
                 if self._client.status != "running":
-                    event = Parted("the connection to the scheduler is lost")
+                    event = Parted(_LOST)
             if event is _LOOK:
                 yield from self._joined()
             elif isinstance(event, Parted):
@@ -117,7 +138,7 @@ class DaskEngine:
     def cancel(self) -> None:
         """Ask each worker, beside what its threads do."""
         with suppress(Exception):  # one that is gone has called it off
-            self._client.run(nodes.interrupt, self._run, wait=False, on_error="ignore")
+            self._client.run(_call_off, self._run, wait=False, on_error="ignore")
 
     def _joined(self) -> Iterator[Event]:
         try:
@@ -164,9 +185,9 @@ class DaskEngine:
         """Fetch an answer, in the client's own thread."""
         try:
             answer = await self._client.gather(future, asynchronous=True)
-        except asyncio.CancelledError as error:  # also the base of Dask's own, whose message has the reason
+        except (asyncio.CancelledError, futures.CancelledError):  # the second is the base of Dask's own
             if request in self._futures and self._futures[request][1] is future:
-                events.put(Parted(f"the connection to the scheduler is lost ({error})"))
+                events.put(Parted(_LOST))
         except KilledWorker:  # that it has left, is told by another event
             return
         except Exception as error:  # noqa: BLE001 - whatever the node has raised

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -31,7 +31,7 @@ from leakcheck.remote.requests import Admit, Admitted, Examine, Progress, Prove,
 from leakcheck.results.merging import common, joined_control
 from leakcheck.run import provenance
 from leakcheck.run.account import Account
-from leakcheck.run.runner import Plan, View, broken_result
+from leakcheck.run.runner import Plan, View, broken_result, command
 from leakcheck.verdict import result as verdicts
 
 _ALL_REFUSED_S = 60.0
@@ -158,7 +158,7 @@ class Dispatch:
             self._until(self._is_done)
         except KeyboardInterrupt:
             self._stop()
-        except LeakcheckError as error:  # the engine is lost for good
+        except LeakcheckError as error:  # nobody is left to examine anything
             self._abandon(str(error))
         return self._result(interrupted=self._is_stopping)
 
@@ -355,7 +355,8 @@ class Dispatch:
             self._view.finish(result)
 
     def _without_verdict(self, task: _Task, failure: Failure) -> ScenarioResult:
-        return verdicts.failed(msgspec.structs.replace(self._plan.template, scenario=task.info), failure)
+        job = msgspec.structs.replace(self._plan.template, scenario=task.info)
+        return verdicts.failed(job, failure, command=command(task.info, self._plan.options))
 
     def _give_out(self) -> None:
         """Give each free core a scenario, those first whose node was lost."""
@@ -408,7 +409,7 @@ class Dispatch:
         self._engine.submit(node.address, request, encode(sent))
 
     def _give_up_where_stranded(self) -> None:
-        """Where nodes are there and none can be used, for long, what is left has no result."""
+        """Raise `LeakcheckError` where no node can be used for long."""
         usable = any(node.status in ("new", "ok") for node in self._nodes.values())
         if usable or not self._all:
             self._stranded_since = None
@@ -416,7 +417,7 @@ class Dispatch:
         now = self._clock()
         self._stranded_since = now if self._stranded_since is None else self._stranded_since
         if now - self._stranded_since >= (_ALL_REFUSED_S if self._nodes else _ALL_LOST_S):
-            self._abandon(self._why_no_node())
+            raise LeakcheckError(self._why_no_node())
 
     def _abandon(self, why: str) -> None:
         """Whatever has no result yet is an error. Raises `LeakcheckError` where nothing has one."""
@@ -439,7 +440,7 @@ class Dispatch:
         reasons: dict[str, list[str]] = {}
         for node in self._all:
             reasons.setdefault(node.reason or "is lost", []).append(node.name)
-        return "; ".join(f"{', '.join(dict.fromkeys(names))} {reason}" for reason, names in reasons.items())
+        return "; ".join(f"{_listed(dict.fromkeys(names))}: it {reason}" for reason, names in reasons.items())
 
     # What is told
 
@@ -478,6 +479,12 @@ class Dispatch:
             reason = f"none of {units.count(len(dropped), 'node')} passed it; {dropped[0].name}: "
             return msgspec.structs.replace(dropped[0].control, reason=reason + dropped[0].control.reason)
         return Control(status="off", reason="interrupted")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    first, *others = names
+    return f"{first} and {units.count(len(others), 'node')} more" if others else first
 
 
 def _decoded(event: Answered | Failed, bundle: Bundle, kind: Any) -> Any:
