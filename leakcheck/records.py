@@ -174,6 +174,9 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     """Where the step was made to fail for this result; empty where it was not."""
     node: str = ""
     """The node of a cluster that measured it, one of `RunResult.nodes`; empty on this machine."""
+    confirmed: bool | None = None
+    """Whether all other nodes that were to look for its leak have found one, which `advice` says first; None where none
+    was asked."""
     interrupted: bool = False
     """Whether the run was interrupted while this scenario was measured or diagnosed: it is judged by what was read."""
 

@@ -53,8 +53,8 @@ class NodesView(View, Protocol):
     def nodes(self, count: int, cores: int) -> None:
         """So many nodes with so many cores can be used."""
 
-    def at(self, scenario_id: str, node: str) -> None:
-        """A scenario is examined on that node."""
+    def start_at(self, scenario_id: str, node: str) -> None:
+        """The measurement of a scenario begins on that node; in place of `start`."""
 
 
 class _Task:
@@ -143,7 +143,7 @@ class Dispatch:
         self._calls: dict[str, _Call] = {}
         self._checkout = provenance.checkout()
         self._number = 0
-        self._is_stopping = False
+        self._is_stopping = self._is_waiting = False
         self._stranded_since: float | None = None
 
     def run(self) -> RunResult:
@@ -181,6 +181,8 @@ class Dispatch:
         for event in self._engine.as_completed():
             if event is not None:
                 self._take(event)
+            elif not self._all:
+                self._say_that_none_is_there()
             if not self._is_stopping:
                 self._give_up_where_stranded()
                 self._give_out()
@@ -333,8 +335,11 @@ class Dispatch:
         if self._confirm > 1 and _leaks(found):
             remarks = [_remark(node, found, results) for node, results in others]
             if missing and len(task.seen) < self._confirm:
-                remarks.append(f"the leak was not confirmed: {missing}")
-            found = [msgspec.structs.replace(found[0], advice=[*remarks, *found[0].advice]), *found[1:]]
+                remarks.append((False, f"the leak was not confirmed: {missing}"))
+            advice = [remark for _, remark in sorted(remarks)]
+            confirmed = all(does for does, _ in remarks)
+            first_of = msgspec.structs.replace(found[0], advice=[*advice, *found[0].advice], confirmed=confirmed)
+            found = [first_of, *found[1:]]
         self._finish(first, found)
 
     def _settle_unconfirmed(self) -> None:
@@ -373,8 +378,7 @@ class Dispatch:
                 else:
                     break
                 self._ask(node, Examine, list[ScenarioResult], task)
-                self._view.start(task.info.id)
-                self._view.at(task.info.id, node.name)
+                self._view.start_at(task.info.id, node.name)
 
     def _unseen_by(self, node: _Node) -> _Task | None:
         """A leak that a node may confirm: one of another machine, where there is another."""
@@ -458,6 +462,11 @@ class Dispatch:
             case "failed" if said.whole is not None:
                 view.failed(said.scenario, said.whole)
 
+    def _say_that_none_is_there(self) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._view.message("no node is there yet")
+
     def _show_nodes(self) -> None:
         usable = [node for node in self._nodes.values() if node.status == "ok"]
         self._view.nodes(len(usable), sum(node.cores for node in usable))
@@ -501,13 +510,13 @@ def _leaks(found: Sequence[ScenarioResult]) -> bool:
     return any(result.verdict == "leak" for result in found)
 
 
-def _remark(node: _Node, found: Sequence[ScenarioResult], others: Sequence[ScenarioResult]) -> str:
-    """What another node says to a leak."""
+def _remark(node: _Node, found: Sequence[ScenarioResult], others: Sequence[ScenarioResult]) -> tuple[bool, str]:
+    """Whether another node confirms a leak, and what it says to it."""
     said = {result.id: result for result in others}
     for result in found:
         if result.verdict == "leak":
             other = said.get(result.id)
             if other is None or other.verdict != "leak":
                 verdict = f"{other.verdict}: {other.reason}" if other else "not reached"
-                return f"node {node.name} does not confirm the leak: there it was {verdict}"
-    return f"node {node.name} confirms the leak"
+                return False, f"node {node.name} does not confirm the leak: there it was {verdict}"
+    return True, f"node {node.name} confirms the leak"

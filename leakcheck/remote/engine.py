@@ -3,7 +3,7 @@
 An engine hands a few bytes to a node that was named, where `leakcheck.remote.node.answer` makes other bytes of them,
 and says which nodes come and go. Which scenario runs where, what becomes of one whose node is lost, and which node can
 be trusted is decided by `dispatch`, the same for each engine; so another one (Ray, say) is a class with these two
-functions and a row in `connect`.
+functions and a row in `running.connect`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
-
-from leakcheck.errors import UsageError
 
 
 class Joined(NamedTuple):
@@ -86,17 +84,3 @@ class Engine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Forget all that was submitted, and go."""
-
-
-def connect(address: str, run: str) -> Engine:
-    """The engine that listens at `dask://host:port`, for the run of that name. Raises `UsageError`."""
-    kind, separator, place = address.partition("://")
-    if not separator or not place or kind != "dask":
-        raise UsageError(f"--on {address}: give the address of a scheduler, as dask://127.0.0.1:8786")
-    try:
-        from leakcheck.remote.dask_engine import DaskEngine
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"--on {address}: {error.name} is not installed here; pip install 'elkyn-leakcheck[dask]' brings it"
-        ) from error
-    return DaskEngine(place, run)

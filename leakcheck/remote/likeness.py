@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-import leakcheck
 from leakcheck import units
 from leakcheck.errors import UsageError
 from leakcheck.records import Record
@@ -92,7 +91,7 @@ def _packages(there: Mapping[str, str], wanted: Mapping[str, str]) -> str:
 @cache
 def _sources() -> str:
     """Hash of the modules of this tool."""
-    root = Path(leakcheck.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\0".encode())

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+from leakcheck.errors import UsageError
 from leakcheck.records import RunResult
 from leakcheck.remote import bundle, likeness
 from leakcheck.remote.dispatch import Dispatch, NodesView
-from leakcheck.remote.engine import connect
+from leakcheck.remote.engine import Engine
 from leakcheck.run.runner import Plan
 
 
@@ -40,3 +41,17 @@ def run(
             name=name, python=python, control=control, confirm=confirm, keep=keep,
         )  # fmt: skip
         return dispatch.run()
+
+
+def connect(address: str, run: str) -> Engine:
+    """The engine that listens at `dask://host:port`, for the run of that name. Raises `UsageError`."""
+    kind, separator, place = address.partition("://")
+    if not separator or not place or kind != "dask":
+        raise UsageError(f"--on {address}: give the address of a scheduler, as dask://127.0.0.1:8786")
+    try:
+        from leakcheck.remote.dask_engine import DaskEngine
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--on {address}: {error.name} is not installed here; pip install 'elkyn-leakcheck[dask]' brings it"
+        ) from error
+    return DaskEngine(place, run)

@@ -108,9 +108,10 @@ class RunView:
         """So many nodes of a cluster, with so many cores, take part."""
         self._nodes = f"{units.count(count, 'node')}, {units.count(cores, 'core')}"
 
-    def at(self, scenario_id: str, node: str) -> None:
-        """A scenario runs on that node."""
-        self._running.setdefault(scenario_id, _Running()).node = node
+    def start_at(self, scenario_id: str, node: str) -> None:
+        """The measurement of a scenario begins on that node."""
+        self._running[scenario_id] = _Running(node=node)
+        self._log(scenario_id, f"measuring on {line(node)}")
 
     def progress(self, scenario_id: str, meter: str, samples: list[Sample], seconds_left: float) -> None:
         """A reading came in. Cheap: it keeps a few values, drawing happens at the view's own pace."""
