@@ -86,12 +86,17 @@ def make(cwd: Path, needed: Sequence[str]) -> Bundle:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), mode
             archive.addfile(member, io.BytesIO(content))
-            if buffer.tell() > _LARGEST:
-                raise UsageError(
-                    f"--on sends the sources below {root} to each node, and they are more than {units.size(_LARGEST)}; "
-                    "have git ignore what is no source, or start the run from a smaller folder"
-                )
+            _check_size(buffer, root)
+    _check_size(buffer, root)  # the archive keeps the last of it until it is closed
     return Bundle(str(root), digest.hexdigest()[:32], buffer.getvalue())
+
+
+def _check_size(buffer: io.BytesIO, root: Path) -> None:
+    if buffer.tell() > _LARGEST:
+        raise UsageError(
+            f"--on sends the sources below {root} to each node, and they are more than {units.size(_LARGEST)}; have "
+            "git ignore what is no source, or start the run from a smaller folder"
+        )
 
 
 def unpack(archive: bytes, folder: Path) -> None:
@@ -104,18 +109,23 @@ def unpack(archive: bytes, folder: Path) -> None:
 
 def _of_git(root: Path) -> Iterator[str]:
     """What git knows or would add, and compiled modules that it ignores; nothing where it knows nothing of a folder."""
-    yield from _listed(root, "--cached", "--others", "--exclude-standard")
+    yield from _listed(root, "--cached")
+    new = _listed(root, "--others", "--exclude-standard")
     ignored = _listed(root, "--others", "--ignored", "--exclude-standard")
-    for name in ignored:
-        path = Path(name)
-        if name.endswith(tuple(EXTENSION_SUFFIXES)) and not _is_skipped(root, path):
+    compiled = (name for name in ignored if name.endswith(tuple(EXTENSION_SUFFIXES)))
+    passed_over: dict[Path, bool] = {}
+    for name in (*new, *compiled):
+        folder = Path(name).parent
+        if folder not in passed_over:
+            passed_over[folder] = _is_passed_over(root, folder)
+        if not passed_over[folder]:
             yield name
 
 
-def _is_skipped(root: Path, path: Path) -> bool:
-    """Whether a file belongs to an environment, or to a hidden folder."""
-    return any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in path.parts[:-1]) or any(
-        (root / parent / _OF_AN_ENVIRONMENT).exists() for parent in path.parents if str(parent) != "."
+def _is_passed_over(root: Path, folder: Path) -> bool:
+    """Whether a folder is of an environment, or hidden."""
+    return any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in folder.parts) or any(
+        (root / each / _OF_AN_ENVIRONMENT).exists() for each in (folder, *folder.parents) if each.parts
     )
 
 
