@@ -1,11 +1,12 @@
 """What the distribution of a run costs: scheduler and workers are real, and an examination is a sleep of a second.
 
-Each worker is a process; it loads this module, by which it answers as a node does but for the measurement. What is left
-is what the engine, the dispatcher and the results take.
+Workers answer as a node does but for the measurement. What is left is what the engine, the dispatcher and the results
+take. On machines of their own they would have a processor each; here some share a process, or there were none left.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -13,22 +14,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 import psutil
-from distributed import Client
+from distributed import Client, Worker
 
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.records import Control, ScenarioResult
 from leakcheck.remote import bundle, likeness, node
 from leakcheck.remote.dispatch import Dispatch
+from leakcheck.remote.engine import Cluster
 from leakcheck.remote.requests import Admit, Admitted, Examine, Prove, Work, decode, encode, encode_results
 from leakcheck.remote.running import connect
 from leakcheck.run.runner import Plan
 
 RESULT = "LEAKCHECK_BENCHMARK_RESULT"
 """Environment variable of the workers: the file with the result that each scenario has."""
+
+
+_IN_A_PROCESS = 16
+"""Workers."""
 
 
 def takes_s(number: int) -> float:
@@ -49,9 +56,13 @@ def answer(content: bytes, tell: Callable[[bytes], None]) -> bytes:
     return encode_results([msgspec.structs.replace(result, id=name)])
 
 
-def dask_setup(worker: object) -> None:
-    """Dask calls it in a worker that has loaded this module."""
+async def work(address: str, count: str) -> None:
+    """So many workers in one process, until they are killed."""
     node.answer = answer
+    async with AsyncExitStack() as stack:
+        for _ in range(int(count)):
+            await stack.enter_async_context(Worker(address, nthreads=1, dashboard=False, memory_limit=0))
+        await asyncio.Event().wait()
 
 
 class _Unseen:
@@ -69,7 +80,10 @@ def run(scenarios: int, workers: int) -> None:
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         (place / "result.json").write_bytes(msgspec.json.encode(typical))
-        environment = os.environ | {RESULT: str(place / "result.json")}
+        profile = {
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"
+        }  # it looks at each worker a hundred times a second
+        environment = os.environ | profile | {RESULT: str(place / "result.json")}
         dask = [sys.executable, "-m", "dask"]
         words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
         where = place / "scheduler.json"
@@ -80,10 +94,9 @@ def run(scenarios: int, workers: int) -> None:
                 assert started[0].poll() is None, "the scheduler has ended"
                 time.sleep(0.1)
             address = msgspec.json.decode(where.read_bytes())["address"]
-            options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--preload", "benchmarks.many_nodes"]
-            for _ in range(workers):
-                command = [*dask, "worker", address, *options, "--local-directory", made]
-                started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+            for _ in range(0, workers, _IN_A_PROCESS):
+                command = [sys.executable, "-m", "benchmarks.many_nodes", address, str(_IN_A_PROCESS)]
+                started.append(subprocess.Popen(command, cwd=Path.cwd(), env=environment, stderr=subprocess.DEVNULL))
             _measured(address, scenarios, workers, started[0].pid)
         finally:
             for process in started:
@@ -98,8 +111,9 @@ def _measured(address: str, scenarios: int, workers: int, scheduler: int) -> Non
     job = Job(scenario=ScenarioInfo(id="", target="", name=""), cwd=Path.cwd())
     plan = Plan(scenarios=infos, broken=[], template=job, tools=frozenset({"auto"}))
     sources = bundle.Bundle(str(Path.cwd()), "none", b"")
-    with connect(f"dask://{address}", "benchmark") as engine:
-        dispatch = Dispatch(plan, engine, _Unseen(), sources, likeness.here(), name="benchmark")
+    cluster = Cluster(f"dask://{address}")
+    with connect(cluster.address, "benchmark") as engine:
+        dispatch = Dispatch(plan, engine, _Unseen(), sources, likeness.here(), name="benchmark", cluster=cluster)
         before, began = _processor(scheduler), time.perf_counter()
         result = dispatch.run()
         took, after = time.perf_counter() - began, _processor(scheduler)
@@ -116,3 +130,7 @@ def _measured(address: str, scenarios: int, workers: int, scheduler: int) -> Non
 def _processor(scheduler: int) -> tuple[float, float]:
     """Seconds of processor of this process, and of the scheduler."""
     return time.process_time(), sum(psutil.Process(scheduler).cpu_times()[:2])
+
+
+if __name__ == "__main__":
+    asyncio.run(work(*sys.argv[1:]))

@@ -5,7 +5,7 @@ python -m benchmarks.scale planted                              fifty leaking te
 python -m benchmarks.scale step                                 what a call of an empty test costs, by the protocol
 python -m benchmarks.scale page                                 reports of 500 and of 10,000 scenarios
 python -m benchmarks.scale run                                  a verdict on an empty scenario, and on a cheap leak
-python -m benchmarks.scale nodes [SCENARIOS WORKERS]            scenarios that sleep a second, on many nodes (5 minutes)
+python -m benchmarks.scale nodes [SCENARIOS WORKERS]            scenarios that sleep a second, on many nodes (3 minutes)
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from leakcheck.cli.terminal import echo
 from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
+from leakcheck.remote.engine import Cluster
 from leakcheck.report.durations import slowest
 from leakcheck.report.folder import new_run_directory, point_latest, write_run, write_so_far
 from leakcheck.report.run_view import RunView
@@ -35,13 +36,12 @@ def run_and_report(
     begun: BackgroundControl | None,
     durations: int | None = None,
     part: tuple[int, int] | None = None,
-    on: str | None = None,
-    confirm: int = 1,
+    cluster: Cluster | None = None,
 ) -> int:
     """Run the scenarios under the view, write the reports, print the summary; returns the exit code.
 
-    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run. `on`
-    is the address of a cluster whose nodes run them, of which `confirm` look for each leak.
+    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run. The
+    nodes of `cluster` run them, where there is one.
     """
     directory = _report_directory(options["report"])
     past = (Path("reports") if options["report"] is None else directory) / history.FILE_NAME
@@ -68,7 +68,7 @@ def run_and_report(
         with view:
             found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
             view.plan([found, *left_out(arenas=options["arenas"])])
-            run = _run(plan, view, partial(write_so_far, directory), options, on, confirm)
+            run = _run(plan, view, partial(write_so_far, directory), cluster)
             if part is not None:
                 shard = shards.shard_of(divided, *part, str(run.environment.get("commit") or ""))
                 run = msgspec.structs.replace(run, shards=[shard])
@@ -85,21 +85,13 @@ def run_and_report(
     return exit_code(run, strict=options["strict"])
 
 
-def _run(
-    plan: Plan,
-    view: RunView,
-    keep: Callable[[RunResult], None],
-    options: Mapping[str, Any],
-    on: str | None,
-    confirm: int,
-) -> RunResult:
+def _run(plan: Plan, view: RunView, keep: Callable[[RunResult], None], cluster: Cluster | None) -> RunResult:
     """Here, or on a cluster."""
-    if on is None:
+    if cluster is None:
         return Runner(plan, view, keep).run()
     from leakcheck.remote import running  # dear to import, and only for this
 
-    python, control = options["python"] or "", not options["no_control"]
-    return running.run(plan, view, keep, on=on, python=python, control=control, confirm=confirm)
+    return running.run(plan, view, keep, cluster)
 
 
 def _part_of(collected: Collected, part: tuple[int, int] | None, past: Path) -> tuple[Collected, dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from leakcheck.cli import options as shared
 from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import NothingCollectedError, UsageError
+from leakcheck.remote.engine import Cluster
 
 
 @click.command("run", cls=Command, epilog=EXIT_CODES)
@@ -20,8 +22,16 @@ from leakcheck.errors import NothingCollectedError, UsageError
 @click.option("--shard", metavar="K/N", help="Run the K-th of N parts, which take about as long by the history.")
 @click.option("--durations", type=click.IntRange(1), metavar="N", help="Show where the time of the N slowest went.")
 @click.option("--on", metavar="ADDRESS", help="Run on the nodes of a cluster, dask://host:8786 (pip's extra: dask).")
-@click.option("--confirm", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="With --on: a leak is looked for by so many nodes.")  # fmt: skip
+@click.option(
+    "--confirm",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --on: a leak is looked for by so many nodes.",
+)
+@click.option("--lock", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="With --on: each node makes its environment from this lock, with uv.")  # fmt: skip
 @shared.measuring
 def command(
     targets: tuple[str, ...],
@@ -31,6 +41,7 @@ def command(
     durations: int | None,
     on: str | None,
     confirm: int,
+    lock: Path | None,
     **options: Any,
 ) -> int:
     """Run scenarios and say of each: leak or not, where, and who holds it.
@@ -48,11 +59,11 @@ def command(
 
     select((), keyword, mark)  # a mistake in it is said before anything is started
     part = None if shard is None else shards.parse(shard)
-    _check_cluster(on, confirm, options)
+    cluster = _cluster(on, confirm, lock, options)
     template = shared.template(options)
     with ExitStack() as stack:
-        begun = stack.enter_context(begin(template, control=on is None and not options["no_control"]))
-        collected = collect(targets, template, keep=on is None)
+        begun = stack.enter_context(begin(template, control=cluster is None and not options["no_control"]))
+        collected = collect(targets, template, keep=cluster is None)
         if collected.loaded is not None:
             stack.callback(collected.loaded.stop)
         if collected.broken:
@@ -62,7 +73,7 @@ def command(
             from leakcheck.cli.finish import run_and_report
 
             chosen_of = collected._replace(scenarios=chosen)
-            return run_and_report(chosen_of, template, options, begun, durations, part, on, confirm)
+            return run_and_report(chosen_of, template, options, begun, durations, part, cluster)
         there = len(collected.scenarios)
         raise NothingCollectedError(
             f"no scenario in {' '.join(targets)} matches the selection ({there} are there)"
@@ -72,15 +83,19 @@ def command(
         )
 
 
-def _check_cluster(on: str | None, confirm: int, options: Mapping[str, Any]) -> None:
-    """What goes with a cluster, and what does not. Raises `UsageError`."""
+def _cluster(on: str | None, confirm: int, lock: Path | None, options: Mapping[str, Any]) -> Cluster | None:
+    """Where the run takes place; None on this machine. Raises `UsageError` for what does not go together."""
     if on is None:
-        if confirm > 1:
-            raise UsageError("--confirm goes with --on: it asks other nodes")
-        return
+        for option, is_given in (("--confirm", confirm > 1), ("--lock", lock is not None)):
+            if is_given:
+                raise UsageError(f"{option} is for the nodes of a cluster: --on names one, or leave it out")
+        return None
     for name in ("graph", "keep_captures"):
         if options[name]:
             option = name.replace("_", "-")
             raise UsageError(
                 f"--{option} does not go with --on: its files would stay on the nodes; leave out one of both"
             )
+    if lock is not None and options["python"]:
+        raise UsageError("--lock makes the interpreter that --python would name; leave out one of both")
+    return Cluster(on, confirm, options["python"] or "", lock, control=not options["no_control"])

@@ -15,19 +15,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from leakcheck import units
 from leakcheck.agent.protocol import INTERNAL
 from leakcheck.errors import LeakcheckError
-from leakcheck.execution.job import ScenarioInfo
-from leakcheck.records import Control, Failure, Node, RunResult, ScenarioResult
+from leakcheck.records import Control, Failure, RunResult, ScenarioResult
 from leakcheck.remote.bundle import Bundle
-from leakcheck.remote.engine import Answered, Engine, Event, Failed, Joined, Left, Parted, Said
+from leakcheck.remote.engine import Answered, Cluster, Engine, Event, Failed, Joined, Left, Parted, Said
 from leakcheck.remote.likeness import Likeness
+from leakcheck.remote.locked import Lock
 from leakcheck.remote.requests import Admit, Admitted, Examine, Progress, Prove, Work, decode, encode
+from leakcheck.remote.standing import Call, NodeState, Task
 from leakcheck.results.merging import common, joined_control
 from leakcheck.run import provenance
 from leakcheck.run.account import Account
@@ -57,59 +58,6 @@ class NodesView(View, Protocol):
         """The measurement of a scenario begins on that node; in place of `start`."""
 
 
-class _Task:
-    """A scenario that has no result yet."""
-
-    def __init__(self, info: ScenarioInfo) -> None:
-        self.info = info
-        self.lost: list[str] = []
-        """Names of the nodes that went away with it."""
-        self.seen: dict[_Node, list[ScenarioResult]] = {}
-        """What nodes have found, while it waits for others to confirm it."""
-
-
-class _Node:
-    """A node that is there, or was."""
-
-    def __init__(self, joined: Joined) -> None:
-        self.address, self.name, self.machine, self.cores = joined.node, joined.name, joined.machine, joined.cores
-        self.status: str = "new"
-        """`new`, then `ok` where it is used, or one of `Node.status`."""
-        self.reason = ""
-        self.environment: dict[str, Any] = {}
-        self.control = Control(status="off", reason="it was not finished")
-        self.is_proved = False
-        self.held: list[tuple[_Task, list[ScenarioResult]]] = []
-        """What it has found before its control was passed."""
-        self.scenarios = 0
-        self.requests: set[str] = set()
-        """Those that it has not answered."""
-        self.is_reserved = False
-        """Whether what runs there must have no company."""
-
-    def record(self) -> Node:
-        """What the results say of it."""
-        return Node(
-            name=self.name,
-            status=self.status,  # type: ignore[arg-type]
-            reason=self.reason,
-            cores=self.cores,
-            scenarios=self.scenarios,
-            environment=self.environment,
-            control=self.control,
-        )
-
-
-class _Call(NamedTuple):
-    """A request that has no answer yet."""
-
-    node: _Node
-    task: _Task | None
-    """None for what is asked of the node itself."""
-    answer: Any
-    """Type of the answer."""
-
-
 class Dispatch:
     """One run of a plan on the nodes of an engine. Used once, in one thread."""
 
@@ -122,25 +70,23 @@ class Dispatch:
         like: Likeness,
         *,
         name: str,
-        python: str = "",
-        control: bool = True,
-        confirm: int = 1,
+        cluster: Cluster,
+        lock: Lock | None = None,
         keep: Callable[[RunResult], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is the run's own among all that the engine serves, and `python` the interpreter on each node."""
+        """`name` is the run's own among all that the engine serves; `lock` what `cluster.lock` holds."""
         self._plan, self._engine, self._view, self._bundle, self._like = plan, engine, view, bundle, like
-        self._name, self._python, self._confirm, self._clock = name, python, confirm, clock
-        self._with_control = control
+        self._name, self._cluster, self._lock, self._clock = name, cluster, lock, clock
         self._account = Account(plan.planned, plan.options, keep)
-        self._waiting = deque(_Task(info) for info in plan.scenarios)
-        self._alone: deque[_Task] = deque()
+        self._waiting = deque(Task(info) for info in plan.scenarios)
+        self._alone: deque[Task] = deque()
         """Scenarios whose node was lost."""
-        self._unconfirmed: deque[_Task] = deque()
-        self._nodes: dict[str, _Node] = {}
+        self._unconfirmed: deque[Task] = deque()
+        self._nodes: dict[str, NodeState] = {}
         """Those that are there, by address."""
-        self._all: list[_Node] = []
-        self._calls: dict[str, _Call] = {}
+        self._all: list[NodeState] = []
+        self._calls: dict[str, Call] = {}
         self._checkout = provenance.checkout()
         self._number = 0
         self._is_stopping = self._is_waiting = False
@@ -195,7 +141,7 @@ class Dispatch:
         held = any(node.held for node in self._nodes.values())
         return not (self._waiting or self._alone or self._unconfirmed or self._examined() or held)
 
-    def _examined(self) -> list[_Call]:
+    def _examined(self) -> list[Call]:
         return [call for call in self._calls.values() if call.task is not None]
 
     # What happens
@@ -216,9 +162,9 @@ class Dispatch:
                     self._answer(event.request, call, event)
 
     def _join(self, joined: Joined) -> None:
-        node = self._nodes[joined.node] = _Node(joined)
+        node = self._nodes[joined.node] = NodeState(joined, self._cluster.python)
         self._all.append(node)
-        self._ask(node, Admit, Admitted, like=self._like)
+        self._ask(node, Admit, Admitted, like=self._like, lock=self._lock)
 
     def _leave(self, address: str) -> None:
         node = self._nodes.pop(address, None)
@@ -249,19 +195,19 @@ class Dispatch:
         self._calls.clear()
         self._show_nodes()
 
-    def _called_back(self, node: _Node) -> list[_Task]:
+    def _called_back(self, node: NodeState) -> list[Task]:
         """What a node examines, and what it has found and cannot be believed: taken from it."""
         calls = [self._calls.pop(name) for name in sorted(node.requests)]
         found, node.held = node.held, []
         node.requests.clear()
         return [call.task for call in calls if call.task is not None] + [task for task, _ in found]
 
-    def _again(self, tasks: Sequence[_Task]) -> None:
+    def _again(self, tasks: Sequence[Task]) -> None:
         """What a node could do nothing for is examined elsewhere, before what has not been begun."""
         self._unconfirmed.extend(task for task in tasks if task.seen)
         self._waiting.extendleft(task for task in reversed(tasks) if not task.seen)
 
-    def _answer(self, request: str, call: _Call, event: Answered | Failed) -> None:
+    def _answer(self, request: str, call: Call, event: Answered | Failed) -> None:
         node, task = call.node, call.task
         node.requests.discard(request)
         node.is_reserved = node.is_reserved and task is None
@@ -284,19 +230,19 @@ class Dispatch:
             else:
                 node.held.append((task, found))
 
-    def _admit(self, node: _Node, answer: Admitted) -> None:
+    def _admit(self, node: NodeState, answer: Admitted) -> None:
         if answer.refused:
             self._refuse(node, "refused", answer.refused)
         elif answer.lacks_bundle:
-            self._ask(node, Admit, Admitted, like=self._like, archive=self._bundle.archive)
+            self._ask(node, Admit, Admitted, like=self._like, lock=self._lock, archive=self._bundle.archive)
         else:
-            node.status, node.environment = "ok", answer.environment
-            node.is_proved = not self._with_control
-            if self._with_control:
+            node.status, node.environment, node.python = "ok", answer.environment, answer.python
+            node.is_proved = not self._cluster.control
+            if self._cluster.control:
                 self._ask(node, Prove, Control)
             self._show_nodes()
 
-    def _prove(self, node: _Node, control: Control) -> None:
+    def _prove(self, node: NodeState, control: Control) -> None:
         if self._is_stopping:  # it was cut short
             return
         node.control = control
@@ -307,13 +253,13 @@ class Dispatch:
             self._view.control(control)
         self._trust(node)
 
-    def _trust(self, node: _Node) -> None:
+    def _trust(self, node: NodeState) -> None:
         node.is_proved = True
         found, node.held = node.held, []
         for task, results in found:
             self._believe(node, task, results)
 
-    def _refuse(self, node: _Node, status: str, reason: str) -> None:
+    def _refuse(self, node: NodeState, status: str, reason: str) -> None:
         node.status, node.reason = status, reason
         self._view.message(f"node {node.name} is not used: it {reason}")
         self._again(self._called_back(node))
@@ -321,20 +267,20 @@ class Dispatch:
 
     # What is done about it
 
-    def _believe(self, node: _Node, task: _Task, found: list[ScenarioResult]) -> None:
+    def _believe(self, node: NodeState, task: Task, found: list[ScenarioResult]) -> None:
         task.seen[node] = found
         leaks = any(_leaks(results) for results in task.seen.values())
-        if leaks and len(task.seen) < self._confirm and not self._is_stopping:
+        if leaks and len(task.seen) < self._cluster.confirm and not self._is_stopping:
             self._unconfirmed.append(task)
             return
         self._conclude(task, "interrupted" if self._is_stopping else "")
 
-    def _conclude(self, task: _Task, missing: str = "") -> None:
+    def _conclude(self, task: Task, missing: str = "") -> None:
         """Give the result: what the first node has found, and what the others say to it."""
         (first, found), *others = task.seen.items()
-        if self._confirm > 1 and _leaks(found):
+        if self._cluster.confirm > 1 and _leaks(found):
             remarks = [_remark(node, found, results) for node, results in others]
-            if missing and len(task.seen) < self._confirm:
+            if missing and len(task.seen) < self._cluster.confirm:
                 remarks.append((False, f"the leak was not confirmed: {missing}"))
             advice = [remark for _, remark in sorted(remarks)]
             confirmed = all(does for does, _ in remarks)
@@ -352,14 +298,14 @@ class Dispatch:
                 self._unconfirmed.remove(task)
                 self._conclude(task, "there is no other node")
 
-    def _finish(self, node: _Node | None, found: list[ScenarioResult]) -> None:
+    def _finish(self, node: NodeState | None, found: list[ScenarioResult]) -> None:
         if node is not None:
             node.scenarios += 1
         self._account.take(found)
         for result in found:
             self._view.finish(result)
 
-    def _without_verdict(self, task: _Task, failure: Failure) -> ScenarioResult:
+    def _without_verdict(self, task: Task, failure: Failure) -> ScenarioResult:
         job = msgspec.structs.replace(self._plan.template, scenario=task.info)
         return verdicts.failed(job, failure, command=command(task.info, self._plan.options))
 
@@ -380,7 +326,7 @@ class Dispatch:
                 self._ask(node, Examine, list[ScenarioResult], task)
                 self._view.start_at(task.info.id, node.name)
 
-    def _unseen_by(self, node: _Node) -> _Task | None:
+    def _unseen_by(self, node: NodeState) -> Task | None:
         """A leak that a node may confirm: one of another machine, where there is another."""
         there = {each.machine for each in self._nodes.values() if each.status == "ok"}
         for task in self._unconfirmed:
@@ -389,7 +335,7 @@ class Dispatch:
                 return task
         return None
 
-    def _ask(self, node: _Node, kind: Any, answer: Any, task: _Task | None = None, **more: Any) -> None:
+    def _ask(self, node: NodeState, kind: Any, answer: Any, task: Task | None = None, **more: Any) -> None:
         self._number += 1
         request = f"leakcheck-{self._name}-{self._number}"
         template = self._plan.template
@@ -404,11 +350,11 @@ class Dispatch:
         sent = kind(
             run=self._name,
             digest=self._bundle.digest,
-            python=self._python,
+            python=node.python,
             work=msgspec.Raw(self._bundle.outgoing(encode(work))),
             **more,
         )
-        self._calls[request] = _Call(node, task, answer)
+        self._calls[request] = Call(node, task, answer)
         node.requests.add(request)
         self._engine.submit(node.address, request, encode(sent))
 
@@ -477,9 +423,9 @@ class Dispatch:
         nodes = [node.record() for node in self._all if node.status != "new"]
         return self._account.result(environment, self._control(used), interrupted=interrupted, nodes=nodes)
 
-    def _control(self, used: Sequence[_Node]) -> Control:
+    def _control(self, used: Sequence[NodeState]) -> Control:
         """That of the nodes whose results count; failed where nodes were there and none has passed it."""
-        if not self._with_control:
+        if not self._cluster.control:
             return Control(status="off", reason="switched off by --no-control")
         if used:
             return joined_control([node.control for node in used])
@@ -510,7 +456,7 @@ def _leaks(found: Sequence[ScenarioResult]) -> bool:
     return any(result.verdict == "leak" for result in found)
 
 
-def _remark(node: _Node, found: Sequence[ScenarioResult], others: Sequence[ScenarioResult]) -> tuple[bool, str]:
+def _remark(node: NodeState, found: Sequence[ScenarioResult], others: Sequence[ScenarioResult]) -> tuple[bool, str]:
     """Whether another node confirms a leak, and what it says to it."""
     said = {result.id: result for result in others}
     for result in found:

@@ -9,8 +9,24 @@ functions and a row in `running.connect`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
+
+
+class Cluster(NamedTuple):
+    """Where a run shall take place, and how."""
+
+    address: str
+    """`dask://host:port`."""
+    confirm: int = 1
+    """Nodes that look for each leak."""
+    python: str = ""
+    """The interpreter to measure in, on each node; empty for its own."""
+    lock: Path | None = None
+    """What each node makes an environment from; None where it must have one like this machine's."""
+    control: bool = True
+    """Whether nodes prove their readings."""
 
 
 class Joined(NamedTuple):

@@ -66,6 +66,11 @@ def here(python: str = "") -> Likeness:
     )
 
 
+def is_the_same_tool(wanted: Likeness) -> bool:
+    """Whether this tool is that of another machine."""
+    return (wanted.tool, wanted.sources) == (provenance.tool().version, _sources())
+
+
 def difference(there: Likeness, wanted: Likeness) -> str:
     """Why a node that is like `there` cannot measure for one that is like `wanted`, in one clause; empty if it can."""
     if there.tool != wanted.tool:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from leakcheck.errors import LeakcheckError
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.workspace import Workspace, clear_abandoned
 from leakcheck.records import Control, Failure, Sample, ScenarioResult
-from leakcheck.remote import bundle, likeness
+from leakcheck.remote import bundle, likeness, locked
 from leakcheck.remote.requests import Admit, Admitted, Examine, Progress, Prove, Work, decode, encode, encode_results
 from leakcheck.results.file import without_home
 from leakcheck.run import provenance
@@ -66,7 +67,15 @@ def interrupt(run: str) -> None:
 
 
 def _admitted(request: Admit) -> Admitted:
-    there = likeness.here(request.python)
+    python = request.python
+    try:
+        if request.lock is not None and likeness.is_the_same_tool(request.like):
+            python = locked.interpreter(request.lock)
+        there = likeness.here(python)
+    except LeakcheckError as error:
+        return Admitted(refused=f"cannot say or make what it measures in: {error}")
+    if request.lock is not None:
+        there = msgspec.structs.replace(there, packages=request.like.packages)  # they are those of the lock
     if refused := likeness.difference(there, request.like):
         return Admitted(refused=refused)
     if request.archive is None and request.digest not in _BUNDLES:
@@ -74,8 +83,8 @@ def _admitted(request: Admit) -> Admitted:
     clear_abandoned()
     if request.archive is not None:
         _BUNDLES.add(request.digest, request.archive)
-    job = msgspec.structs.replace(decode(request.work, Work).job, python=request.python or sys.executable)
-    return Admitted(environment=provenance.machine(job))
+    job = msgspec.structs.replace(decode(request.work, Work).job, python=python or sys.executable)
+    return Admitted(environment=provenance.machine(job), python=python)
 
 
 def _proved(run: str, job: object) -> Control:

@@ -9,6 +9,7 @@ import msgspec
 from leakcheck.execution.job import Job
 from leakcheck.records import Failure, Sample, ScenarioResult
 from leakcheck.remote.likeness import Likeness
+from leakcheck.remote.locked import Lock
 from leakcheck.results.file import storable
 
 
@@ -39,6 +40,8 @@ class Admit(_Request, frozen=True, kw_only=True, tag=True):
     """The first request to a node: whether it can measure for this run. Answered by `Admitted`."""
 
     like: Likeness
+    lock: Lock | None = None
+    """What an environment is made from on the node; None where the interpreter must be like that of the run."""
     archive: bytes | None = None
     """The bundle; None where it is first asked whether the node has it."""
 
@@ -57,6 +60,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
     """Why nothing can be measured there, in one clause."""
     lacks_bundle: bool = False
+    python: str = ""
+    """The interpreter that measures there; as it was asked for where none was made."""
     environment: dict[str, Any] = {}
     """As that of a run."""
 

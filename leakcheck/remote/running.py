@@ -9,38 +9,26 @@ from uuid import uuid4
 
 from leakcheck.errors import UsageError
 from leakcheck.records import RunResult
-from leakcheck.remote import bundle, likeness
+from leakcheck.remote import bundle, likeness, locked
 from leakcheck.remote.dispatch import Dispatch, NodesView
-from leakcheck.remote.engine import Engine
+from leakcheck.remote.engine import Cluster, Engine
 from leakcheck.run.runner import Plan
 
 
-def run(
-    plan: Plan,
-    view: NodesView,
-    keep: Callable[[RunResult], None],
-    *,
-    on: str,
-    python: str,
-    control: bool,
-    confirm: int,
-) -> RunResult:
+def run(plan: Plan, view: NodesView, keep: Callable[[RunResult], None], cluster: Cluster) -> RunResult:
     """The same as `Runner.run` with the same plan: verdicts, findings and paths as if they had been made here.
 
-    Raises `UsageError` where no scheduler answers `on`, or where sources cannot be sent.
+    Raises `UsageError` where no scheduler answers, or where sources cannot be sent.
     """
     name = uuid4().hex[:12]
     plan = plan._replace(suppressions=[Path(os.path.abspath(each)) for each in plan.suppressions])
     needed = [each.target for each in plan.scenarios if each.target.endswith(".py")]
     needed += map(str, plan.suppressions)
-    with connect(on, name) as engine:
+    with connect(cluster.address, name) as engine:
         sources = bundle.make(plan.template.cwd, needed)
-        like = likeness.here(python)
-        dispatch = Dispatch(
-            plan, engine, view, sources, like,
-            name=name, python=python, control=control, confirm=confirm, keep=keep,
-        )  # fmt: skip
-        return dispatch.run()
+        like = likeness.here(cluster.python)
+        lock = None if cluster.lock is None else locked.read(cluster.lock, like.python.split()[-1])
+        return Dispatch(plan, engine, view, sources, like, name=name, cluster=cluster, lock=lock, keep=keep).run()
 
 
 def connect(address: str, run: str) -> Engine:

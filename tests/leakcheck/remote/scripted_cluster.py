@@ -10,7 +10,7 @@ from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.records import Control, Failure, RunResult, ScenarioResult
 from leakcheck.remote.bundle import Bundle
 from leakcheck.remote.dispatch import Dispatch
-from leakcheck.remote.engine import Answered, Event, Joined, Left
+from leakcheck.remote.engine import Answered, Cluster, Event, Joined, Left
 from leakcheck.remote.likeness import Likeness
 from leakcheck.remote.requests import Admit, Admitted, Examine, Prove, Work, decode, encode, encode_results
 from leakcheck.run.runner import Plan
@@ -116,7 +116,11 @@ class ScriptedCluster:
 
 
 def run(
-    script: Callable[[ScriptedCluster], Iterator[Event | None]], names: str, view: Silent | None = None, **options
+    script: Callable[[ScriptedCluster], Iterator[Event | None]],
+    names: str,
+    view: Silent | None = None,
+    confirm: int = 1,
+    **options,
 ) -> tuple[RunResult, ScriptedCluster]:
     """The run of scenarios with those names, of one letter each."""
     scenarios = [ScenarioInfo(id=name, target=f"/project/{name}.py", name=name) for name in names]
@@ -124,5 +128,7 @@ def run(
     plan = Plan(scenarios=scenarios, broken=[], template=job, tools=frozenset({"auto"}))
     engine = ScriptedCluster(script)
     bundle = Bundle("/project", "d1", b"archive")
-    dispatch = Dispatch(plan, engine, view or Silent(), bundle, LIKE, name="run", **options)
+    dispatch = Dispatch(
+        plan, engine, view or Silent(), bundle, LIKE, name="run", cluster=Cluster("", confirm), **options
+    )
     return dispatch.run(), engine
