@@ -12,7 +12,7 @@ import click
 from leakcheck.cli import options as shared
 from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import NothingCollectedError, UsageError
-from leakcheck.remote.engine import Cluster
+from leakcheck.remote.engine import Cluster, place_of
 
 
 @click.command("run", cls=Command, epilog=EXIT_CODES)
@@ -90,6 +90,7 @@ def _cluster(on: str | None, confirm: int, lock: Path | None, options: Mapping[s
             if is_given:
                 raise UsageError(f"{option} is for the nodes of a cluster: --on names one, or leave it out")
         return None
+    place_of(on)  # a mistake in it is said before anything is started
     for name in ("graph", "keep_captures"):
         if options[name]:
             option = name.replace("_", "-")

@@ -3,7 +3,7 @@
 An engine hands a few bytes to a node that was named, where `leakcheck.remote.node.answer` makes other bytes of them,
 and says which nodes come and go. Which scenario runs where, what becomes of one whose node is lost, and which node can
 be trusted is decided by `dispatch`, the same for each engine; so another one (Ray, say) is a class with these two
-functions and a row in `running.connect`.
+functions, a name in `place_of` and a row in `running.connect`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeAlias
+
+from leakcheck.errors import UsageError
 
 
 class Cluster(NamedTuple):
@@ -100,3 +102,11 @@ class Engine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Forget all that was submitted, and go."""
+
+
+def place_of(address: str) -> str:
+    """What an engine connects to, of `dask://host:port`. Raises `UsageError` where there is no such engine."""
+    engine, separator, place = address.partition("://")
+    if not separator or not place or engine != "dask":
+        raise UsageError(f"--on {address}: give the address of a scheduler, as dask://127.0.0.1:8786")
+    return place

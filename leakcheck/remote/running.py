@@ -11,7 +11,7 @@ from leakcheck.errors import UsageError
 from leakcheck.records import RunResult
 from leakcheck.remote import bundle, likeness, locked
 from leakcheck.remote.dispatch import Dispatch, NodesView
-from leakcheck.remote.engine import Cluster, Engine
+from leakcheck.remote.engine import Cluster, Engine, place_of
 from leakcheck.run.runner import Plan
 
 
@@ -32,10 +32,8 @@ def run(plan: Plan, view: NodesView, keep: Callable[[RunResult], None], cluster:
 
 
 def connect(address: str, run: str) -> Engine:
-    """The engine that listens at `dask://host:port`, for the run of that name. Raises `UsageError`."""
-    kind, separator, place = address.partition("://")
-    if not separator or not place or kind != "dask":
-        raise UsageError(f"--on {address}: give the address of a scheduler, as dask://127.0.0.1:8786")
+    """The engine that listens at an address, for the run of that name. Raises `UsageError`."""
+    place = place_of(address)
     try:
         from leakcheck.remote.dask_engine import DaskEngine
     except ModuleNotFoundError as error:
