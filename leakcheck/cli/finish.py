@@ -67,8 +67,8 @@ def run_and_report(
     try:
         with view:
             found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
-            view.plan([found, *left_out(arenas=options["arenas"])])
-            run = _run(plan, view, partial(write_so_far, directory), cluster)
+            view.plan([found, *(left_out(arenas=options["arenas"]) if cluster is None else ())])
+            run = _run(plan, view, partial(write_so_far, directory), cluster, past)
             if part is not None:
                 shard = shards.shard_of(divided, *part, str(run.environment.get("commit") or ""))
                 run = msgspec.structs.replace(run, shards=[shard])
@@ -85,13 +85,15 @@ def run_and_report(
     return exit_code(run, strict=options["strict"])
 
 
-def _run(plan: Plan, view: RunView, keep: Callable[[RunResult], None], cluster: Cluster | None) -> RunResult:
+def _run(
+    plan: Plan, view: RunView, keep: Callable[[RunResult], None], cluster: Cluster | None, past: Path
+) -> RunResult:
     """Here, or on a cluster."""
     if cluster is None:
         return Runner(plan, view, keep).run()
     from leakcheck.remote import running  # dear to import, and only for this
 
-    return running.run(plan, view, keep, cluster)
+    return running.run(plan, view, keep, cluster, history.durations(past))
 
 
 def _part_of(collected: Collected, part: tuple[int, int] | None, past: Path) -> tuple[Collected, dict[str, int]]:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -72,14 +74,21 @@ class Dispatch:
         name: str,
         cluster: Cluster,
         lock: Lock | None = None,
+        took_s: Mapping[str, float] = MappingProxyType({}),
         keep: Callable[[RunResult], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is the run's own among all that the engine serves; `lock` what `cluster.lock` holds."""
+        """`name` is the run's own among all that the engine serves, `lock` what `cluster.lock` holds.
+
+        `took_s` are the seconds that scenarios have taken before, by id: the longest go first, or all wait for them at
+        the end.
+        """
         self._plan, self._engine, self._view, self._bundle, self._like = plan, engine, view, bundle, like
         self._name, self._cluster, self._lock, self._clock = name, cluster, lock, clock
         self._account = Account(plan.planned, plan.options, keep)
-        self._waiting = deque(Task(info) for info in plan.scenarios)
+        usual = median(took_s.values()) if took_s else 0.0
+        longest_first = sorted(plan.scenarios, key=lambda info: -took_s.get(info.id, usual))
+        self._waiting = deque(map(Task, longest_first))
         self._alone: deque[Task] = deque()
         """Scenarios whose node was lost."""
         self._unconfirmed: deque[Task] = deque()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,10 +15,17 @@ from leakcheck.remote.engine import Cluster, Engine, place_of
 from leakcheck.run.runner import Plan
 
 
-def run(plan: Plan, view: NodesView, keep: Callable[[RunResult], None], cluster: Cluster) -> RunResult:
+def run(
+    plan: Plan,
+    view: NodesView,
+    keep: Callable[[RunResult], None],
+    cluster: Cluster,
+    took_s: Mapping[str, float],
+) -> RunResult:
     """The same as `Runner.run` with the same plan: verdicts, findings and paths as if they had been made here.
 
-    Raises `UsageError` where no scheduler answers, or where sources cannot be sent.
+    `took_s` are the seconds that scenarios have taken before, by id. Raises `UsageError` where no scheduler answers, or
+    where sources cannot be sent.
     """
     name = uuid4().hex[:12]
     plan = plan._replace(suppressions=[Path(os.path.abspath(each)) for each in plan.suppressions])
@@ -28,7 +35,10 @@ def run(plan: Plan, view: NodesView, keep: Callable[[RunResult], None], cluster:
         sources = bundle.make(plan.template.cwd, needed)
         like = likeness.here(cluster.python)
         lock = None if cluster.lock is None else locked.read(cluster.lock, like.python.split()[-1])
-        return Dispatch(plan, engine, view, sources, like, name=name, cluster=cluster, lock=lock, keep=keep).run()
+        return Dispatch(
+            plan, engine, view, sources, like,
+            name=name, cluster=cluster, lock=lock, took_s=took_s, keep=keep,
+        ).run()  # fmt: skip
 
 
 def connect(address: str, run: str) -> Engine:

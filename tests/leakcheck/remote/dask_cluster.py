@@ -39,7 +39,7 @@ class DaskCluster:
         self.wait_for("scheduler", "Scheduler at:")
 
     def start_worker(self, name: str, cores: int = 1, *, wait: bool = True, **environment: str) -> None:
-        words = ["--nthreads", str(cores), "--no-nanny", "--no-dashboard", "--name", name]
+        words = ["--nthreads", str(cores), "--no-nanny", "--memory-limit", "0", "--no-dashboard", "--name", name]
         words += ["--local-directory", str(self.folder)]
         self._start(name, ["worker", f"tcp://127.0.0.1:{self.port}", *words], **environment)
         if wait:

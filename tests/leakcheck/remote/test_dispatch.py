@@ -31,6 +31,20 @@ def test_each_scenario_is_examined_once_in_the_order_of_the_plan_and_says_where(
     assert result.environment["python"] == "3.12.1"
 
 
+def test_what_took_longest_the_last_time_goes_first_and_results_are_in_the_order_of_the_plan():
+    order = []
+
+    def script(cluster):
+        yield from cluster.ready("n1")
+        while cluster.asked["n1"]:
+            order.append(cluster.examined("n1"))
+            yield cluster.answered("n1")
+
+    result, _ = run(script, "abcd", took_s={"a": 1.0, "c": 9.0, "d": 3.0})
+    assert order == ["c", "b", "d", "a"], "b is new: it takes as long as the middle one"
+    assert [each.id for each in result.scenarios] == ["a", "b", "c", "d"]
+
+
 def test_a_core_has_one_thing_to_do_at_a_time_and_the_control_is_one():
     def script(cluster):
         yield from cluster.ready("n1", cores=3)
