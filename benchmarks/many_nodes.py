@@ -94,8 +94,9 @@ def run(scenarios: int, workers: int) -> None:
                 assert started[0].poll() is None, "the scheduler has ended"
                 time.sleep(0.1)
             address = msgspec.json.decode(where.read_bytes())["address"]
-            for _ in range(0, workers, _IN_A_PROCESS):
-                command = [sys.executable, "-m", "benchmarks.many_nodes", address, str(_IN_A_PROCESS)]
+            for before in range(0, workers, _IN_A_PROCESS):
+                count = str(min(_IN_A_PROCESS, workers - before))
+                command = [sys.executable, "-m", "benchmarks.many_nodes", address, count]
                 started.append(subprocess.Popen(command, cwd=Path.cwd(), env=environment, stderr=subprocess.DEVNULL))
             _measured(address, scenarios, workers, started[0].pid)
         finally:

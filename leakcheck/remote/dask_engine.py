@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import suppress
 from functools import partial
@@ -31,6 +31,10 @@ _LOST_S = 300.0
 _TICK_S = 0.5
 """Seconds after which whoever waits for an event may look at the clock."""
 _LOGGERS = ("distributed", "distributed.client", "tornado.application")
+_SERVE = "__import__('leakcheck.remote.dask_engine', fromlist=['serve']).serve(content, run)"
+_INTERRUPT = "__import__('leakcheck.remote.node', fromlist=['interrupt']).interrupt(run)"
+"""What is sent is `eval`, which each worker has. A worker that has not what it is sent dies of it, and is started again
+to die again; so it is an exception there, and the scheduler need have nothing of ours."""
 _CLOSED = ("closing", "closed", "failed")
 _LOST = "the connection to the scheduler is lost"
 _LOOK = "look"
@@ -49,11 +53,6 @@ def serve(content: bytes, run: str) -> bytes:
         worker.log_event(_topic(run), message.decode())
 
     return nodes.answer(content, tell)
-
-
-async def _call_off(run: str) -> None:
-    """Runs in a worker's event loop, which does not wait for its threads; Dask wants a coroutine for that."""
-    nodes.interrupt(run)
 
 
 def _topic(run: str) -> str:
@@ -103,13 +102,14 @@ class DaskEngine:
         """Have a worker answer, and no other."""
         try:
             future = self._client.submit(
-                serve, content, self._run, key=request, workers=[node], allow_other_workers=False, pure=False
-            )
+                eval, _SERVE, {"content": content, "run": self._run},
+                key=request, workers=[node], allow_other_workers=False, pure=False,
+            )  # fmt: skip
         except Exception:  # noqa: BLE001 - the connection is lost, which is the next event
             self._events.put(Parted("it does not take what is submitted"))
             return
         self._futures[request] = node, future
-        collecting = self._collect(self._events, request, future)
+        collecting = self._collect(self._client, self._events, request, future)
         asyncio.run_coroutine_threadsafe(collecting, self._client.loop.asyncio_loop)
 
     def as_completed(self) -> Iterator[Event | None]:
@@ -137,8 +137,8 @@ class DaskEngine:
 
     def cancel(self) -> None:
         """Ask each worker, beside what its threads do."""
-        with suppress(Exception):  # one that is gone has called it off
-            self._client.run(_call_off, self._run, wait=False, on_error="ignore")
+        call = partial(self._client.run, eval, _INTERRUPT, {"run": self._run}, on_error="ignore")
+        threading.Thread(target=_tried, args=(call,), daemon=True).start()  # one that is gone is waited for
 
     def _joined(self) -> Iterator[Event]:
         try:
@@ -166,7 +166,7 @@ class DaskEngine:
         self._futures.clear()
         self._known.clear()
         old, began = self._client, time.monotonic()
-        closing = threading.Thread(target=_closed, args=(old,), daemon=True)
+        closing = threading.Thread(target=_tried, args=(partial(old.close, timeout=1),), daemon=True)
         closing.start()  # it may take as long as the network likes
         while True:
             yield None
@@ -181,10 +181,10 @@ class DaskEngine:
             else:
                 return
 
-    async def _collect(self, events: queue.SimpleQueue[Any], request: str, future: Any) -> None:
+    async def _collect(self, client: Any, events: queue.SimpleQueue[Any], request: str, future: Any) -> None:
         """Fetch an answer, in the client's own thread."""
         try:
-            answer = await self._client.gather(future, asynchronous=True)
+            answer = await client.gather(future, asynchronous=True)
         except (asyncio.CancelledError, futures.CancelledError):  # the second is the base of Dask's own
             if request in self._futures and self._futures[request][1] is future:
                 events.put(Parted(_LOST))
@@ -210,6 +210,7 @@ def _on_word(events: queue.SimpleQueue[Any], event: tuple[float, Any]) -> None:
     events.put(Said(str(event[1]).encode()))
 
 
-def _closed(client: Any) -> None:
+def _tried(call: Callable[[], object]) -> None:
+    """Do what may fail, as those are gone that it is about."""
     with suppress(Exception):
-        client.close(timeout=1)
+        call()

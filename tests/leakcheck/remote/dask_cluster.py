@@ -7,11 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 from processes import eventually, is_running
 
 _DASK = [sys.executable, "-m", "dask"]
+SCHEDULER = ["scheduler", "--host", "HOST", "--port", "PORT", "--no-dashboard"]
+WORKER = ["worker", "tcp://HOST:PORT", "--nthreads", "CORES", "--no-nanny", "--memory-limit", "0", "--no-dashboard"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
 
 
@@ -35,20 +39,42 @@ class DaskCluster:
         return f"dask://127.0.0.1:{self.port}"
 
     def start_scheduler(self) -> None:
-        self._start("scheduler", ["scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"])
+        self._start("scheduler", self._filled(SCHEDULER))
         self.wait_for("scheduler", "Scheduler at:")
 
     def start_worker(self, name: str, cores: int = 1, *, wait: bool = True, **environment: str) -> None:
-        words = ["--nthreads", str(cores), "--no-nanny", "--memory-limit", "0", "--no-dashboard", "--name", name]
-        words += ["--local-directory", str(self.folder)]
-        self._start(name, ["worker", f"tcp://127.0.0.1:{self.port}", *words], **environment)
+        words = [*self._filled(WORKER, CORES=cores), "--name", name, "--local-directory", str(self.folder)]
+        self._start(name, words, **environment)
         if wait:
             self.wait_for(name, "Registered to:")
 
-    def _start(self, name: str, words: list[str], **environment: str) -> None:
+    def _filled(self, words: list[str], **values: object) -> list[str]:
+        """A command of the documentation, with what it leaves open."""
+        text = "\n".join(words)
+        for name, value in {"HOST": "127.0.0.1", "PORT": self.port, **values}.items():
+            text = text.replace(name, str(value))
+        return text.split("\n")
+
+    def start_worker_without_the_product(self, name: str) -> None:
+        """One that imports all that is installed but `leakcheck`."""
+        packages = self.folder / "packages"
+        packages.mkdir()
+        for each in Path(sysconfig.get_path("purelib")).iterdir():
+            if "elkyn" not in each.name and each.suffix != ".pth":
+                (packages / each.name).symlink_to(each)
+        words = [*self._filled(WORKER, CORES=1), "--name", name, "--local-directory", str(self.folder)]
+        self._start(name, words, program=[sys.executable, "-S", "-m", "dask"], PYTHONPATH=str(packages))
+        self.wait_for(name, "Registered to:")
+
+    def _start(self, name: str, words: list[str], *, program: Sequence[str] = _DASK, **environment: str) -> None:
         with self._log(name).open("wb") as log:
             self.processes[name] = subprocess.Popen(
-                [*_DASK, *words], stdout=log, stderr=log, start_new_session=True, env=ENVIRONMENT | environment
+                [*program, *words],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                env=ENVIRONMENT | environment,
             )
 
     def _log(self, name: str) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import textwrap
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
-from dask_cluster import Command, DaskCluster, children
+from dask_cluster import SCHEDULER, WORKER, Command, DaskCluster, children
 from processes import eventually
 
 from leakcheck import results
@@ -109,6 +111,15 @@ def test_a_run_on_two_nodes_is_as_one_on_this_machine(project, place):
     assert "node-2" in page
 
 
+def test_the_commands_of_the_page_are_those_that_are_tested():
+    page = (Path(__file__).parents[3] / "docs" / "scale.md").read_text("utf-8")
+    for words in (SCHEDULER, WORKER):
+        pattern = re.escape(" ".join(["dask", *words]))
+        for name in ("HOST", "PORT", "CORES"):
+            pattern = pattern.replace(name, r"[\d.]+")
+        assert re.search(pattern, page), words
+
+
 def test_the_extra_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "leakcheck.remote.dask_engine", raising=False)
@@ -201,6 +212,22 @@ def test_a_node_with_another_version_of_the_product_measures_nothing(project, pl
     run = results.read(folder / "report")
     assert {each.node for each in run.scenarios} == {"new"}
     assert {node.name: node.status for node in run.nodes} == {"old": "refused", "new": "ok"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_not_the_product_is_left_as_it_is(project, place):
+    folder = project(PATIENT)
+    with DaskCluster(place) as cluster:
+        cluster.start_worker_without_the_product("bare")
+        command = Command(folder, "scenarios.py", "-k", "waits[1]", "--on", cluster.address)
+        command.wait_for("node bare is not used: it does not answer as this tool does: ModuleNotFoundError")
+        assert not cluster.is_gone("bare")
+        cluster.start_worker("full")
+        assert command.wait() == 0
+    assert [(node.name, node.status) for node in results.read(folder / "report").nodes] == [
+        ("bare", "refused"),
+        ("full", "ok"),
+    ]
 
 
 @pytest.mark.slow
