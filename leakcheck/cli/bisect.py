@@ -102,14 +102,7 @@ def _package(
     extra: Sequence[str],
     pre: bool,
 ) -> int:
-    known = sandbox.versions(package, prereleases=pre)
-    for version in (good, bad):
-        if version not in known:
-            shown = ", ".join(known[-20:])
-            raise UsageError(f"the index has no {package} {version} for this Python; it has {shown}")
-    first, last = known.index(good), known.index(bad)
-    if first >= last:
-        raise UsageError(f"--good {good} must be older than --bad {bad}")
+    known = sandbox.between(package, good, bad, prereleases=pre)
     absolute = [_absolute(target) for target in targets]
     asked: dict[str, str] = {}
 
@@ -123,7 +116,7 @@ def _package(
         said = ask(version)
         if said != expected:
             raise UsageError(f"{package} {version} was given as {expected}, but it is {said}: {asked[version]}")
-    found = search.search(known[first : last + 1], ask)
+    found = search.search(known, ask)
     if found.unknown:
         between = ", ".join(found.unknown)
         echo(

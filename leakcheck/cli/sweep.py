@@ -18,6 +18,7 @@ from leakcheck.cli.terminal import echo
 from leakcheck.errors import NothingCollectedError, UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.sweep import console, sweeping
+from leakcheck.sweep.ages import Range
 from leakcheck.sweep.seen import Seen
 from leakcheck.versions import sandbox
 
@@ -32,6 +33,11 @@ from leakcheck.versions import sandbox
 )
 @click.option(
     "--version", metavar="X", help="Sweep this version of the package, in an environment of its own from pip's index."
+)
+@click.option(
+    "--versions",
+    metavar="A..B",
+    help="Sweep version B of the package, and say of each find since which version from A on it leaks.",
 )
 @click.option(
     "--seeds",
@@ -69,6 +75,7 @@ def command(
     targets: tuple[str, ...],
     python: str | None,
     version: str | None,
+    versions: str | None,
     seeds: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -88,16 +95,19 @@ def command(
     \b
     elkyn-leakcheck sweep mypackage
     elkyn-leakcheck sweep build/fast.so --seeds recipes.py
-    elkyn-leakcheck sweep zstandard --version 0.25.0
+    elkyn-leakcheck sweep zstandard --versions 0.20.0..0.25.0
 
     What is called runs isolated: it can change no file, reach no network and signal no process. What is found lies
     in sweep/PACKAGE as scenarios for `run`, each with the draft of a bug report.
     """
-    if version is not None and (python is not None or len(targets) != 1):
-        raise UsageError("--version goes with one package, and makes the interpreter that --python would name")
+    if (version or versions) and (python is not None or len(targets) != 1 or (version and versions)):
+        raise UsageError(
+            "--version or --versions goes with one package, and makes the interpreter that --python would name"
+        )
+    asked = Range(targets[0], versions) if versions else None
     known = sweeping.accepted(baseline) if baseline is not None else frozenset[str]()
     folder = report or default_folder(targets[0])
-    with _interpreter(python, targets[0], version) as chosen:
+    with _interpreter(python, targets[0], asked.versions[-1] if asked else version) as chosen:
         options = sweeping.Options(
             targets=[os.path.abspath(each) if os.path.exists(each) and os.sep in each else each for each in targets],
             python=chosen,
@@ -110,6 +120,7 @@ def command(
             seeds=os.path.abspath(seeds) if seeds else "",
             resume=resume,
             control=not no_control,
+            versions=asked,
         )
         if dry_run:
             return _show(sweeping.look(options))

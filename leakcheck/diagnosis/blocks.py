@@ -23,6 +23,8 @@ _MOST_REACHED = 300
 """Blocks that one may lead to."""
 SiteKey = tuple[int, int, int]
 """Thread, Python stack and native stack of an allocation, by memray's numbers."""
+Blocks = dict[int, tuple[SiteKey, int]]
+"""The site and size in bytes of blocks, by address."""
 
 
 class Content(NamedTuple):
@@ -34,28 +36,27 @@ class Content(NamedTuple):
     """The type without support for the collector that closes a cycle which they are part of."""
 
 
-def contents(capture: Path, wanted: Iterable[SiteKey], pid: int) -> dict[SiteKey, Content]:
-    """What the surviving blocks of some sites are, in a process that is as it was when the capture ended.
+def contents(blocks: Blocks, pid: int) -> dict[SiteKey, Content]:
+    """What the surviving blocks of each site are, in a process that is as it was when its capture ended.
 
     Nothing where its memory may not be read.
     """
-    alive = _alive(capture, frozenset(wanted))
-    blocks: dict[SiteKey, list[int]] = {}
-    for address, (key, _) in alive.items():
-        blocks.setdefault(key, []).append(address)
+    addresses: dict[SiteKey, list[int]] = {}
+    for address, (key, _) in blocks.items():
+        addresses.setdefault(key, []).append(address)
     try:
         with ProcessMemory(pid) as memory:
-            look = _Look(memory, {address: size for address, (_, size) in alive.items()})
-            return {key: look.content(addresses[-_SAMPLES:]) for key, addresses in blocks.items()}
+            look = _Look(memory, {address: size for address, (_, size) in blocks.items()})
+            return {key: look.content(its[-_SAMPLES:]) for key, its in addresses.items()}
     except OSError:
         return {}
 
 
-def _alive(capture: Path, wanted: frozenset[SiteKey]) -> dict[int, tuple[SiteKey, int]]:
-    """The site and size of each surviving block, by address, the newest last."""
+def surviving(capture: Path, wanted: frozenset[SiteKey]) -> Blocks:
+    """The surviving blocks of some sites, the newest last; none where there is too much to go through."""
     import memray
 
-    found: dict[int, tuple[SiteKey, int]] = {}
+    found: Blocks = {}
     with memray.FileReader(capture) as reader:
         if reader.metadata.total_allocations > _MOST_RECORDS:
             return {}

@@ -30,13 +30,13 @@ from leakcheck.agent.inquiry import (
     WatchReferences,
     WatchResources,
 )
-from leakcheck.agent.origin import Origin
 from leakcheck.diagnosis.attribution import LEDGER_RULES, LOSS_RULES, RULES, attribute
+from leakcheck.diagnosis.capture_reader import CaptureReader
 from leakcheck.diagnosis.cycles import HiddenCycle, hidden_cycles
 from leakcheck.diagnosis.drawing import draw, picture_of
 from leakcheck.diagnosis.faults import Allocation, Case, Untracked
 from leakcheck.diagnosis.findings import findings_of
-from leakcheck.diagnosis.memray import Site, read_sites, sites_of_births
+from leakcheck.diagnosis.memray import Site, sites_of_births
 from leakcheck.diagnosis.plan import RARE_EVENTS, Diagnosis, DiagnosisOptions, GrowthFacts, Plan, ToolMissing, ToolName
 from leakcheck.diagnosis.resources import faults_of
 from leakcheck.diagnosis.rules.losses import LEDGER_NOISE_BYTES
@@ -248,12 +248,12 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             memray=str(Path(memray.__file__).parent.parent),
             cache_tag=sys.implementation.cache_tag,
         )
-        with plan.worker() as worker:
+        with CaptureReader() as reader, plan.worker() as worker:
             opened = worker.open()
             answer = worker.ask(question, Captures)
             if answer.missing:
                 raise ToolMissing(answer.missing)
-            sites = read_sites(answer.captures, Origin(opened.roots), worker.pid)
+            sites = reader.read(answer.captures, opened.roots).with_contents(worker.pid)
         command = f"{Path(sys.executable).name} -m memray flamegraph --leaks"
         return sites, [
             f"memray capture of {each.iterations} iterations: {each.path}; as a flame graph: {command} {each.path}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from leakcheck.agent.inquiry import Birth, Capture, Trace
-from leakcheck.agent.origin import HERE, Origin
-from leakcheck.diagnosis.blocks import Content, SiteKey, contents
+from leakcheck.agent.origin import Origin
+from leakcheck.diagnosis.blocks import Blocks, Content, SiteKey, contents, surviving
 from leakcheck.diagnosis.frames import EVALUATION, NativeFrame, is_interpreter, is_standard_module
 from leakcheck.diagnosis.offsets import UNRESOLVED, Offsets
 
@@ -46,23 +47,34 @@ class Site(NamedTuple):
     """What the blocks are."""
 
 
-def read_sites(captures: Sequence[Capture], origin: Origin = HERE, pid: int = 0) -> list[Site]:
-    """The sites that scale between the two captures, those with most bytes first.
+class Survivors(NamedTuple):
+    """What two captures of one process say together."""
 
-    `pid` is the process that made the captures, where it is still as it was at the end of the second.
-    """
+    sites: dict[Site, tuple[SiteKey, ...]]
+    """Those that scale between the two, each with the stacks that lead there."""
+    blocks: Blocks
+    """What these have alive at the end of the second."""
+
+    def with_contents(self, pid: int) -> list[Site]:
+        """The sites with what their blocks are, those with most bytes first.
+
+        `pid` is the process that made the captures, which is still as it was at the end of the second.
+        """
+        told = contents(self.blocks, pid)
+        sites = [site._replace(content=_common(told, stacks)) for site, stacks in self.sites.items()]
+        return sorted(sites, key=lambda site: -site.bytes)
+
+
+def read_survivors(captures: Sequence[Capture], origin: Origin) -> Survivors:
+    """What scales between the captures. Raises `OSError` for one that cannot be read."""
     paths = [Path(capture.path) for capture in captures]
     found = _scaling(captures, [_survivors(path, origin) for path in paths])
     if sum(site.bytes for site in found if site.unnamed) >= _WORTH_NAMING * sum(site.bytes for site in found) > 0:
         found = _scaling(captures, [_survivors(path, origin, Offsets(path)) for path in paths])
-    if pid:
-        told = contents(paths[-1], (stack for stacks in found.values() for stack in stacks), pid)
-        found = {site._replace(content=_common(told, stacks)): stacks for site, stacks in found.items()}
-    return sorted(found, key=lambda site: -site.bytes)
+    return Survivors(found, surviving(paths[-1], frozenset(chain.from_iterable(found.values()))))
 
 
-def _scaling(captures: Sequence[Capture], survivors: Sequence[_Survivors]) -> dict[Site, tuple[SiteKey, ...]]:
-    """The sites, each with the stacks that lead there."""
+def _scaling(captures: Sequence[Capture], survivors: Sequence[dict[_Key, _Alive]]) -> dict[Site, tuple[SiteKey, ...]]:
     short, long = survivors
     few, many = (capture.iterations for capture in captures)
     sites = {}
@@ -99,15 +111,14 @@ def _scales(short: float, long: float, events: int) -> bool:
 
 
 _Key = tuple[Trace, tuple[NativeFrame, ...]]
-_Found = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...],
+_Alive = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tuple[NativeFrame, ...],
                tuple[SiteKey, ...]]  # fmt: skip
-_Survivors = dict[_Key, _Found]
 
 
-def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) -> _Survivors:
+def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) -> dict[_Key, _Alive]:
     import memray
 
-    found: dict[_Key, _Found] = {}
+    found: dict[_Key, _Alive] = {}
     with memray.FileReader(capture) as reader:
         for record in reader.get_leaked_allocation_records(merge_threads=False):
             python = record.stack_trace()

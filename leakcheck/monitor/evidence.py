@@ -90,7 +90,9 @@ _last_types: weakref.WeakKeyDictionary[Watched, dict[str, int]] = weakref.WeakKe
 def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
     """Look for the cause of a growth that is going on; takes two windows, in the thread that calls."""
     remarks: list[str] = []
-    snapshots: list[_Snapshot] = []
+    points: list[Point] = []
+    types: list[Counter[str]] = []
+    longest = 0.0
     candidates: list[Growing] = []
     window = options.window_s if options.window_s is not None else _window(alert)
     for index in range(WALKS):
@@ -99,11 +101,13 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
             break
         keep = frozenset(each.node for each in candidates[: 3 * FINDINGS])
         newest = _Snapshot(options, keep, watch)
-        snapshots.append(newest)
+        points.append(newest.point)
+        types.append(newest.types)
+        longest = max(longest, newest.longest)
         if newest.remark and newest.remark not in remarks:
             remarks.append(newest.remark)
         if index:
-            candidates = growing([each.point for each in snapshots], newest.parents, newest.chains)
+            candidates = growing(points, newest.parents, newest.chains)
     grown = [each for each in candidates[:FINDINGS] if each.node in newest.nodes]
     names = ["".join(step.label for step in path_of(newest.nodes[each.node])) for each in grown]
     findings = told_apart([_finding(each, newest, options.values) for each in grown], names)
@@ -112,13 +116,13 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
         more, why_not = _memray(options.memray_s, watch)
         findings += more
         remarks += [why_not] if why_not else []
-    hours = (newest.point.iterations - snapshots[0].point.iterations) / 3_600_000
+    hours = (points[-1].iterations - points[0].iterations) / 3_600_000
     evidence = Evidence(
         findings=tuple(findings),
-        types=tuple((name, count / hours) for name, count in _more(newest.types, snapshots[0].types) if hours > 0),
+        types=tuple((name, count / hours) for name, count in _more(newest.types, types[0]) if hours > 0),
         since_last_alert=_since_last(watch, newest.types),
         objects=newest.size,
-        longest_pause_ms=max(each.longest for each in snapshots) * 1000,
+        longest_pause_ms=longest * 1000,
         remarks=tuple(remarks),
     )
     return _reported(alert, evidence, options, watch)
@@ -169,6 +173,9 @@ class _Snapshot:
         self.types: Counter[str] = Counter()
         for node in walk.nodes.values():
             self.types[node.type] += node.objects
+            # Nodes that know each other are left to the collector, which may come late in a program that grows.
+            node.children.clear()
+            node.stretch = {}
 
 
 class _GaveUpError(Exception):

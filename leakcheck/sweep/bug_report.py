@@ -25,6 +25,8 @@ def text(find: Find, cluster: Cluster, result: ScenarioResult, run: RunResult, b
     ]
     if find.also:
         parts.append("The same is lost by " + ", ".join(plain(each) for each in find.also) + ".\n")
+    if find.age:
+        parts.append(f"It {plain(str(find.age))}.\n")
     if find.neighbour:
         parts += [
             "## What keeps nothing\n",

@@ -14,9 +14,10 @@ from leakcheck.records import ScenarioResult
 from leakcheck.report import sentences
 from leakcheck.results import atomic
 from leakcheck.sweep import bug_report, judged, scenario_file
+from leakcheck.sweep.ages import Ages
 from leakcheck.sweep.clusters import Cluster, worth
 from leakcheck.sweep.inside.messages import Began
-from leakcheck.sweep.outcome import Find, Unconfirmed
+from leakcheck.sweep.outcome import Age, Find, Unconfirmed
 
 _SENTENCE = 300
 """Characters of a reason that are kept."""
@@ -36,7 +37,13 @@ class Proved(NamedTuple):
 
 
 def confirmed(
-    chosen: Sequence[Cluster], python: str, jobs: int, folder: Path, began: Began, stage: Callable[[str], None]
+    chosen: Sequence[Cluster],
+    python: str,
+    jobs: int,
+    folder: Path,
+    began: Began,
+    stage: Callable[[str], None],
+    ages: Ages | None = None,
 ) -> tuple[list[Find], list[Unconfirmed]]:
     """What the judge finds to leak twice, the worst first, with its files in `folder`; and what it does not.
 
@@ -73,11 +80,20 @@ def confirmed(
             atomic.write(folder / f"{name}.py", text.encode())
         proved.append(Proved(_find(name, cluster, result, neighbour), cluster, result))
     finds = []
-    for find, cluster, result in one_a_place(proved, folder):
+    chosen_finds = one_a_place(proved, folder)
+    known = _ages(chosen_finds, ages)
+    for find, cluster, result in chosen_finds:
+        find = msgspec.structs.replace(find, age=known.get(find.id))
         draft = bug_report.text(find, cluster, result, second.run, began)
         atomic.write(folder / find.draft, draft.encode("utf-8", "replace"))
         finds.append(find)
     return finds, unconfirmed
+
+
+def _ages(proved: Sequence[Proved], ages: Ages | None) -> dict[str, Age]:
+    if ages is None or not proved:
+        return {}
+    return ages.of({each.find.id: scenario_file.text(each.cluster, with_neighbour=False) for each in proved})
 
 
 def one_a_place(proved: Sequence[Proved], folder: Path) -> list[Proved]:

@@ -139,6 +139,8 @@ def _find(find: Find, view: SweepView) -> None:
         say(view.console, line(f"and {', '.join(find.also)}", 200), 4)
     if find.named:
         say(view.console, line(f"in {find.named}", 200), 4)
+    if find.age:
+        say(view.console, line(str(find.age), 300), 4)
     for row in find.step.splitlines():
         say(view.console, Text(source(row, 200), style="cyan"), 4)
     say(view.console, Text(find.scenario, style="dim"), 4)

@@ -16,6 +16,23 @@ PUBLISHED = Path(__file__).with_name("leakcheck-sweep-1.schema.json")
 """The JSON Schema as it ships."""
 
 
+class Age(Record, frozen=True, kw_only=True):
+    """Since which version a find leaks, of those that were asked."""
+
+    leaks: str
+    """The oldest that was seen to leak."""
+    clean: str
+    """The newest before it that does not; empty where none is known."""
+    unknown: list[str]
+    """Versions before it, and behind the clean one, that cannot be judged: they do not have it, or are broken."""
+
+    def __str__(self) -> str:
+        unknown = f"{', '.join(self.unknown)} cannot be judged"
+        if self.clean:
+            return f"leaks since {self.leaks}; {self.clean} does not" + (f", and {unknown}" if self.unknown else "")
+        return f"leaks in {self.leaks}; {unknown}" if self.unknown else f"leaks in {self.leaks} already"
+
+
 class Find(Record, frozen=True, kw_only=True):
     """A leak that the judge has confirmed, in two fresh processes."""
 
@@ -50,6 +67,8 @@ class Find(Record, frozen=True, kw_only=True):
     """The draft of a bug report, beside it."""
     known: bool = False
     """Whether the baseline has it."""
+    age: Age | None = None
+    """Since which version it leaks, where older ones were asked."""
 
 
 class Unconfirmed(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from leakcheck.errors import ControlError
 from leakcheck.results import atomic
 from leakcheck.run import provenance
 from leakcheck.sweep import clusters, planted_control, state
+from leakcheck.sweep.ages import Ages, Range
 from leakcheck.sweep.confirming import confirmed
 from leakcheck.sweep.inside.messages import Asked, Began, Crash, Swept
 from leakcheck.sweep.outcome import CrashFound, Find, Sweep, Unconfirmed, encode
@@ -41,6 +42,8 @@ class Options(NamedTuple):
     seeds: str
     resume: bool
     control: bool
+    versions: Range | None = None
+    """Older versions of what is swept, in which its finds are judged as well."""
 
 
 class View(Protocol):
@@ -76,8 +79,11 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
     unconfirmed: list[Unconfirmed] = []
     if not interrupted:
         chosen = clusters.clusters(seen.suspects, seen.targets)
+        ages = Ages(options.versions, options.jobs, view.stage) if options.versions else None
         with _Interruptible() as ended:
-            finds, unconfirmed = confirmed(chosen, options.python, options.jobs, options.folder, seen.began, view.stage)
+            finds, unconfirmed = confirmed(
+                chosen, options.python, options.jobs, options.folder, seen.began, view.stage, ages
+            )
         interrupted = ended.interrupted
     if not interrupted:
         _forget_earlier(options.folder, finds)

@@ -85,6 +85,23 @@ def versions(package: str, *, prereleases: bool) -> list[str]:
     raise UsageError(f"pip finds no versions of {package}: {_last_words(ended)}")
 
 
+def between(package: str, oldest: str, newest: str, *, prereleases: bool) -> list[str]:
+    """The versions that the index has from one to another, the oldest first; an empty `newest` is the last.
+
+    Raises `UsageError` where it lacks one of them, or they are the other way round.
+    """
+    known = versions(package, prereleases=prereleases)
+    newest = newest or known[-1]
+    for version in (oldest, newest):
+        if version not in known:
+            shown = ", ".join(known[-20:])
+            raise UsageError(f"the index has no {package} {version} for this Python; it has {shown}")
+    first, last = known.index(oldest), known.index(newest)
+    if first >= last:
+        raise UsageError(f"{package} {oldest} must be older than {newest}")
+    return known[first : last + 1]
+
+
 def _pip() -> list[str]:
     if find_spec("pip") is None:
         raise UsageError(f"pip is not there for {sys.executable}; install it with `python -m ensurepip`")

@@ -10,7 +10,8 @@ from leakcheck.results.problems import leaks
 
 Answer = Literal["good", "bad", "unknown"]
 
-_DECIDED = ("clean", "bounded", "leak")
+DECIDED = ("clean", "bounded", "leak")
+"""Verdicts that say of a version whether it leaks."""
 
 
 class Found(Record, frozen=True, kw_only=True):
@@ -32,9 +33,9 @@ def answer(run: RunResult, fingerprint: str = "") -> Answer:
         found = [problem for one in run.scenarios if one.verdict == "leak" for problem in leaks(one)]
         if any(problem.fingerprint.startswith(fingerprint) for problem in found):
             return "bad"
-    elif any(not scenario.ok and scenario.verdict in _DECIDED for scenario in run.scenarios):
+    elif any(not scenario.ok and scenario.verdict in DECIDED for scenario in run.scenarios):
         return "bad"
-    decided = all(scenario.verdict in _DECIDED for scenario in run.scenarios)
+    decided = all(scenario.verdict in DECIDED for scenario in run.scenarios)
     return "good" if decided else "unknown"
 
 

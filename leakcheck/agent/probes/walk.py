@@ -368,6 +368,7 @@ def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iter
                 thread = "" if ident == threading.main_thread().ident else f" of thread {names.get(ident, ident)}"
                 found.append(Root(f"<frame {current.f_code.co_qualname}{thread}>", "frame", current))
             current = current.f_back
+    del frame  # its own was among them: that and what it holds, all that a walk makes, would be left to the collector
     asyncio = sys.modules.get("asyncio.events")
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is not None:

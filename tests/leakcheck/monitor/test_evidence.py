@@ -130,6 +130,17 @@ def test_the_collector_is_as_it_was(evidence):
     assert gc.isenabled()
 
 
+def test_nothing_of_a_walk_waits_for_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        gather(alert(), EvidenceOptions(window_s=0.01), StandIn())
+        waiting = gc.collect()
+    finally:
+        gc.enable()
+    assert waiting < 500
+
+
 def test_containers_that_change_under_the_walk_do_no_harm():
     stop = threading.Event()
 

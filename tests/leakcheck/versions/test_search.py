@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
-import http.server
 import subprocess
 import sys
-import threading
-import zipfile
 
+import package_index
 import pytest
 import sample_run
 from hypothesis import given
@@ -81,44 +76,10 @@ MODULES = {
 SCENARIO = "from leakcheck import scenario\nimport parselib\n@scenario\ndef parsing():\n    parselib.parse()\n"
 
 
-def write_wheel(directory, version, source):
-    """A wheel with one module, as small as the format allows."""
-    info = f"parselib-{version}.dist-info"
-    files = {
-        "parselib.py": source,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: parselib\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = ""
-    for name, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        record += f"{name},sha256={digest},{len(text.encode())}\n"
-    with zipfile.ZipFile(directory / f"parselib-{version}-py3-none-any.whl", "w") as archive:
-        for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            archive.writestr(name, text)
-
-
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A package index on this machine."""
-    folder = tmp_path / "index" / "parselib"
-    folder.mkdir(parents=True)
-    for version, source in MODULES.items():
-        write_wheel(folder, version, source)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / "index"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with package_index.serving(tmp_path / "index", MODULES, monkeypatch):
         yield
-        server.shutdown()
 
 
 def leakcheck(directory, *arguments):
