@@ -22,6 +22,10 @@ def keeps():
     kept.append(bytearray(100))
 
 @scenario
+def parses():
+    int("7")
+
+@scenario
 def waits():
     import time
     time.sleep(0.05)
@@ -37,10 +41,10 @@ def ask(tmp_path, monkeypatch):
     sources = bundle.make(tmp_path, [str(file)])
     said = []
 
-    def send(kind, answer, name="", tell=said.append, **more):
+    def send(kind, answer, name="", tell=said.append, errors=False, **more):
         info = ScenarioInfo(id=f"scenarios.py::{name}", target=str(file), name=name)
         job = Job(scenario=info, python="", cwd=tmp_path)
-        work = msgspec.Raw(sources.outgoing(encode(Work(job=job, tools=["auto"]))))
+        work = msgspec.Raw(sources.outgoing(encode(Work(job=job, tools=["auto"], errors=errors))))
         request = kind(run=tmp_path.name, digest=sources.digest, python="", work=work, **more)
         return decode(sources.incoming(node.answer(encode(request), tell)), answer)
 
@@ -61,6 +65,13 @@ def test_a_scenario_is_examined_with_the_sources_that_were_sent(ask):
     assert "bundle" not in encode(result).decode()
     told = [decode(each, Progress) for each in ask.said]
     assert {each.what for each in told} >= {"start", "progress", "diagnosing"}
+
+
+def test_points_of_failure_come_with_the_result_of_their_scenario(ask):
+    ask(Admit, Admitted, like=likeness.here(), archive=ask.sources.archive)
+    results = ask(Examine, list[ScenarioResult], "parses", errors=True)
+    assert [each.id for each in results] == ["scenarios.py::parses", "scenarios.py::parses!errors"]
+    assert [each.verdict for each in results] == ["clean", "screened"]
 
 
 def test_the_control_is_run_where_the_scenarios_are(ask):
