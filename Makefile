@@ -69,6 +69,10 @@ format: setup  ## Format Python and C++
 detection: setup  ## The benchmark of detection: every case, our tool and its peers, one table (see benchmarks/detection)
 	$(BIN)/python -m benchmarks.detection $(if $(ARGS),$(ARGS),--places)
 
+.PHONY: sweep
+sweep: setup  ## Sweep Elkyn's native core for leaks that no scenario has
+	$(BIN)/elkyn-leakcheck sweep elkyn._native elkyn.values --seeds tests/elkyn/sweep_seeds.py --time-per-target 1 --report reports/sweep
+
 .PHONY: peers-own
 peers-own: setup  ## The leaks and innocents that peers plant to test themselves, judged by our tool
 	$(BIN)/python -m benchmarks.peers_own

@@ -64,6 +64,11 @@ inline bool has_program(PyObject* receiver, PyObject* program) {
 // Whom the dispatcher is calling now, for those who wait for the call to end.
 class Running {
   public:
+    Running() = default;
+    ~Running() { Py_XDECREF(now_); }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
     void set(PyObject* next) {
         Py_XINCREF(next);
         mutex_.lock();
@@ -76,6 +81,10 @@ class Running {
         PyObject* now = Py_XNewRef(now_);
         mutex_.unlock();
         return now;
+    }
+    int traverse(visitproc visit, void* arg) const {
+        Py_VISIT(now_);
+        return 0;
     }
 
   private:

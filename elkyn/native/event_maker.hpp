@@ -55,6 +55,12 @@ class EventMaker {
         e.old_omitted = view.old_omitted;
     }
 
+    int traverse(visitproc visit, void* arg) const {
+        Py_VISIT(decode_.ptr());
+        return 0;
+    }
+    void forget_decode() { decode_ = nb::none(); }
+
   private:
     // Events of one node tend to follow each other: they share one str.
     nb::object path_of(std::string_view utf8) {

@@ -67,17 +67,24 @@ void add_method(nb::handle type, PyMethodDef& method) {
 
 nb::object optional(PyObject* reference) { return reference == nullptr ? nb::none() : nb::steal(reference); }
 
-nb::object optional_bytes(std::optional<nb::bytes> bytes) {
-    return bytes ? nb::object(std::move(*bytes)) : nb::object();
+// Of a subclass a plain copy: an instance may refer to anything, the event too.
+nb::object plain(PyObject* made) {
+    if (made == nullptr) throw nb::python_error();
+    return nb::steal(made);
 }
 
-void make_event(Event* self, nb::object decode, bool deleted, nb::str path, std::optional<nb::bytes> value,
-                std::optional<nb::bytes> old, std::uint64_t rev, std::int64_t seq, bool last,
-                std::int64_t timestamp_ns, std::uint64_t size, bool omitted, bool old_omitted) {
+nb::object optional_bytes(const std::optional<nb::bytes>& bytes) {
+    return bytes ? plain(PyBytes_FromObject(bytes->ptr())) : nb::object();
+}
+
+void make_event(Event* self, nb::object decode, bool deleted, const nb::str& path,
+                const std::optional<nb::bytes>& value, const std::optional<nb::bytes>& old, std::uint64_t rev,
+                std::int64_t seq, bool last, std::int64_t timestamp_ns, std::uint64_t size, bool omitted,
+                bool old_omitted) {
     new (self) Event{std::move(decode),
-                     std::move(path),
-                     optional_bytes(std::move(value)),
-                     optional_bytes(std::move(old)),
+                     plain(PyUnicode_FromObject(path.ptr())),
+                     optional_bytes(value),
+                     optional_bytes(old),
                      {},
                      {},
                      rev,
@@ -166,7 +173,7 @@ NB_MODULE(_native, m) {
             "handler. None: nobody is there any more.");
 
     nb::class_<Queue> queue(m, "Queue", nb::is_final(), nb::is_weak_referenceable(),
-                            "The ring with its doorbell.");
+                            nb::type_slots(elkyn::queue_slots), "The ring with its doorbell.");
     queue
         .def(nb::init<nb::object, std::size_t, std::size_t>(), "decode"_a, "slots"_a = elkyn::kSlots,
              "value_bytes"_a = elkyn::kValueBytes,

@@ -204,6 +204,16 @@ class Queue {
     [[nodiscard]] std::size_t slots() const noexcept { return ring_.capacity(); }
     [[nodiscard]] std::size_t value_bytes() const noexcept { return ring_.value_capacity(); }
 
+    // What may lead back to the queue; the receivers of events in the ring are let go of by discard().
+    int traverse(visitproc visit, void* arg) const {
+        const int stop = running.traverse(visit, arg);
+        return stop != 0 ? stop : maker_.traverse(visit, arg);
+    }
+    void clear() {
+        running.set(nullptr);
+        maker_.forget_decode();
+    }
+
   private:
     [[nodiscard]] bool urgent() const noexcept {
         return woken_.load(std::memory_order_seq_cst) || closed_.load(std::memory_order_seq_cst);
@@ -244,5 +254,19 @@ class Queue {
     std::atomic_flag producing_ = ATOMIC_FLAG_INIT;
     std::atomic_flag consuming_ = ATOMIC_FLAG_INIT;
 };
+
+inline int queue_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    return nb::inst_ready(self) ? nb::inst_ptr<Queue>(self)->traverse(visit, arg) : 0;
+}
+
+inline int queue_clear(PyObject* self) {
+    if (nb::inst_ready(self)) nb::inst_ptr<Queue>(self)->clear();
+    return 0;
+}
+
+inline const PyType_Slot queue_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(queue_traverse)},
+                                          {Py_tp_clear, reinterpret_cast<void*>(queue_clear)},
+                                          {0, nullptr}};
 
 }  // namespace elkyn

@@ -19,12 +19,13 @@ from leakcheck.sweep import clusters, planted_control, state
 from leakcheck.sweep.ages import Ages, Range
 from leakcheck.sweep.confirming import confirmed
 from leakcheck.sweep.inside.messages import Asked, Began, Crash, Swept
+from leakcheck.sweep.inside.values import SHORT_OF_MEMORY
 from leakcheck.sweep.outcome import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeper import sweep
 
 FILE_NAME = "sweep.json"
-_AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice"})
+_AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice", "out of memory"})
 """Ways of calling after which nothing can be meant to be kept, whatever names it."""
 
 
@@ -177,14 +178,19 @@ def _forget_earlier(folder: Path, finds: Iterable[Find]) -> None:
 
 
 def _crashes(crashes: Iterable[Crash]) -> list[CrashFound]:
-    """One for each target and ending, with the shortest program."""
+    """One for each target and ending, with the shortest program; those that ask for a lack of memory at the end."""
     found: dict[tuple[str, str], list[str]] = {}
     for crash in crashes:
         found.setdefault((crash.target, crash.how), []).append(crash.source.strip())
-    return [
-        CrashFound(target=target, how=how, step=min(steps, key=len), times=len(steps))
+    shortest = [
+        CrashFound(target=target, how=how, step=min(steps, key=_rank), times=len(steps))
         for (target, how), steps in sorted(found.items())
     ]
+    return sorted(shortest, key=lambda crash: _rank(crash.step)[0])
+
+
+def _rank(step: str) -> tuple[bool, int]:
+    return SHORT_OF_MEMORY in step, len(step)
 
 
 def accepted(path: Path) -> frozenset[str]:

@@ -20,6 +20,7 @@ Kind = Literal[
     "initialized twice",
     "without initialization",
     "copied",
+    "out of memory",
 ]
 """What is done with a target."""
 

@@ -1,0 +1,73 @@
+"""What leads back to an object of the native core is found by the collector, and what it holds is let go."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+from elkyn import _native
+
+
+class Decoder:
+    """A callable that can lead anywhere, as a bound method of the user's does."""
+
+    def __call__(self, raw: bytes) -> Any:
+        return self
+
+
+class Octets(bytes):
+    """Bytes with attributes."""
+
+
+def event(decode: Any, value: bytes) -> _native.Event:
+    return _native.Event(
+        decode, deleted=False, path="/a", value=value, old=None, rev=1, seq=1, last=True, timestamp_ns=1, size=1,
+        omitted=False,
+    )  # fmt: skip
+
+
+def test_a_queue_that_its_decoder_leads_back_to() -> None:
+    decode: Any = Decoder()
+    decode.queue = _native.Queue(decode, 2, 64)
+    gone = weakref.ref(decode.queue)
+    del decode
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_queue_that_is_what_it_runs() -> None:
+    queue = _native.Queue(bytes, 2, 64)
+    queue.running = queue
+    gone = weakref.ref(queue)
+    del queue
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_a_queue_runs_goes_with_it() -> None:
+    queue = _native.Queue(bytes, 2, 64)
+    queue.running = running = Decoder()
+    gone = weakref.ref(running)
+    del queue, running
+    assert gone() is None
+
+
+def test_an_event_that_its_decoder_or_value_leads_back_to() -> None:
+    decode: Any = Decoder()
+    decode.event = event(decode, b"\x91\x01")
+    assert decode.event.value is decode
+    gone = weakref.ref(decode.event)
+    del decode
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_event_keeps_the_bytes_alone() -> None:
+    value: Any = Octets(b"\x01")
+    value.event = event(bytes, value)
+    assert value.event.value == b"\x01"
+    gone = weakref.ref(value.event)
+    del value
+    gc.collect()
+    assert gone() is None
