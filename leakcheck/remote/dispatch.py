@@ -124,11 +124,12 @@ class Dispatch:
         for node in self._nodes.values():
             if not node.is_proved:
                 self._trust(node)
-        for task in self._unconfirmed:
-            self._conclude(task, "interrupted")
-        self._unconfirmed.clear()
         deadline = self._clock() + _LAST_WORDS_S
         self._until(lambda: not self._examined() or self._clock() > deadline)
+        unanswered = [call.task for call in self._examined() if call.task is not None]
+        for task in (*self._unconfirmed, *unanswered):
+            if task.seen:
+                self._conclude(task, "interrupted")
 
     def _until(self, done: Callable[[], bool]) -> None:
         if done():

@@ -355,6 +355,28 @@ def test_an_interrupt_calls_off_everything_and_takes_what_was_seen():
     assert not cluster.asked["n1"], "nothing more was given out"
 
 
+def test_an_interrupt_takes_no_leak_away_that_waits_to_be_confirmed():
+    now = count(step=10)
+
+    class Interrupted(ScriptedCluster):
+        def as_completed(self):
+            return iter([None, None, None]) if self.is_cancelled else super().as_completed()
+
+    def script(cluster):
+        cluster.__class__ = Interrupted
+        cluster.verdicts |= {("a", "n1"): "leak", ("b", "n1"): "leak"}
+        yield from cluster.ready("n1")
+        yield cluster.answered("n1")
+        yield cluster.answered("n1")
+        yield from cluster.ready("n2")
+        assert cluster.examined("n2") == "a"
+        raise KeyboardInterrupt
+
+    result, _ = run(script, "abc", confirm=2, clock=lambda: next(now))
+    assert verdicts(result) == {"a": "leak", "b": "leak"}
+    assert {each.advice[0] for each in result.scenarios} == {"the leak was not confirmed: interrupted"}
+
+
 def test_what_a_node_says_is_shown():
     told = []
 
