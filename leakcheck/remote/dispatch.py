@@ -184,7 +184,9 @@ class Dispatch:
             node.status = "lost"
             self._view.message(f"node {node.name} is lost")
         self._show_nodes()
-        for task in self._called_back(node):
+        under_way, found = self._called_back(node)
+        self._again(found)  # they have survived, and cannot be to blame
+        for task in under_way:
             task.lost.append(node.name)
             if len(task.lost) < _MOST_LOST:
                 (self._unconfirmed if task.seen else self._alone).append(task)
@@ -201,16 +203,16 @@ class Dispatch:
         for node in list(self._nodes.values()):
             del self._nodes[node.address]
             node.status = "lost" if node.status in ("new", "ok") else node.status
-            self._again(self._called_back(node))
+            self._again([task for tasks in self._called_back(node) for task in tasks])
         self._calls.clear()
         self._show_nodes()
 
-    def _called_back(self, node: NodeState) -> list[Task]:
+    def _called_back(self, node: NodeState) -> tuple[list[Task], list[Task]]:
         """What a node examines, and what it has found and cannot be believed: taken from it."""
         calls = [self._calls.pop(name) for name in sorted(node.requests)]
-        found, node.held = node.held, []
+        held, node.held = node.held, []
         node.requests.clear()
-        return [call.task for call in calls if call.task is not None] + [task for task, _ in found]
+        return [call.task for call in calls if call.task is not None], [task for task, _ in held]
 
     def _again(self, tasks: Sequence[Task]) -> None:
         """What a node could do nothing for is examined elsewhere, before what has not been begun."""
@@ -272,7 +274,7 @@ class Dispatch:
     def _refuse(self, node: NodeState, status: str, reason: str) -> None:
         node.status, node.reason = status, reason
         self._view.message(f"node {node.name} is not used: it {reason}")
-        self._again(self._called_back(node))
+        self._again([task for tasks in self._called_back(node) for task in tasks])
         self._show_nodes()
 
     # What is done about it

@@ -141,6 +141,23 @@ def test_what_a_node_found_does_not_count_when_its_control_fails():
     assert result.control.status == "ok"
 
 
+def test_what_a_node_had_finished_before_it_was_lost_is_not_to_blame():
+    def script(cluster):
+        for name in ("n1", "n2"):
+            yield cluster.joined(name, cores=2)
+            yield cluster.answered(name)
+            proof = cluster.asked[name].popleft()
+            assert cluster.examined(name) == "a"
+            yield cluster.answered(name)  # before its control, so it does not count yet
+            cluster.asked[name].appendleft(proof)
+            yield cluster.left(name)  # with b, or with c
+        yield from cluster.ready("n3")
+        yield from cluster.rest()
+
+    result, _ = run(script, "abc")
+    assert verdicts(result) == {"a": "clean", "b": "clean", "c": "clean"}
+
+
 def test_a_node_that_differs_is_refused_and_says_why():
     def script(cluster):
         yield cluster.joined("n1")
