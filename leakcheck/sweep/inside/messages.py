@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-VERSION = 1
-"""Goes up with every change of a record here, and of what is tried: a sweep of another version is not resumed."""
 
 Kind = Literal[
     "call",
