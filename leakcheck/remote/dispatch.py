@@ -417,8 +417,6 @@ class Dispatch:
                 view.diagnosing(said.scenario, said.tools)
             case "failing":
                 view.failing(said.scenario, said.tried, said.failures)
-            case "failed" if said.whole is not None:
-                view.failed(said.scenario, said.whole)
 
     def _say_that_none_is_there(self) -> None:
         if not self._is_waiting:

@@ -206,7 +206,7 @@ class _Telling:
             self._say("failing", scenario_id, tried=tried, failures=failures)
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
-        self._say("failed", scenario_id, whole=whole)
+        """It may have values of the program, which stay on their machine; the answer has what may be told."""
 
     def finish(self, result: ScenarioResult) -> None:
         """The answer says it."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from leakcheck.execution.job import Job
-from leakcheck.records import Failure, Sample, ScenarioResult
+from leakcheck.records import Sample, ScenarioResult
 from leakcheck.remote.likeness import Likeness
 from leakcheck.remote.locked import Lock
 from leakcheck.results.file import storable
@@ -77,7 +77,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[str] = []
     tried: int = 0
     failures: int = 0
-    whole: Failure | None = None
 
 
 def encode(record: Any) -> bytes:

@@ -26,6 +26,10 @@ def parses():
     int("7")
 
 @scenario
+def raises():
+    raise ValueError("a " + "value")
+
+@scenario
 def waits():
     import time
     time.sleep(0.05)
@@ -65,6 +69,15 @@ def test_a_scenario_is_examined_with_the_sources_that_were_sent(ask):
     assert "bundle" not in encode(result).decode()
     told = [decode(each, Progress) for each in ask.said]
     assert {each.what for each in told} >= {"start", "progress", "diagnosing"}
+
+
+def test_what_an_exception_says_stays_on_the_node(ask):
+    ask(Admit, Admitted, like=likeness.here(), archive=ask.sources.archive)
+    (result,) = ask(Examine, list[ScenarioResult], "raises")
+    assert (result.verdict, result.failure.type) == ("error", "ValueError")
+    assert "a value" not in encode(result).decode()
+    assert ask.said
+    assert not any(b"a value" in each for each in ask.said)
 
 
 def test_points_of_failure_come_with_the_result_of_their_scenario(ask):
