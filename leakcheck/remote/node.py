@@ -18,6 +18,7 @@ import msgspec
 
 from leakcheck.errors import LeakcheckError
 from leakcheck.execution.crew import Crew
+from leakcheck.execution.job import Job
 from leakcheck.execution.workspace import Workspace, clear_abandoned
 from leakcheck.records import Control, Failure, Sample, ScenarioResult
 from leakcheck.remote import bundle, likeness, locked
@@ -87,10 +88,10 @@ def _admitted(request: Admit) -> Admitted:
     return Admitted(environment=provenance.machine(job), python=python)
 
 
-def _proved(run: str, job: object) -> Control:
+def _proved(run: str, job: Job) -> Control:
     crew = Crew()
     with _CALLS.under_way(run, crew.interrupt):
-        return run_control(job, crew.start)  # type: ignore[arg-type]
+        return run_control(job, crew.start)
 
 
 class _Bundles:
