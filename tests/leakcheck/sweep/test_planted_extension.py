@@ -20,7 +20,7 @@ def module(tmp_path_factory):
 
 
 def asked(target, include=(), **changes):
-    return Asked([str(target)], list(include), [], 3.0, 2, False, False, "", "", [])._replace(**changes)
+    return Asked([str(target)], list(include), [], 3.0, 2, False, False, "", "", [], {})._replace(**changes)
 
 
 def test_all_leaks_are_suspected_and_no_innocent(module):
