@@ -135,6 +135,8 @@ RESIDENT_HEAP = "heap.resident"
 RESIDENT_SIZE = "rss"
 LIVE_OBJECTS = "py.objects"
 TASKS = "tasks"
+CHILDREN_ALIVE = "children"
+CHILDREN_BYTES = "children.bytes"
 UNREAD_CHILDREN = "children.unread"
 REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
@@ -224,11 +226,11 @@ CATALOGUE = (
         words=Words("key in a keyring", "added", "never removed"), off_heap=True, of_all=True,
     ),
     MeterSpec(
-        "children", "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
+        CHILDREN_ALIVE, "processes", "system", COUNTS, ceiling=Ceiling("resources", 1), diagnosed_up_to=400,
         words=Words("child process", "started", "never waited for", "example"), off_heap=True, screened=True,
     ),
     MeterSpec(
-        "children.bytes", "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
+        CHILDREN_BYTES, "B", "children", CHILDREN, ceiling=Ceiling("max_growth", 1),
         words=Words("memory of a child process", "taken", "never given back"), caused_by=("children",), off_heap=True,
         piece=_FREE_BYTES,
     ),

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leakcheck.agent.children import descendants
-from leakcheck.agent.service.started import VARIABLE, Service
+from leakcheck.agent.entry.resident import VARIABLE
+from leakcheck.agent.service.started import Service
 from leakcheck.execution.environment import worker_environment
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker

@@ -29,6 +29,7 @@ def main() -> None:
         from importlib import import_module
 
         from leakcheck.agent.channel import Channel
+        from leakcheck.agent.entry.resident import expect_children
         from leakcheck.agent.lifeline import hold
         from leakcheck.agent.meters.objects import put_aside
         from leakcheck.agent.meters.pages import in_small_pages
@@ -42,6 +43,7 @@ def main() -> None:
     # Our own modules may be kept compiled; what the user's code imports leaves no file, in child processes neither.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    expect_children()
     for probe in ASKED_WHILE_MEASURING:
         import_module(probe)
     if sys.warnoptions:

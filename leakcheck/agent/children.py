@@ -24,6 +24,14 @@ def child_pids(parent: int | str = "self") -> list[int]:
     return pids
 
 
+def has_children() -> bool:
+    """Whether this process has any; not known where the kernel does not tell, and then it has none."""
+    try:
+        return bool(child_pids())
+    except OSError:
+        return False
+
+
 def descendants(parent: int | str = "self") -> Iterator[int]:
     """Processes below one, those that have ended and wait to be asked for included."""
     waiting = child_pids(parent)

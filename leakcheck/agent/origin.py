@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.protocol import Roots
+
+if TYPE_CHECKING:
+    import types
 
 _SITES = ("site-packages", "dist-packages")
 
@@ -21,6 +24,7 @@ class Origin:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self._probes = tuple(f"{root}probes{os.sep}" for root in roots.own)
+        self._parents: list[tuple[str, int]] = []
 
     def own(self, file: str) -> bool:
         """The tool's part in the measured process, which no diagnosis names."""
@@ -46,12 +50,26 @@ class Origin:
         """0 for the user's own code, 1 for installed packages, 2 for the interpreter: the order of naming things."""
         return 2 if self.standard(file) else 1 if self.installed(file) else 0
 
+    def was_forked_in(self, frame: types.FrameType | None) -> None:
+        """Of a process that was forked while `frame` ran: what called that was its parent's work, and not its own."""
+        while frame is not None and frame.f_back is not None:
+            frame = frame.f_back
+            self._parents.append((frame.f_code.co_filename, frame.f_lineno))
+
+    def _without_parents(self, stack: tuple[Any, ...]) -> tuple[Any, ...]:
+        for index in range(1, len(stack) if self._parents else 0):
+            outside = [place[:2] for place in stack[index:]]
+            if outside == self._parents[: len(outside)]:
+                return stack[:index]
+        return stack
+
     def inside(self, stack: tuple[Any, ...]) -> tuple[Any, ...]:
         """A stack of `(file, line, ...)`, the innermost first, without what lies outside of the user's outermost frame.
 
         That is the test runner or event loop by which the user's code was called: the same for whatever it does. Where
         no frame is the user's, all of it.
         """
+        stack = self._without_parents(stack)
         for index in range(len(stack) - 1, -1, -1):
             if self.rank(stack[index][0]) == 0:
                 return stack[: index + 1]

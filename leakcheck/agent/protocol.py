@@ -10,7 +10,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 7
+VERSION = 8
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -131,6 +131,8 @@ class Open(NamedTuple):
     """To be read, in this order."""
     fault: Fault | None = None
     """What is injected into each call of the step."""
+    asked: str = ""
+    """The role of the process that answers questions, where that is another than the one that calls the step."""
 
 
 HOSTED = ("pytest_item://", "pytest_suite://", "unittest_test://")
@@ -460,7 +462,10 @@ class Stayed(NamedTuple):
 
 
 class WhoGrows(NamedTuple):
-    """Asks in which processes of a service a meter has risen lately; the one that grows most gets `calls` requests."""
+    """Asks in which processes of a program a meter has risen lately.
+
+    Where others wait for the same requests, the one that grows most gets `calls` for itself.
+    """
 
     meter: str
     calls: int
@@ -472,7 +477,11 @@ class Grower(NamedTuple):
     role: str
     processes: int
     growth: list[float]
-    """Per request, of each of them."""
+    """Per call of the step, of each of them."""
+    ended: int = 0
+    """How many others have ended."""
+    went: float = 0.0
+    """How far the heap had risen at most in one of those."""
 
 
 class Growers(NamedTuple):
@@ -480,11 +489,14 @@ class Growers(NamedTuple):
 
     roles: list[Grower]
     alone: float
-    """Growth per request of the process that grows most, while it answers all of them."""
+    """Growth of the processes of its role, per call of the step; where others wait for requests at the same socket,
+    of that process alone, per request while it answers all."""
+    asked: str
+    """The role of that process; empty where it is the one that calls the step."""
 
 
 class Driven(NamedTuple):
-    """What a process of a service is told that has asked for requests."""
+    """What a process is told that has asked for calls of the step."""
 
     done: int
     """Less than were asked for where one had no answer."""

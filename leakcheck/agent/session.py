@@ -10,10 +10,11 @@ import os
 import sys
 from importlib import import_module
 from types import TracebackType
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
+from leakcheck.agent.children import has_children
 from leakcheck.agent.loading import TargetError, load, named
 from leakcheck.agent.meters import Place
 from leakcheck.agent.meters.allocators import libraries
@@ -41,6 +42,9 @@ from leakcheck.agent.protocol import (
 from leakcheck.agent.scenario import MARK, Context, Scenario, legal
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
+
+if TYPE_CHECKING:
+    from array import array
 
 
 def serve(channel: Channel) -> None:
@@ -114,11 +118,21 @@ def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
         run_plain(conversation)
 
 
-class _Relay(Protocol):
-    """Answers for other processes: see `processes.relay`."""
+class _Others(Protocol):
+    """Answers for other processes: see `processes.relay` and `processes.family`."""
 
     async def answer(self, name: str, fields: list[object], /) -> Answer:
         """Answer one request."""
+
+
+class _Family(_Others, Protocol):
+    """Those that the step has made: see `processes.family`."""
+
+    def read(self, *, whole: bool) -> int:
+        """Have them settle and read; returns the objects of cyclic garbage."""
+
+    def add_to(self, numbers: array[float], /) -> None:
+        """Add what they have grown by."""
 
 
 def conversation_on(channel: Channel, scenario: Scenario, opening: Open) -> Conversation:
@@ -139,8 +153,11 @@ class Conversation:
         self.clock = self.driver.clock
         self.reading = 0.0
         """Seconds that the last reading took."""
-        self._relay: _Relay | None = None
-        """Where the processes of a service are measured, and this one sends the requests."""
+        self._others: _Others | None = None
+        """Other processes that are measured: those of a service, or those that the step has made."""
+        self._family: _Family | None = None
+        """The latter, once there are some."""
+        self._meets_children = False
 
     async def hold(self) -> None:
         """Set up, answer the parent until it says `Close` or is gone, tear down: whatever happens in between.
@@ -169,9 +186,13 @@ class Conversation:
         channel = self.channel
         opened = self.make_meters()
         if self.context.started is not None:
-            relay = import_module("leakcheck.agent.processes.relay").Relay(self, self.context.started)
+            relay = import_module("leakcheck.agent.processes.relay").Relay(self, self.context.started.agents)
             opened = relay.opened(opened)
-            self._relay = relay if relay.measures else None
+            self._others = relay if relay.measures else None
+        else:
+            self._meets_children = True
+            if self.opening.asked or has_children():
+                self._meet_children()
         channel.send(opened)
         while (request := channel.receive()) is not None:
             name, fields = request
@@ -197,7 +218,7 @@ class Conversation:
     async def reply(self, name: str, fields: list[object]) -> None:
         """Answer one request; whatever is raised becomes the answer."""
         try:
-            answer = self._answer if self._relay is None else self._relay.answer
+            answer = self.answer if self._others is None else self._others.answer
             self.channel.send(await answer(name, fields))
         except StepRaisedError as error:
             self.channel.fail(describe_error(error.__cause__ or error, "step"))
@@ -206,7 +227,8 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - whatever user code raises becomes a result
             self.channel.fail(describe_error(error, ANSWER))
 
-    async def _answer(self, name: str, fields: list[object]) -> Answer:
+    async def answer(self, name: str, fields: list[object]) -> Answer:
+        """The answer of this process."""
         if name == "Run":
             return await self._sample(Run(*fields))  # type: ignore[arg-type]
         if name not in PROBES:
@@ -215,10 +237,15 @@ class Conversation:
         answer: Answer = await probe.answer(self, getattr(probe, name)(*fields))
         return answer
 
+    def _meet_children(self) -> None:
+        self._family = self._others = import_module("leakcheck.agent.processes.family").Family(self)
+
     async def _sample(self, run: Run) -> Sampled:
         raised: Failed | None = None
         readings = self.readings
         count, watch = int(run.iterations), int(run.watch)
+        if self._meets_children and self._family is None and readings.last("children"):
+            self._meet_children()
         began = self.clock()
         try:
             readings.seconds = await self.driver.run(count - watch)
@@ -233,8 +260,12 @@ class Conversation:
         readings.iterations = self.driver.iterations
         read_from = self.clock()
         readings.spent = read_from - began + self.reading  # the last one's: this one's numbers are in it
+        if self._family is not None:
+            readings.cycles += self._family.read(whole=run.whole)
         self.settler.empty_free_lists()
         readings.read()
+        if self._family is not None:
+            self._family.add_to(readings.numbers)
         self.reading = self.clock() - read_from
         return Sampled(readings.numbers.tobytes().hex(), raised)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 
 if TYPE_CHECKING:
+    from leakcheck.monitor.alert import Alert
     from leakcheck.monitor.outside import Source
     from leakcheck.monitor.session import Session
-    from leakcheck.records import Verdict
+    from leakcheck.records import Finding, Verdict
 
 
 @click.command("monitor", cls=Command, context_settings={"ignore_unknown_options": False})
@@ -68,7 +70,8 @@ if TYPE_CHECKING:
     "--attach",
     type=SECONDS,
     metavar="S",
-    help="On an alert, attach memray to the process for so many seconds and name what stays.",
+    help="On an alert, look into the process of --pid: by an agent where it is of Python 3.14 or newer, else by memray "
+    "for so many seconds. A command has the agent anyhow.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but the last line.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
@@ -91,7 +94,7 @@ def command(
 
     \b
     elkyn-leakcheck monitor --pid 4711 --limit "2 GiB" --report reports/service
-    elkyn-leakcheck monitor --interval 1 -- python -m http.server
+    elkyn-leakcheck monitor --interval 1 -- python service.py
     elkyn-leakcheck monitor scenarios/events.py::subscribe_unsubscribe --duration 3600
 
     Exit codes: 0 no growth, or growth that stopped; 1 an alert that was not taken back; 4 wrong usage; 6 not clear yet.
@@ -106,7 +109,7 @@ def command(
     for option, place in (("--report", report), ("--lines", lines and lines.parent)):
         if place is not None:
             folder(option, place)
-    source = _source(target, pid, interval)
+    source, look = _source(target, pid, interval, attach)
     try:
         options = Options(
             interval=interval,
@@ -120,7 +123,7 @@ def command(
         )
         view = _view(quiet, color, interval)
         with view:
-            session = Session(source, options, view, attach=attach)
+            session = Session(source, options, view, look=look)
             verdict = session.run()
     finally:
         source.close()
@@ -128,8 +131,14 @@ def command(
     return {"leak": 1, "inconclusive": 6}.get(verdict, 0)
 
 
-def _source(target: tuple[str, ...], pid: int | None, interval: float) -> Source:
-    """What is to be watched. A single word that names a scenario is one; anything else is a command."""
+_Look = Callable[["Alert"], tuple[list["Finding"], str]] | None
+
+
+def _source(target: tuple[str, ...], pid: int | None, interval: float, attach: float | None) -> tuple[Source, _Look]:
+    """What is to be watched, and how its cause is looked for.
+
+    A single word that names a scenario is one; anything else is a command.
+    """
     from leakcheck.monitor.outside import Command, Processes, Repeated
 
     if pid is None and not target:
@@ -137,7 +146,12 @@ def _source(target: tuple[str, ...], pid: int | None, interval: float) -> Source
     if pid is not None and target:
         raise UsageError(f"monitor: --pid {pid} and {target[0]!r} were given; watch one of them at a time")
     if pid is not None:
-        return Processes(pid)
+        processes = Processes(pid)
+        if attach is None:
+            return processes, None
+        from leakcheck.monitor import attach as entering
+
+        return processes, lambda alert: entering.look(processes.pids() or [pid], attach, alert.rate / 3600)
     if len(target) == 1 and ("::" in target[0] or target[0].endswith(".py") or ":" in target[0]):
         from leakcheck.execution.job import Job, ScenarioInfo
         from leakcheck.run.discovery import collect
@@ -151,8 +165,11 @@ def _source(target: tuple[str, ...], pid: int | None, interval: float) -> Source
             raise UsageError(f"monitor watches one scenario at a time; {target[0]} has: {names}")
         import msgspec
 
-        return Repeated(msgspec.structs.replace(template, scenario=collected.scenarios[0]), interval)
-    return Command(target)
+        return Repeated(msgspec.structs.replace(template, scenario=collected.scenarios[0]), interval), None
+    from leakcheck.monitor.inside import Inside
+
+    inside = Inside()
+    return Command(target, inside.environment()), lambda alert: inside.look(alert.rate / 3600)
 
 
 def _limits(limit: str, source: Source) -> dict[str, float]:

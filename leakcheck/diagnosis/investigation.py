@@ -50,7 +50,7 @@ from leakcheck.records import ToolRun
 _MOST_DISTANCE = 3.0
 """Factor by which the growth that was seen may differ from the one that was measured before there is a second look."""
 _EXPLAINED_DISTANCE = 1.5
-"""The same factor up to which the object graph alone explains the growth of a service."""
+"""The same factor up to which the object graph alone explains the growth of another process than the step's."""
 _RESIDUAL_FOR_LEDGER = 0.25
 """Part of the heap's growth that may stay unexplained before the heap's own ledger is watched line by line."""
 _RESIDUAL_FOR_VALGRIND = 0.5
@@ -71,7 +71,7 @@ def diagnose(
     """
     plan = replace(Plan.of(job, growth, options, start_worker), under_way=_UnderWay(tell))
     with Workspace() as temporary:
-        side_by_side = 1 if growth.service else 3
+        side_by_side = 1 if growth.elsewhere else 3
         with ThreadPoolExecutor(side_by_side, thread_name_prefix="diagnosis") as pool:
             watching = pool.submit(_resources, plan, meters.watched(growth.meters))
             plan, seen, notes = _seen(plan, temporary, pool)
@@ -180,8 +180,8 @@ def _seen(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> tuple[Plan, _
 
 
 def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
-    if plan.growth.service:
-        return _look_at_service(plan, captures)
+    if plan.growth.elsewhere:
+        return _look_elsewhere(plan, captures)
     graph_run, memray_run = pool.submit(_graph, plan, captures), pool.submit(_memray, plan, captures)
     (found, graph_tool), (survivors, memray_tool) = graph_run.result(), memray_run.result()
     graph, cycles = found or (None, ())
@@ -189,11 +189,11 @@ def _look(plan: Plan, captures: Path, pool: ThreadPoolExecutor) -> _Seen:
     return _Seen(graph, cycles, sites, [graph_tool, memray_tool], notes)
 
 
-def _look_at_service(plan: Plan, captures: Path) -> _Seen:
+def _look_elsewhere(plan: Plan, captures: Path) -> _Seen:
     """One after the other, and memray only where the object graph leaves something to be explained.
 
-    To start a service takes its time, and objects of all requests share the interpreter's free lists: a block that one
-    line has kept was often allocated by another.
+    To start a service or a pool takes its time, and objects of all requests share the interpreter's free lists: a block
+    that one line has kept was often allocated by another.
     """
     found, graph_tool = _graph(plan, captures)
     graph, cycles = found or (None, ())
@@ -225,7 +225,8 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
         with plan.worker() as worker:
             worker.open()
             graph = worker.ask(question, Graph)
-            return graph, hidden_cycles(graph.pinned, worker.pid)
+            cycles = () if plan.growth.elsewhere else hidden_cycles(graph.pinned, worker.pid)
+            return graph, cycles
 
     found, run = _run(plan, "graph", _absent(plan, "graph", _needs_memory(plan)), look)
     if found is not None and found[0].unseen:
@@ -253,7 +254,9 @@ def _memray(plan: Plan, captures: Path) -> tuple[tuple[list[Site], list[str]] | 
             answer = worker.ask(question, Captures)
             if answer.missing:
                 raise ToolMissing(answer.missing)
-            sites = reader.read(answer.captures, opened.roots).with_contents(worker.pid)
+            # The blocks of another process than the step's cannot be looked into.
+            pid = 0 if plan.growth.elsewhere else worker.pid
+            sites = reader.read(answer.captures, opened.roots).with_contents(pid)
         command = f"{Path(sys.executable).name} -m memray flamegraph --leaks"
         return sites, [
             f"memray capture of {each.iterations} iterations: {each.path}; as a flame graph: {command} {each.path}"
@@ -344,8 +347,8 @@ def _since(began: float) -> float:
 
 def _valgrind_is_of_use(plan: Plan, case: Case, sites: Sequence[Site] | None) -> str:
     """Why valgrind need not run; empty where it should."""
-    if plan.growth.service:
-        return "it sees the process that sends the requests, and not those of the service"
+    if plan.growth.elsewhere:
+        return "it sees the process that calls the step, and not the others"
     if plan.options.valgrind:
         return ""
     if plan.heap <= 0:

@@ -47,8 +47,9 @@ _WATCHED_SLOWDOWN = 60
 """The factor by which a trace function slows Python code down."""
 _WATCHED_ITERATIONS = 20
 """Iterations under a trace function that watches a resource, and things that should come in them."""
-_OF_A_SERVICE = 2
-"""How many times its usual time the diagnosis of a service has: its processes start one after the other."""
+_ELSEWHERE = 2
+"""How many times its usual time the diagnosis of another process than the step's has: its means come one after the
+other."""
 _LATER_S = 1.0
 """Seconds of plain iterations that a second look may take to get as far as the measurement was."""
 _LATER_BYTES = 64 << 20
@@ -83,6 +84,18 @@ class GrowthFacts(Record, frozen=True, kw_only=True):
     """Where code lives in the measured interpreter."""
     service: bool = False
     """Whether a service is measured: two at a time could want the same port, or the same database."""
+    asked: str = ""
+    """The role of the process that grows, where that is another than the one that calls the step."""
+
+    def of_part(self, part: float, asked: str) -> GrowthFacts:
+        """The same of the processes of one role, which grow by a part of it."""
+        grown = {name: rate * part for name, rate in self.meters.items()}
+        return msgspec.structs.replace(self, meters=grown, asked=asked)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process than the one that calls the step is diagnosed."""
+        return self.service or bool(self.asked)
 
 
 class DiagnosisOptions(Record, frozen=True, kw_only=True):
@@ -147,7 +160,7 @@ class Plan:
         warmup = int(min(growth.warmup, _affordable(seconds, heap)))
         return cls(
             # One ledger for Python's and native memory, whatever the growth was measured with.
-            job=msgspec.structs.replace(job, allocator="malloc"),
+            job=msgspec.structs.replace(job, allocator="malloc", asked=growth.asked),
             growth=growth,
             options=options,
             start_worker=start_worker,
@@ -223,7 +236,7 @@ def next_prime(number: int) -> int:
 
 def _time(job: Job, growth: GrowthFacts) -> float:
     """Seconds that the whole diagnosis may take."""
-    return job.timeout("diagnosis") * (_OF_A_SERVICE if growth.service else 1)
+    return job.timeout("diagnosis") * (_ELSEWHERE if growth.elsewhere else 1)
 
 
 def _stretch(growth: GrowthFacts) -> int:

@@ -12,6 +12,7 @@ from leakcheck.execution.job import Arenas
 _REMOVED_PREFIXES = ("MALLOC_", "COVERAGE_", "COV_CORE_", "PYTEST_")
 _REMOVED = frozenset(
     {
+        "LEAKCHECK_AGENTS",  # where this tool is a child of what another one measures
         "PYTHONASYNCIODEBUG",
         "PYTHONDEBUG",
         "PYTHONDEVMODE",

@@ -81,6 +81,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the run; a scenario's own replace them."""
     fault: Fault | None = None
     """What is injected into each call of the step."""
+    asked: str = ""
+    """The role of the process that answers questions, where that is another than the one that calls the step."""
 
     def timeout(self, what: str) -> float:
         """Seconds that one of `validation.TIMEOUTS` may take."""

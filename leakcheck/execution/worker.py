@@ -224,6 +224,7 @@ class Worker:
             gc=self.job.gc,
             meters=[spec.name for spec in meters.CATALOGUE if not spec.afterwards],
             fault=self.job.fault,
+            asked=self.job.asked,
         )
         opened = self.ask(request, Opened)
         self._open = True

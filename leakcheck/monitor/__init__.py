@@ -17,7 +17,7 @@ above those it imports:
 * alert       the records of an alert
 
 Loaded when they are asked for: evidence (the growing container, a memray window, the report), and for other processes
-session, outside, attach, record and dashboard.
+session, outside, inside (the agent in them), attach, record and dashboard.
 """
 
 from leakcheck.monitor.alert import Alert

@@ -1,4 +1,4 @@
-"""Attach memray to a running Python process for some seconds: what was allocated meanwhile, and stayed."""
+"""Into a running Python process: the agent where that takes remote code, else memray for some seconds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from leakcheck.agent.entry import resident
 from leakcheck.diagnosis.fingerprint import of_frames
 from leakcheck.diagnosis.frames import python_frame
+from leakcheck.errors import LeakcheckError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.records import Finding
 
@@ -17,8 +20,78 @@ FINDINGS = 10
 """Findings of one window, those with most bytes first."""
 ATTACH_TIMEOUT = 60
 """Seconds that attaching may take."""
+OLDER = 3
+"""Exit code of an interpreter that has no remote code."""
+_SEND = (
+    f"import sys\nif not hasattr(sys, 'remote_exec'): sys.exit({OLDER})\nsys.remote_exec(int(sys.argv[1]), sys.argv[2])"
+)
+_JOIN = """
+import sys
+resident = sys.modules.get("_leakcheck_resident")
+if resident is None:
+    sys.path.insert(0, {folder!r})
+    try:
+        resident = __import__("resident")
+    finally:
+        sys.path.remove({folder!r})
+    sys.modules["_leakcheck_resident"] = sys.modules.pop("resident")
+resident.join({address!r})
+"""
 CAP_SYS_PTRACE = 19
 """The bit of this capability in the numbers of /proc."""
+
+
+class TooOld(LeakcheckError):  # noqa: N818 - no error: another way is tried
+    """The process's interpreter takes no remote code."""
+
+
+def enter(pid: int, address: str, folder: Path) -> str:
+    """Have the agent begin in a process, and come to `address`. Returns why it cannot; empty where it was sent.
+
+    By the process's own interpreter, for both have to be of one version: nothing need be installed there. The process
+    reads the code from `folder` when it next runs Python. Raises `TooOld` before Python 3.14.
+    """
+    reason = may_trace(pid)
+    if reason:
+        return f"cannot enter process {pid}: {reason}"
+    script = folder / f"join-{pid}.py"
+    script.write_text(_JOIN.format(folder=os.path.dirname(resident.__file__), address=address), "utf-8")
+    folder.chmod(0o755)
+    try:
+        interpreter = os.readlink(f"/proc/{pid}/exe")
+        if "python" not in os.path.basename(interpreter):
+            return f"process {pid} runs {os.path.basename(interpreter)}, and no Python"
+        command = [interpreter, "-I", "-S", "-c", _SEND, str(pid), str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cannot enter process {pid}: {error}"
+    if done.returncode == OLDER:
+        raise TooOld(f"process {pid} takes no remote code: that needs Python 3.14 or newer there")
+    said = done.stderr.strip().splitlines()
+    return f"cannot enter process {pid}: {said[-1] if said else 'it did not say why'}" if done.returncode else ""
+
+
+def look(pids: Sequence[int], seconds: float, rate: float) -> tuple[list[Finding], str]:
+    """Findings in running processes, and why there are none; one of both is empty. The first process is the main one.
+
+    The agent enters those that take remote code. Where none does, memray tracks the first for so many seconds.
+    """
+    from leakcheck.monitor.inside import Inside
+
+    reasons, inside = list[str](), Inside()
+    try:
+        with Workspace() as folder:
+            for pid in pids:
+                try:
+                    reasons.append(enter(pid, inside.address, Path(folder)))
+                except TooOld as old:
+                    reasons.append(str(old))
+            if not all(reasons):
+                return inside.look(rate)
+    finally:
+        inside.close()
+    findings, why_not = survivors(pids[0], seconds)
+    return findings, f"{why_not}; {reasons[0]}" if why_not and reasons[0] not in why_not else why_not
 
 
 def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from leakcheck.agent.meters import Unavailable
+from leakcheck.agent.meters.heap import malloc_ledger
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.elements import described, different, element_name
 from leakcheck.agent.probes.growing import Growing, Point, growing
@@ -31,11 +33,13 @@ from leakcheck.diagnosis.fingerprint import of_path, told_apart
 from leakcheck.diagnosis.labels import named_in_code
 from leakcheck.diagnosis.suspects import judge_path
 from leakcheck.execution.workspace import Workspace
+from leakcheck.meters import LEDGER
 from leakcheck.monitor.alert import Alert, Evidence
 from leakcheck.monitor.panel import Reading
 from leakcheck.monitor.record import run_of
 from leakcheck.records import Finding
 from leakcheck.report.folder import write_run
+from leakcheck.verdict.fragmentation import of_living
 
 WALKS = 3
 """Walks over the object graph: what only grew from each to the next is a finding."""
@@ -116,6 +120,8 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
         more, why_not = _memray(options.memray_s, watch)
         findings += more
         remarks += [why_not] if why_not else []
+    if not findings and (sparse := _fragmented(alert, watch)):
+        remarks.insert(0, sparse)
     hours = (points[-1].iterations - points[0].iterations) / 3_600_000
     evidence = Evidence(
         findings=tuple(findings),
@@ -126,6 +132,19 @@ def gather(alert: Alert, options: EvidenceOptions, watch: Watched) -> Evidence:
         remarks=tuple(remarks),
     )
     return _reported(alert, evidence, options, watch)
+
+
+def _fragmented(alert: Alert, watch: Watched) -> str:
+    """The name of a growth that is the heap's free memory, and none of what is in use; empty for another."""
+    try:
+        in_use, _, free = (read() for read in malloc_ledger())
+    except Unavailable:
+        return ""
+    course = watch.course(LEDGER)
+    seconds = alert.window_hours * 3600
+    begun = next((value for at, value in course if course[-1][0] - at <= seconds), in_use)
+    memory = alert.unit == "B" and alert.meter != LEDGER
+    return of_living(in_use, free, in_use - begun, alert.rate * alert.window_hours) if memory else ""
 
 
 def _window(alert: Alert) -> float:

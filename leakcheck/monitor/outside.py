@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -136,6 +136,10 @@ class Processes:
         values = {self.memory: memory, "threads": threads, "processes": float(len(family))}
         return values | {"fds": descriptors} if readable else values
 
+    def pids(self) -> list[int]:
+        """The process, and those below it."""
+        return [each.pid for each in self._family()]
+
     def close(self) -> None:
         """Nothing to end: the process is not ours."""
 
@@ -151,9 +155,9 @@ class Processes:
 class Command(Processes):
     """A command that is started to be watched, and its descendants."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         try:
-            self._child = subprocess.Popen(command)
+            self._child = subprocess.Popen(command, env=environment)
         except OSError as error:
             raise UsageError(f"cannot start {command[0]}: {error.strerror or error}") from error
         super().__init__(self._child.pid, program(command))

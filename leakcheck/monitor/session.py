@@ -85,7 +85,7 @@ class Session:
         options: Options,
         view: View,
         *,
-        attach: float | None = None,
+        look: Callable[[Alert], tuple[list[Finding], str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = source
@@ -94,7 +94,7 @@ class Session:
         self.findings: list[Finding] = []
         self.began = clock()
         self.stamp = datetime.now(UTC).isoformat(timespec="seconds")
-        self._attach = attach
+        self._look = look
         self._view = view
         self._clock = clock
         self._taken_back: set[str] = set()
@@ -233,11 +233,8 @@ class Session:
         if self.options.alert_command:
             self._start_command(self.options.alert_command, alert)
         self._report_due = 0.0
-        if self._attach is not None and alert.unit == "B" and self._evidence is None:
-            from leakcheck.monitor.attach import survivors
-
-            # In a thread: readings go on meanwhile.
-            self._evidence = ThreadPoolExecutor(1).submit(survivors, self.source.pid, self._attach)
+        if self._look is not None and alert.unit == "B" and self._evidence is None:
+            self._evidence = ThreadPoolExecutor(1).submit(self._look, alert)  # in a thread: readings go on meanwhile
 
     def _take_evidence(self, *, wait: bool = False) -> None:
         """What was seen of the cause, once it is there."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened, WhoGrows
+from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
@@ -39,10 +39,6 @@ _INTERRUPTED = "the run was interrupted here: this is judged by what was read un
 
 _KEPT_OUTPUT = 4000
 """Characters of what a process printed that are reported with an exception, the last."""
-_LEAST_ALONE = 64
-"""Requests that show by how much one process of a service grows."""
-_ALONE_S = 1.0
-"""Seconds that they may take."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -111,7 +107,7 @@ class _Ended(NamedTuple):
     phases: dict[str, float]
     """Seconds by what was done."""
     growers: Growers | None = None
-    """The processes of a service, where it leaks."""
+    """The processes of the program, where they are several."""
 
 
 class Runner:
@@ -286,7 +282,12 @@ class Runner:
         growth_run = ToolRun(name="growth", status="ok", duration_s=time.perf_counter() - began)
         sparse = None if reached.leaking else fragmentation(reached.measured.samples)
         advice += [sparse.advice] if sparse else []
-        advice = [*reached.advice, *advice, *_advice(reached, ended.opened, job), *roles.advice(ended.growers)]
+        advice = [
+            *reached.advice,
+            *advice,
+            *_advice(reached, ended.opened, job),
+            *roles.advice(ended.growers, reached.leaking, service=ended.opened.service),
+        ]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, ended, result)
 
@@ -302,7 +303,7 @@ class Runner:
             reached = reach(worker, opened, job.budget, gc=job.gc, accepted=info.budget, unasked=unasked, watch=watch)
             decided = time.perf_counter()
             failure = self._of_step(job, reached, worker) or reached.measured.broken
-            growers = _growers(worker, reached) if opened.service and failure is None else None
+            growers = roles.growers(worker, reached, opened) if failure is None else None
             unclosed = None if worker.gone else self._torn_down(worker)
             phases = {
                 "start": started - began,
@@ -344,31 +345,33 @@ class Runner:
             with self._viewing:
                 self._view.diagnosing(job.scenario.id, tools)
 
-        diagnosis = diagnose(
-            job,
-            GrowthFacts(
-                meters=_of_the_process(leaking, ended.growers),
-                iterations=measured.iterations,
-                warmup=_warmup(reached),
-                apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
-                seconds_per_iteration=measured.per_iteration,
-                pause=reached.pause_s,
-                roots=reached.roots,
-                garbage=reached.garbage,
-                service=ended.opened.service,
-            ),
-            DiagnosisOptions(
-                tools=_diagnosis_tools(tools, bool(leaking)),
-                valgrind=wants_valgrind,
-                keep_captures=self._plan.keep_captures,
-                suppressions=tuple(self._plan.suppressions),
-                graph=self._plan.graph,
-            ),
-            self._start,
-            tell,
+        facts = GrowthFacts(
+            meters=leaking,
+            iterations=measured.iterations,
+            warmup=_warmup(reached),
+            apart=max((apart(measured.samples[name], rate) for name, rate in leaking.items()), default=0.0),
+            seconds_per_iteration=measured.per_iteration,
+            pause=reached.pause_s,
+            roots=reached.roots,
+            garbage=reached.garbage,
+            service=ended.opened.service,
         )
+        options = DiagnosisOptions(
+            tools=_diagnosis_tools(tools, bool(leaking)),
+            valgrind=wants_valgrind,
+            keep_captures=self._plan.keep_captures,
+            suppressions=tuple(self._plan.suppressions),
+            graph=self._plan.graph,
+        )
+        places = roles.places(ended.growers, leaking, service=ended.opened.service)
+        found = [diagnose(job, facts.of_part(place.part, place.asked), options, self._start, tell) for place in places]
         verdict, ok, reason = result.verdict, result.ok, result.reason
-        findings = roles.named(diagnosis.findings, ended.growers)
+        findings = [
+            finding
+            for place, diagnosis in zip(places, found, strict=True)
+            for finding in roles.named(diagnosis.findings, place)
+        ]
+        ran = [tool for diagnosis in found for tool in diagnosis.tools]
         if findings:
             reason = findings[0].title
             if not leaking:
@@ -380,10 +383,10 @@ class Runner:
             ok=ok,
             reason=reason,
             findings=findings,
-            explained=diagnosis.explained,
-            advice=[*result.advice, *diagnosis.notes],
-            tools=[*result.tools, *diagnosis.tools],
-            phases=result.phases | {tool.name: tool.duration_s for tool in diagnosis.tools if tool.duration_s},
+            explained=roles.explained(places, [diagnosis.explained for diagnosis in found]),
+            advice=[*result.advice, *(note for diagnosis in found for note in diagnosis.notes)],
+            tools=[*result.tools, *ran],
+            phases=result.phases | {tool.name: tool.duration_s for tool in ran if tool.duration_s},
         )
 
     def _watcher(self, info: ScenarioInfo, budget: Budget) -> Callable[..., None]:
@@ -395,21 +398,6 @@ class Runner:
                 self._view.progress(info.id, name, list(series), left)
 
         return watch
-
-
-def _growers(worker: Worker, reached: Reached) -> Growers | None:
-    """In which processes of a service something leaks, while they are still there."""
-    meter = next(iter(reached.leaking), "")
-    calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
-    return worker.ask(WhoGrows(meter, calls), Growers) if meter else None
-
-
-def _of_the_process(leaking: dict[str, float], growers: Growers | None) -> dict[str, float]:
-    """Growth per iteration of the process that is diagnosed: of a service, per request that this one answers."""
-    first = next(iter(leaking.values()), 0.0)
-    if growers is None or growers.alone <= 0 or first <= 0:
-        return leaking
-    return {name: rate * growers.alone / first for name, rate in leaking.items()}
 
 
 def _look_at_budget(budget: Mapping[str, float], opened: Opened) -> None:

@@ -15,6 +15,12 @@ _LEAST_PART = 0.5
 """Part of what is in use: a heap in which a third is free is no sparse one."""
 
 
+_WHAT_TO_DO = (
+    "Make what lives long before what is thrown away, or in one piece; keep buffers and use them again; or let another "
+    "allocator have the program (LD_PRELOAD of jemalloc or mimalloc)"
+)
+
+
 class Fragmentation(NamedTuple):
     """How a heap stands whose free memory has grown."""
 
@@ -35,8 +41,7 @@ class Fragmentation(NamedTuple):
         return (
             f"fragmentation, and no leak: of the heap, {units.size(self.in_use)} are in use, {units.size(self.held)} "
             f"are free but in pages of which something is in use, and {units.size(self.returned)} were given back to "
-            "the system. Make what lives long before what is thrown away, or in one piece; keep buffers and use them "
-            "again; or let another allocator have the program (LD_PRELOAD of jemalloc or mimalloc)"
+            f"the system. {_WHAT_TO_DO}"
         )
 
 
@@ -52,3 +57,16 @@ def fragmentation(samples: Mapping[str, Sequence[Sample]]) -> Fragmentation | No
     if held(-1) - held(0) < max(_LEAST_BYTES, _LEAST_PART * in_use):
         return None
     return Fragmentation(in_use, held(-1), max(0.0, samples[FREE_IN_HEAP][-1].value - held(-1)))
+
+
+def of_living(in_use: float, free: float, grown: float, expected: float) -> str:
+    """The same of a process of which only the allocator's ledger is known, in a sentence; empty where it has no name.
+
+    `grown` is by how many bytes what is in use has grown while the whole process was expected to grow by `expected`.
+    """
+    if grown > _LEAST_PART * expected or free < max(_LEAST_BYTES, _LEAST_PART * in_use):
+        return ""
+    return (
+        f"fragmentation, and no leak: what is in use does not grow with the process; of the heap, {units.size(in_use)} "
+        f"are in use, and {units.size(free)} are free between. {_WHAT_TO_DO}"
+    )

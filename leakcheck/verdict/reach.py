@@ -48,6 +48,11 @@ class Reached(NamedTuple):
     """Seconds in which the process was asked, after its rounds, what else may explain them."""
 
     @property
+    def had_children(self) -> bool:
+        """Whether the process had others below it when it was read."""
+        return any(sample.value for sample in self.measured.samples.get(meters.CHILDREN_ALIVE, ()))
+
+    @property
     def leaking(self) -> dict[str, float]:
         """Growth per iteration of each decisive meter that leaks."""
         leaks = decisive(self.measured.meters, self.judgements, "leak")

@@ -282,3 +282,30 @@ def test_a_session_that_ends_early_says_that_nothing_was_screened(suite):
     assert done.returncode == 1, done.stdout
     assert "1 test not screened: the session ended before" in done.stdout
     assert "would have shown" not in done.stdout
+
+
+def test_a_test_whose_child_lives_on_is_judged_for_screening_does_not_see_what_grows_there(suite):
+    folder = suite(
+        """
+        import multiprocessing
+        import pytest
+
+        kept = []
+
+        def handle(number):
+            kept.append(bytearray(2000))
+            return number
+
+        @pytest.fixture(scope="module")
+        def pool():
+            with multiprocessing.get_context("fork").Pool(1) as made:
+                yield made
+
+        def test_handles(pool):
+            assert pool.apply(handle, (1,)) == 1
+        """
+    )
+    done = run(folder, "--leakcheck=screen", "--leakcheck-report", "report")
+    assert done.returncode == 1, done.stdout
+    assert results(folder)["test_handles"]["verdict"] == "leak"
+    assert "added at test_it.py:8 in handle, held by test_it.kept[*], never removed; in worker" in done.stdout

@@ -12,15 +12,17 @@ import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socket import socket
 
 import pytest
 from processes import eventually, is_running, job_of, measured, run, state_of
 
+from leakcheck.agent.entry.resident import PRELOAD
 from leakcheck.agent.load import Load, Request
-from leakcheck.agent.processes import relay
+from leakcheck.agent.processes import stopping
 from leakcheck.agent.protocol import Grower, Growers
 from leakcheck.agent.scenario import Context
-from leakcheck.agent.service.started import PRELOAD, Service, ServiceError
+from leakcheck.agent.service.started import Service, ServiceError
 from leakcheck.records import Finding
 from leakcheck.run import roles
 
@@ -86,7 +88,7 @@ def test_one_of_four_workers_that_leaks_is_named_with_its_line(tmp_path, server)
     assert finding["count_per_iteration"] == pytest.approx(1, rel=0.05)
     assert finding["bytes_per_iteration"] == pytest.approx(1060, rel=0.1)
     assert any(each.startswith("1 of 4 processes of the role 'worker' grows") for each in result["advice"])
-    assert "leaks 1 bytearray" in done.stdout
+    assert finding["title"] in done.stdout
 
 
 def test_four_workers_that_keep_nothing_are_clean_to_the_byte(tmp_path, server):
@@ -210,7 +212,7 @@ def test_a_tool_that_is_killed_leaves_no_server(tmp_path, server):
 def test_others_go_on_after_they_were_stopped_whatever_happens():
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            with suppress(KeyError), relay._stopped([process.pid]):
+            with suppress(KeyError), stopping.stopped([process.pid]):
                 assert eventually(lambda: state_of(process.pid) == "T")
                 raise KeyError
             assert eventually(lambda: state_of(process.pid) == "S")
@@ -219,10 +221,10 @@ def test_others_go_on_after_they_were_stopped_whatever_happens():
 
 
 def test_others_go_on_by_themselves_where_a_request_needs_them(monkeypatch):
-    monkeypatch.setattr(relay, "_STOPPED_S", 0.05)
+    monkeypatch.setattr(stopping, "_STOPPED_S", 0.05)
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            with relay._stopped([process.pid]):
+            with stopping.stopped([process.pid]):
                 assert eventually(lambda: state_of(process.pid) == "S")
         finally:
             process.kill()
@@ -247,7 +249,11 @@ AGENT = """
 def test_the_agent_is_one_thread_in_parent_and_child_and_leaves_the_users_own_module_alone(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("OWN = 'the user has one'")
     with Context(str(tmp_path)).service([sys.executable, "-c", "{port}"], ready=lambda: True) as service:
-        environment = {**os.environ, "PYTHONPATH": f"{PRELOAD}:{tmp_path}", "LEAKCHECK_SERVICE": service._address}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{PRELOAD}:{tmp_path}",
+            "LEAKCHECK_AGENTS": f"{service._address} at once",
+        }
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(AGENT)], env=environment, capture_output=True, text=True, timeout=60
         )
@@ -265,13 +271,13 @@ def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path):
         sys.stdin.read()
     """
     with Context(str(tmp_path)).service([sys.executable, "-c", "{port}"], ready=lambda: True) as service:
-        environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_SERVICE": service._address}
+        environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_AGENTS": f"{service._address} at once"}
         command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "file")]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout.readline() == "closed\n"
-            connection, _ = service.agents.accept()
+            connection = socket(fileno=service.agents._accept()[0])
             with suppress(BrokenPipeError):  # closed with the others
                 connection.sendall(b'["Run", "0", "0", true]\n')
             _, printed = process.communicate(timeout=60)
@@ -280,7 +286,7 @@ def test_a_program_that_closes_all_descriptors_is_left_alone(tmp_path):
 
 
 def test_without_anybody_who_measures_the_interpreter_starts_as_ever(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_SERVICE": "nobody-listens-here"}
+    environment = {**os.environ, "PYTHONPATH": PRELOAD, "LEAKCHECK_AGENTS": "nobody-listens-here at once"}
     code = "import os; print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("1\n", "")
@@ -288,11 +294,14 @@ def test_without_anybody_who_measures_the_interpreter_starts_as_ever(tmp_path):
 
 def test_the_processes_that_grow_are_named_by_their_role():
     finding = Finding(kind="container", fingerprint="1" * 16, title="leaks 1 Session per iteration")
-    growers = Growers([Grower("main process", 1, [0.0]), Grower("worker", 4, [300.0, 310.0, 0.0, 290.0])], 900.0)
-    assert roles.named([finding], growers)[0].title == "leaks 1 Session per iteration; in worker x3"
-    assert roles.named([finding], None) == [finding]
-    assert roles.named([finding], Growers([Grower("worker", 2, [0.0, -3.0])], 0.0)) == [finding]
-    assert any("3 of 4 processes of the role 'worker' grow:" in each for each in roles.advice(growers))
+    roles_that_grow = [Grower("main process", 1, [0.0]), Grower("worker", 4, [300.0, 310.0, 0.0, 290.0])]
+    growers, leaking = Growers(roles_that_grow, 900.0, "worker"), {"heap.bytes": 900.0}
+    (place,) = roles.places(growers, leaking, service=True)
+    assert roles.named([finding], place)[0].title == "leaks 1 Session per iteration; in worker x3"
+    still = Growers([Grower("worker", 2, [0.0, -3.0])], 0.0, "worker")
+    assert roles.places(still, leaking, service=True) == [roles.Place("", "", 1.0)]
+    grow = "3 of 4 processes of the role 'worker' grow:"
+    assert any(grow in each for each in roles.advice(growers, (), service=True))
 
 
 def test_a_post_has_its_body_and_type():

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from leakcheck.agent.entry.resident import expect_children, expect_no_children
 from leakcheck.agent.protocol import PytestRequest, SuiteRequest
 
 _SILENT: dict[str, Any] = {
@@ -32,6 +33,10 @@ _BLOCKED = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
 def run_pytest(request: PytestRequest | SuiteRequest, runner: Any, paths: Sequence[str] | None = None) -> None:
     """Run pytest with the plugin `runner` in the place of its main loop, for `paths` or what the user has named."""
     os.environ.update(request.environment)
+    if isinstance(request, SuiteRequest):
+        expect_no_children()
+    else:
+        expect_children()
     sys.argv[:] = ["pytest", *request.arguments]
     sys.path[:] = request.sys_path
     from _pytest.config import _prepareconfig

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 from leakcheck.agent.channel import Channel
+from leakcheck.agent.children import has_children
 from leakcheck.agent.clock import own_clock
 from leakcheck.agent.hosts.not_reached import TestNotReachedError
 from leakcheck.agent.hosts.pytest_forgetting import Forgetting
@@ -156,7 +157,7 @@ class _Suite(Repeater):
         began = time.perf_counter()
         self._tear_down(item)
         forget = Forgetting(item, [item._fixtureinfo.name2fixturedefs])
-        found: list[Screened] = []
+        found: list[tuple[Screened, bool]] = []
         meters = self._meters_of_a_test()
 
         def work(run_once: Step) -> None:
@@ -164,15 +165,15 @@ class _Suite(Repeater):
                 run_once()
                 forget({})
 
-            found.append(screen(step, meters, emptying, own_clock()))
+            found.append((screen(step, meters, emptying, own_clock()), has_children()))
 
         try:
             self.inside(item, copy.copy(item), work)
         finally:
             forget.end()
-        (seen,) = found
+        ((seen, may_grow_elsewhere),) = found
         return TestScreened(
-            flat=seen.flat,
+            flat=seen.flat and not may_grow_elsewhere,
             calls=seen.calls,
             growth={name: rate for name, rate in zip(self._names, seen.growth, strict=True) if rate},
             masked=dict(zip(self._names, seen.masked, strict=True)),

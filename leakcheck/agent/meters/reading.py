@@ -67,6 +67,10 @@ class Readings:
         """What reads one meter; None where it cannot be read."""
         return self.readers.get(name)
 
+    def last(self, name: str) -> float:
+        """What a meter was when it was read last; 0 where it cannot be read."""
+        return self.numbers[len(READING) + [*self.readers].index(name)] if name in self.readers else 0.0
+
     def ledger(self) -> Read:
         """What reads the bytes in use, in microseconds; a constant where that is not to be had."""
         return self.readers.get("heap.bytes", lambda: math.nan)

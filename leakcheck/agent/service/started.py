@@ -9,24 +9,19 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from socket import AF_INET, AF_UNIX, SOCK_STREAM, create_connection, socket
+from socket import AF_INET, SOCK_STREAM, create_connection, socket
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from leakcheck.agent.children import descendants
+from leakcheck.agent.entry.resident import announce, listen
 from leakcheck.errors import LeakcheckError
 
-PRELOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "preload")
-"""Folder of the module that loads the agent."""
-VARIABLE = "LEAKCHECK_SERVICE"
-"""Environment variable of a service: the socket at which its processes are waited for."""
 _LOOK_APART_S = 0.02
 """Seconds between two looks whether it answers."""
 _END_S = 5.0
 """Seconds that a service has to end after it was asked to, before it is killed."""
-_MOST_WAITING = 4096
-"""Connections of agents that are not accepted yet: one a process."""
 
 
 class ServiceError(LeakcheckError):
@@ -57,8 +52,8 @@ class Service:
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._address = f"leakcheck-{os.urandom(16).hex()}"
-        self.agents = socket(AF_UNIX, SOCK_STREAM)
-        """Where the agents connect: a name that is no file, and gone with this process."""
+        self.agents = listen(self._address)
+        """Where the agents connect."""
 
     @property
     def pid(self) -> int:
@@ -66,15 +61,8 @@ class Service:
         return self._process.pid if self._process is not None else 0
 
     def __enter__(self) -> Self:
-        self.agents.bind("\0" + self._address)
-        self.agents.listen(_MOST_WAITING)
-        self.agents.setblocking(False)
-        path = os.environ.get("PYTHONPATH")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([PRELOAD, path] if path else [PRELOAD]),
-            VARIABLE: self._address,
-        }
+        environment = {**os.environ}
+        announce(environment, self._address, at_once=True)
         try:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, env=environment)
         except OSError as error:

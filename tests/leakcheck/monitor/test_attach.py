@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from leakcheck.monitor.attach import may_trace, survivors
+from leakcheck.monitor import attach
+from leakcheck.monitor.attach import TooOld, enter, may_trace, survivors
 
 PTRACE, NOTHING = 1 << 19, 0
 
@@ -67,3 +69,54 @@ def test_a_process_without_memray_is_looked_into():
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_process_that_may_not_be_traced_is_not_entered(tmp_path, monkeypatch):
+    monkeypatch.setattr(attach, "may_trace", lambda _: "kernel.yama.ptrace_scope is 3: nobody may attach")
+    assert enter(os.getpid(), "nobody", tmp_path) == (
+        f"cannot enter process {os.getpid()}: kernel.yama.ptrace_scope is 3: nobody may attach"
+    )
+
+
+def test_what_cannot_be_entered_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(attach, "may_trace", lambda _: "")
+    with subprocess.Popen(["sleep", "60"]) as other:
+        assert enter(other.pid, "nobody", tmp_path) == f"process {other.pid} runs {_program(other.pid)}, and no Python"
+        other.kill()
+    assert "No such file or directory" in enter(other.pid, "nobody", tmp_path)
+
+
+def _program(pid):
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python takes remote code: it is entered in the next test")
+def test_a_python_that_takes_no_remote_code_is_too_old(tmp_path, monkeypatch):
+    monkeypatch.setattr(attach, "may_trace", lambda _: "")
+    with pytest.raises(TooOld, match="takes no remote code: that needs Python"):
+        enter(os.getpid(), "nobody", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_running_python_that_takes_remote_code_is_looked_into_with_nothing_installed(tmp_path):
+    """Its modules are as before but for ours, and its threads are gone when it was looked at."""
+    root = Path(__file__).parents[3]
+    made = subprocess.run([root / "ci/pythons", "3.14"], capture_output=True, text=True, check=True, timeout=1200)
+    file = tmp_path / "service.py"
+    file.write_text(
+        "import time\nkept = []\nprint(1, flush=True)\n"
+        "while True:\n    kept.append(bytearray(10_000))\n    time.sleep(0.01)\n"
+    )
+    with subprocess.Popen([made.stdout.strip(), "-I", str(file)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        findings, why_not = attach.look([process.pid], 2, 1e6)
+        threads = len(os.listdir(f"/proc/{process.pid}/task"))
+        process.kill()
+    if forbidden := may_trace(os.getpid()):
+        assert forbidden in why_not
+        return
+    assert not why_not
+    assert findings[0].stack[0].line == 5
+    assert "held by __main__.kept[*], never removed" in findings[0].title
+    assert threads == 1

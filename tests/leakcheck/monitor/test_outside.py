@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from leakcheck.errors import UsageError
-from leakcheck.monitor import attach, panel
+from leakcheck.monitor import panel
 from leakcheck.monitor.dashboard import Silent, chart
 from leakcheck.monitor.outside import Command, Processes
 from leakcheck.monitor.panel import Gauge
@@ -183,13 +183,12 @@ def test_readings_go_on_while_evidence_is_gathered(tmp_path, monkeypatch):
     asked = Asked()
     source = Watched([100e6 + 1e6 * second for second in range(200)])
 
-    def survivors(_pid, _seconds):
+    def look(_alert):
         asked.at = source.reads
         asked.set()
         return [], "" if read_on.wait(30) else "nobody read on"
 
-    monkeypatch.setattr(attach, "survivors", survivors)
-    session = Session(source, options(tmp_path), Silent(), attach=1.0, clock=source.clock)
+    session = Session(source, options(tmp_path), Silent(), look=look, clock=source.clock)
     session.run()
     assert read_on.is_set()
     assert [each["missing"] for each in events(tmp_path / "lines.jsonl") if each["event"] == "evidence"] == [""]

@@ -8,7 +8,7 @@ import pytest
 from processes import job_of, run
 
 from leakcheck.records import Sample
-from leakcheck.verdict.fragmentation import fragmentation
+from leakcheck.verdict.fragmentation import fragmentation, of_living
 
 MIB = float(1 << 20)
 
@@ -58,3 +58,19 @@ def test_a_run_says_so_and_what_can_be_done(tmp_path):
     assert result.verdict == "bounded"
     assert "the heap is fragmented: " in result.reason
     assert any(note.startswith("fragmentation, and no leak") for note in result.advice)
+
+
+@pytest.mark.parametrize(
+    ("in_use", "free", "grown"),
+    [(20, 4, 0), (0.2, 0.5, 0), (20, 60, 30)],
+    ids=["no sparser than most", "less than a heap has free anyhow", "what is in use grows"],
+)
+def test_a_living_process_whose_free_memory_is_not_why_it_grows(in_use, free, grown):
+    assert of_living(in_use * MIB, free * MIB, grown * MIB, 40 * MIB) == ""
+
+
+def test_a_living_process_has_the_name_and_the_figures_too():
+    assert of_living(20 * MIB, 60 * MIB, 1 * MIB, 40 * MIB).startswith(
+        "fragmentation, and no leak: what is in use does not grow with the process; of the heap, 20.0 MiB are in use, "
+        "and 60.0 MiB are free between. Make what lives long before"
+    )
