@@ -5,6 +5,7 @@ python -m benchmarks.scale planted                              fifty leaking te
 python -m benchmarks.scale step                                 what a call of an empty test costs, by the protocol
 python -m benchmarks.scale page                                 reports of 500 and of 10,000 scenarios
 python -m benchmarks.scale run                                  a verdict on an empty scenario, and on a cheap leak
+python -m benchmarks.scale nodes [SCENARIOS WORKERS]            scenarios that sleep a second, on many nodes (3 minutes)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import planted_suite
+from benchmarks import many_nodes, planted_suite
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
 
@@ -184,6 +185,8 @@ if __name__ == "__main__":
         suite(rest[0], Path(rest[1]), rest[2:])
     elif what == "planted" and all(map(str.isdecimal, rest)):
         planted([int(size) for size in rest] or planted_suite.SIZES)
+    elif what == "nodes" and len(rest) in (0, 2) and all(map(str.isdecimal, rest)):
+        many_nodes.run(*(map(int, rest) if rest else (10_000, 64)))
     elif what in ("step", "page", "run") and not rest:
         globals()[what]()
     else:

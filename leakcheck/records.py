@@ -126,7 +126,7 @@ class Failure(Record, frozen=True, kw_only=True):
     """Why a job has no verdict: the exception or signal that ended it."""
 
     type: str
-    """Exception type, `signal`, `exit`, `timeout`, `import`, `memory`."""
+    """Exception type, `signal`, `exit`, `timeout`, `import`, `memory`; `node` where nodes of a cluster were lost."""
     message: str
     traceback: str = ""
     output: str = ""
@@ -172,6 +172,11 @@ class ScenarioResult(Record, frozen=True, kw_only=True):
     """The platform that this result is of, where results of several were merged; empty otherwise."""
     failing: str = ""
     """Where the step was made to fail for this result; empty where it was not."""
+    node: str = ""
+    """The node of a cluster that measured it, one of `RunResult.nodes`; empty on this machine."""
+    confirmed: bool | None = None
+    """Whether all other nodes that were to look for its leak have found one, which `advice` says first; None where none
+    was asked."""
     interrupted: bool = False
     """Whether the run was interrupted while this scenario was measured or diagnosed: it is judged by what was read."""
 
@@ -225,6 +230,23 @@ class Shard(Record, frozen=True, kw_only=True):
     commit: str = ""
 
 
+class Node(Record, frozen=True, kw_only=True):
+    """A node of a cluster that a run was distributed over."""
+
+    name: str
+    status: Literal["ok", "refused", "dropped", "lost"]
+    """`refused`: it has another environment. `dropped`: its control failed, and its results count for nothing. `lost`:
+    it went away before the end; what it had finished by then counts."""
+    reason: str = ""
+    cores: int = 0
+    """Scenarios that it measured at a time."""
+    scenarios: int = 0
+    """Of which it has given a result."""
+    environment: dict[str, Any] = {}
+    """As that of a run."""
+    control: Control = Control(status="off")
+
+
 class RunResult(Record, frozen=True, kw_only=True):
     """A whole run: the content of `results.json`."""
 
@@ -246,6 +268,8 @@ class RunResult(Record, frozen=True, kw_only=True):
     """The options of the run that differ from their defaults."""
     shards: list[Shard] = []
     """The parts of the suite that these are the results of; empty where it was not divided."""
+    nodes: list[Node] = []
+    """The nodes of the cluster that measured; empty where this machine did."""
 
 
 def summarize(scenarios: list[ScenarioResult]) -> dict[str, int]:

@@ -489,7 +489,8 @@ class Growers(NamedTuple):
 
     roles: list[Grower]
     alone: float
-    """Growth of the process that grows most: per call of the step, per request of a service where it answers all."""
+    """Growth of the processes of its role, per call of the step; where others wait for requests at the same socket,
+    of that process alone, per request while it answers all."""
     asked: str
     """The role of that process; empty where it is the one that calls the step."""
 

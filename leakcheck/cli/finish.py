@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from leakcheck.cli.terminal import echo
 from leakcheck.execution.environment import left_out
 from leakcheck.execution.job import Job
 from leakcheck.records import RunResult
+from leakcheck.remote.engine import Cluster
 from leakcheck.report.durations import slowest
 from leakcheck.report.folder import new_run_directory, point_latest, write_run, write_so_far
 from leakcheck.report.run_view import RunView
@@ -35,10 +36,12 @@ def run_and_report(
     begun: BackgroundControl | None,
     durations: int | None = None,
     part: tuple[int, int] | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Run the scenarios under the view, write the reports, print the summary; returns the exit code.
 
-    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run.
+    `durations` of the slowest scenarios are shown by what was done. Of `part`, number and count, only that is run. The
+    nodes of `cluster` run them, where there is one.
     """
     directory = _report_directory(options["report"])
     past = (Path("reports") if options["report"] is None else directory) / history.FILE_NAME
@@ -64,8 +67,8 @@ def run_and_report(
     try:
         with view:
             found = f"{len(scenarios)} scenario{'' if len(scenarios) == 1 else 's'}"
-            view.plan([found, *left_out(arenas=options["arenas"])])
-            run = Runner(plan, view, partial(write_so_far, directory)).run()
+            view.plan([found, *(left_out(arenas=options["arenas"]) if cluster is None else ())])
+            run = _run(plan, view, partial(write_so_far, directory), cluster, past)
             if part is not None:
                 shard = shards.shard_of(divided, *part, str(run.environment.get("commit") or ""))
                 run = msgspec.structs.replace(run, shards=[shard])
@@ -80,6 +83,17 @@ def run_and_report(
     for text in slowest(run, durations or 0):
         echo(text)
     return exit_code(run, strict=options["strict"])
+
+
+def _run(
+    plan: Plan, view: RunView, keep: Callable[[RunResult], None], cluster: Cluster | None, past: Path
+) -> RunResult:
+    """Here, or on a cluster."""
+    if cluster is None:
+        return Runner(plan, view, keep).run()
+    from leakcheck.remote import running  # dear to import, and only for this
+
+    return running.run(plan, view, keep, cluster, history.durations(past))
 
 
 def _part_of(collected: Collected, part: tuple[int, int] | None, past: Path) -> tuple[Collected, dict[str, int]]:

@@ -91,7 +91,7 @@ def command(
             name="service",
             command=["elkyn-leakcheck", "service", *_again(paths, shown, ready, concurrency), "--", *command_words],
         )
-        with begin(template, options) as begun:
+        with begin(template, control=not options["no_control"]) as begun:
             from leakcheck.cli.finish import run_and_report
 
             return run_and_report(Collected([info], []), template, options, begun)

@@ -49,7 +49,7 @@ def command(statement: str, setup: tuple[str, ...], **options: Any) -> int:
         )
         template = shared.template(options)
         shared.check_interpreter(template.python)
-        with begin(template, options) as begun:
+        with begin(template, control=not options["no_control"]) as begun:
             from leakcheck.cli.finish import run_and_report
 
             return run_and_report(Collected([info], []), template, options, begun)

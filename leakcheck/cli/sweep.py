@@ -67,6 +67,12 @@ from leakcheck.versions import sandbox
     metavar="FILE",
     help="An earlier sweep.json: only a leak that it does not have is exit code 1.",
 )
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An earlier sweep.json: leave out targets whose code is what it was there.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be called, and what is refused and why.")
 @click.option("--no-control", is_flag=True, help="Leave out the planted leaks that prove the sweep.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")
@@ -85,6 +91,7 @@ def command(
     report: Path | None,
     resume: bool,
     baseline: Path | None,
+    since: Path | None,
     dry_run: bool,
     no_control: bool,
     quiet: bool,
@@ -120,6 +127,7 @@ def command(
             seeds=os.path.abspath(seeds) if seeds else "",
             resume=resume,
             control=not no_control,
+            since=since,
             versions=asked,
         )
         if dry_run:

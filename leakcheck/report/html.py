@@ -28,6 +28,8 @@ FINDINGS = 30
 """Findings of a scenario that the page shows; `results.json` has the others."""
 FRAMES = 40
 """Frames of a stack that a page has."""
+NODES = 100
+"""Nodes of a cluster in its list."""
 METERS = 60
 """Meters of a scenario that a page has."""
 
@@ -195,7 +197,13 @@ def _template() -> jinja2.Template:
     }
     environment.globals.update(functions)
     environment.globals.update(
-        SYMBOLS=sentences.SYMBOLS, VERDICTS=VERDICTS, WRONG=WRONG, FINDINGS=FINDINGS, FRAMES=FRAMES, METERS=METERS
+        SYMBOLS=sentences.SYMBOLS,
+        VERDICTS=VERDICTS,
+        WRONG=WRONG,
+        FINDINGS=FINDINGS,
+        FRAMES=FRAMES,
+        METERS=METERS,
+        NODES=NODES,
     )
     environment.filters["phases"] = durations.phases
     environment.filters["line"] = text.line

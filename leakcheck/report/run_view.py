@@ -29,6 +29,8 @@ _WIDTH = 100
 """Columns that the live view takes at the most."""
 _NAME = 20
 """Columns that a name needs in it at the least."""
+_NODE = 21
+"""Columns of the name of a node: an address with its port."""
 _MOST_ROWS = 8
 """Scenarios under way that it shows."""
 
@@ -46,6 +48,8 @@ class _Running:
     """The tools that look for the place of a leak; None while it is not known to be one."""
     failing: str = ""
     """How many failures have been tried so far; empty while the step does not fail."""
+    node: str = ""
+    """Where it runs; empty on this machine."""
 
 
 class RunView:
@@ -64,6 +68,8 @@ class RunView:
         self._running: dict[str, _Running] = {}
         self._whole: dict[str, Failure] = {}
         """What failed scenarios said, for the person before the terminal; what is recorded has no values."""
+        self._nodes = ""
+        """How many nodes of a cluster take part; empty on this machine."""
         self._live: Live | None = None
         if self.console.is_interactive and self.console.is_terminal and not quiet:
             self._live = Live(
@@ -97,6 +103,15 @@ class RunView:
         """The measurement of a scenario begins."""
         self._running[scenario_id] = _Running()
         self._log(scenario_id, "measuring")
+
+    def nodes(self, count: int, cores: int) -> None:
+        """So many nodes of a cluster, with so many cores, take part."""
+        self._nodes = f"{units.count(count, 'node')}, {units.count(cores, 'core')}"
+
+    def start_at(self, scenario_id: str, node: str) -> None:
+        """The measurement of a scenario begins on that node."""
+        self._running[scenario_id] = _Running(node=node)
+        self._log(scenario_id, f"measuring on {line(node)}")
 
     def progress(self, scenario_id: str, meter: str, samples: list[Sample], seconds_left: float) -> None:
         """A reading came in. Cheap: it keeps a few values, drawing happens at the view's own pace."""
@@ -168,6 +183,8 @@ class RunView:
         if not self._quiet and len(run.scenarios) != 1:
             counts = [f"{run.summary[verdict]} {verdict}" for verdict in VERDICTS if run.summary.get(verdict)]
             took = f"{units.count(len(run.scenarios), 'scenario')} in {units.seconds(run.duration_s)}"
+            if nodes := sum(bool(node.scenarios) for node in run.nodes):
+                took += f" on {units.count(nodes, 'node')}"
             say(self.console, f"{took}: {', '.join(counts) or 'nothing was run'}")
         style = "bold green" if _is_good(run) else "bold red" if run.summary.get("unexpected") else "bold yellow"
         if run.control.status == "failed":
@@ -196,10 +213,12 @@ class RunView:
 
     def _bar(self, now: float, width: int) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
+        parts = [self._nodes, units.seconds(now - self._began)]
+        told = " · ".join(filter(None, parts))
         grid.add_row(
             Text(f"{self._done}/{self._total}"),
-            ProgressBar(total=max(1, self._total), completed=self._done, width=max(10, width - 30)),
-            Text(units.seconds(now - self._began), style="dim"),
+            ProgressBar(total=max(1, self._total), completed=self._done, width=max(10, width - 22 - len(told))),
+            Text(told, style="dim"),
         )
         return grid
 
@@ -207,6 +226,8 @@ class RunView:
 def _running_line(scenario_id: str, running: _Running, now: float, width: int) -> Text:
     """Which scenario, in which phase, since when: as much of it as there is room for."""
     least = min(_NAME, len(scenario_id))
+    node = line(running.node, _NODE)
+    width -= len(node) + bool(node)
     for words, curve, clock in _phases(running, now - running.began):
         room = width - 2 - sum(len(part) + 1 for part in (words, curve, clock) if part)
         if room >= least:
@@ -215,7 +236,7 @@ def _running_line(scenario_id: str, running: _Running, now: float, width: int) -
     text.append(middle(scenario_id, max(least, room)), style="bold")
     for part, style in ((words, "dim" if running.tools is None else "red"), (curve, "cyan"), (clock, "dim")):
         text.append(f" {part}" if part else "", style=style)
-    return text
+    return text.append(f" {node}" if node else "", style="dim")
 
 
 def _phases(running: _Running, since: float) -> list[tuple[str, str, str]]:

@@ -46,7 +46,7 @@ def mark(scenario: ScenarioResult) -> Text:
 
 
 def row(scenario: ScenarioResult) -> Text:
-    """`✗ leak         app.py::subscribe  +432 B/iteration  7.1 s (memray 5.4 s)`."""
+    """`✗ leak         app.py::subscribe  +432 B/iteration  7.1 s (memray 5.4 s)  node-7`."""
     text = mark(scenario)
     text.pad_right(max(1, _VERDICT - len(text)))
     text.append(line(scenario.id), style="" if scenario.ok else "bold")
@@ -55,6 +55,8 @@ def row(scenario: ScenarioResult) -> Text:
     if growth := growth_of(scenario):
         text.append(f"  {growth}")
     text.append(f"  {_time(scenario)}", style="dim")
+    if scenario.node:
+        text.append(f"  {line(scenario.node, 40)}", style="dim")
     return text
 
 
@@ -87,6 +89,8 @@ def print_scenario(
         say(console, line(scenario.reason + named), 4, "dim")
     else:
         _print_details(scenario, console, verbose, failure or scenario.failure)
+    if scenario.confirmed is False:
+        say(console, line(scenario.advice[0]), 4, "yellow")
     if remark := sentences.garbage(scenario):
         say(console, line(remark), 4, "yellow")
 

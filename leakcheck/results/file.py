@@ -35,16 +35,16 @@ def encode(run: RunResult) -> bytes:
 
 def parts(run: RunResult) -> Iterator[bytes]:
     """The same in pieces, a scenario each: of a run of ten thousand, no more than one is encoded at a time."""
-    before, after = records.encode(_stored(msgspec.structs.replace(run, scenarios=[]))).split(_NO_SCENARIOS)
-    yield _without_home(before)
+    before, after = records.encode(storable(msgspec.structs.replace(run, scenarios=[]))).split(_NO_SCENARIOS)
+    yield without_home(before)
     yield _NO_SCENARIOS[:-1]
     for number, scenario in enumerate(run.scenarios):
-        text = msgspec.json.encode(_stored(scenario))
+        text = msgspec.json.encode(storable(scenario))
         if len(run.scenarios) <= _INDENTED:
             text = msgspec.json.format(text, indent=1)
-        yield (b",\n  " if number else b"\n  ") + _without_home(text.replace(b"\n", b"\n  "))
+        yield (b",\n  " if number else b"\n  ") + without_home(text.replace(b"\n", b"\n  "))
     yield b"\n ]" if run.scenarios else b"]"
-    yield _without_home(after)
+    yield without_home(after)
 
 
 def as_read(run: RunResult) -> RunResult:
@@ -62,20 +62,21 @@ _Stored = TypeVar("_Stored", RunResult, ScenarioResult)
 
 
 def _again(record: _Stored, kind: type[_Stored]) -> _Stored:
-    return msgspec.json.decode(_without_home(msgspec.json.encode(_stored(record))), type=kind)
+    return msgspec.json.decode(without_home(msgspec.json.encode(storable(record))), type=kind)
 
 
-def _stored(record: _Stored) -> _Stored:
+def storable(record: _Stored) -> _Stored:
     """The record itself, or where it could not be read again, without what JSON does not have."""
     kind = type(record)
     try:
         msgspec.json.decode(msgspec.json.encode(record), type=kind)
     except (UnicodeEncodeError, msgspec.MsgspecError):
-        return msgspec.convert(_storable(msgspec.to_builtins(record)), kind)
+        return msgspec.convert(_as_json(msgspec.to_builtins(record)), kind)
     return record
 
 
-def _without_home(content: bytes) -> bytes:
+def without_home(content: bytes) -> bytes:
+    """JSON in which this user's home folder is `~`."""
     home = os.path.expanduser("~").rstrip("/")
     if not home.startswith("/"):
         return content
@@ -144,15 +145,15 @@ def _check_schema(content: bytes, file: Path) -> None:
     raise ResultFileError(f"{file} has the schema {schema[:40]!r}, but {records.SCHEMA!r} is needed")
 
 
-def _storable(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else 0.0
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
+        return {_as_json(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_storable(item) for item in value if not _is_broken_sample(item)]
+        return [_as_json(item) for item in value if not _is_broken_sample(item)]
     return value
 
 

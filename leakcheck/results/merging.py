@@ -37,15 +37,16 @@ def merge(runs: Sequence[RunResult]) -> RunResult:
     scenarios = _scenarios(runs)
     return RunResult(
         tool=max((run.tool for run in runs), key=lambda tool: tool.version),
-        environment=_common([run.environment for run in runs]),
+        environment=common([run.environment for run in runs]),
         started=runs[0].started,
         duration_s=sum(run.duration_s for run in runs),
-        control=_control([run.control for run in runs]),
+        control=joined_control([run.control for run in runs]),
         summary=summarize(scenarios),
         scenarios=scenarios,
         interrupted=any(run.interrupted for run in runs),
-        options=_common([run.options for run in runs]),
+        options=common([run.options for run in runs]),
         shards=[shard for run in runs for shard in run.shards],
+        nodes=[node for run in runs for node in run.nodes],
     )
 
 
@@ -80,7 +81,8 @@ def _weight(scenario: ScenarioResult) -> tuple[bool, bool, int]:
     return (weight >= _WEIGHT["screened"], not scenario.ok, weight)
 
 
-def _common(mappings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def common(mappings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several mappings say, by key; where they differ, all of it, as `a | b`."""
     keys = dict.fromkeys(key for mapping in mappings for key in mapping)
     return {key: _joined([mapping[key] for mapping in mappings if key in mapping]) for key in keys}
 
@@ -91,7 +93,7 @@ def _joined(values: list[Any]) -> Any:
     return " | ".join(dict.fromkeys(str(value) for value in values))
 
 
-def _control(controls: Sequence[Control]) -> Control:
+def joined_control(controls: Sequence[Control]) -> Control:
     """Failed where one failed: a run whose readings cannot be trusted is not made better by the others."""
     for status in ("failed", "off"):
         for one in controls:

@@ -27,8 +27,12 @@ def tool() -> Tool:
 
 
 def environment(job: Job) -> dict[str, Any]:
-    """Interpreter, machine and helpers of a run."""
-    root, _, commit = (_output(["git", "rev-parse", "--show-toplevel", "--short=12", "HEAD"]) or "").partition("\n")
+    """Interpreter, machine, helpers and checkout of a run."""
+    return {**machine(job), **checkout()}
+
+
+def machine(job: Job) -> dict[str, Any]:
+    """What a result depends on of the machine that measures."""
     return {
         "python": platform.python_version() if job.python == sys.executable else _python_version(job.python),
         "implementation": platform.python_implementation(),
@@ -40,6 +44,13 @@ def environment(job: Job) -> dict[str, Any]:
         "gc": job.gc,
         "memray": _version("memray"),
         "valgrind": valgrind_version(),
+    }
+
+
+def checkout() -> dict[str, Any]:
+    """Which sources lie in the current folder, and whether this is continuous integration."""
+    root, _, commit = (_output(["git", "rev-parse", "--show-toplevel", "--short=12", "HEAD"]) or "").partition("\n")
+    return {
         "commit": commit or None,
         "root": root or None,
         "repository": web_address(_output(["git", "config", "--get", "remote.origin.url"]) or "") if commit else None,

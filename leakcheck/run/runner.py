@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +21,9 @@ from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import INTERRUPT, Worker
 from leakcheck.execution.workspace import clear_abandoned
 from leakcheck.meters import ALLOCATORS, CATALOGUE, GARBAGE, LEDGER
-from leakcheck.records import SCHEMA, Control, Failure, RunResult, Sample, ScenarioResult, ToolRun, summarize
+from leakcheck.records import Control, Failure, RunResult, Sample, ScenarioResult, ToolRun
 from leakcheck.run import provenance, roles
+from leakcheck.run.account import Account
 from leakcheck.run.control import BackgroundControl
 from leakcheck.run.discovery import Broken
 from leakcheck.series import apart
@@ -39,10 +39,6 @@ _INTERRUPTED = "the run was interrupted here: this is judged by what was read un
 
 _KEPT_OUTPUT = 4000
 """Characters of what a process printed that are reported with an exception, the last."""
-_KEEP_APART = 50
-"""Results are kept again after so many times as long as that took."""
-_MANY = 200
-"""Scenarios beyond which the readings of one that is as expected are not kept: a report shows no curve of it then."""
 _NEARLY_FULL = 0.95
 """Part of a bounded growth after which the rest does not matter."""
 
@@ -67,6 +63,11 @@ class Plan(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
     errors: bool = False
     """Whether steps are made to fail too, but those that say otherwise."""
+
+    @property
+    def planned(self) -> list[str]:
+        """The ids of all that will have a result, in order."""
+        return [*(each.id for each in self.broken), *(each.id for each in self.scenarios)]
 
 
 class View(Protocol):
@@ -115,7 +116,6 @@ class Runner:
     def __init__(self, plan: Plan, view: View, keep: Callable[[RunResult], None] = lambda _: None) -> None:
         """`keep` gets what is finished so far, now and then, as of a run that was interrupted: in case it is killed."""
         self._keep = keep
-        self._keep_due = 0.0
         self._plan = plan
         self._view = view
         self._viewing = threading.Lock()
@@ -125,29 +125,8 @@ class Runner:
     def run(self) -> RunResult:
         """Never raises for what a scenario does; `KeyboardInterrupt` ends it early."""
         plan = self._plan
-        started, began = datetime.now(UTC), time.perf_counter()
-        results: dict[str, list[ScenarioResult]] = {}
-        """Of each scenario its own, and those of its points of failure."""
-
-        def so_far() -> RunResult:
-            planned = [each.id for each in plan.broken] + [each.id for each in plan.scenarios]
-            ordered = [result for each in planned for result in results.get(each, ())]
-            return RunResult(
-                schema=SCHEMA,
-                tool=provenance.tool(),
-                environment=environment.result(),
-                started=started.isoformat(timespec="seconds"),
-                duration_s=time.perf_counter() - began,
-                control=control,
-                summary=summarize(ordered),
-                scenarios=ordered,
-                interrupted=interrupted,
-                options=plan.options,
-            )
-
-        for broken in plan.broken:
-            self._view.failed(broken.id, broken.whole)
-            self._finish(results, [_broken_result(plan.template, broken)])
+        account = Account(plan.planned, plan.options, self._keep)
+        self._view_broken(account)
         control = Control(
             status="off", reason="switched off by --no-control" if plan.control is None else "interrupted"
         )
@@ -155,6 +134,10 @@ class Runner:
         with ThreadPoolExecutor(max_workers=plan.jobs + 2) as pool:
             futures: dict[Future[Any], ScenarioInfo | None] = {}
             environment = pool.submit(provenance.environment, plan.template)
+
+            def so_far() -> RunResult:
+                return account.result(environment.result(), control, interrupted=interrupted)
+
             pool.submit(clear_abandoned)
             try:
                 if plan.control is not None:
@@ -164,7 +147,7 @@ class Runner:
                 while waiting or futures:
                     while waiting and busy < plan.jobs:
                         info = waiting.pop(0)
-                        futures[pool.submit(self._scenario, info)] = info
+                        futures[pool.submit(self.examine, info)] = info
                         busy += 1
                     done, _ = wait(futures, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -174,26 +157,23 @@ class Runner:
                                 self._view.control(control)
                         else:
                             busy -= 1
-                            self._finish(results, future.result())
+                            self._finish(account, future.result())
                         del futures[future]
                     if waiting or futures:
-                        self._keep_now_and_then(so_far)
+                        account.keep_now_and_then(so_far)
             except KeyboardInterrupt:
                 interrupted = True
-                self._crew.interrupt()
+                self.interrupt()
                 if plan.control is not None:
                     plan.control.stop()
         for future, in_flight in futures.items():  # none but where it was interrupted; the pool has waited for them
-            if in_flight is not None and in_flight.id not in results:
-                self._finish(results, future.result())
+            if in_flight is not None and in_flight.id not in account:
+                self._finish(account, future.result())
         return so_far()
 
-    def _keep_now_and_then(self, so_far: Callable[[], RunResult]) -> None:
-        """Keep what is finished, for no more than a small part of the time."""
-        now = time.monotonic()
-        if now >= self._keep_due:
-            self._keep(msgspec.structs.replace(so_far(), interrupted=True))
-            self._keep_due = time.monotonic() + _KEEP_APART * (time.monotonic() - now)
+    def interrupt(self) -> None:
+        """Call off whatever is examined, from any thread: it is judged by what was read until then."""
+        self._crew.interrupt()
 
     def _start(self, job: Job, **options: Any) -> Worker:
         """A worker that is known here, so that an interrupt ends it."""
@@ -208,14 +188,22 @@ class Runner:
         loaded.job = job
         return loaded
 
-    def _finish(self, results: dict[str, list[ScenarioResult]], found: list[ScenarioResult]) -> None:
-        many = len(self._plan.scenarios) > _MANY
-        results[found[0].id] = [verdicts.without_curves(result) if many else result for result in found]
+    def _view_broken(self, account: Account) -> None:
+        for broken in self._plan.broken:
+            self._view.failed(broken.id, broken.whole)
+            self._finish(account, [broken_result(self._plan.template, broken)])
+
+    def _finish(self, account: Account, found: list[ScenarioResult]) -> None:
+        account.take(found)
         with self._viewing:
             for result in found:
                 self._view.finish(result)
 
-    def _scenario(self, info: ScenarioInfo) -> list[ScenarioResult]:
+    def examine(self, info: ScenarioInfo) -> list[ScenarioResult]:
+        """All that is done to one scenario, here or on another machine: its result, and those of its points of failure.
+
+        Never raises for what the scenario does. Blocks; several may be examined at a time, each in a thread.
+        """
         budget = Budget(
             time_s=self._plan.template.budget.time_s if info.time_budget is None else info.time_budget,
             max_iterations=info.max_iterations or self._plan.template.budget.max_iterations,
@@ -470,7 +458,8 @@ def _advice(reached: Reached, opened: Opened, job: Job) -> list[str]:
     return remarks
 
 
-def _broken_result(template: Job, broken: Broken) -> ScenarioResult:
+def broken_result(template: Job, broken: Broken) -> ScenarioResult:
+    """The result of a file that cannot be imported."""
     info = ScenarioInfo(id=broken.id, target=broken.file, name="", file=broken.file)
     result = verdicts.failed(msgspec.structs.replace(template, scenario=info), broken.failure)
     return msgspec.structs.replace(result, reason=f"cannot be imported: {broken.failure.message}")

@@ -22,6 +22,7 @@ LIKELIHOOD: dict[Kind, float] = {
     "subclass": 0.1,
     "initialized twice": 0.05,
     "without initialization": 0.02,
+    "out of memory": 0.01,
 }
 """How likely the program of a user does this, from 0 to 1: an estimate by hand, from what programs do all the time to
 what only a test does."""

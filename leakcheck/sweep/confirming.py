@@ -103,7 +103,7 @@ def one_a_place(proved: Sequence[Proved], folder: Path) -> list[Proved]:
         place = _place(each)
         if place in chosen:
             first = chosen[place]
-            also = list(dict.fromkeys([*first.find.also, each.find.target]))
+            also = list(dict.fromkeys([*first.find.also, *({each.find.target} - {first.find.target})]))
             chosen[place] = first._replace(find=msgspec.structs.replace(first.find, also=also))
             (folder / each.find.scenario).unlink(missing_ok=True)
         else:

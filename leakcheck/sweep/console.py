@@ -117,6 +117,7 @@ def said(sweep: Sweep) -> str:
         f"{len(sweep.not_made)} could not be made" if sweep.not_made else "",
         f"{len(sweep.unfinished)} not tried to the end" if sweep.unfinished else "",
         f"{len(sweep.refused)} refused" if sweep.refused else "",
+        f"{len(sweep.unchanged)} left out, for their code is what it was" if sweep.unchanged else "",
     ]
     known = sum(find.known for find in sweep.finds)
     found = f"{units.count(len(sweep.finds), 'leak')} confirmed"

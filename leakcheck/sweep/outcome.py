@@ -124,6 +124,12 @@ class Sweep(Record, frozen=True, kw_only=True):
     """Targets of which no call has succeeded."""
     unfinished: list[str]
     """Targets for which there was not enough time."""
+    unchanged: list[str] = msgspec.field(default_factory=list)
+    """Targets that were left out, for their code is what it was in an earlier sweep."""
+    code: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of targets for which there was time enough, here or in that sweep, a hash of their code."""
+    generator: str = ""
+    """Hash of what makes the calls."""
     failures: list[tuple[str, str]]
     """Targets at which the sweep itself failed, with the traceback: an error of the tool."""
     interrupted: bool = False

@@ -14,7 +14,7 @@ _SECONDS = 2.0
 
 def control(python: str, jobs: int) -> str:
     """What is wrong with the sweep; empty where all that is planted was found, and nothing else."""
-    asked = Asked([planted.__name__], [], [], _SECONDS, jobs, False, False, "", "", [])
+    asked = Asked([planted.__name__], [], [], _SECONDS, jobs, False, False, "", "", [], {})
     return wrong(message for message in sweep(asked, python) if isinstance(message, Suspect))
 
 

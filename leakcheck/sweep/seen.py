@@ -14,6 +14,7 @@ class Seen:
         self.began = Began("", "", [], {})
         self.targets: list[str] = []
         self.refused: list[tuple[str, str]] = []
+        self.code: dict[str, str] = {}
         self.swept: dict[str, Swept] = {}
         self.suspects: list[Suspect] = []
         self.crashes: list[Crash] = []
@@ -26,7 +27,7 @@ class Seen:
         if isinstance(message, Began):
             self.began = message
         elif isinstance(message, Inventory):
-            self.targets, self.refused = message.targets, message.refused
+            self.targets, self.refused, self.code = message
         elif isinstance(message, Swept):
             self.swept[message.target] = message
         elif isinstance(message, Suspect):

@@ -46,7 +46,7 @@ class State(Record, frozen=True, kw_only=True):
 def write(path: Path, asked: Sequence[str], seen: Seen) -> None:
     """Keep what is known so far. Raises `atomic.WriteError`."""
     state = State(
-        generator=_generator(),
+        generator=generator(),
         asked=list(asked),
         distributions=seen.began.distributions,
         swept=list(seen.swept.values()),
@@ -66,9 +66,18 @@ def read(path: Path, asked: Sequence[str]) -> State:
         raise UsageError(f"--resume: {path} cannot be read: {error}; sweep again without --resume") from None
     if state.asked != list(asked):
         raise UsageError(f"--resume: {path} is of a sweep of {' '.join(state.asked)}")
-    if state.generator != _generator():
+    if state.generator != generator():
         raise UsageError(f"--resume: {path} was written by another version; sweep again without --resume")
     return state
+
+
+def code_of(path: Path) -> dict[str, str]:
+    """The code of the targets that an earlier sweep has done; nothing where another version made its calls.
+
+    Raises `UsageError`.
+    """
+    earlier = of_sweep(path)
+    return earlier.code if earlier.generator == generator() else {}
 
 
 def of_sweep(path: Path) -> Sweep:
@@ -84,7 +93,8 @@ def of_sweep(path: Path) -> Sweep:
     return sweep
 
 
-def _generator() -> str:
+def generator() -> str:
+    """Hash of what makes the calls."""
     folder = Path(inside.__file__).parent
     content = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
     return hashlib.sha256(content).hexdigest()[:16]

@@ -19,12 +19,13 @@ from leakcheck.sweep import clusters, planted_control, state
 from leakcheck.sweep.ages import Ages, Range
 from leakcheck.sweep.confirming import confirmed
 from leakcheck.sweep.inside.messages import Asked, Began, Crash, Swept
+from leakcheck.sweep.inside.values import SHORT_OF_MEMORY
 from leakcheck.sweep.outcome import CrashFound, Find, Sweep, Unconfirmed, encode
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeper import sweep
 
 FILE_NAME = "sweep.json"
-_AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice"})
+_AFTER_FAILURE = frozenset({"error", "callback raises", "abandoned", "closed twice", "out of memory"})
 """Ways of calling after which nothing can be meant to be kept, whatever names it."""
 
 
@@ -42,6 +43,8 @@ class Options(NamedTuple):
     seeds: str
     resume: bool
     control: bool
+    since: Path | None = None
+    """A `sweep.json`: targets whose code is what it was there are left out."""
     versions: Range | None = None
     """Older versions of what is swept, in which its finds are judged as well."""
 
@@ -75,6 +78,7 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         if wrong := planted_control.control(options.python, options.jobs):
             raise ControlError(f"the control failed: {wrong}; nothing that is found here could be relied on")
     seen, interrupted = _screened(options, view)
+    unchanged = _unchanged(options, seen)
     finds: list[Find] = []
     unconfirmed: list[Unconfirmed] = []
     if not interrupted:
@@ -106,7 +110,10 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         crashes=_crashes(seen.crashes),
         refused=seen.refused,
         not_made=[name for name in seen.targets if name in seen.swept and not seen.swept[name].made],
-        unfinished=[name for name in seen.targets if name not in seen.swept or not seen.swept[name].complete],
+        unfinished=[name for name in seen.targets if name not in unchanged and not _is_done(name, seen)],
+        unchanged=unchanged,
+        code={name: code for name, code in seen.code.items() if name in unchanged or _is_done(name, seen)},
+        generator=state.generator(),
         failures=[(each.target, each.traceback) for each in seen.broken],
         interrupted=interrupted,
     )
@@ -119,6 +126,18 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
 def may_be_meant(find: Find) -> bool:
     """Whether the program itself names what is kept, after a call that has not failed: it may keep it on purpose."""
     return bool(find.named) and find.kind not in _AFTER_FAILURE
+
+
+def _is_done(target: str, seen: Seen) -> bool:
+    return target in seen.swept and seen.swept[target].complete
+
+
+def _unchanged(options: Options, seen: Seen) -> list[str]:
+    """Targets that the sweep has left out."""
+    if options.since is None:
+        return []
+    earlier = state.code_of(options.since)
+    return [name for name in seen.targets if seen.code.get(name) and seen.code[name] == earlier.get(name)]
 
 
 class _Interruptible(contextlib.AbstractContextManager["_Interruptible"]):
@@ -143,6 +162,7 @@ def _asked(options: Options, seen: Seen, *, dry: bool = False) -> Asked:
         seeds=options.seeds,
         folder=os.getcwd(),
         skipped=seen.done_before,
+        since=state.code_of(options.since) if options.since else {},
     )
 
 
@@ -177,14 +197,19 @@ def _forget_earlier(folder: Path, finds: Iterable[Find]) -> None:
 
 
 def _crashes(crashes: Iterable[Crash]) -> list[CrashFound]:
-    """One for each target and ending, with the shortest program."""
+    """One for each target and ending, with the shortest program; those that ask for a lack of memory at the end."""
     found: dict[tuple[str, str], list[str]] = {}
     for crash in crashes:
         found.setdefault((crash.target, crash.how), []).append(crash.source.strip())
-    return [
-        CrashFound(target=target, how=how, step=min(steps, key=len), times=len(steps))
+    shortest = [
+        CrashFound(target=target, how=how, step=min(steps, key=_rank), times=len(steps))
         for (target, how), steps in sorted(found.items())
     ]
+    return sorted(shortest, key=lambda crash: _rank(crash.step)[0])
+
+
+def _rank(step: str) -> tuple[bool, int]:
+    return SHORT_OF_MEMORY in step, len(step)
 
 
 def accepted(path: Path) -> frozenset[str]:

@@ -48,7 +48,13 @@ def failed(job: Job, failure: Failure, **changes: Any) -> ScenarioResult:
         ok = as_expected("inconclusive", job.scenario.expect)
         reason = "interrupted before it was decided"
         return describe(job, verdict="inconclusive", ok=ok, reason=reason, **changes)
-    where = {"timeout": "hangs", "signal": "crashed", "exit": "ended the process", "memory": "was stopped"}
+    where = {
+        "timeout": "hangs",
+        "signal": "crashed",
+        "exit": "ended the process",
+        "memory": "was stopped",
+        "node": "was not measured",
+    }
     what = where.get(failure.type, "failed" if failure.type == "start" else f"raised {failure.type}")
     return describe(
         job, **{"verdict": "error", "ok": False, "reason": f"{what}: {failure.message}", "failure": failure, **changes}

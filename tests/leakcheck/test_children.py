@@ -9,14 +9,18 @@ import textwrap
 from array import array
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from processes import job_of, measured, run
 
 from leakcheck.agent.entry.resident import PRELOAD
 from leakcheck.agent.origin import Origin
-from leakcheck.agent.processes.agents import History, _program_of
+from leakcheck.agent.processes.agents import History, Role, _program_of
+from leakcheck.agent.processes.asking import Asking
 from leakcheck.agent.protocol import Grower, Growers, Roots
+from leakcheck.agent.step import run_plain
 from leakcheck.records import Finding
 from leakcheck.run import roles
 
@@ -289,3 +293,22 @@ def test_what_ended_with_its_growth_is_said():
     assert grow == "1 of 2 processes of the role 'worker' grows"
     assert ended.startswith("14 processes of the role 'worker' ended meanwhile, and with them went what they had grown")
     assert "(up to 98.0 KiB each)" in ended
+
+
+def test_of_workers_that_share_a_queue_what_all_of_them_grow_by_is_told_and_nobody_is_asked():
+    """None of them answers a question then: it would take another for it."""
+
+    def worker(pid, per_call):
+        history = History(["heap.bytes"])
+        for calls in (0, 10, 20, 40):
+            history.note(calls, array("d", [1000.0 + per_call * calls]))
+        return SimpleNamespace(pid=pid, role=Role("worker", 1), history=history)
+
+    class Known(dict):
+        __iter__ = lambda self: iter(self.values())  # noqa: E731
+        by_pid: ClassVar = {}
+        ended: ClassVar = {}
+
+    asking = Asking(SimpleNamespace(iterations=40), Known({1: worker(-1, 300.0), 2: worker(-2, 700.0)}))
+    growers = run_plain(asking.who_grows("heap.bytes", 64))
+    assert growers == Growers([Grower("worker", 2, [300.0, 700.0])], 1000.0, "worker")

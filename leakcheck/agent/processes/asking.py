@@ -99,8 +99,8 @@ class Asking:
         most = self._growing([meter])
         if most is None or (own is not None and own.grown(meter) >= most.history.grown(meter)):
             return Growers(roles, 0.0, "")
-        if own is not None and not self._waiting_with(most):
-            return Growers(roles, sum(rate for rate in found[most.role] if rate > 0), most.role.name)
+        if not self._waiting_with(most):
+            return Growers(roles, sum(rate for rate in found.get(most.role, []) if rate > 0), most.role.name)
         before = most.history.since_first(meter)
         driven = await self._drive(most, calls)
         self._agents.read(self._driver.iterations, whole=True)

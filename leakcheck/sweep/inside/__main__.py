@@ -20,7 +20,7 @@ def main() -> None:
     sys.dont_write_bytecode = True
 
     from leakcheck.agent.meters.pages import in_small_pages
-    from leakcheck.sweep.inside import inventory
+    from leakcheck.sweep.inside import code, inventory
     from leakcheck.sweep.inside.ledgers import Ledgers
     from leakcheck.sweep.inside.messages import Asked, Began, Done, Failed, Inventory
     from leakcheck.sweep.inside.program import Programs
@@ -45,10 +45,12 @@ def main() -> None:
         return
     ledgers = Ledgers()
     tell(Began(isolation, sys.version, ledgers.names, package.distributions))
-    tell(Inventory([target.name for target in package.targets], package.refused))
+    hashes = code.of_targets(package.targets, package.roots)
+    tell(Inventory([target.name for target in package.targets], package.refused, hashes))
     if not ledgers.names:
         tell(Failed("no exact ledger of memory works in this interpreter, so nothing can be seen"))
         return
+    asked.skipped.extend(name for name, now in hashes.items() if asked.since.get(name) == now)
     if not asked.dry:
         modules = {target.module for target in package.targets}
         programs = Programs(modules, package.folders, asked.seeds)

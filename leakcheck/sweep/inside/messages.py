@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-VERSION = 1
-"""Goes up with every change of a record here, and of what is tried: a sweep of another version is not resumed."""
-
 Kind = Literal[
     "call",
     "unusual value",
@@ -20,6 +17,7 @@ Kind = Literal[
     "initialized twice",
     "without initialization",
     "copied",
+    "out of memory",
 ]
 """What is done with a target."""
 
@@ -44,6 +42,9 @@ class Asked(NamedTuple):
     """In which modules are looked for first, as Python does in the current one; empty for none."""
     skipped: list[str]
     """Names of targets that an earlier sweep has done: of them it is only found out how they are called."""
+    since: dict[str, str]
+    """By target, what its code was when an earlier sweep had time for all of it: as long as it is that, it is skipped
+    too."""
 
 
 class Began(NamedTuple):
@@ -62,6 +63,8 @@ class Inventory(NamedTuple):
     targets: list[str]
     refused: list[tuple[str, str]]
     """Name, and why it is not called."""
+    code: dict[str, str]
+    """What the code of a target is, by a hash."""
 
 
 class Recipe(NamedTuple):

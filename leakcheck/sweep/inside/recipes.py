@@ -7,12 +7,13 @@ through something that belongs to the package itself, or through nothing at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from leakcheck.sweep.inside.inventory import Target
 from leakcheck.sweep.inside.messages import Kind, Recipe
 from leakcheck.sweep.inside.trials import Call
-from leakcheck.sweep.inside.values import WRONG
+from leakcheck.sweep.inside.values import SHORT_OF_MEMORY, WRONG
 
 _ENDING = frozenset(
     ["close", "finish", "flush", "release", "stop", "end", "detach", "reset", "clear", "done", "free", "destroy"]
@@ -20,6 +21,10 @@ _ENDING = frozenset(
 """Names of methods that end something, and are called twice by a careful program."""
 _MOST_PAIRS = 120
 """Pairs of calls on one object of one type."""
+_MOST_ALLOCATIONS = 16
+"""Allocations of a call that are made to fail, one after the other."""
+_CAN_FAIL = find_spec("_testcapi")
+"""What makes allocations fail: a part of CPython's own tests, which some distributions leave out."""
 
 
 class Known(NamedTuple):
@@ -211,8 +216,23 @@ def _two_calls(known: Known) -> _Made:
                 yield "two calls", f"subject = {instance}\n{first.on('subject')}\n{second.on('subject')}"
 
 
+def _out_of_memory(known: Known) -> _Made:
+    """One allocation of a valid call fails; what the call is given is made before.
+
+    Of Python code too much is the interpreter's own, which loses frames and cells where it is short of memory.
+    """
+    if _CAN_FAIL is None or not known.target.native:
+        return
+    for call in known.calls[:2]:
+        subject = f"subject = {call.receiver}\n" if call.receiver else ""
+        function = f"subject.{call.name}" if call.receiver else call.name
+        for allocation in range(_MOST_ALLOCATIONS):
+            arguments = ", ".join([str(allocation), function, *call.arguments])
+            yield "out of memory", f"{subject}{SHORT_OF_MEMORY}({arguments})"
+
+
 _MAKERS: tuple[Callable[[Known], _Made], ...] = (
-    _plain, _attributes, _wrong, _abandoned, _once_more, _cycles, _subclasses, _two_calls,
+    _plain, _attributes, _wrong, _abandoned, _once_more, _cycles, _subclasses, _two_calls, _out_of_memory,
 )  # fmt: skip
 
 

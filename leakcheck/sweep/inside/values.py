@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
+SHORT_OF_MEMORY = "short_of_memory"
+"""The helper by which an allocation is made to fail."""
 HELPERS = {
     "fresh": '''\
 def fresh(text):
@@ -66,6 +68,17 @@ class RaisesLater:
         return self
 
     __next__ = read = write = flush = readline = __len__ = __getitem__ = __call__
+''',
+    SHORT_OF_MEMORY: '''\
+def short_of_memory(allocation, function, *args, **kwargs):
+    """A call whose allocation of this number fails, counted from 0."""
+    import _testcapi
+
+    _testcapi.set_nomemory(allocation, allocation + 1)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _testcapi.remove_mem_hooks()
 ''',
     "Text": '''\
 class Text(str):

@@ -46,6 +46,17 @@ def leakcheck(folder, *arguments, module="leakcheck"):
 
 
 MISTAKES = [
+    (["run", "good.py", "--on", "10.0.0.1:8786"], "give the address of a scheduler, as dask://127.0.0.1:8786"),
+    (["run", "good.py", "--confirm", "2"], "--confirm is for the nodes of a cluster: --on names one, or leave it out"),
+    (["run", "good.py", "--lock", "good.py"], "--lock is for the nodes of a cluster: --on names one, or leave it out"),
+    (
+        ["run", "good.py", "--on", "dask://10.0.0.1:8786", "--graph"],
+        "--graph does not go with --on: its files would stay on the nodes; leave out one of both",
+    ),
+    (
+        ["run", "good.py", "--on", "dask://10.0.0.1:8786", "--lock", "good.py", "--python", sys.executable],
+        "--lock makes the interpreter that --python would name; leave out one of both",
+    ),
     (["run", "os.path:joi"], "os.path:joi: module os.path has no 'joi' (did you mean join?)"),
     (
         ["run", "nosuchthing:loads"],

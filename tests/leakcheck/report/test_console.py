@@ -16,7 +16,7 @@ import pytest
 import sample_run
 from rich.console import Console
 
-from leakcheck.records import Control, Failure, Sample, ToolRun
+from leakcheck.records import Control, Failure, Node, Sample, ToolRun
 from leakcheck.report import markdown
 from leakcheck.report.run_view import RunView
 from leakcheck.report.scenario_text import print_finding
@@ -69,6 +69,32 @@ def test_what_a_long_examination_took_is_told(capsys):
     text = printed(sample_run.run([slow, quick]), capsys)
     assert "a.py::slow  10 s (memray 9.0 s)\n" in text or "a.py::slow  11 s (memray 9.0 s)\n" in text
     assert "a.py::quick  1.5 s\n" in text
+
+
+def test_of_a_run_on_many_machines_it_is_told_where_each_was_and_what_another_node_denies(capsys):
+    leak = sample_run.scenario(
+        "a.py::leak", "leak", ok=False, node="node-7", confirmed=False,
+        advice=["node node-8 does not confirm the leak: there it was clean: does not grow"],
+    )  # fmt: skip
+    nodes = [Node(name="node-7", status="ok", scenarios=2), Node(name="old", status="refused")]
+    text = printed(sample_run.run([leak, sample_run.scenario("a.py::b", node="node-7")], nodes=nodes), capsys)
+    assert "a.py::leak  0.8 s  node-7\n" in text
+    assert "    node node-8 does not confirm the leak: there it was clean: does not grow\n" in text
+    assert " on 1 node: " in text
+
+
+def test_the_live_view_of_many_machines_fits_into_80_columns():
+    view = RunView(9)
+    view.nodes(64, 128)
+    view.start_at("scenarios/a_long_name_of_a_file_that_says_much.py::and_a_long_name_of_a_step", "10.20.30.40:48123")
+    view.progress("scenarios/a_long_name_of_a_file_that_says_much.py::and_a_long_name_of_a_step", "heap.bytes", [], 9.0)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(view)
+    rows = console.file.getvalue().splitlines()
+    assert len(rows) == 2
+    assert "0/9" in rows[0]
+    assert "64 nodes, 128 cores" in rows[0]
+    assert rows[1].rstrip().endswith("10.20.30.40:48123")
 
 
 def test_the_message_of_an_error_is_told_once(capsys):

@@ -8,7 +8,7 @@ import pytest
 import sample_run
 from axe_playwright_python.sync_playwright import Axe
 
-from leakcheck.records import Control, Failure, Sample
+from leakcheck.records import Control, Failure, Node, Sample
 from leakcheck.report import html
 from leakcheck.results import history
 
@@ -128,6 +128,21 @@ def test_without_a_history_there_is_no_empty_trend(open_page, tmp_path):
     page = open_page(tmp_path / "index.html")
     assert page.locator(".trend-panel").count() == 0
     assert page.locator(".summary .panel").bounding_box()["width"] > 1000
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_nodes_of_a_run_are_listed_with_why_one_was_not_used(open_page, tmp_path, width):
+    nodes = [
+        Node(name="node-1", status="ok", cores=4, scenarios=25, control=Control(status="ok")),
+        Node(name=HOSTILE, status="refused", reason="has numpy 1.26 (here 2.0)", cores=2),
+    ]
+    (tmp_path / "index.html").write_text(html.render(sample_run.run(nodes=nodes)))
+    page = open_page(tmp_path / "index.html", viewport={"width": width, "height": 900})
+    rows = page.get_by_role("region", name="Nodes").locator("tbody tr")
+    assert rows.nth(0).locator("td").all_inner_texts() == ["node-1", "4", "25", "ok"]
+    assert "refused: it has numpy 1.26 (here 2.0)" in rows.nth(1).inner_text()
+    assert page.evaluate("window.owned") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_first_chart_is_the_meter_of_the_leak_and_the_others_are_folded(open_page, tmp_path):

@@ -22,6 +22,21 @@ static PyObject *number(PyObject *arg, int tidy) {
 static PyObject *lost_on_error(PyObject *m, PyObject *arg) { return number(arg, 0); }
 static PyObject *fine_on_error(PyObject *m, PyObject *arg) { return number(arg, 1); }
 
+/* A second allocation that fails. */
+static PyObject *two_blocks(int tidy) {
+    void *first = PyMem_Malloc(100), *second = PyMem_Malloc(100);
+    if (first && second) {
+        PyMem_Free(first);
+        PyMem_Free(second);
+        Py_RETURN_NONE;
+    }
+    if (tidy) PyMem_Free(first);
+    PyMem_Free(second);
+    return PyErr_NoMemory();
+}
+static PyObject *lost_on_no_memory(PyObject *m, PyObject *arg) { return two_blocks(0); }
+static PyObject *fine_on_no_memory(PyObject *m, PyObject *arg) { return two_blocks(1); }
+
 /* A list that is half built when an item is wrong. */
 static PyObject *half_built(PyObject *arg, int tidy) {
     if (!PyList_Check(arg)) return PyErr_Format(PyExc_TypeError, "a list");
@@ -273,7 +288,8 @@ static PyObject *fine_once(PyObject *m, PyObject *a) {
 #define O(name) {#name, name, METH_O, ""}
 static PyMethodDef functions[] = {
     {"lost_block", lost_block, METH_NOARGS, ""}, {"fine_block", fine_block, METH_NOARGS, ""},
-    O(lost_reference), O(fine_reference), O(lost_on_error), O(fine_on_error), O(lost_half_built), O(fine_half_built),
+    {"lost_on_no_memory", lost_on_no_memory, METH_NOARGS, ""},
+    {"fine_on_no_memory", fine_on_no_memory, METH_NOARGS, ""}, O(lost_reference), O(fine_reference), O(lost_on_error), O(fine_on_error), O(lost_half_built), O(fine_half_built),
     O(lost_iterator), O(fine_iterator), O(lost_callback), O(fine_callback), O(lost_buffer), O(fine_buffer),
     O(lost_descriptor), O(fine_descriptor), O(fine_cache), {"fine_once", fine_once, METH_NOARGS, ""},
     {"lost_keyword", (PyCFunction)(void (*)(void))lost_keyword, METH_VARARGS | METH_KEYWORDS, ""},

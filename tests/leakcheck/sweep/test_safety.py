@@ -53,7 +53,7 @@ def outside(tmp_path, monkeypatch):
 def swept(targets):
     """One child at a time: what kills all processes that it sees would have others blamed."""
     names = [f"dangerous.{name}" for name in targets]
-    return list(sweep(Asked(["dangerous"], names, [], 1.0, 1, False, False, "", "", []), sys.executable))
+    return list(sweep(Asked(["dangerous"], names, [], 1.0, 1, False, False, "", "", [], {}), sys.executable))
 
 
 def assert_nothing_happened(outside):
@@ -125,7 +125,7 @@ def test_dangerous_names_are_refused(tmp_path, monkeypatch):
         "def kill_all(): pass\ndef harmless(): pass\ndef send_signal(): pass\ndef can_accept_more(): pass\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    asked = Asked(["named"], [], [], 1.0, 1, False, True, "", "", [])
+    asked = Asked(["named"], [], [], 1.0, 1, False, True, "", "", [], {})
     inventory = next(message for message in sweep(asked, sys.executable) if isinstance(message, Inventory))
     assert inventory.targets == ["named.harmless", "named.can_accept_more"]
     assert inventory.refused == [
