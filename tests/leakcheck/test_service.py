@@ -337,3 +337,49 @@ def test_what_is_sent_stands_in_no_report(tmp_path):
     assert "s3cret" not in written + done.stdout + done.stderr
     (scenario,) = json.loads((tmp_path / "report" / "results.json").read_text())["scenarios"]
     assert "--post /login @FILE --post /token @body.json" in scenario["command"]
+
+
+EXPIRING = """
+    # Each request opens a session that lives for ten minutes; three workers accept at one socket.
+    import os, sys, time
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    LIFE_S = 600.0
+    sessions, kept = {}, []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            now = time.monotonic()
+            while sessions and next(iter(sessions.values()))[0] <= now:
+                del sessions[next(iter(sessions))]
+            sessions[object()] = now + LIFE_S, bytearray(1000)
+            if sys.argv[2] == "leak":
+                kept.append(bytearray(100))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    workers = [pid for _ in range(3) if (pid := os.fork()) or server.serve_forever()]
+    for pid in workers:
+        os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "verdict", "growth"), [("fine", "bounded", 0.0), ("leak", "leak", 185.0)])
+def test_what_lives_for_a_time_is_no_leak_and_hides_none(tmp_path, kind, verdict, growth):
+    (tmp_path / "server.py").write_text(textwrap.dedent(EXPIRING))
+    leakcheck(
+        tmp_path, "--no-control", "--report", "report", "--tools", "growth", "--get", "/items",
+        "--", sys.executable, "server.py", "{port}", kind,
+    )  # fmt: skip
+    (result,) = json.loads((tmp_path / "report" / "results.json").read_text())["scenarios"]
+    assert result["verdict"] == verdict, result["reason"]
+    (heap,) = (each for each in result["meters"] if each["name"] == "heap.bytes")
+    if growth:
+        assert heap["growth"] == pytest.approx(growth, rel=0.1)
+    else:
+        assert "its clock was put forward" in result["reason"]

@@ -80,6 +80,9 @@ class Asking:
         self._raised: StepRaisedError | None = None
         self._asked: int | None = None
         """The process that was asked before: it is asked again as long as it lives."""
+        self._others: list[int] | None = None
+        """Who waits at the same socket as that one. The kernel is asked once for each question: its list of connections
+        has thousands of rows by then, and a question may want calls hundreds of times."""
 
     async def who_grows(self, meter: str, calls: int, own: History | None = None) -> Growers:
         """The processes in which a meter has risen, together where they have the same role.
@@ -99,7 +102,8 @@ class Asking:
         most = self._growing([meter])
         if most is None or (own is not None and own.grown(meter) >= most.history.grown(meter)):
             return Growers(roles, 0.0, "")
-        if not self._waiting_with(most):
+        self._others = self._waiting_with(most)
+        if not self._others:
             return Growers(roles, sum(rate for rate in found.get(most.role, []) if rate > 0), most.role.name)
         before = most.history.since_first(meter)
         driven = await self._drive(most, calls)
@@ -185,7 +189,7 @@ class Asking:
 
     async def _ask(self, agent: Agent, name: str, fields: list[Any]) -> Answer:
         """The answer of that process; the step is called for it."""
-        self._raised, self._asked = None, agent.pid
+        self._raised, self._asked, self._others = None, agent.pid, None
         try:
             answer = await handed_over(agent, [name, *fields], self._drive)
         except Gone:
@@ -213,7 +217,9 @@ class Asking:
         does, and not the part of it that came here by chance: the slower a process is made by what looks at it, the
         fewer requests it would take. Where others take from the same queue, the step is called more often.
         """
-        others = self._waiting_with(agent)
+        if self._others is None:
+            self._others = self._waiting_with(agent)
+        others = self._others
         if not others and (sharing := self._sharing(agent)):
             return await self._drive_with(agent, count, sharing)
         driver, done, seconds = self._driver, 0, 0.0
