@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -24,11 +25,17 @@ from leakcheck.agent.protocol import (
 from leakcheck.agent.session import FailedElsewhereError
 from leakcheck.agent.step import StepRaisedError
 
+_sleep, _now = time.sleep, time.monotonic
+
 LEDGER = "heap.bytes"
 _LOOKS = (1, 4, 16, 64, 256)
 """Calls after each of which it is looked which process grows, where nobody has measured that before."""
 _LOOKS_S = 2.0
 """Seconds that these calls may take."""
+_COMES_S = 10.0
+"""Seconds that a process has to come, on a machine that is busy: as a rule it takes 0.2 s."""
+_LOOK_APART_S = 0.02
+"""Seconds between two looks at whether it has."""
 _SLICE_S = 0.5
 """Seconds for which the other workers are stopped at a time: far less than any master waits for a sign of life."""
 _LIKE_A_SLICE = 16
@@ -121,6 +128,7 @@ class Asking:
             return _ANSWERS[name]
         meters = [*fields[1]] if name == "WatchResources" else [LEDGER]
         if self._asked not in self._agents.by_pid and not any(each.history.readings > 1 for each in self._agents):
+            await self._await_one(role)
             await self._look_around(meters, role)
         agent = self._growing(meters, role)
         if agent is None:
@@ -161,6 +169,16 @@ class Asking:
                 self._agents.forget(agent)
                 return False
         return True
+
+    async def _await_one(self, role: str) -> None:
+        """Wait until a process of the role has come: it comes by itself, once its code has run for a moment."""
+        until = _now() + _COMES_S
+        while _now() < until:
+            self._agents.look()
+            if any(role in ("", agent.role.name) for agent in self._agents):
+                return
+            await self._driver.run(1)
+            _sleep(_LOOK_APART_S)
 
     async def _look_around(self, meters: Sequence[str], role: str) -> None:
         driver, seconds, done = self._driver, 0.0, 0
