@@ -159,9 +159,10 @@ def test_what_the_step_keeps_itself_is_not_put_down_to_its_children(job):
     assert "worker" not in finding.title
 
 
-def test_workers_that_are_recycled_are_bounded_and_it_is_said(job):
+def test_workers_that_are_recycled_are_not_accused_and_it_is_said(job):
+    """They live for some milliseconds: what of them is alive at a reading is chance, and may be undecided for long."""
     result = run(job(RECYCLED), "growth")
-    assert result.verdict in ("clean", "bounded")
+    assert result.verdict != "leak", result.reason
     assert any("ended meanwhile, and with them went what they had grown by" in each for each in result.advice)
 
 
