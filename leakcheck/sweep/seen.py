@@ -15,6 +15,7 @@ class Seen:
         self.targets: list[str] = []
         self.refused: list[tuple[str, str]] = []
         self.code: dict[str, str] = {}
+        self.unchanged: list[str] = []
         self.swept: dict[str, Swept] = {}
         self.suspects: list[Suspect] = []
         self.crashes: list[Crash] = []
@@ -27,7 +28,7 @@ class Seen:
         if isinstance(message, Began):
             self.began = message
         elif isinstance(message, Inventory):
-            self.targets, self.refused, self.code = message
+            self.targets, self.refused, self.code, self.unchanged = message
         elif isinstance(message, Swept):
             self.swept[message.target] = message
         elif isinstance(message, Suspect):

@@ -78,7 +78,6 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         if wrong := planted_control.control(options.python, options.jobs):
             raise ControlError(f"the control failed: {wrong}; nothing that is found here could be relied on")
     seen, interrupted = _screened(options, view)
-    unchanged = _unchanged(options, seen)
     finds: list[Find] = []
     unconfirmed: list[Unconfirmed] = []
     if not interrupted:
@@ -110,9 +109,9 @@ def run(options: Options, view: View, known: Iterable[str] = ()) -> Sweep:
         crashes=_crashes(seen.crashes),
         refused=seen.refused,
         not_made=[name for name in seen.targets if name in seen.swept and not seen.swept[name].made],
-        unfinished=[name for name in seen.targets if name not in unchanged and not _is_done(name, seen)],
-        unchanged=unchanged,
-        code={name: code for name, code in seen.code.items() if name in unchanged or _is_done(name, seen)},
+        unfinished=[name for name in seen.targets if name not in seen.unchanged and not _is_done(name, seen)],
+        unchanged=seen.unchanged,
+        code={name: code for name, code in seen.code.items() if name in seen.unchanged or _is_done(name, seen)},
         generator=state.generator(),
         failures=[(each.target, each.traceback) for each in seen.broken],
         interrupted=interrupted,
@@ -130,14 +129,6 @@ def may_be_meant(find: Find) -> bool:
 
 def _is_done(target: str, seen: Seen) -> bool:
     return target in seen.swept and seen.swept[target].complete
-
-
-def _unchanged(options: Options, seen: Seen) -> list[str]:
-    """Targets that the sweep has left out."""
-    if options.since is None:
-        return []
-    earlier = state.code_of(options.since)
-    return [name for name in seen.targets if seen.code.get(name) and seen.code[name] == earlier.get(name)]
 
 
 class _Interruptible(contextlib.AbstractContextManager["_Interruptible"]):

@@ -47,14 +47,15 @@ async def pass_time(driver: Driver, seconds: float, iterations: int) -> None:
         _put = True
         _replace(dict(_clocks()))
     parts = pieces(iterations)
-    for part in range(parts):
-        _ahead_s += seconds / parts
-        await driver.run((part + 1) * iterations // parts - part * iterations // parts)
+    for calls in parts:
+        _ahead_s += seconds / len(parts)
+        await driver.run(calls)
 
 
-def pieces(iterations: int) -> int:
-    """In how many pieces a time passes beside so many calls."""
-    return max(1, min(_PIECES, iterations))
+def pieces(iterations: int) -> list[int]:
+    """The pieces in which a time passes beside so many calls: how many of them are made in each."""
+    count = max(1, min(_PIECES, iterations))
+    return [(piece + 1) * iterations // count - piece * iterations // count for piece in range(count)]
 
 
 def _clocks() -> Iterator[tuple[int, Any]]:

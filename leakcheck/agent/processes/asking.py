@@ -151,11 +151,11 @@ class Asking:
             if each is agent or each.role == agent.role or each.history.grown(LEDGER) > least > 0
         ]
         pieces = ahead.pieces(calls)
-        for piece in range(pieces):
-            if not await self._put_forward(together, seconds / pieces):
+        for part in pieces:
+            if not await self._put_forward(together, seconds / len(pieces)):
                 return TimePassed(True)
             try:
-                await self._driver.run((piece + 1) * calls // pieces - piece * calls // pieces)
+                await self._driver.run(part)
             except StepRaisedError:
                 return TimePassed(True)
         return TimePassed(not await self._put_forward(together, 0.0))

@@ -46,7 +46,6 @@ class Family:
         self._agents.meters = ["" if name in READ_ONCE else name for name in names]
         self._asking = Asking(conversation.driver, self._agents)
         self._own = History(names)
-        self._values = array("d", bytes(8 * len(names)))
         self._ledger = names.index(LEDGER) if LEDGER in names else None
         dropped_in_child.append(self._agents.close)
         self._await_those_that_are_there()

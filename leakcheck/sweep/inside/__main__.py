@@ -46,11 +46,14 @@ def main() -> None:
     ledgers = Ledgers()
     tell(Began(isolation, sys.version, ledgers.names, package.distributions))
     hashes = code.of_targets(package.targets, package.roots)
-    tell(Inventory([target.name for target in package.targets], package.refused, hashes))
+    unchanged = [
+        target.name for target in package.targets if hashes.get(target.name, "") == asked.since.get(target.name)
+    ]
+    tell(Inventory([target.name for target in package.targets], package.refused, hashes, unchanged))
     if not ledgers.names:
         tell(Failed("no exact ledger of memory works in this interpreter, so nothing can be seen"))
         return
-    asked.skipped.extend(name for name, now in hashes.items() if asked.since.get(name) == now)
+    asked.skipped.extend(unchanged)
     if not asked.dry:
         modules = {target.module for target in package.targets}
         programs = Programs(modules, package.folders, asked.seeds)

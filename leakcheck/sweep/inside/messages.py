@@ -65,6 +65,8 @@ class Inventory(NamedTuple):
     """Name, and why it is not called."""
     code: dict[str, str]
     """What the code of a target is, by a hash."""
+    unchanged: list[str]
+    """Targets that are left out, for their code is what it was."""
 
 
 class Recipe(NamedTuple):
