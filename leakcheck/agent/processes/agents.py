@@ -24,6 +24,7 @@ READ_ONCE = (
 )
 """Meters that are read once for all processes, and not in each."""
 CHILD = "child process"
+LEDGER = "heap.bytes"
 _READ_S = 20
 """Seconds in which a process has to read its meters; one that does not, for it was stopped, is read from outside."""
 
@@ -252,7 +253,7 @@ class Agents:
         self.by_pid.pop(agent.pid, None)
         descendants.read_inside.discard(agent.pid)
         ended, grown = self.ended.get(agent.role.name, (0, 0.0))
-        self.ended[agent.role.name] = ended + 1, max(grown, agent.history.since_first("heap.bytes"))
+        self.ended[agent.role.name] = ended + 1, max(grown, agent.history.since_first(LEDGER))
 
     def close(self) -> None:
         """Let all of them go, and wait for no more; in a child that was forked they are its parent's."""

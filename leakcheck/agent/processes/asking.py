@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from leakcheck.agent.channel import Answer
 from leakcheck.agent.children import processor_ticks
 from leakcheck.agent.probes import ahead
-from leakcheck.agent.processes.agents import Agent, Agents, Gone, History, Role
+from leakcheck.agent.processes.agents import LEDGER, Agent, Agents, Gone, History, Role
 from leakcheck.agent.processes.stopping import stopped, wait_together
 from leakcheck.agent.protocol import (
     ClockRead,
@@ -27,7 +27,6 @@ from leakcheck.agent.step import StepRaisedError
 
 _sleep, _now = time.sleep, time.monotonic
 
-LEDGER = "heap.bytes"
 _LOOKS = (1, 4, 16, 64, 256)
 """Calls after each of which it is looked which process grows, where nobody has measured that before."""
 _LOOKS_S = 2.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from leakcheck.agent.channel import Answer
 from leakcheck.agent.children import descendants
 from leakcheck.agent.entry.resident import dropped_in_child, listen_for_children
-from leakcheck.agent.processes.agents import CHILD, READ_ONCE, Agents, History
-from leakcheck.agent.processes.asking import LEDGER, Asking
+from leakcheck.agent.processes.agents import CHILD, LEDGER, READ_ONCE, Agents, History
+from leakcheck.agent.processes.asking import Asking
 from leakcheck.agent.protocol import READING
 
 if TYPE_CHECKING:

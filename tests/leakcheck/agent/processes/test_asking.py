@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from leakcheck.agent.processes.agents import Gone, History, Role
-from leakcheck.agent.processes.asking import LEDGER, Asking
+from leakcheck.agent.processes.agents import LEDGER, Gone, History, Role
+from leakcheck.agent.processes.asking import Asking
 from leakcheck.agent.protocol import TimePassed
 from leakcheck.agent.step import StepRaisedError
 
