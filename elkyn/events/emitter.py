@@ -53,6 +53,7 @@ class Emitter:
 
     def settle(self, pending: Pending, rev: int, timestamp: int) -> None:
         """After an interruption: where `pending`, the latest event, was dropped, note that if it has not been."""
+        self._queue.show()  # the ones before it: what is left to be decided then is what was dropped
         if self._queue.settled < self._queue.next_seq:
             self.missed(self._queue.next_seq - 1, rev, timestamp, pending)
 

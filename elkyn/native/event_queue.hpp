@@ -31,6 +31,9 @@ inline constexpr std::size_t kMaxPath = 256;
 // Bytes of values, where nobody asks for another number: 1 KiB for each slot, and the limit of a single
 // event.
 inline constexpr std::size_t kValueBytes = std::size_t{1} << 20;
+// Events of a batch that are shown together at most: to the other processor a thing shown is a cache line on
+// its way, whose cost is nothing any more when so many share it.
+inline constexpr std::size_t kAtOnce = 64;
 // The most that may be asked for: sizes of values fit their fields.
 inline constexpr std::size_t kMaxValueBytes = std::size_t{1} << 31;
 // Bytes that keep the two sides apart. Two lines, not one: the adjacent-line prefetcher of x86 fetches lines
@@ -136,21 +139,27 @@ class EventQueue {
     EventQueue(const EventQueue&) = delete;
     EventQueue& operator=(const EventQueue&) = delete;
 
+    // Producer: stage() and show(): an event that the consumer may take at once.
+    Push push(const Record& record) noexcept {
+        const Push pushed = stage(record);
+        show();
+        return pushed;
+    }
+
     // Producer: takes the next sequence number and copies the event in, or drops it when it does not fit now.
-    // A drop becomes visible to the consumer by settle() (or by the next stored event), so that the producer
+    // What is staged is shown by show(), and without it where `kAtOnce` events are, or one finds no room.
+    // A drop becomes visible to the consumer by settle() (or by the next event shown), so that the producer
     // can first note whose event it was. kInvalid (a path that is empty or too long: never cut) takes no
     // sequence number.
-    Push push(const Record& record) noexcept {
+    Push stage(const Record& record) noexcept {
         if (record.path.empty() || record.path.size() > kMaxPath) return Push::kInvalid;
         // Taken before anything can fail: a dropped event leaves a hole in the numbers, and so a trace.
         const std::uint64_t seq = next_seq_++;
         const Load load(record.value.size(), record.old.size(), value_capacity_);
         const std::size_t need = load.bytes();
-
-        const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
         if (!room_for(1, need)) return drop();
 
-        Slot& slot = slots_[write & (capacity_ - 1)];
+        Slot& slot = slots_[staged_ & (capacity_ - 1)];
         slot.seq = seq;
         slot.rev = record.rev;
         slot.timestamp_ns = record.timestamp_ns;
@@ -174,27 +183,42 @@ class EventQueue {
 
         dropping_ = false;
         if (load.value_omitted || load.old_omitted) bump(omitted_, 1);
-        note_high_water(write);
-        value_written_.store(value_write_, std::memory_order_relaxed);
-        // Publishes the slot: everything above happens before the consumer's acquire of write_.
-        write_.store(write + 1, std::memory_order_release);
-        settled_.store(seq + 1, std::memory_order_release);
-        fetch_ahead(write + 1);
+        ++staged_;
+        --free_slots_;
+        free_bytes_ -= need;
+        decided_ = seq + 1;
+        fetch_ahead();
+        if (staged() >= kAtOnce) show();
         return Push::kStored;
     }
 
-    // Producer: shows the consumer that all numbers taken so far are decided.
-    void settle() noexcept { settled_.store(next_seq_, std::memory_order_release); }
+    // Producer: lets the consumer see what is staged.
+    void show() noexcept {
+        if (staged() == 0) return;
+        note_high_water();
+        value_written_.store(value_write_, std::memory_order_relaxed);
+        // Publishes the slots: everything above happens before the consumer's acquire of write_.
+        write_.store(staged_, std::memory_order_release);
+        settled_.store(decided_, std::memory_order_release);
+    }
+
+    // Producer: shows what is staged, and that all numbers taken so far are decided.
+    void settle() noexcept {
+        show();
+        settled_.store(next_seq_, std::memory_order_release);
+    }
 
     // Producer: whether `events` events with `bytes` bytes of values in all would fit now. Room only grows
-    // until the producer's next push, so a yes stays true.
+    // until the producer's next push, so a yes stays true. Where they do not, what is staged is shown: by
+    // taking it the consumer makes room.
     [[nodiscard]] bool room_for(std::size_t events, std::size_t bytes) noexcept {
-        const std::uint64_t write = write_.load(std::memory_order_relaxed);  // our own variable
-        // The cached index spares a read of the consumer's cache line on every push: it is refreshed only
-        // when the ring looks full, and being old it can only make the ring look fuller than it is.
-        if (seems_free(write, events, bytes)) return true;
-        cached_read_ = read_.load(std::memory_order_acquire);
-        return seems_free(write, events, bytes);
+        // What was free when we looked last spares a read of the consumer's cache line on every push: we look
+        // again only when the ring seems full, and old figures can only make it seem fuller than it is.
+        if (events <= free_slots_ && bytes <= free_bytes_) return true;
+        look_for_room();
+        if (events <= free_slots_ && bytes <= free_bytes_) return true;
+        show();
+        return false;
     }
 
     // Consumer: what comes next. A Gap is consumed by being seen; an event stays until release().
@@ -280,6 +304,11 @@ class EventQueue {
     // The first number that is not decided yet.
     [[nodiscard]] std::uint64_t settled() const noexcept { return settled_.load(std::memory_order_acquire); }
 
+    // Producer: how many events are staged and not shown.
+    [[nodiscard]] std::size_t staged() const noexcept {
+        return staged_ - write_.load(std::memory_order_relaxed);
+    }
+
     // Producer: the number that the next push() takes.
     [[nodiscard]] std::uint64_t next_seq() const noexcept { return next_seq_; }
 
@@ -321,38 +350,38 @@ class EventQueue {
         bool has_old;
         bool omitted;
         bool old_omitted;
-        std::array<char, kMaxPath> path;
+        alignas(64) std::array<char, kMaxPath> path;
     };
     static_assert(kMaxValueBytes <= UINT32_MAX && kMaxPath <= UINT16_MAX, "sizes fit their fields");
     static_assert(sizeof(Slot) <= 320, "about 300 bytes a slot");
-    static_assert(offsetof(Slot, path) <= 64, "a path of up to 64 bytes ends in the second cache line");
+    static_assert(offsetof(Slot, path) == 64, "a path of up to 64 bytes lies in the second cache line");
 
-    [[nodiscard]] bool seems_free(std::uint64_t write, std::size_t events, std::size_t bytes) const noexcept {
-        return capacity_ - (write - cached_read_) >= events &&
-               value_capacity_ - (value_write_ - value_tail(write)) >= bytes;
+    // The value bytes in use begin at the oldest unread slot. That slot is the producer's own writing and the
+    // consumer only reads it, so looking at it is no race.
+    void look_for_room() noexcept {
+        const std::uint64_t read = read_.load(std::memory_order_acquire);
+        const std::uint64_t tail =
+            read == staged_ ? value_write_ : slots_[read & (capacity_ - 1)].value_begin;
+        free_slots_ = capacity_ - (staged_ - read);
+        free_bytes_ = value_capacity_ - (value_write_ - tail);
     }
 
-    // The cached index makes the ring look fuller than it is, so a record is believed only after a fresh
-    // look; that costs one read of the consumer's line per `high_water_` pushes at most.
-    void note_high_water(std::uint64_t write) noexcept {
-        const std::uint64_t marked = high_water_.load(std::memory_order_relaxed);
-        const std::uint64_t marked_bytes = high_water_bytes_.load(std::memory_order_relaxed);
-        if (write + 1 - cached_read_ <= marked && value_write_ - value_tail(write) <= marked_bytes) return;
-        cached_read_ = read_.load(std::memory_order_acquire);
-        raise(high_water_, write + 1 - cached_read_);
-        raise(high_water_bytes_, value_write_ - slots_[cached_read_ & (capacity_ - 1)].value_begin);
-    }
-
-    // Where the value bytes that are still in use begin: at the oldest unread slot. That slot is the
-    // producer's own writing and the consumer only reads it, so looking at it is no race.
-    [[nodiscard]] std::uint64_t value_tail(std::uint64_t write) const noexcept {
-        return cached_read_ == write ? value_write_ : slots_[cached_read_ & (capacity_ - 1)].value_begin;
+    // The old figures make the ring seem fuller than it is, so a record is believed only after a fresh look:
+    // that costs one read of the consumer's line per `high_water_` events at most.
+    void note_high_water() noexcept {
+        const std::uint64_t marked = capacity_ - high_water_.load(std::memory_order_relaxed);
+        const std::uint64_t marked_bytes =
+            value_capacity_ - high_water_bytes_.load(std::memory_order_relaxed);
+        if (free_slots_ >= marked && free_bytes_ >= marked_bytes) return;
+        look_for_room();
+        raise(high_water_, capacity_ - free_slots_);
+        raise(high_water_bytes_, value_capacity_ - free_bytes_);
     }
 
     // Asks for what the next push() will write. The consumer's processor has it from a lap ago, and to wait
     // for it then would cost more than all else that push() does.
-    void fetch_ahead(std::uint64_t write) const noexcept {
-        const std::byte* slot = reinterpret_cast<const std::byte*>(&slots_[write & (capacity_ - 1)]);
+    void fetch_ahead() const noexcept {
+        const std::byte* slot = reinterpret_cast<const std::byte*>(&slots_[staged_ & (capacity_ - 1)]);
         __builtin_prefetch(slot, 1);
         __builtin_prefetch(slot + 64, 1);
         __builtin_prefetch(values_.get() + (value_write_ & (value_capacity_ - 1)), 1);
@@ -395,9 +424,12 @@ class EventQueue {
     // Written by the producer alone. The padding keeps the two sides off each other's cache lines.
     alignas(kLine) std::atomic<std::uint64_t> write_{0};
     std::atomic<std::uint64_t> settled_{kFirstSeq};  // numbers below it are decided: stored or dropped
+    std::uint64_t staged_ = 0;                       // where the next event goes
+    std::uint64_t decided_ = kFirstSeq;              // behind the number of the latest one staged
     std::uint64_t next_seq_ = kFirstSeq;
     std::uint64_t value_write_ = 0;
-    std::uint64_t cached_read_ = 0;
+    std::uint64_t free_slots_ = capacity_;  // when we looked last, less what was staged since
+    std::uint64_t free_bytes_ = value_capacity_;
     bool dropping_ = false;
     std::atomic<std::uint64_t> value_written_{0};
     std::atomic<std::uint64_t> dropped_{0};

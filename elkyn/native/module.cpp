@@ -178,6 +178,8 @@ NB_MODULE(_native, m) {
         .def(nb::init<nb::object, std::size_t, std::size_t>(), "decode"_a, "slots"_a = elkyn::kSlots,
              "value_bytes"_a = elkyn::kValueBytes,
              "`decode` turns the bytes of a value into the value; sizes are rounded up to powers of two.")
+        .def("show", &Queue::show,
+             "Shows the consumer what was pushed of a commit whose last event may not come.")
         .def("settle", &Queue::settle, "Shows the consumer the drops so far, as a gap.")
         .def("wait", &Queue::wait, "timeout_s"_a, "Sleeps without the GIL until there is something to do.")
         .def("wake", &Queue::wake, "Ends a wait() from any thread, and a deliver() after the event it is at.")

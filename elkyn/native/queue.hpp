@@ -69,10 +69,11 @@ class Queue {
         nb::object owned = nb::borrow(receivers);
         record.receivers = reinterpret_cast<std::uintptr_t>(receivers);
         const auto seq = static_cast<std::int64_t>(ring_.next_seq());
-        switch (ring_.push(record)) {
+        // The events of a commit are shown together, as far as they fit.
+        switch (record.last ? ring_.push(record) : ring_.stage(record)) {
             case Push::kStored:
                 owned.release();
-                bell_.ring();
+                if (record.last || ring_.staged() == 0) bell_.ring();
                 // A nap gathers a burst, but never so much that the ring could run full before its end.
                 if (bell_.napping() && ring_.half_full()) bell_.hurry();
                 return seq;
@@ -82,6 +83,13 @@ class Queue {
                 break;
         }
         throw nb::value_error("an event's path must have 1 to 256 bytes");
+    }
+
+    // Shows what was pushed of a commit whose last event may not come.
+    void show() {
+        const ProducerTurn turn(producing_, "show() while another thread pushes: the ring has one producer");
+        ring_.show();
+        bell_.ring();
     }
 
     void settle() {
@@ -220,6 +228,7 @@ class Queue {
     }
 
     std::uint64_t release_all() noexcept {
+        ring_.show();
         View view;
         Gap gap;
         std::uint64_t events = 0;

@@ -77,7 +77,9 @@ def test_the_bridge_gives_back_what_it_was_given_or_refuses_it(actions: list[Any
         except UnicodeEncodeError:
             acceptable = False
         if acceptable:
-            assert queue.push(path, rev, timestamp, last, value, old, receivers) == queue.settled - 1
+            assert queue.push(path, rev, timestamp, last, value, old, receivers) == queue.next_seq - 1
+            queue.show()  # also where more events of its commit are to come
+            assert queue.settled == queue.next_seq
             sent.append((path, value, old, rev, timestamp, last, receivers))
         else:
             with pytest.raises(ValueError, match=r"path|surrogates"):

@@ -46,6 +46,12 @@ void run(Input input) {
     std::uint64_t next_pop = 1;
     std::uint64_t settled = 1;
     std::size_t bytes = 0;
+    std::size_t staged = 0;  // of the model's events, the last
+    const auto show = [&] {
+        queue.show();
+        if (staged != 0) settled = model.back().seq + 1;
+        staged = 0;
+    };
     while (!input.empty()) {
         const std::uint32_t what = input.take(1);
         if (what < 150) {  // push, `what % 5 + 1` times
@@ -57,25 +63,30 @@ void run(Input input) {
                 const std::size_t need = value + (value + old_size > elkyn::kValueBytes ? 0 : old_size);
                 const bool room = model.size() < elkyn::kSlots && bytes + need <= elkyn::kValueBytes;
                 CHECK(queue.room_for(1, need) == room);
-                const auto pushed = traffic::push(queue, values(), seq, size, old_size);
+                if (!room) show();
+                const auto pushed = traffic::stage(queue, values(), seq, size, old_size);
                 CHECK(pushed == (room ? elkyn::Push::kStored : elkyn::Push::kDropped));
-                if (!room) continue;
-                model.push_back({seq, size, old_size});
-                bytes += need;
-                settled = next_push;
+                if (room) {
+                    model.push_back({seq, size, old_size});
+                    bytes += need;
+                    ++staged;
+                }
+                if (staged == elkyn::kAtOnce) show();
+                CHECK(queue.staged() == staged);
             }
+            if (what % 3 != 0) show();
         } else if (what < 230) {  // pop
             for (std::uint32_t times = 0; times < what - 149; ++times) {
                 elkyn::View view;
                 elkyn::Gap gap;
                 const auto front = queue.front(view, gap);
                 if (front == elkyn::Front::kEmpty) {
-                    CHECK(model.empty() && next_pop == settled);
+                    CHECK(model.size() == staged && next_pop == settled);
                     break;
                 }
                 if (front == elkyn::Front::kGap) {
                     CHECK(gap.first == next_pop);
-                    CHECK(gap.last == (model.empty() ? settled : model.front().seq) - 1);
+                    CHECK(gap.last == (model.size() == staged ? settled : model.front().seq) - 1);
                     next_pop = gap.last + 1;
                     continue;
                 }
@@ -88,13 +99,14 @@ void run(Input input) {
                 ++next_pop;
             }
         } else if (what < 240) {
+            show();
             queue.settle();
             settled = next_push;
         } else {
             const auto stats = queue.stats();
-            CHECK(stats.pending == model.size());
-            CHECK(stats.bytes == bytes);
-            CHECK(stats.popped + stats.dropped + stats.pending == next_push - 1);
+            CHECK(stats.pending == model.size() - staged);
+            CHECK(staged != 0 || stats.bytes == bytes);
+            CHECK(stats.popped + stats.dropped + stats.pending + staged == next_push - 1);
         }
     }
 }

@@ -26,8 +26,9 @@ int main(int argc, char** argv) {
             if (n / 8192 % 4 != 0) {
                 while (!queue.room_for(1, need)) std::this_thread::yield();
             }
-            if (traffic::push(queue, values, n, size) == elkyn::Push::kDropped) queue.settle();
-            bell.ring();
+            if (traffic::stage(queue, values, n, size) == elkyn::Push::kDropped) queue.settle();
+            if (traffic::mix(n) % 8 < 3 || n == events) queue.show();  // alone, and in batches of some
+            if (queue.staged() == 0) bell.ring();
             if (n % 1000 == 0 || (bell.napping() && queue.half_full())) bell.hurry();
         }
         done.store(true, std::memory_order_seq_cst);

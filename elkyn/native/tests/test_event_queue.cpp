@@ -253,6 +253,47 @@ TEST(all_sizes_from_nothing_to_over_the_limit) {
     }
 }
 
+TEST(what_is_staged_is_seen_when_it_is_shown) {
+    EventQueue queue;
+    CHECK(traffic::stage(queue, values(), 1, 8) == Push::kStored);
+    CHECK(traffic::stage(queue, values(), 2, 8) == Push::kStored);
+    expect_empty(queue);
+    CHECK(!queue.ready());
+    CHECK(queue.staged() == 2);
+    CHECK(queue.stats().pending == 0);
+    queue.show();
+    CHECK(queue.stats().pending == 2);
+    expect_event(queue, 1, 8);
+    CHECK(traffic::stage(queue, values(), 3, 8) == Push::kStored);
+    CHECK(traffic::push(queue, values(), 4, 8) == Push::kStored);  // shows the one before it too
+    for (std::uint64_t n = 2; n <= 4; ++n) expect_event(queue, n, 8);
+    CHECK(traffic::stage(queue, values(), 5, 8) == Push::kStored);
+    queue.settle();
+    expect_event(queue, 5, 8);  // no gap in its place
+    expect_empty(queue);
+}
+
+TEST(no_more_is_staged_than_is_shown_at_once) {
+    EventQueue queue;
+    for (std::uint64_t n = 1; n <= elkyn::kAtOnce + 1; ++n)
+        CHECK(traffic::stage(queue, values(), n, 8) == Push::kStored);
+    CHECK(queue.staged() == 1);
+    CHECK(queue.stats().pending == elkyn::kAtOnce);
+}
+
+TEST(an_event_without_room_shows_what_is_staged) {
+    EventQueue queue(8, 1024);
+    for (std::uint64_t n = 1; n <= 8; ++n) CHECK(traffic::stage(queue, values(), n, 8) == Push::kStored);
+    CHECK(queue.staged() == 8);
+    CHECK(traffic::stage(queue, values(), 9, 8) == Push::kDropped);
+    for (std::uint64_t n = 1; n <= 8; ++n) expect_event(queue, n, 8);
+    CHECK(traffic::stage(queue, values(), 10, 8) == Push::kStored);
+    expect_empty(queue);
+    queue.show();
+    expect_gap(queue, 9, 9);
+    expect_event(queue, 10, 8);
+}
+
 TEST(room_for_says_what_push_then_does) {
     EventQueue queue;
     CHECK(queue.room_for(kSlots, kValueBytes));

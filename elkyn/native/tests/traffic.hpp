@@ -72,8 +72,8 @@ class Path {
 };
 
 // `n` is the sequence number the event will get.
-inline elkyn::Push push(elkyn::EventQueue& queue, const Values& values, std::uint64_t n, std::size_t size,
-                        std::size_t old_size = 0) noexcept {
+inline elkyn::Push stage(elkyn::EventQueue& queue, const Values& values, std::uint64_t n, std::size_t size,
+                         std::size_t old_size = 0) noexcept {
     const Path path(n);
     elkyn::Record record;
     record.path = path.view();
@@ -85,7 +85,14 @@ inline elkyn::Push push(elkyn::EventQueue& queue, const Values& values, std::uin
     record.has_old = old_size != 0;
     record.value = values.of(n, size);
     record.old = values.of(n + 1, old_size);
-    return queue.push(record);
+    return queue.stage(record);
+}
+
+inline elkyn::Push push(elkyn::EventQueue& queue, const Values& values, std::uint64_t n, std::size_t size,
+                        std::size_t old_size = 0) noexcept {
+    const elkyn::Push pushed = stage(queue, values, n, size, old_size);
+    queue.show();
+    return pushed;
 }
 
 inline void check(const elkyn::View& view, const Values& values, std::size_t size, std::size_t old_size = 0) {
