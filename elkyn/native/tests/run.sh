@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds and runs the C++ tests of the ring under ASan+UBSan, TSan and valgrind, then fuzzes it; warnings are errors.
-# FUZZ_SECONDS (default 20) says for how long; a tool that is missing is named and its check counted as skipped.
+# FUZZ_SECONDS (default 20) says for how long each; a tool that is missing is named and its check counted as skipped, which
+# fails where CI is set.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(mktemp -d)
@@ -67,18 +68,29 @@ run fast_unit "$out/fast_unit"
 run fast_stress "$out/fast_stress" 1000000
 
 seconds=${FUZZ_SECONDS:-20}
-say "libFuzzer for $seconds s"
+fuzz() { # source, longest input, flags...
+    source=$1 longest=$2; shift 2
+    # shellcheck disable=SC2086
+    $clang $flags -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+        -o "$out/$source" "$here/$source.cpp" "$@" &&
+    mkdir "$out/$source.corpus" &&
+    quietly "$out/$source.log" "$out/$source" -max_total_time="$seconds" -max_len="$longest" -verbosity=0 \
+        -artifact_prefix="$out/" -detect_leaks=0 "$out/$source.corpus"
+}
+say "libFuzzer for $seconds s each"
 clang=${CLANGXX:-clang++}
-# shellcheck disable=SC2086
-if command -v "$clang" >/dev/null && $clang $flags -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    -o "$out/fuzz" "$here/fuzz_event_queue.cpp"; then
-    mkdir "$out/corpus"
-    run fuzz quietly "$out/fuzz.log" "$out/fuzz" -max_total_time="$seconds" -max_len=512 -print_final_stats=0 -verbosity=0 \
-        -artifact_prefix="$out/" "$out/corpus"
+if command -v "$clang" >/dev/null; then
+    run fuzz_event_queue fuzz fuzz_event_queue 512
+    # Inside an interpreter, whose own memory the sanitizer sees when it comes from malloc.
+    # shellcheck disable=SC2046
+    PYTHONMALLOC=malloc run fuzz_values fuzz fuzz_values 1024 $("${PYTHON:-python3}" -c "
+import sysconfig
+of = sysconfig.get_config_var
+print('-I' + sysconfig.get_path('include'), '-L' + of('LIBDIR'), '-Wl,-rpath,' + of('LIBDIR'), '-lpython' + of('LDVERSION'))")
 else
     skip "clang++ with libFuzzer not found, install it with: apt-get install clang"
 fi
 
 echo
 echo "native-test: $passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && { [ -z "${CI:-}" ] || [ "$skipped" -eq 0 ]; }
