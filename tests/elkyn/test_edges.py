@@ -664,7 +664,7 @@ def test_19_a_write_in_the_middle_of_ones_own_write_raises(store: elkyn.Store) -
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert [type(error) for error in errors] == [elkyn.WouldDeadlock]
+    assert {type(error) for error in errors} == {elkyn.WouldDeadlock}  # a slow write is interrupted more than once
     assert store.get("/n") == {str(n): n for n in range(100)}
 
 
