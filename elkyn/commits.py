@@ -18,7 +18,7 @@ from elkyn.events.room import NoRoomError, Room, SplitError
 from elkyn.events.routes import Route, Routes
 from elkyn.storage import Database, LmdbTransaction, damaged, is_full, storage_error
 from elkyn.transaction import Transaction
-from elkyn.tree import Tree
+from elkyn.tree import REMEMBERED_VALUE_BYTES, Tree
 from elkyn.values import BAD_BYTES, Leaves
 from elkyn.writes import Call
 
@@ -192,66 +192,46 @@ class Commits:
 
     def set(self, path: str, key: bytes, leaves: Leaves) -> int:
         """Replace the subtree at `path`, whose key is `key`, by `leaves`; return the revision."""
-        with self._database.mutex:
+        database, tree, routes, emitter = self._database, self._tree, self._routes, self._emitter
+        with database.mutex:
+            leaf_key, raw = leaves[0]
+            is_leaf = leaf_key is key and not tree.expires
             # Looked at behind the mutex: who has subscribed before us is owed this event.
-            routes = self._routes
-            if self._tree.expires:
-                return self.commit(Call([(path, key, leaves)]))
-            if routes.empty:
-                return self._set_unwatched(path, key, leaves)
-            try:
-                route = routes.cache[path]
-            except KeyError:
-                route = routes.resolve(path)
-            if route is None:
-                return self._set_unwatched(path, key, leaves)
-            if route.plain and len(leaves) == 1:
-                ((leaf_key, raw),) = leaves
-                if leaf_key is key:
-                    return self._set_leaf(path, key, raw, route)
+            route: Route | None = None
+            if not routes.empty:
+                try:
+                    route = routes.cache[path]
+                except KeyError:
+                    route = routes.resolve(path)
+            if route is None or (route.plain and is_leaf):  # else it takes a look around, and may have to wait
+                old: bytes | None = None
+                txn = database.begin_write()
+                try:
+                    if route is not None:
+                        old = tree.known.get(key) or tree.raw(txn, key)
+                    if is_leaf and key in tree.known:
+                        txn.put(key, raw)
+                        # Before the commit, so that nothing can come between that and the event.
+                        tree.known[key] = None if route is None or len(raw) > REMEMBERED_VALUE_BYTES else raw
+                    else:
+                        tree.set(txn, key, leaves)
+                    rev = emitter.rev + 1
+                    self._note(rev, path, False)
+                    txn.commit()
+                except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
+                    events = () if route is None or old == raw else (_event(path, raw, old, route),)
+                    return self._recover(txn, error, Call([(path, key, leaves)]), events)
+                emitter.rev = rev
+                if route is not None and old != raw:
+                    try:  # here, and not in a function: where one begins, a signal's handler may raise
+                        seq = self._push(path, rev, 0, True, raw, old if route.wants_old else None, route.receivers)
+                        if seq < 0:
+                            emitter.missed(-seq, rev, time.time_ns(), _event(path, raw, old, route))
+                    except BaseException:
+                        emitter.settle(_event(path, raw, old, route), rev, time.time_ns())
+                        raise
+                return rev
         return self.commit(Call([(path, key, leaves)]))
-
-    def _set_unwatched(self, path: str, key: bytes, leaves: Leaves) -> int:
-        txn = self._database.begin_write()
-        try:
-            self._tree.set(txn, key, leaves)
-            self._note(self._emitter.rev + 1, path, False)
-            txn.commit()
-        except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
-            return self._recover(txn, error, Call([(path, key, leaves)]))
-        self._emitter.rev = rev = self._emitter.rev + 1
-        return rev
-
-    def _set_leaf(self, path: str, key: bytes, raw: bytes, route: Route) -> int:
-        """Set a leaf that is watched at its own path alone."""
-        old = self._tree.known(key)
-        txn = self._database.begin_write()
-        try:
-            if old is not None:
-                txn.put(key, raw)
-            else:
-                old = self._tree.raw(txn, key)
-                self._tree.set(txn, key, [(key, raw)])
-            # Before the commit, so that nothing can come between that and the event.
-            self._tree.remember(key, raw)
-            self._note(self._emitter.rev + 1, path, False)
-            txn.commit()
-        except BaseException as error:  # noqa: BLE001 - as in _set_unwatched
-            event = Pending(path, raw, old if route.wants_old else None, route.receivers, last=True)
-            return self._recover(txn, error, Call([(path, key, [(key, raw)])]), () if old == raw else (event,))
-        self._emitter.rev = rev = self._emitter.rev + 1
-        if old != raw:
-            kept = old if route.wants_old else None
-            try:
-                seq = self._push(path, rev, 0, True, raw, kept, route.receivers)
-                if seq < 0:
-                    event = Pending(path, raw, kept, route.receivers, last=True)
-                    self._emitter.missed(-seq, rev, time.time_ns(), event)
-            except BaseException:  # a signal handler's
-                event = Pending(path, raw, kept, route.receivers, last=True)
-                self._emitter.settle(event, rev, time.time_ns())
-                raise
-        return rev
 
     def _recover(self, txn: LmdbTransaction, error: BaseException, call: Call, events: Sequence[Pending] = ()) -> int:
         """After a short commit that failed or was interrupted: undo it, and do it the long way where growing helps."""
@@ -265,3 +245,8 @@ class Commits:
         if isinstance(error, BAD_BYTES):
             raise damaged(error, self._database.directory) from error
         raise error
+
+
+def _event(path: str, raw: bytes, old: bytes | None, route: Route) -> Pending:
+    """Return the event of a leaf that is watched at its own path alone."""
+    return Pending(path, raw, old if route.wants_old else None, route.receivers, last=True)

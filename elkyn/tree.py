@@ -21,6 +21,8 @@ REMEMBERED_LEAVES = 4096
 REMEMBERED_VALUE_BYTES = 64
 """Size of a value that may be remembered with its key: numbers, flags and short names, which are compared fastest."""
 
+_NO_LEAVES: Leaves = []
+
 Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 Bounds: TypeAlias = tuple[str | None, str | None, int | None]
 """The first name (included), the last (not included) and the number of names at most."""
@@ -33,27 +35,18 @@ class Tree:
     """
 
     def __init__(self) -> None:
-        # Keys known to be leaves, so that setting them again needs no look around; with their values where these are
-        # small and watched, so that an event needs no look at what was there. Forgotten by every move that might make
-        # it untrue.
-        self._leaves: dict[bytes, bytes | None] = {}
+        # Keys known to be leaves, so that setting them again needs no look around; with their committed values where
+        # these are small and watched, so that an event needs no look at what was there. Forgotten by every move that
+        # might make it untrue.
+        self.known: dict[bytes, bytes | None] = {}
         self.expires = False  # whether any value has an end: else no write need look
-
-    def known(self, key: bytes) -> bytes | None:
-        """Return the committed value of the leaf at `key`, where it is remembered."""
-        return self._leaves.get(key)
-
-    def remember(self, key: bytes, raw: bytes) -> None:
-        """Note the value that the leaf at `key` has from now on, where it is one and the value is small."""
-        if key in self._leaves:
-            self._leaves[key] = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
 
     def forget(self) -> None:
         """Drop what is remembered: after an aborted transaction it may not be so."""
-        self._leaves = {}  # in one step: a signal's handler may raise, or write, between any two
+        self.known = {}  # in one step: a signal's handler may raise, or write, between any two
 
     def _forget_leaf(self, key: bytes) -> None:
-        self._leaves.pop(key, None)
+        self.known.pop(key, None)
 
     def expire(self, txn: LmdbTransaction, key: bytes, deadline: int) -> None:
         """Note that the node at `key` ends at `deadline`, in milliseconds since 1970."""
@@ -88,19 +81,18 @@ class Tree:
         """Replace whatever is at `key` by `leaves`."""
         if self.expires:
             self._keep(txn, key)
-        plain = len(leaves) == 1 and leaves[0][0] == key
-        if plain and key in self._leaves:
-            self._leaves[key] = None
-        else:
-            if self._write_inside_opaque(txn, key, leaves):
+        if len(leaves) != 1 or (leaf := leaves[0])[0] != key:
+            if self._make_way(txn, key, leaves, plain=False):
+                txn.cursor().putmulti(leaves)
+            return
+        known = self.known
+        if key not in known:
+            if not self._make_way(txn, key, leaves, plain=True):
                 return
-            self._make_way(txn, key, keep_leaf=plain)
-            if len(self._leaves) >= REMEMBERED_LEAVES:
-                self._forget_leaf(next(iter(self._leaves)))
-            if plain:
-                self._leaves[key] = None
-        for leaf_key, raw in leaves:
-            txn.put(leaf_key, raw)
+            if len(known) >= REMEMBERED_LEAVES:
+                self._forget_leaf(next(iter(known)))
+        known[key] = None
+        txn.put(key, leaf[1])
 
     def delete(self, txn: LmdbTransaction, key: bytes) -> bool:
         """Remove the node at `key`; False where there was none. An object that loses its last child goes too."""
@@ -109,9 +101,11 @@ class Tree:
         if txn.delete(key):
             self._forget_leaf(key)
             return True
-        if self._delete_below(txn, key):
+        cursor = txn.cursor()
+        if self._delete_below(cursor, key):
             return True
-        return self._write_inside_opaque(txn, key, None)
+        above = _leaf_above(cursor, key)
+        return above is not None and self._write_inside(txn, above, key, None)
 
     def raw(self, txn: LmdbTransaction, key: bytes) -> bytes | None:
         """Return the encoded value of the node at `key`; None where it is missing."""
@@ -235,39 +229,52 @@ class Tree:
             if is_segment(name):  # an object stored whole may have keys that no path can name
                 yield from self.matching(txn, place[1:], f"{at}/{name}")
 
-    def _make_way(self, txn: LmdbTransaction, key: bytes, *, keep_leaf: bool) -> None:
-        """Remove what would hide, or be hidden by, a write at `key`: the node itself and a leaf above it."""
+    def _make_way(self, txn: LmdbTransaction, key: bytes, leaves: Leaves, *, plain: bool) -> bool:
+        """Remove what would hide, or be hidden by, `leaves` at `key`, and leave what they overwrite.
+
+        False where they have been written already: `key` lies inside an object stored whole.
+        """
         cursor = txn.cursor()
         if cursor.set_key(key):  # a leaf: so nothing is below it and no leaf above
-            if not keep_leaf:
+            if not plain:
                 txn.delete(key)
                 self._forget_leaf(key)
-            return
-        if self._delete_below(txn, key):
-            return
-        above = _leaf_above(cursor, key)
-        if above is not None:
-            txn.delete(above[0])
-            self._forget_leaf(above[0])
+        elif not self._delete_below(cursor, key, leaves):
+            above = _leaf_above(cursor, key)
+            if above is not None:
+                if self._write_inside(txn, above, key, leaves):
+                    return False
+                txn.delete(above[0])
+                self._forget_leaf(above[0])
+        return True
 
-    def _delete_below(self, txn: LmdbTransaction, key: bytes) -> bool:
-        cursor = txn.cursor()
+    def _delete_below(self, cursor: Cursor, key: bytes, leaves: Leaves = _NO_LEAVES) -> bool:
+        """Delete the leaves below `key` but for those that `leaves` overwrite; False where there is none."""
         prefix = prefix_of(key)
         if not cursor.set_range(prefix) or not cursor.key().startswith(prefix):
             return False
-        while (below := cursor.key()).startswith(prefix):
-            if self._leaves:
+        keep = dict(leaves)
+        there = list(islice(cursor.iternext(values=False), len(keep) + 1))
+        if all(map(keep.__contains__, there[:-1])) and not there[-1].startswith(prefix):
+            # An object of the same shape: the common case, found out without a step of Python's for each leaf.
+            for below in there if self.known else ():
                 self._forget_leaf(below)
-            cursor.delete()  # moves to the next key
+            return True
+        found = cursor.set_range(prefix)
+        while found and (below := cursor.key()).startswith(prefix):
+            if self.known:
+                self._forget_leaf(below)
+            if below in keep:
+                found = cursor.next()
+            else:
+                cursor.delete()  # moves to the next key
         return True
 
-    def _write_inside_opaque(self, txn: LmdbTransaction, key: bytes, leaves: Leaves | None) -> bool:
-        """Write at a `key` that lies inside an object stored whole, by storing that object anew."""
-        cursor = txn.cursor()
-        if cursor.set_key(key) or key == ROOT:
-            return False
-        above = _leaf_above(cursor, key)
-        if above is None or not is_object(above[1]) or above[1] == EMPTY_OBJECT:
+    def _write_inside(
+        self, txn: LmdbTransaction, above: tuple[bytes, bytes], key: bytes, leaves: Leaves | None
+    ) -> bool:
+        """Write at a `key` that lies inside the leaf `above`, by storing that anew; False where it is no object."""
+        if not is_object(above[1]) or above[1] == EMPTY_OBJECT:
             return False
         top = decode(above[1])
         names = _names(above[0], key)

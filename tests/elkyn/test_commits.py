@@ -47,6 +47,33 @@ def grown(store: elkyn.Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+# --- one leaf, the short way
+
+
+def test_what_is_remembered_of_a_leaf_goes_when_an_object_overwrites_it(store: elkyn.Store) -> None:
+    got: list[Any] = []
+    store.watch("/o/a").subscribe(lambda event: got.append(event.value))
+    for write in (1, 2):
+        store.set("/o/a", write)
+    store.set("/o", {"a": 1, "b": 1})  # the same shape or not
+    store.set("/o/a", 2)  # what it was two writes ago
+    store.set("/o", {"a": 1, "b": 1})
+    store.set("/o/a", 2)
+    store.flush_events()
+    assert got == [1, 2, 1, 2, 1, 2]
+
+
+def test_a_watched_leaf_inside_an_object_stored_whole_is_not_taken_for_a_row_of_its_own(store: elkyn.Store) -> None:
+    got: list[Any] = []
+    store.set("/o", {"a": 1, "no segment/": 1})
+    store.watch("/o/a").subscribe(lambda event: got.append(event.value))
+    for write in (2, 3, 3):
+        store.set("/o/a", write)
+    store.flush_events()
+    assert got == [2, 3]
+    assert store.get("/o") == {"a": 3, "no segment/": 1}
+
+
 # --- retry: one call
 
 
