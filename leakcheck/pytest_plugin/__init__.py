@@ -115,6 +115,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "waits; tests are not screened then.",
     )
     group.addoption(
+        "--leakcheck-tasks",
+        action="store_true",
+        help="Fail each test that leaves a task or thread that waits for ever: found in one run, without --leakcheck.",
+    )
+    group.addoption(
         "--leakcheck-values",
         action="store_true",
         help="Show what the program keeps and the messages of exceptions, in the terminal and in the report.",
@@ -137,6 +142,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_what_needs_the_option(config)
     if options.leakcheck_since and options.leakcheck not in ("", "changed"):
         raise pytest.UsageError("--leakcheck-since is for --leakcheck=changed")
+    if options.leakcheck_tasks and HOST not in config.stash:
+        from leakcheck.pytest_plugin.waiting import WaitingTests
+
+        config.pluginmanager.register(WaitingTests(), "leakcheck-waiting")
     if options.collectonly or not (options.leakcheck or options.leakcheck_report):
         return
     from leakcheck.pytest_plugin.measuring import Measuring

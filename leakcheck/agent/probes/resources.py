@@ -54,7 +54,7 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
-            describe = _describer(kind, question.values, waiting.for_ever(conversation) if kind in _WAIT else {})
+            describe = _describer(kind, question.values, waiting.of_step(conversation) if kind in _WAIT else {})
             found[kind] = KeptResource(_grouped(kept, iterations, describe))
         else:
             with Ledger(reader) as ledger:

@@ -24,7 +24,7 @@ IN_VAIN = ", waits for ever: nothing that can still run leads to its {}"
 """What is said of it beside its name."""
 
 
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
     """A task or thread that waits."""
 
     owner: Any
@@ -37,12 +37,36 @@ class _Waiting(NamedTuple):
     """What can be reached once it runs, beside what its owner refers to."""
 
 
-def for_ever(conversation: Conversation) -> dict[int, str]:
+class Lost(NamedTuple):
+    """One that waits for what nobody can set."""
+
+    waiting: Waiting
+    held: bool
+    """Whether something that can run leads to the task itself, and could cancel it."""
+
+
+def of_step(conversation: Conversation) -> dict[int, str]:
     """The tasks, by `id`, and threads, by their system's number, that wait for ever, and for what."""
-    waiting = {id(each.owner): each for each in (*_tasks(), *_threads())}
-    roots, hidden = _roots(conversation, waiting)
-    seen = {*map(id, hidden), id(waiting), id(roots), id(hidden)}
-    ready = roots
+    driver = conversation.driver
+    roots = [driver._generator, driver.plain_step, *conversation.context.settlers]
+    hidden = [conversation, driver]
+    if driver.in_loop:
+        import asyncio
+
+        hidden.append(asyncio.current_task())
+    found = for_ever([*tasks(), *threads()], roots, hidden)
+    return {_number(each.waiting.owner): each.waiting.called for each in found}
+
+
+def for_ever(candidates: list[Waiting], roots: list[Any], hidden: list[Any]) -> list[Lost]:
+    """Those of the candidates that wait for ever, where `roots` can run beside what every program has.
+
+    `hidden` leads to everything and is nobody's who could set anything.
+    """
+    waiting = {id(each.owner): each for each in candidates}
+    programs, ours = _of_every_program(waiting)
+    ready = [*roots, *programs]
+    seen = {*map(id, (*hidden, *ours)), *map(id, (waiting, candidates, roots, hidden, programs, ours, ready))}
     while ready:
         _walk(ready, seen, waiting)
         ready = []
@@ -50,14 +74,14 @@ def for_ever(conversation: Conversation) -> dict[int, str]:
             if each.awaited in seen and each.awaited not in waiting:
                 del waiting[key]
                 ready += [*gc.get_referents(each.owner), *each.inner]
-    return {_number(each.owner): each.called for each in waiting.values()}
+    return [Lost(each, id(each.owner) in seen) for each in waiting.values()]
 
 
 def _number(owner: Any) -> int:
     return (owner.native_id or 0) if isinstance(owner, threading.Thread) else id(owner)
 
 
-def _walk(start: list[Any], seen: set[int], waiting: dict[int, _Waiting]) -> None:
+def _walk(start: list[Any], seen: set[int], waiting: dict[int, Waiting]) -> None:
     level = start
     while level:
         new: dict[int, Any] = {id(each): each for each in level if id(each) not in seen}
@@ -74,11 +98,10 @@ def _walk(start: list[Any], seen: set[int], waiting: dict[int, _Waiting]) -> Non
                 level += gc.get_referents(each)
 
 
-def _roots(conversation: Conversation, waiting: dict[int, _Waiting]) -> tuple[list[Any], list[Any]]:
-    """All that can run, and what of ours leads to everything."""
-    driver = conversation.driver
-    roots: list[Any] = [driver._generator, driver.plain_step, *conversation.context.settlers]
-    hidden: list[Any] = [conversation, driver]
+def _of_every_program(waiting: dict[int, Waiting]) -> tuple[list[Any], list[Any]]:
+    """What can run in every program, its modules, threads and the loop that runs here; and what of that is ours."""
+    roots: list[Any] = []
+    hidden: list[Any] = []
     for module in list(sys.modules.values()):
         if isinstance(module, types.ModuleType):
             (hidden if HERE.own(getattr(module, "__file__", None) or "") else roots).append(module)
@@ -90,15 +113,13 @@ def _roots(conversation: Conversation, waiting: dict[int, _Waiting]) -> tuple[li
             theirs = not HERE.own(current.f_code.co_filename) and numbers.get(ident) not in held_up
             (roots if theirs else hidden).append(current)
             current = current.f_back
-    if driver.in_loop:
-        import asyncio
-
-        roots.append(asyncio.get_running_loop())
-        hidden.append(asyncio.current_task())
-    return roots, hidden
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    return ([*roots, loop] if loop is not None else roots), hidden
 
 
-def _tasks() -> list[_Waiting]:
+def tasks() -> list[Waiting]:
+    """Those of the loop that runs here."""
     asyncio = sys.modules.get("asyncio")
     try:
         tasks = asyncio.all_tasks() if asyncio is not None else ()
@@ -108,7 +129,7 @@ def _tasks() -> list[_Waiting]:
     for task in tasks:
         awaited = getattr(task, "_fut_waiter", None)
         if awaited is not None and not awaited.done():
-            found.append(_Waiting(task, id(awaited), _awaited_by(task.get_coro(), awaited), []))
+            found.append(Waiting(task, id(awaited), _awaited_by(task.get_coro(), awaited), []))
     return found
 
 
@@ -123,7 +144,7 @@ def _awaited_by(coroutine: Any, awaited: Any) -> str:
     return called
 
 
-def _threads() -> list[_Waiting]:
+def threads() -> list[Waiting]:
     """Those that are in a method of the standard library's by which one waits, with the object of that method."""
     found = []
     frames = sys._current_frames()
@@ -134,11 +155,14 @@ def _threads() -> list[_Waiting]:
             owner = frame.f_locals.get("self")
             if owner is None or owner is thread:
                 break
+            if (frame.f_locals.get("timeout") or -1) >= 0:  # it goes on when that is over; -1 means never
+                awaited = None
+                break
             awaited, called = owner, frame.f_code.co_qualname
             frame = frame.f_back
         while frame is not None:
             inner.append(frame)
             frame = frame.f_back
         if awaited is not None and thread is not threading.main_thread():
-            found.append(_Waiting(thread, id(awaited), called, inner))
+            found.append(Waiting(thread, id(awaited), called, inner))
     return found

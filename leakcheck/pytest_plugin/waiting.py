@@ -1,0 +1,108 @@
+"""`--leakcheck-tasks`: fail each test that leaves a task or thread that waits for ever, in the one run there is.
+
+One look after each test, and only where it has left something that waits. A task must have been let go of as well: who
+holds it can cancel it.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from functools import wraps
+from operator import add
+from typing import Any
+from weakref import ref
+
+import pytest
+
+from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.waiting import IN_VAIN, Waiting, for_ever, tasks, threads
+
+
+class WaitingTests:
+    """Looks after each test."""
+
+    def __init__(self) -> None:
+        self._there: set[int | None] = set()  # threads that were there before the test, by their identifiers
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self) -> Generator[None, None, None]:
+        """Note who was there before."""
+        self._there = {thread.ident for thread in threading.enumerate()}
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Have an async test look for tasks before its loop ends."""
+        function = getattr(item, "obj", None)
+        if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(function):
+            return (yield)
+        item.obj = _looking(function)
+        try:
+            return (yield)
+        finally:
+            item.obj = function
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, None, None]:
+        """Look for threads once all fixtures of the test have ended."""
+        result = yield
+        _fail_for(lambda: [each for each in threads() if each.owner.ident not in self._there])
+        return result
+
+
+def _looking(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The test, which looks for tasks when it is done: a little later its loop cancels them."""
+
+    @wraps(function)
+    async def test(*arguments: Any, **options: Any) -> None:
+        __tracebackhide__ = True
+        await function(*arguments, **options)
+        _fail_for(tasks, may_be_held=False)
+
+    return test
+
+
+def _fail_for(find: Callable[[], list[Waiting]], *, may_be_held: bool = True) -> None:
+    __tracebackhide__ = True
+    suspects = _lost(find, may_be_held)
+    if not suspects:
+        return
+    # What the collector frees may wake them. One that it frees itself has waited for as long as there was of it.
+    gc.collect()
+    still = {id(thing()) for thing, _ in _lost(find, may_be_held)}
+    told = Counter(text for thing, text in suspects if thing() is None or id(thing()) in still)
+    if told:
+        times = [f" ({count} times)" if count > 1 else "" for count in told.values()]
+        pytest.fail("\n".join(map(add, told, times)), pytrace=False)
+
+
+def _lost(find: Callable[[], list[Waiting]], may_be_held: bool) -> list[tuple[ref[Any], str]]:
+    """Those that wait for ever, and what is said of them: held by nothing here, where the walk would find that."""
+    candidates = find()
+    found = for_ever(candidates, [], []) if candidates else []
+    return [(ref(each.waiting.owner), _told(each.waiting)) for each in found if may_be_held or not each.held]
+
+
+def _told(waiting: Waiting) -> str:
+    owner = waiting.owner
+    if isinstance(owner, threading.Thread):
+        kind, name, frames = "thread", owner.name, waiting.inner
+    else:
+        kind, name, frames = "task", owner.get_coro().__qualname__, _frames(owner.get_coro())[::-1]
+    users = [frame for frame in frames if HERE.rank(frame.f_code.co_filename) == 0]
+    where = f" at {os.path.relpath(users[0].f_code.co_filename)}:{users[0].f_lineno}" if users else ""
+    return f"leaves {kind} {name}{where}{IN_VAIN.format(waiting.called)}"
+
+
+def _frames(coroutine: Any) -> list[Any]:
+    """Of a coroutine and all that it waits for, the outermost first."""
+    found = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        found.append(frame)
+        coroutine = coroutine.cr_await
+    return found
