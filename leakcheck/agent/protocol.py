@@ -340,6 +340,8 @@ class Drift(NamedTuple):
     """References that came in the first and in the second stretch; below 0 for those that went."""
     left: int
     """References that there are now."""
+    by_instances: bool = False
+    """Whether it is a type, and they are those of its instances, which have not given them back at their end."""
 
     def rate(self, iterations: int) -> float:
         """References per iteration, over both stretches of so many."""

@@ -139,7 +139,8 @@ def _afterwards(
     if isinstance(counted, str):
         found.advice.append(f"not looked at: reference counts ({counted})")
     else:
-        add(meters.REFERENCES, *counted)
+        add(meters.REFERENCES, counted.judgement, counted.samples)
+        found.advice.extend(counted.advice)
         if counted.judgement.verdict == "leak":
             return found
     made = garbage.garbage(process, measured, allowed, gc, limited=limited)

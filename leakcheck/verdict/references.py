@@ -41,6 +41,8 @@ class Counted(NamedTuple):
 
     judgement: Judgement
     samples: list[Sample]
+    advice: list[str]
+    """References that cost nothing for as long as the program runs."""
 
 
 def counted(process: Process, measured: Measurement, allowed: Budget) -> Counted | str:
@@ -84,7 +86,8 @@ def _second_calls(measured: Measurement, allowed: Budget, drifts: list[Drift], c
     return max(_FEWEST_CALLS, int(wanted / 3))
 
 
-def _counted(measured: Measurement, last: ReferencesCounted, drifts: list[Drift], calls: int) -> Counted:
+def _counted(measured: Measurement, last: ReferencesCounted, all_drifts: list[Drift], calls: int) -> Counted:
+    drifts = [each for each in all_drifts if not each.by_instances]
     changes = [sum(map(abs, each)) for each in zip(*(drift.changes for drift in drifts), strict=True)] or [0, 0]
     rate = sum(changes) / (3 * calls)
     began = measured.iterations
@@ -99,7 +102,16 @@ def _counted(measured: Measurement, last: ReferencesCounted, drifts: list[Drift]
         reason = f"no reference count drifts: {last.objects:,} objects over {last.iterations:,} calls{immortal}"
     verdict = "leak" if drifts else "clean"
     shape = "linear" if drifts else "constant"
-    return Counted(Judgement(verdict, shape, rate, rate, rate, None, reason, "afterwards"), samples)  # type: ignore[arg-type]
+    judgement = Judgement(verdict, shape, rate, rate, rate, None, reason, "afterwards")  # type: ignore[arg-type]
+    return Counted(judgement, samples, [_of_instances(each, calls) for each in all_drifts if each.by_instances])
+
+
+def _of_instances(drift: Drift, calls: int) -> str:
+    amount = units.quantity(drift.rate(calls), "references")
+    return (
+        f"{amount} to {drift.what} with each call: its instances, when they end, do not give back theirs, "
+        "which costs nothing as long as the type stays"
+    )
 
 
 def _drift_in_words(found: tuple[Drift, float]) -> str:

@@ -54,6 +54,41 @@ def test_a_planted_drift_is_a_leak_and_its_call_is_named(name: str, extension: P
     assert result.explained == 1.0
 
 
+ENDS = {
+    "in a variable": "instance = planted.Forgetful()",
+    "in an attribute": "holder = Shared(); holder.instance = planted.Forgetful()",
+    "in a cycle": "holder = [planted.Forgetful()]; holder.append(holder)",
+}
+
+
+@pytest.mark.parametrize("body", ENDS.values(), ids=ENDS)
+def test_a_type_that_stays_loses_nothing_by_instances_that_keep_their_reference(extension: Path, body: str) -> None:
+    result = run(job_of(extension, f"""{HEAD}
+    import planted
+    @scenario
+    def case():
+        {body}
+        len(kept)
+    """))  # fmt: skip
+    assert result.verdict == "clean", result.reason
+    advice = "1 reference to type planted.Forgetful with each call: its instances, when they end, do not give back"
+    assert any(each.startswith(advice) for each in result.advice), result.advice
+
+
+def test_a_reference_that_is_taken_while_an_instance_lives_is_not_the_instances(extension: Path) -> None:
+    result = run(job_of(extension, f"""{HEAD}
+    import planted
+    @scenario
+    def case():
+        instance = Shared()
+        planted.kind(instance)
+        del instance
+        len(kept)
+    """))  # fmt: skip
+    assert result.verdict == "leak", result.advice
+    assert "1 reference to type" in result.reason
+
+
 @pytest.mark.parametrize(("calls", "rate"), [(1, 1.0), (3, 1 / 3), (20, 1 / 20)])
 def test_a_drift_need_not_come_with_each_call(tmp_path: Path, calls: int, rate: float) -> None:
     result = run(job_of(tmp_path, f"""{HEAD}

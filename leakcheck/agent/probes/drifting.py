@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Adder, DriftingObject, DriftingObjects, WatchReferences
 from leakcheck.agent.meters.objects import bring_back
+from leakcheck.agent.probes.instances import keep_theirs
 from leakcheck.agent.probes.references import count, name_of
 from leakcheck.agent.probes.takers import in_variables
 from leakcheck.agent.probes.watch import Callees, Ledger
@@ -31,6 +32,8 @@ async def answer(conversation: Conversation, question: WatchReferences) -> Drift
     found = []
     for each in drifting:
         rate = sum(each.changes) / (3 * question.iterations)
+        if await keep_theirs(driver, each.value, rate):
+            continue
         turns = min(question.watch, max(5, int(5 / abs(rate))))
         adders = await _lines(driver, each.value, 1 if rate > 0 else -1, turns, abs(rate))
         found.append(DriftingObject(name_of(each.value), rate, adders))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from leakcheck.agent.meters.objects import all_in_sight, bring_back
 from leakcheck.agent.probes.by_type import ByType
 from leakcheck.agent.probes.counts import others
+from leakcheck.agent.probes.instances import keep_theirs
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.agent.step import StepRaisedError
 
@@ -62,7 +63,11 @@ async def answer(conversation: Conversation, question: CountReferences) -> Refer
         calls, last, drifting = await count(conversation, question.iterations, accounted=question.whole)
     except StepRaisedError as error:
         return ReferencesCounted(0, 0, 0, [], f"the step raised {type(error.__cause__).__name__}")
-    told = [Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value)) for each in drifting]
+    told = []
+    for each in drifting:
+        rate = sum(each.changes) / (3 * question.iterations)
+        theirs = question.whole and await keep_theirs(conversation.driver, each.value, rate)
+        told.append(Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value), theirs))
     return ReferencesCounted(calls, len(last), sum(map(_IMMORTAL.__lt__, last.values())), told)
 
 
