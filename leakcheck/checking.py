@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MAIN = "__main__"
 
 
-class TestOptions(TypedDict, total=False):
+class JudgementOptions(TypedDict, total=False):
     """What a test that is measured, or a call in it, may say; the meaning is that of `check`'s parameters."""
 
     expect: Literal["clean", "leak"]
@@ -36,13 +36,13 @@ class TestOptions(TypedDict, total=False):
     timeouts: Mapping[str, float] | None
 
 
-class WholeTestOptions(TestOptions, total=False):
+class WholeTestOptions(JudgementOptions, total=False):
     """What a test that is measured as a whole may say; see `leakcheck.scenario` for `errors`."""
 
     errors: bool | type[BaseException] | tuple[type[BaseException], ...]
 
 
-class CallOptions(TestOptions, total=False):
+class CallOptions(JudgementOptions, total=False):
     """What a call that is measured inside a test may say."""
 
     raises: type[BaseException] | tuple[type[BaseException], ...] | None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
-    from leakcheck.checking import CallOptions, Result, TestOptions, WholeTestOptions
+    from leakcheck.checking import CallOptions, JudgementOptions, Result, WholeTestOptions
 
 __unittest = True  # unittest leaves the frames of such modules out of its tracebacks
 
@@ -98,7 +98,7 @@ class LeakTestCase(unittest.TestCase):
         found: list[Result] = self.__dict__.setdefault("_leakcheck_results", [])
         return found
 
-    def _measured(self, identifier: str, options: TestOptions, *, whole: bool) -> Result:
+    def _measured(self, identifier: str, options: JudgementOptions, *, whole: bool) -> Result:
         from leakcheck.agent.protocol import UnittestRequest
         from leakcheck.checking import Result, measured_with_errors
         from leakcheck.execution.job import Job, ScenarioInfo, asked

@@ -8,7 +8,7 @@ import pytest
 
 import leakcheck
 from leakcheck import validation
-from leakcheck.checking import CallOptions, TestOptions, WholeTestOptions
+from leakcheck.checking import CallOptions, JudgementOptions, WholeTestOptions
 from leakcheck.cli import options
 from leakcheck.errors import UsageError
 from leakcheck.execution.job import ScenarioInfo, asked
@@ -34,8 +34,11 @@ def parameters(function) -> set[str]:
 def test_each_place_has_the_names_of_the_declaration():
     assert set(validation.names("check")) <= parameters(leakcheck.check)
     assert set(validation.names("scenario")) <= parameters(leakcheck.scenario)
-    assert set(validation.names("test")) == WholeTestOptions.__annotations__.keys() | TestOptions.__annotations__.keys()
-    assert set(validation.names("call")) == CallOptions.__annotations__.keys() | TestOptions.__annotations__.keys()
+    assert (
+        set(validation.names("test"))
+        == WholeTestOptions.__annotations__.keys() | JudgementOptions.__annotations__.keys()
+    )
+    assert set(validation.names("call")) == CallOptions.__annotations__.keys() | JudgementOptions.__annotations__.keys()
     assert set(validation.names("command")) <= options.known()
 
 
