@@ -19,8 +19,17 @@ from leakcheck.records import RunResult
 from leakcheck.report.text import line
 from leakcheck.versions import git
 
-_MARKS = {"worse": "✗", "undecided": "?", "better": "✓", "new": "+", "gone": "-", "same": "="}
-_COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
+_MARKS = {
+    "worse": "✗",
+    "undecided": "?",
+    "better": "✓",
+    "less sensitive": "◌",
+    "slower": "◷",
+    "new": "+",
+    "gone": "-",
+    "same": "=",
+}
+_COLORS = {"worse": "red", "undecided": "yellow", "better": "green", "less sensitive": "yellow", "slower": "yellow"}
 
 
 @click.command("compare", cls=Command)
@@ -129,8 +138,9 @@ def _scenario(head: git.Revision, target: str) -> git.Scenario:
 
 
 def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
+    width = max((len(change.kind) for change in changes), default=0)
     for change in changes:
-        mark = click.style(f"{_MARKS[change.kind]} {change.kind:<10}", fg=_COLORS.get(change.kind))
+        mark = click.style(f"{_MARKS[change.kind]} {change.kind:<{max(width, 10)}}", fg=_COLORS.get(change.kind))
         echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
     failed = [run for run in runs if run.control.status == "failed"]
     if failed:
