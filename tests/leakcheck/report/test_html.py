@@ -9,7 +9,7 @@ import sample_run
 from axe_playwright_python.sync_playwright import Axe
 
 from leakcheck.records import Control, Failure, Node, Sample
-from leakcheck.report import html
+from leakcheck.report import anchors, html
 from leakcheck.results import history
 
 pytestmark = pytest.mark.needs_chromium
@@ -315,9 +315,7 @@ def test_it_is_usable_with_the_keyboard_alone(page):
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    assert page.evaluate("document.activeElement.closest('.scenario').id") == html.scenario_anchor(
-        sample_run.suite()[0]
-    )
+    assert page.evaluate("document.activeElement.closest('.scenario').id") == anchors.of_scenario(sample_run.suite()[0])
     page.keyboard.press("Enter")
     assert page.locator(".scenario").first.get_attribute("open") is None
 
