@@ -71,18 +71,37 @@
   });
   edit();
 
-  // A flame graph: what is clicked becomes as wide as the graph, the outermost box shows all again
-  document.addEventListener("click", (event) => {
-    const box = event.target.closest?.(".flame span");
-    if (!box) return;
-    const number = (one, name) => parseFloat(one.dataset[name] ??= one.style[name]);
-    const left = number(box, "left"), width = number(box, "width");
-    for (const one of all("span", box.parentElement)) {
-      const from = Math.max(0, (number(one, "left") - left) / width), to = Math.min(1, (number(one, "left") + number(one, "width") - left) / width);
+  // A flame graph: what is chosen becomes as wide as the graph, the outermost box shows all again
+  const placed = (box) => { // as it was drawn, in per cent of the width; rows in pixels
+    const [left, width] = ["left", "width"].map((name) => parseFloat(box.dataset[name] ??= box.style[name]));
+    return { left, width, middle: left + width / 2, row: parseFloat(box.style.top) };
+  };
+  function zoom(box) {
+    const { left, width } = placed(box);
+    for (const one of box.parentElement.children) {
+      const at = placed(one), from = Math.max(0, (at.left - left) / width), to = Math.min(1, (at.left + at.width - left) / width);
       one.hidden = to - from < 0.001;
       one.style.left = `${from * 100}%`;
       one.style.width = `${(to - from) * 100}%`;
     }
+  }
+  function beside(box, key) { // the box that an arrow key leads to
+    const here = placed(box), shown = all("button:not([hidden])", box.parentElement).filter((one) => one !== box);
+    const step = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: 0, ArrowRight: 0 }[key] * 22;
+    const row = shown.filter((one) => placed(one).row === here.row + step);
+    const within = (inner, outer) => inner.middle > outer.left && inner.middle < outer.left + outer.width;
+    if (key === "ArrowUp") return row.find((one) => within(here, placed(one)));
+    if (key === "ArrowDown") return row.filter((one) => within(placed(one), here)).sort((a, b) => placed(b).width - placed(a).width)[0];
+    const side = row.filter((one) => (placed(one).left < here.left) === (key === "ArrowLeft"));
+    return side.sort((a, b) => Math.abs(placed(a).left - here.left) - Math.abs(placed(b).left - here.left))[0];
+  }
+  function reach(box) { // one box of a graph at a time is reached with Tab
+    for (const one of box.parentElement.children) one.tabIndex = one === box ? 0 : -1;
+    box.focus();
+  }
+  document.addEventListener("click", (event) => {
+    const box = event.target.closest?.(".flame button");
+    if (box) { zoom(box); reach(box); }
   });
   function reset() {
     chosen.clear();
@@ -234,9 +253,9 @@
   }
   document.addEventListener("pointermove", (event) => {
     const svg = event.target.closest?.("svg[data-s]");
-    const told = event.target.closest?.("[data-tip]");
+    const told = event.target.closest?.("[data-tip], .flame button");
     if (svg) pointAt(svg, nearest(svg, event.clientX));
-    else if (told) say(told.dataset.tip, event.clientX, event.clientY);
+    else if (told) say(told.dataset.tip ?? told.ariaLabel, event.clientX, event.clientY);
     else if (!document.activeElement?.matches("svg.chart")) hush();
   });
   document.addEventListener("pointerleave", hush);
@@ -249,6 +268,17 @@
       const last = series(svg).length - 1, at = svg.dataset.at === undefined ? (event.key === "ArrowLeft" ? last + 1 : -1) : Number(svg.dataset.at);
       const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
       pointAt(svg, Math.max(0, Math.min(last, next)));
+      event.preventDefault();
+      return;
+    }
+    const box = document.activeElement?.closest?.(".flame button");
+    if (box && event.key.startsWith("Arrow")) {
+      const next = beside(box, event.key);
+      if (next) {
+        reach(next);
+        const at = next.getBoundingClientRect();
+        say(next.ariaLabel, at.left, at.bottom);
+      }
       event.preventDefault();
       return;
     }

@@ -9,7 +9,7 @@ import sample_run
 from axe_playwright_python.sync_playwright import Axe
 
 from leakcheck.records import Control, Failure, Node, Sample
-from leakcheck.report import anchors, html
+from leakcheck.report import anchors, flame, html
 from leakcheck.results import history
 
 pytestmark = pytest.mark.needs_chromium
@@ -158,13 +158,45 @@ def test_the_first_chart_is_the_meter_of_the_leak_and_the_others_are_folded(open
 
 
 def test_a_box_of_the_flame_graph_is_made_as_wide_as_the_graph(page):
-    flame = page.locator(".scenario[open] .flame").first
-    box, width = flame.locator("span").last, flame.bounding_box()["width"]
+    flame = page.locator(".scenario .flame:visible").nth(1)
+    box, width = flame.locator("button").last, flame.bounding_box()["width"]
     assert box.bounding_box()["width"] < 0.9 * width
     box.click()
     assert box.bounding_box()["width"] > 0.98 * width
-    flame.locator("span").first.click()
+    flame.locator("button").first.click()
     assert box.bounding_box()["width"] < 0.9 * width
+
+
+def test_the_flame_graph_is_walked_and_zoomed_with_the_keyboard(page):
+    flame = page.locator(".scenario .flame:visible").nth(1)
+    assert flame.locator("button[tabindex='-1']").count() == flame.locator("button").count() - 1, "one stop for Tab"
+    flame.locator("button").first.focus()
+
+    def goes(key):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.ariaLabel") == page.locator("#tip").inner_text()
+        return page.locator("#tip").inner_text().partition(" at ")[0]
+
+    assert [goes("ArrowDown") for _ in range(3)] == ["step", "handle", "parse"]
+    assert goes("ArrowRight") == "remember"
+    page.keyboard.press("Enter")
+    focused = page.locator(":focus")
+    assert focused.bounding_box()["width"] > 0.98 * flame.bounding_box()["width"]
+    assert goes("ArrowUp") == "handle"
+
+
+def test_a_flame_graph_has_what_a_container_holds_and_a_box_however_narrow():
+    thin = sample_run.replace(
+        sample_run.HEADER, bytes_per_iteration=0.3, stack=[sample_run.frame("a.py", 9, "thin", user=True)]
+    )
+    placed = flame.boxes([sample_run.LISTENER, thin, sample_run.SOCKET])
+    assert [box.label for box in placed if box.depth == 1] == ["run", "thin"]
+    assert placed[0].title == "all surviving memory: 432 B/iteration, 100 %"
+    many = [
+        sample_run.replace(thin, bytes_per_iteration=float(n), stack=[sample_run.frame("a.py", n, f"f{n}")])
+        for n in range(1, 2000)
+    ]
+    assert {box.label for box in flame.boxes(many)} == {"all surviving memory", *(f"f{n}" for n in range(1601, 2000))}
 
 
 def test_every_tile_filters_its_own_verdict(page):
@@ -232,7 +264,7 @@ def test_charts_tell_their_values_on_hover_and_with_arrow_keys(page):
 def test_small_charts_and_the_flame_graph_tell_theirs(page):
     page.locator(".scenario summary svg.mini").first.hover()
     assert "iterations" in page.locator("#tip").inner_text()
-    page.locator(".scenario[open] .flame span.user").last.hover()
+    page.locator(".scenario[open] .flame button.user").last.hover()
     assert "app/headers.py:8: 310 B/iteration" in page.locator("#tip").inner_text()
 
 
