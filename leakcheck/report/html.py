@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from leakcheck.records import RunResult, ScenarioResult
-from leakcheck.report import anchors, page, trend
+from leakcheck.report import anchors, page, timeline, trend
 from leakcheck.results.history import Entry
 
 CARDS = 200
@@ -30,10 +30,13 @@ def render(run: RunResult, past: Sequence[Entry] = ()) -> str:
         cards=cards,
         rows=rows,
         wrong=_wrong(run, names),
+        timeline=timeline.rows(entries),
+        linked={name for shown in names.values() for name in shown[: page.FINDINGS]},
         tags=sorted({tag for scenario in run.scenarios for tag in scenario.tags})[:200],
         status=_status(run),
         WRONG=WRONG,
         NODES=NODES,
+        ROWS=timeline.ROWS,
     )
 
 

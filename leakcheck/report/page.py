@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from leakcheck import units
 from leakcheck.records import VERDICTS, Frame, Meter, ScenarioResult
-from leakcheck.report import anchors, chart, durations, flame, sentences, source_links, text, trend
+from leakcheck.report import anchors, chart, durations, flame, sentences, source_links, text, timeline, trend
 from leakcheck.results.problems import place
 
 FINDINGS = 30
@@ -113,6 +113,8 @@ def _environment() -> jinja2.Environment:
         "share": sentences.share,
         "split_id": _split_id,
         "context": _context,
+        "run_names": timeline.run_names,
+        "strip": timeline.strip,
         "trend_bars": trend.bars,
         "trend_changes": trend.changes,
         "trend_sentence": trend.sentence,

@@ -251,23 +251,41 @@
     series(svg).forEach(([at], index, points) => { if (Math.abs(at - n) < Math.abs(points[best][0] - n)) best = index; });
     return best;
   }
+  // A timeline: a column is a run
+  const runs = JSON.parse($(".timeline")?.dataset.runs ?? "[]");
+  function runAt(strip, index) {
+    const box = strip.getBoundingClientRect(), at = Math.max(0, Math.min(runs.length - 1, index));
+    const said = { 1: "there", 0: "not there", "?": "not measured" }[strip.dataset.states[at]];
+    say(`${runs[at]}: ${said}`, box.left + (at + 0.5) / runs.length * box.width, box.bottom);
+    strip.dataset.at = at;
+  }
+  // Where an arrow key leads to among `count` things; the first one from outside, at that end
+  function stepped(svg, key, count) {
+    const at = svg.dataset.at === undefined ? (key === "ArrowLeft" ? count : -1) : Number(svg.dataset.at);
+    return Math.max(0, Math.min(count - 1, { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: count - 1 }[key]));
+  }
   document.addEventListener("pointermove", (event) => {
+    const strip = event.target.closest?.(".strip");
+    if (strip) {
+      const box = strip.getBoundingClientRect();
+      runAt(strip, Math.floor((event.clientX - box.left) / box.width * runs.length));
+      return;
+    }
     const svg = event.target.closest?.("svg[data-s]");
     const told = event.target.closest?.("[data-tip], .flame button");
     if (svg) pointAt(svg, nearest(svg, event.clientX));
     else if (told) say(told.dataset.tip ?? told.ariaLabel, event.clientX, event.clientY);
-    else if (!document.activeElement?.matches("svg.chart")) hush();
+    else if (!document.activeElement?.matches("svg.chart, .strip, .flame button")) hush();
   });
   document.addEventListener("pointerleave", hush);
   addEventListener("scroll", hush, { passive: true });
   document.addEventListener("focusout", hush);
   document.addEventListener("keydown", (event) => {
-    const svg = document.activeElement?.closest?.("svg.chart");
+    const svg = document.activeElement?.closest?.("svg.chart, .strip");
     if (event.key === "Escape") { hush(); if (document.activeElement === search) { search.value = ""; filter(); } return; }
     if (svg && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
-      const last = series(svg).length - 1, at = svg.dataset.at === undefined ? (event.key === "ArrowLeft" ? last + 1 : -1) : Number(svg.dataset.at);
-      const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
-      pointAt(svg, Math.max(0, Math.min(last, next)));
+      if (svg.matches(".strip")) runAt(svg, stepped(svg, event.key, runs.length));
+      else pointAt(svg, stepped(svg, event.key, series(svg).length));
       event.preventDefault();
       return;
     }

@@ -123,10 +123,35 @@ def test_one_leak_in_several_scenarios_is_told_once(open_page, tmp_path):
     assert page.locator(".scenario").nth(2).locator("summary").first.evaluate("one => one === document.activeElement")
 
 
+def test_the_timeline_says_run_by_run_where_a_finding_was(page):
+    timeline = page.get_by_role("region", name="Findings over the last 9 runs")
+    rows = timeline.locator("li")
+    assert rows.count() == 4
+    listener = rows.filter(has_text="1 Listener")
+    assert "in 8 of 9 runs, in this one too" in listener.inner_text()
+    strip = listener.get_by_role("img")
+    assert strip.get_attribute("data-states") == "111111101"
+    strip.focus()
+    for key, says in (
+        ("Home", "2026-11-01 10:00 (f768417d0c8b): there"),
+        ("ArrowRight", "2026-11-02"),
+        ("End", "11-23"),
+    ):
+        page.keyboard.press(key)
+        assert says in page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#tip").inner_text() == "2026-11-08 10:00 (f768417d0c8b): not there"
+    box = strip.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    assert page.locator("#tip").inner_text().startswith("2026-11-01")
+    listener.get_by_role("link").click()
+    assert page.locator(":focus").get_attribute("id") == sample_run.LISTENER.fingerprint
+
+
 def test_without_a_history_there_is_no_empty_trend(open_page, tmp_path):
     (tmp_path / "index.html").write_text(html.render(sample_run.run()))
     page = open_page(tmp_path / "index.html")
-    assert page.locator(".trend-panel").count() == 0
+    assert page.locator(".trend-panel, .timeline").count() == 0
     assert page.locator(".summary .panel").bounding_box()["width"] > 1000
 
 
