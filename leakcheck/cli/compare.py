@@ -10,25 +10,17 @@ import msgspec
 
 from leakcheck import results
 from leakcheck.cli.command import Command
-from leakcheck.cli.options import SECONDS
+from leakcheck.cli.options import SECONDS, folder
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.gate import compare, proof
 from leakcheck.records import RunResult
+from leakcheck.report import sentences
 from leakcheck.report.text import line
+from leakcheck.results import atomic
 from leakcheck.versions import git
 
-_MARKS = {
-    "worse": "✗",
-    "undecided": "?",
-    "better": "✓",
-    "less sensitive": "◌",
-    "slower": "◷",
-    "new": "+",
-    "gone": "-",
-    "same": "=",
-}
 _COLORS = {"worse": "red", "undecided": "yellow", "better": "green", "less sensitive": "yellow", "slower": "yellow"}
 
 
@@ -49,6 +41,13 @@ _COLORS = {"worse": "red", "undecided": "yellow", "better": "green", "less sensi
     is_flag=True,
     help="Succeed only where each scenario leaks in BASE, and in HEAD no more though it would have shown.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a page that shows both sides next to each other.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
     base: str,
@@ -59,6 +58,7 @@ def command(
     time_budget: float | None,
     keyword: str | None,
     prove_fix: bool,
+    page: Path | None,
     form: str,
 ) -> None:
     """Say what got worse and what got better from BASE to HEAD.
@@ -72,18 +72,24 @@ def command(
 
     \b
     Example:
-      elkyn-leakcheck compare base/results.json head/results.json
+      elkyn-leakcheck compare base/results.json head/results.json --html changes.html
       elkyn-leakcheck compare v1.4 HEAD scenarios/
       elkyn-leakcheck compare --prove-fix main my-fix scenarios/hub.py
     """
+    if page is not None:
+        folder("--html", page.parent)
     if Path(base).exists() and Path(head).exists():
         bases, heads = [results.read(Path(base))], [results.read(Path(head))]
     else:
         options = [*(["--time-budget", str(time_budget)] if time_budget else []), *(["-k", keyword] if keyword else [])]
         bases, heads = _revisions(base, head, targets or ("scenarios",), build, repeat, options)
+    changes = compare.compare(bases, heads)
+    if page is not None:
+        from leakcheck.report import side_by_side  # dear to import, and only for this
+
+        atomic.write(page, side_by_side.render(bases, heads, changes).encode())
     if prove_fix:
         click.get_current_context().exit(_proven(bases, heads, form))
-    changes = compare.compare(bases, heads)
     code = compare.exit_code(changes, [*bases, *heads])
     if form == "json":
         echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "changes": changes}), indent=1).decode())
@@ -140,7 +146,9 @@ def _scenario(head: git.Revision, target: str) -> git.Scenario:
 def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
     width = max((len(change.kind) for change in changes), default=0)
     for change in changes:
-        mark = click.style(f"{_MARKS[change.kind]} {change.kind:<{max(width, 10)}}", fg=_COLORS.get(change.kind))
+        mark = click.style(
+            f"{sentences.CHANGES[change.kind]} {change.kind:<{max(width, 10)}}", fg=_COLORS.get(change.kind)
+        )
         echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
     failed = [run for run in runs if run.control.status == "failed"]
     if failed:

@@ -16,7 +16,12 @@ def of_fingerprint(fingerprint: str) -> str:
 
 def of_scenario(scenario: ScenarioResult) -> str:
     """The name of the anchor of a scenario: the same in every run."""
-    return "s-" + hashlib.sha256(f"{scenario.id}\0{scenario.origin}".encode(errors="replace")).hexdigest()[:12]
+    return of_name(scenario.id, scenario.origin)
+
+
+def of_name(identifier: str, origin: str = "") -> str:
+    """The same, by the scenario's id and the platform that its result is of."""
+    return "s-" + hashlib.sha256(f"{identifier}\0{origin}".encode(errors="replace")).hexdigest()[:12]
 
 
 def of_findings(scenarios: Sequence[ScenarioResult]) -> list[list[str]]:

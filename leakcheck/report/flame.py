@@ -35,17 +35,24 @@ class _Node:
 
 
 def boxes(findings: Sequence[Finding]) -> list[Box]:
-    """The boxes of the findings that hold memory and have a stack, outermost call first; empty without any."""
+    """The boxes of the findings that hold memory and have a stack, outermost call first.
+
+    Empty where it all comes by one way: the stack says that already.
+    """
     root = _Node(None)
     for finding in findings:
         weight = finding.bytes_per_iteration or 0.0
         if weight > 0 and finding.stack and finding.kind != "resource":
             _add(root, finding.stack, weight)
-    if not root.weight:
+    if not _forks(root):
         return []
     placed = _layout(root, 0.0, 100.0, 0, root.weight)
     least = sorted((box.width for box in placed), reverse=True)[:_MOST][-1]
     return [box for box in placed if box.width >= least][:_MOST]
+
+
+def _forks(node: _Node) -> bool:
+    return len(node.children) > 1 or any(map(_forks, node.children.values()))
 
 
 def depth(placed: Sequence[Box]) -> int:

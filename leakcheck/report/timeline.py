@@ -92,8 +92,10 @@ def _sentence(states: str, entries: Sequence[Entry]) -> str:
 
 
 def _parts(states: str, first: int, last: int, entries: Sequence[Entry]) -> Iterator[str]:
-    day = _day(entries[first], 10)
-    yield "there in the first of these runs" if first == 0 else f"first seen {day}"
+    if GONE not in states and UNKNOWN not in states:
+        yield f"there in all {units.count(len(states), 'run')}"
+        return
+    yield "there in the first of these runs" if first == 0 else f"first seen {_day(entries[first], 10)}"
     yield f"in {states.count(THERE)} of {units.count(len(states), 'run')}"
     gone = states.find(GONE, last)
     if last == len(states) - 1:

@@ -18,7 +18,7 @@
     let shown = 0;
     for (const card of cards) {
       const fits = (!chosen.size || chosen.has(card.dataset.verdict))
-        && (unexpected.ariaPressed !== "true" || card.dataset.ok === "0")
+        && (unexpected?.ariaPressed !== "true" || card.dataset.ok === "0")
         && (!tag || !tag.value || JSON.parse(card.dataset.tags ?? "[]").includes(tag.value))
         && wanted.every((word) => words(card).includes(word));
       card.hidden = !fits;
@@ -35,7 +35,7 @@
     press(tile, chosen.has(verdict));
     filter();
   });
-  unexpected.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
+  unexpected?.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
   search.addEventListener("input", filter);
   tag?.addEventListener("change", filter);
   const order = $("#order");
@@ -46,7 +46,7 @@
     growth: (a, b) => (b.dataset.growth ?? 0) - (a.dataset.growth ?? 0),
     name: (a, b) => $(".name", a).textContent.localeCompare($(".name", b).textContent),
   };
-  order.addEventListener("change", () => {
+  order?.addEventListener("change", () => {
     groups.forEach((group, number) => {
       const sorted = by[order.value] ? [...group].sort(by[order.value]) : group;
       sorted.forEach((card, position) => { const [parent, next] = places[number][position]; parent.insertBefore(card, next); });
@@ -106,7 +106,7 @@
   function reset() {
     chosen.clear();
     all(".tile").forEach((tile) => press(tile, false));
-    press(unexpected, false);
+    if (unexpected) press(unexpected, false);
     search.value = "";
     if (tag) tag.value = "";
     filter();

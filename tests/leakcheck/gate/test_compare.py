@@ -124,6 +124,20 @@ def test_two_results_are_compared_by_path(tmp_path):
     assert machine["changes"][0]["kind"] == "worse"
 
 
+def test_a_page_of_both_sides_is_written_beside_what_is_printed(tmp_path):
+    write_run(clean(), tmp_path / "base", formats=["json"])
+    write_run(leaky(), tmp_path / "head", formats=["json"])
+    page = tmp_path / "new" / "changes.html"
+    done = invoke(tmp_path / "base", tmp_path / "head", "--html", page)
+    assert done.exit_code == 1
+    assert f"✗ worse      {NAME}: leaks now" in done.output
+    assert "1 of 1 scenario got worse." in page.read_text("utf-8")
+    page.unlink()
+    proven = invoke(tmp_path / "head", tmp_path / "base", "--prove-fix", "--html", page)
+    assert proven.exit_code == 0
+    assert "leaks no more" in page.read_text("utf-8")
+
+
 def git(directory, *arguments):
     subprocess.run(
         ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=directory, check=True, capture_output=True

@@ -33,7 +33,7 @@ def test_from_first_seen_to_gone():
         "01100",
         "first seen 2026-11-02, in 2 of 5 runs, gone since 2026-11-04",
     )
-    assert told([leak()], [leak()]) == ("11", "there in the first of these runs, in 2 of 2 runs, in this one too")
+    assert told([leak()], [leak()]) == ("11", "there in all 2 runs")
     assert told([CLEAN], [leak()]) == ("01", "first seen 2026-11-02, in 1 of 2 runs, in this one too")
 
 
