@@ -356,10 +356,11 @@ def test_axe_finds_nothing(open_page, page_file, scheme, width):
     assert [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found] == []
 
 
-def test_nothing_is_wider_than_a_phone(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 360, "height": 740})
+@pytest.mark.parametrize("width", [1440, 768, 390, 360])
+def test_nothing_is_wider_than_the_screen(open_page, page_file, width):
+    page = open_page(page_file, viewport={"width": width, "height": 740})
     page.get_by_role("button", name="open all").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_it_prints_in_light_with_everything_that_is_wrong_open(open_page, page_file):
