@@ -7,16 +7,18 @@ from pathlib import Path
 
 import click
 import msgspec
+from rich.text import Text
 
-from leakcheck import results
+from leakcheck import results, units
 from leakcheck.cli.command import Command
-from leakcheck.cli.options import SECONDS, folder
+from leakcheck.cli.options import SECONDS, Count, folder
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.gate import compare, proof
 from leakcheck.records import RunResult
 from leakcheck.report import sentences
+from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line
 from leakcheck.results import atomic
 from leakcheck.versions import git
@@ -28,7 +30,7 @@ _COLORS = {"worse": "red", "undecided": "yellow", "better": "green", "less sensi
 @click.argument("base")
 @click.argument("head")
 @click.argument("targets", nargs=-1, metavar="[SCENARIOS]...")
-@click.option("--repeat", type=click.IntRange(1), default=2, show_default=True, help="Runs of each revision.")
+@click.option("--repeat", type=Count(), default=2, show_default=True, help="Runs of each revision.")
 @click.option(
     "--build",
     metavar="COMMAND",
@@ -144,15 +146,17 @@ def _scenario(head: git.Revision, target: str) -> git.Scenario:
 
 
 def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
-    width = max((len(change.kind) for change in changes), default=0)
-    for change in changes:
-        mark = click.style(
-            f"{sentences.CHANGES[change.kind]} {change.kind:<{max(width, 10)}}", fg=_COLORS.get(change.kind)
-        )
-        echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
+    """What changed, a line each; what is the same is counted."""
+    console = make_console()
+    told = [change for change in changes if change.kind != "same"]
+    width = max(10, *(len(change.kind) for change in told)) if told else 0
+    for change in told:
+        style = _COLORS.get(change.kind, "")
+        text = Text(f"{sentences.CHANGES[change.kind]} {change.kind:<{width}} ", style=style)
+        say(console, text.append(f"{line(change.scenario)}: {line(change.message, 600)}", style="default"))
     failed = [run for run in runs if run.control.status == "failed"]
     if failed:
         echo(f"The control failed, so nothing here can be relied on: {line(failed[0].control.reason)}")
     counts = {kind: sum(change.kind == kind for change in changes) for kind in compare.ORDER}
     said = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    echo(f"{len(changes)} scenarios: {said or 'nothing to compare'}")
+    echo(f"{units.count(len(changes), 'scenario')}: {said or 'nothing to compare'}")

@@ -66,6 +66,12 @@ class Baseline(Record, frozen=True, kw_only=True):
         return self.schema == EARLIER and bool(self.leaks)
 
 
+class _Head(msgspec.Struct):
+    """What a baseline has and another file has not."""
+
+    schema: str = ""
+
+
 def read(path: Path) -> Baseline:
     """The baseline in `path`. Raises `UsageError`."""
     try:
@@ -78,6 +84,11 @@ def read(path: Path) -> Baseline:
     except OSError as error:
         raise UsageError(f"the baseline {path} cannot be read: {error.strerror}") from error
     try:
+        if not msgspec.json.decode(content, type=_Head).schema:
+            raise UsageError(
+                f'{path} is no baseline: it has no "schema": "{SCHEMA}"; '
+                "give a file made by `elkyn-leakcheck baseline update`"
+            )
         found = msgspec.json.decode(content, type=Baseline)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(

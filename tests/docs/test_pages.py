@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "pytest", "reading", "verdicts", "cookbook", "ci", "faq", "comparison", "reference", "index"]
-PAGES += ["assistants", "gallery", "how-it-works", "services", "sweep"]
+PAGES += ["assistants", "gallery", "how-it-works", "messages", "services", "sweep"]
 PAGES.append("../README")
 SLOW = {"cookbook", "gallery", "how-it-works", "pytest", "reference", "services", "sweep", "tutorial", "../README"}
 

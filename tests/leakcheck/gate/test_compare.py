@@ -138,6 +138,11 @@ def test_a_page_of_both_sides_is_written_beside_what_is_printed(tmp_path):
     assert "leaks no more" in page.read_text("utf-8")
 
 
+def test_what_is_the_same_is_counted_and_not_listed(tmp_path):
+    write_run(clean(), tmp_path / "base", formats=["json"])
+    assert invoke(tmp_path / "base", tmp_path / "base").output == "1 scenario: 1 same\n"
+
+
 def git(directory, *arguments):
     subprocess.run(
         ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=directory, check=True, capture_output=True
