@@ -256,3 +256,12 @@ def test_readme_help_and_documentation_say_the_same_of_exit_codes():
     for arguments in (["--help"], ["run", "--help"], ["snippet", "--help"]):
         shown = CliRunner().invoke(main.command_line, arguments, terminal_width=100).output
         assert EXIT_CODES in re.sub(r"\s+", " ", shown), arguments
+
+
+@pytest.mark.needs_valgrind
+def test_suppressions_that_valgrind_cannot_read_are_named_with_their_line(folder):
+    (folder / "none.supp").write_text("{\n  bogus\n")
+    done = leakcheck(
+        folder, "run", "good.py::parses", "--tools", "valgrind", "--suppressions", "none.supp", "--no-control"
+    )
+    assert "valgrind cannot read none.supp, near line 2" in done.stdout, done.stdout
