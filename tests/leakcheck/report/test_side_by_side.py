@@ -143,6 +143,11 @@ def test_it_prints_in_light_and_without_what_is_clicked(open_page, page_file):
     assert len(page.pdf()) > 20_000
 
 
+def test_a_few_rows_reserve_no_room_for_many(page):
+    rows, end = page.locator(".rows").bounding_box(), page.evaluate("document.documentElement.scrollHeight")
+    assert end - rows["y"] < 200
+
+
 def test_hostile_text_stays_text(open_page, tmp_path):
     bad = hostile.run(hostile.TEXT)
     clean = sample_run.run([sample_run.scenario(hostile.TEXT)])
