@@ -55,6 +55,11 @@ def exit_code(changes: Sequence[Change], runs: Sequence[RunResult]) -> int:
     return 6 if "undecided" in kinds or any(run.interrupted for run in runs) else 0
 
 
+def is_slower(before_s: float, after_s: float) -> bool:
+    """Whether a scenario takes much longer than it did, in seconds; never where it is not known what it took."""
+    return before_s > 0 and after_s > max(before_s * _SLOWER, before_s + _SLOWER_S)
+
+
 def by_name(runs: Sequence[RunResult]) -> dict[str, list[ScenarioResult]]:
     """The results of each scenario, of all runs of one side."""
     found: dict[str, list[ScenarioResult]] = {}
@@ -95,7 +100,7 @@ def _unchanged(name: str, before: Sequence[ScenarioResult], after: Sequence[Scen
     if lost := _lost(before, after):
         return Change(kind="less sensitive", scenario=name, message="; ".join(lost))
     least, most = min(one.duration_s for one in after), max(one.duration_s for one in before)
-    if least > max(most * _SLOWER, most + _SLOWER_S):
+    if is_slower(most, least):
         text = f"takes {units.seconds(least)}, it took {units.seconds(most)}"
         return Change(kind="slower", scenario=name, message=text)
     return Change(kind="same", scenario=name, message=message)
