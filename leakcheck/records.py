@@ -126,7 +126,7 @@ class Failure(Record, frozen=True, kw_only=True):
     """Why a job has no verdict: the exception or signal that ended it."""
 
     type: str
-    """Exception type, `signal`, `exit`, `timeout`, `import`, `memory`; `node` where nodes of a cluster were lost."""
+    """Exception type, `signal`, `exit`, `timeout`, `memory`; `node` where nodes of a cluster were lost."""
     message: str
     traceback: str = ""
     output: str = ""

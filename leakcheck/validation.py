@@ -136,7 +136,7 @@ OPTIONS: tuple[Option, ...] = (
         help="Stop a scenario that has grown by so much (2GiB, 64MiB, 1000000).",
     ),
     Option(
-        "timeouts", _EVERYWHERE, f"seconds above 0 for some of {', '.join(TIMEOUTS)}, {{'call': 60}}",
+        "timeouts", _EVERYWHERE, f"seconds above 0 for some of {', '.join(TIMEOUTS)}, such as call=60",
         lambda value: timeouts(value) is not None, metavar="LIST",
         help="Seconds, of the process's own time, after which something counts as hanging: "
         f"{','.join(f'{name}={seconds:.0f}' for name, seconds in TIMEOUTS.items())} unless others are given.",

@@ -10,8 +10,16 @@ import os
 import re
 from types import TracebackType
 
+from leakcheck.agent.origin import HERE
+
 _FIXED = frozenset(
-    {"can't start new thread", "division by zero", "list index out of range", "maximum recursion depth exceeded"}
+    {
+        "can't start new thread",
+        "division by zero",
+        "list index out of range",
+        "maximum recursion depth exceeded",
+        "source code string cannot contain null bytes",
+    }
 )
 _OF_NAMES = re.compile(
     r"[\w.<>]+\(\) (?:missing \d+ required (?:positional|keyword-only) arguments?: ['\w, ]+"
@@ -76,9 +84,13 @@ def _line_of_syntax(error: BaseException) -> str:
 
 
 def _place(frames: TracebackType | None) -> str:
-    if frames is None:
-        return ""
-    while frames.tb_next is not None:
+    """The innermost line, of this tool's only where there is no other: it is what called it that is to be mended."""
+    found = None
+    while frames is not None:
+        if found is None or not HERE.own(frames.tb_frame.f_code.co_filename):
+            found = frames
         frames = frames.tb_next
-    code = frames.tb_frame.f_code
-    return f"at {os.path.basename(code.co_filename)}:{frames.tb_lineno} in {code.co_qualname}"
+    if found is None:
+        return ""
+    code = found.tb_frame.f_code
+    return f"at {os.path.basename(code.co_filename)}:{found.tb_lineno} in {code.co_qualname}"

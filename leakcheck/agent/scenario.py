@@ -25,6 +25,10 @@ MARK = "__leakcheck__"
 """The attribute in which a marked function carries its `Options`."""
 
 
+class ScenarioError(ValueError):
+    """What a scenario asks for cannot be: a mistake in it, and none of this tool."""
+
+
 class Options(NamedTuple):
     """What `@scenario(...)` says about a function."""
 
@@ -91,7 +95,7 @@ class Context:
         Raises `ValueError` when the name is taken.
         """
         if any(name == taken for taken, _, _ in self.meters):
-            raise ValueError(f"ctx.meter: there is a meter named {name!r} already; give this one another name")
+            raise ScenarioError(f"ctx.meter: there is a meter named {name!r} already; give this one another name")
         self.meters.append((name, unit, read))
 
     def service(
@@ -111,7 +115,7 @@ class Context:
         from leakcheck.agent.service.started import Service
 
         if self.started is not None:
-            raise ValueError("ctx.service: there is a service already; let one scenario measure one service")
+            raise ScenarioError("ctx.service: there is a service already; let one scenario measure one service")
         self.started = Service(command, ready, timeout)
         return self.started
 
@@ -175,13 +179,13 @@ def scenario(
     stays as it was, and can be called as ever.
     """
     if expect not in ("clean", "leak"):
-        raise ValueError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")
+        raise ScenarioError(f"@scenario: expect is 'clean' or 'leak', not {expect!r}")
     for name, value in (("time_budget", time_budget), ("max_iterations", max_iterations)):
         if value is not None and not (isinstance(value, int | float) and value > 0):
-            raise ValueError(f"@scenario: {name} is a number above 0, not {value!r}")
+            raise ScenarioError(f"@scenario: {name} is a number above 0, not {value!r}")
     kinds = errors if isinstance(errors, tuple) else (errors or False,)
     if not all(isinstance(kind, bool | type) and "<" not in getattr(kind, "__qualname__", "") for kind in kinds):
-        raise ValueError(
+        raise ScenarioError(
             "@scenario: errors is True, False, a class of exceptions or a tuple of some, none of them made in a "
             f"function, not {errors!r}"
         )

@@ -40,7 +40,7 @@ from leakcheck.agent.protocol import (
     Run,
     Sampled,
 )
-from leakcheck.agent.scenario import MARK, Context, Scenario, legal
+from leakcheck.agent.scenario import MARK, Context, Scenario, ScenarioError, legal
 from leakcheck.agent.settle import Settler, apply, resource_counts
 from leakcheck.agent.step import Driver, StepRaisedError, is_async, run_plain
 
@@ -295,8 +295,8 @@ def describe_error(error: BaseException, during: str) -> Failed:
     if during != "step" and frames is None and isinstance(error, OSError) and error.errno == errno.EBADF:
         message = CLOSED_OURS  # what a step raises is its own, also where it is written in C and has no frame
     lines = traceback.format_exception(type(error), error, frames)
-    kind = "import" if during == "List" and frames is None else type(error).__name__
-    if isinstance(error, TargetError):
+    kind = type(error).__name__
+    if isinstance(error, TargetError) or (isinstance(error, ScenarioError) and during == "List"):
         kind = NOT_THERE
     elif message is not CLOSED_OURS and (_is_none_of_the_users(error) if during == ANSWER else _is_ours(error, during)):
         kind = INTERNAL

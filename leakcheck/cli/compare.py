@@ -7,27 +7,30 @@ from pathlib import Path
 
 import click
 import msgspec
+from rich.text import Text
 
-from leakcheck import results
+from leakcheck import results, units
 from leakcheck.cli.command import Command
-from leakcheck.cli.options import SECONDS
+from leakcheck.cli.options import SECONDS, Count, folder
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.gate import compare, proof
 from leakcheck.records import RunResult
+from leakcheck.report import sentences
+from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line
+from leakcheck.results import atomic
 from leakcheck.versions import git
 
-_MARKS = {"worse": "✗", "undecided": "?", "better": "✓", "new": "+", "gone": "-", "same": "="}
-_COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
+_COLORS = {"worse": "red", "undecided": "yellow", "better": "green", "less sensitive": "yellow", "slower": "yellow"}
 
 
 @click.command("compare", cls=Command)
 @click.argument("base")
 @click.argument("head")
 @click.argument("targets", nargs=-1, metavar="[SCENARIOS]...")
-@click.option("--repeat", type=click.IntRange(1), default=2, show_default=True, help="Runs of each revision.")
+@click.option("--repeat", type=Count(), default=2, show_default=True, help="Runs of each revision.")
 @click.option(
     "--build",
     metavar="COMMAND",
@@ -40,6 +43,13 @@ _COLORS = {"worse": "red", "undecided": "yellow", "better": "green"}
     is_flag=True,
     help="Succeed only where each scenario leaks in BASE, and in HEAD no more though it would have shown.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a page that shows both sides next to each other.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
     base: str,
@@ -50,6 +60,7 @@ def command(
     time_budget: float | None,
     keyword: str | None,
     prove_fix: bool,
+    page: Path | None,
     form: str,
 ) -> None:
     """Say what got worse and what got better from BASE to HEAD.
@@ -63,18 +74,24 @@ def command(
 
     \b
     Example:
-      elkyn-leakcheck compare base/results.json head/results.json
+      elkyn-leakcheck compare base/results.json head/results.json --html changes.html
       elkyn-leakcheck compare v1.4 HEAD scenarios/
       elkyn-leakcheck compare --prove-fix main my-fix scenarios/hub.py
     """
+    if page is not None:
+        folder("--html", page.parent)
     if Path(base).exists() and Path(head).exists():
         bases, heads = [results.read(Path(base))], [results.read(Path(head))]
     else:
         options = [*(["--time-budget", str(time_budget)] if time_budget else []), *(["-k", keyword] if keyword else [])]
         bases, heads = _revisions(base, head, targets or ("scenarios",), build, repeat, options)
+    changes = compare.compare(bases, heads)
+    if page is not None:
+        from leakcheck.report import side_by_side  # dear to import, and only for this
+
+        atomic.write(page, side_by_side.render(bases, heads, changes).encode())
     if prove_fix:
         click.get_current_context().exit(_proven(bases, heads, form))
-    changes = compare.compare(bases, heads)
     code = compare.exit_code(changes, [*bases, *heads])
     if form == "json":
         echo(msgspec.json.format(msgspec.json.encode({"exit_code": code, "changes": changes}), indent=1).decode())
@@ -129,12 +146,17 @@ def _scenario(head: git.Revision, target: str) -> git.Scenario:
 
 
 def _print(changes: Sequence[compare.Change], runs: Sequence[RunResult]) -> None:
-    for change in changes:
-        mark = click.style(f"{_MARKS[change.kind]} {change.kind:<10}", fg=_COLORS.get(change.kind))
-        echo(f"{mark} {line(change.scenario)}: {line(change.message, 600)}")
+    """What changed, a line each; what is the same is counted."""
+    console = make_console()
+    told = [change for change in changes if change.kind != "same"]
+    width = max(10, *(len(change.kind) for change in told)) if told else 0
+    for change in told:
+        style = _COLORS.get(change.kind, "")
+        text = Text(f"{sentences.CHANGES[change.kind]} {change.kind:<{width}} ", style=style)
+        say(console, text.append(f"{line(change.scenario)}: {line(change.message, 600)}", style="default"))
     failed = [run for run in runs if run.control.status == "failed"]
     if failed:
         echo(f"The control failed, so nothing here can be relied on: {line(failed[0].control.reason)}")
     counts = {kind: sum(change.kind == kind for change in changes) for kind in compare.ORDER}
     said = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
-    echo(f"{len(changes)} scenarios: {said or 'nothing to compare'}")
+    echo(f"{units.count(len(changes), 'scenario')}: {said or 'nothing to compare'}")

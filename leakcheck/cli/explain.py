@@ -19,7 +19,7 @@ from leakcheck.report import brief as brief_report
 from leakcheck.report import sentences
 from leakcheck.report.draft import draft
 from leakcheck.report.folder import LATEST
-from leakcheck.report.terminal import make_console
+from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import BLOCK, line, source
 from leakcheck.results.problems import problems
 
@@ -177,8 +177,8 @@ def _list(found: list[tuple[ScenarioResult, Finding]], path: Path, console: Cons
     for number, (scenario, finding) in enumerate(found, 1):
         text = Text(f"{number:>3}  {finding.fingerprint}  ", style="dim")
         text.append(line(finding.title, 400), style="bold")
-        text.append(f"\n     {line(scenario.id, 200)}", style="dim")
-        console.print(text, soft_wrap=True)
+        say(console, text)
+        say(console, line(scenario.id, 200), 5, "dim")
     shown = "" if path == _LATEST else f"{os.path.relpath(path) if path.is_absolute() else path} "
     console.print(
         Text(f"\n{len(found)} findings; one in full: elkyn-leakcheck explain {shown}FINGERPRINT"), soft_wrap=True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leakcheck.cli.command import Command
-from leakcheck.cli.options import SECONDS, Seconds, folder
+from leakcheck.cli.options import SECONDS, Count, Seconds, folder
 from leakcheck.cli.terminal import echo
 from leakcheck.errors import UsageError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("monitor", cls=Command, context_settings={"ignore_unknown_options": False})
 @click.argument("target", nargs=-1, metavar="[SCENARIO | -- COMMAND ...]")
-@click.option("--pid", type=click.IntRange(1), help="Watch this process and all that it starts.")
+@click.option("--pid", type=Count(), help="Watch this process and all that it starts.")
 @click.option(
     "--interval",
     type=SECONDS,

@@ -46,12 +46,23 @@ def check_interpreter(python: str) -> None:
 class Seconds(click.FloatRange):
     """Seconds that come to an end: not `nan`, and not `inf`."""
 
+    name = "number of seconds"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """As its base does."""
         seconds: float = super().convert(value, param, ctx)
         if not math.isfinite(seconds):
             self.fail(f"{value} is no number of seconds.", param, ctx)
         return seconds
+
+
+class Count(click.IntRange):
+    """How many of something there are to be: a whole number, from 1 on unless another begin is given."""
+
+    name = "whole number"
+
+    def __init__(self, least: int = 1, most: int | None = None) -> None:
+        super().__init__(least, most)
 
 
 SECONDS = Seconds(0, min_open=True)
@@ -72,7 +83,7 @@ def _click(option: Option) -> Callable[[Decorated], Decorated]:
     """The declaration of an option, as one of the command line."""
     kinds: dict[str, Any] = {
         "time_budget": SECONDS,
-        "max_iterations": click.IntRange(1),
+        "max_iterations": Count(),
         "timeouts": click.UNPROCESSED,  # a table in pyproject.toml
     }
 
@@ -100,7 +111,7 @@ _MEASURING = [
         "--python", metavar="PATH", callback=likely_interpreter,
         help="Measure in this interpreter; it needs nothing of ours installed.",
     ),
-    click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N",
+    click.option("--jobs", type=Count(), default=os.cpu_count() or 1, metavar="N",
                  help="Scenarios at a time; as many as there are processors. A scenario's own time is what it ran, so "
                  "company costs it nothing."),
     click.option("--strict", is_flag=True, help="Exit 1 also for inconclusive and skipped scenarios."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,20 @@ from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import NothingCollectedError, UsageError
 from leakcheck.remote.engine import Cluster, place_of
 
+_MOST_NAMED = 5
+"""Scenarios that are named where none was selected."""
+
 
 @click.command("run", cls=Command, epilog=EXIT_CODES)
 @click.argument("targets", nargs=-1, required=True, metavar="PATH|MODULE:FUNCTION...", type=click.Path())
 @click.option("-k", "keyword", metavar="EXPR", help="Only scenarios whose id matches: 'push and not large'.")
 @click.option("-m", "mark", metavar="TAG", help="Only scenarios with these tags: 'events and not slow'.")
 @click.option("--shard", metavar="K/N", help="Run the K-th of N parts, which take about as long by the history.")
-@click.option("--durations", type=click.IntRange(1), metavar="N", help="Show where the time of the N slowest went.")
+@click.option("--durations", type=shared.Count(), metavar="N", help="Show where the time of the N slowest went.")
 @click.option("--on", metavar="ADDRESS", help="Run on the nodes of a cluster, dask://host:8786 (pip's extra: dask).")
 @click.option(
     "--confirm",
-    type=click.IntRange(1),
+    type=shared.Count(),
     default=1,
     show_default=True,
     metavar="N",
@@ -74,13 +77,23 @@ def command(
 
             chosen_of = collected._replace(scenarios=chosen)
             return run_and_report(chosen_of, template, options, begun, durations, part, cluster)
-        there = len(collected.scenarios)
-        raise NothingCollectedError(
-            f"no scenario in {' '.join(targets)} matches the selection ({there} are there)"
-            if there
-            else f"no scenario in {' '.join(targets)}; what can be run: a function marked with @scenario (from "
-            "leakcheck import scenario), any function as package.module:function, and a script with a main()"
-        )
+        raise NothingCollectedError(_nothing(targets, [each.id for each in collected.scenarios]))
+
+
+def _nothing(targets: Sequence[str], there: Sequence[str]) -> str:
+    """Why nothing is run, and what could be; `there` are the scenarios that were not selected."""
+    from leakcheck.run.discovery import is_of_tests
+
+    where = " ".join(targets)
+    if there:
+        more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
+        return f"no scenario in {where} matches the selection; it has: {', '.join(there[:_MOST_NAMED])}{more}"
+    if tests := [target for target in targets if is_of_tests(Path(target))]:
+        return f"no scenario in {where}; for the tests that are there: pytest --leakcheck {' '.join(tests)}"
+    return (
+        f"no scenario in {where}; what can be run: a function marked with @scenario (from leakcheck import scenario), "
+        "any function as package.module:function, and a script with a main()"
+    )
 
 
 def _cluster(on: str | None, confirm: int, lock: Path | None, options: Mapping[str, Any]) -> Cluster | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ _START_SHARE = 0.9
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 256),
+    type=shared.Count(1, 256),
     default=_CONCURRENCY,
     show_default=True,
     metavar="N",
@@ -74,6 +75,8 @@ def command(
             "where does the service answer? Write {port} in its command where the port stands, or name a URL that "
             "answers: --ready http://127.0.0.1:8000/"
         )
+    if shutil.which(command_words[0]) is None:
+        raise UsageError(f"cannot start {command_words[0]}: there is no such program here, nor on PATH")
     template = shared.template(options)
     limit = template.timeout("setup") * _START_SHARE
     with Workspace() as folder:

@@ -56,7 +56,7 @@ from leakcheck.versions import sandbox
     metavar="S",
     help="Seconds for each target, less those that others had the processor; a quarter for one in Python.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Processes at a time.")
+@click.option("--jobs", type=shared.Count(), default=os.cpu_count() or 1, metavar="N", help="Processes at a time.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Folder for the files; sweep/PACKAGE by default.", metavar="DIR"
 )
@@ -116,7 +116,7 @@ def command(
     folder = report or default_folder(targets[0])
     with _interpreter(python, targets[0], asked.versions[-1] if asked else version) as chosen:
         options = sweeping.Options(
-            targets=[os.path.abspath(each) if os.path.exists(each) and os.sep in each else each for each in targets],
+            targets=[os.path.abspath(each) if _is_path(each) else each for each in targets],
             python=chosen,
             folder=folder.resolve(),
             include=list(include),
@@ -146,6 +146,11 @@ def command(
     if swept.interrupted:
         return main.EXIT_INTERRUPTED
     return main.EXIT_LEAK if any(not find.known for find in swept.finds) else main.EXIT_OK
+
+
+def _is_path(target: str) -> bool:
+    """Whether a file or folder is meant, and no module: `fast.so`, `parser.py`, `src/parser`."""
+    return os.path.isfile(target) or (os.path.exists(target) and os.sep in target)
 
 
 def default_folder(target: str) -> Path:

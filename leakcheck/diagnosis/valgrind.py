@@ -74,7 +74,10 @@ def run_valgrind(
     prefix = f"--vgdb-prefix={directory}/vgdb"
     with start_worker(wrapper=[program, prefix, *_options(suppressions)]) as worker:
         ask = [server, prefix, f"--pid={worker.pid}", "leak_check"]
-        worker.open()
+        try:
+            worker.open()
+        except WorkerFailed as failed:
+            raise _not_begun(failed) from None
         _search([*ask, "summary", "any"])
         told = []
         for _ in range(2):
@@ -104,6 +107,18 @@ def _search(command: Sequence[str]) -> str:
     if done.returncode:
         raise _no_answer(" ".join(done.stderr.split()[-20:]))
     return done.stdout
+
+
+_SUPPRESSIONS = re.compile(r'FATAL: in suppressions file "(?P<file>.+)" near line (?P<line>\d+)')
+"""Valgrind's last words where it cannot read one."""
+
+
+def _not_begun(failed: WorkerFailed) -> WorkerFailed:
+    """Why the process has not come so far as to be measured: a file of suppressions, or what it says itself."""
+    if (found := _SUPPRESSIONS.search(failed.whole.output)) is None:
+        return failed
+    message = f"valgrind cannot read {found['file']}, near line {found['line']}"
+    return WorkerFailed(Failure(type="suppressions", message=message))
 
 
 def _no_answer(reason: str) -> WorkerFailed:

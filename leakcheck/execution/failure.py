@@ -6,6 +6,7 @@ without values is for the results, the whole one for whoever sits before the run
 
 from __future__ import annotations
 
+import os
 import re
 
 from leakcheck.agent.channel import CLOSED_OURS
@@ -18,10 +19,12 @@ _OF_FAULTHANDLER = re.compile(
     r"|Extension modules: .*|Python runtime state: .*|)"
 )
 """A line that the interpreter prints where it ends by a signal: code, and no value."""
+_OURS = f'  File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}{os.sep}'
+"""How a frame of this tool begins there: it called the step, and says nothing of it."""
 
 
 class WorkerFailed(LeakcheckError):  # noqa: N818 - the field's word: the worker failed, we did not
-    """The worker cannot go on; `failure` says why, and `whole` with all that the program said."""
+    """The worker cannot go on; `failure` says why, and `whole` with all that the program said, if it said more."""
 
     def __init__(self, failure: Failure, whole: Failure | None = None) -> None:
         super().__init__(failure.message)
@@ -33,6 +36,8 @@ def of_exception(failed: Failed, output: str, *, values: bool, after: str = "") 
     """What the measured process raised; `after` says how far it had come."""
     whole = Failure(type=failed.type, message=failed.message + after, traceback=failed.traceback, output=output)
     said = Failure(type=failed.type, message=failed.said + after, traceback=failed.stack)
+    if failed.message in failed.said and not output and failed.stack.count("Traceback (") <= 1:
+        whole = said  # but for messages of causes, which are in the traceback
     return WorkerFailed(whole if values else said, whole)
 
 
@@ -40,6 +45,8 @@ def of_process(kind: str, message: str, printed: str, stack: str, *, values: boo
     """How the process ended, with the stacks that faulthandler printed at last; our own last words are told too."""
     if CLOSED_OURS in printed:
         message = f"{message}: {CLOSED_OURS}"
-    whole = Failure(type=kind, message=message, traceback=stack, output=printed)
-    code = "\n".join(row for row in stack.splitlines() if _OF_FAULTHANDLER.fullmatch(row))
-    return WorkerFailed(whole if values else Failure(type=kind, message=message, traceback=code), whole)
+    rows = [row for row in stack.splitlines() if not row.startswith(_OURS)]
+    whole = Failure(type=kind, message=message, traceback="\n".join(rows), output=printed)
+    code = "\n".join(row for row in rows if _OF_FAULTHANDLER.fullmatch(row))
+    said = Failure(type=kind, message=message, traceback=code)
+    return WorkerFailed(whole if values else said, whole)

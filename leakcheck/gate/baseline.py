@@ -11,6 +11,7 @@ import msgspec
 
 from leakcheck.errors import UsageError
 from leakcheck.gate.pattern import fits
+from leakcheck.gate.sensitivity import detectable
 from leakcheck.records import Finding, Meter, Record, RunResult, ScenarioResult
 from leakcheck.results import atomic
 from leakcheck.results.problems import Problem, leaking_meters, leaks
@@ -65,6 +66,12 @@ class Baseline(Record, frozen=True, kw_only=True):
         return self.schema == EARLIER and bool(self.leaks)
 
 
+class _Head(msgspec.Struct):
+    """What a baseline has and another file has not."""
+
+    schema: str = ""
+
+
 def read(path: Path) -> Baseline:
     """The baseline in `path`. Raises `UsageError`."""
     try:
@@ -77,6 +84,11 @@ def read(path: Path) -> Baseline:
     except OSError as error:
         raise UsageError(f"the baseline {path} cannot be read: {error.strerror}") from error
     try:
+        if not msgspec.json.decode(content, type=_Head).schema:
+            raise UsageError(
+                f'{path} is no baseline: it has no "schema": "{SCHEMA}"; '
+                "give a file made by `elkyn-leakcheck baseline update`"
+            )
         found = msgspec.json.decode(content, type=Baseline)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
@@ -246,12 +258,6 @@ def forget(baseline: Baseline, scenario: str) -> Baseline:
     kept = {name: known for name, known in baseline.scenarios.items() if name != scenario}
     leaks_left = [leak for leak in baseline.leaks if leak.scenario != scenario]
     return msgspec.structs.replace(baseline, leaks=leaks_left, scenarios=kept)
-
-
-def detectable(scenario: ScenarioResult) -> dict[str, float]:
-    """The smallest growth that would have been noticed, by meter that decides."""
-    read_off = {meter.name: meter.detectable for meter in scenario.meters if meter.decisive}
-    return {**{name: value for name, value in read_off.items() if value is not None}, **scenario.detectable}
 
 
 def difference(before: Baseline, after: Baseline) -> list[str]:

@@ -6,14 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from leakcheck import units
+from leakcheck.gate import sensitivity
 from leakcheck.records import Meter, Record, RunResult, ScenarioResult
 from leakcheck.results.problems import family, leaks
 
-ChangeKind = Literal["worse", "better", "same", "new", "gone", "undecided"]
-ORDER: tuple[ChangeKind, ...] = ("worse", "undecided", "better", "new", "gone", "same")
+ChangeKind = Literal["worse", "better", "same", "less sensitive", "slower", "new", "gone", "undecided"]
+ORDER: tuple[ChangeKind, ...] = ("worse", "undecided", "better", "less sensitive", "slower", "new", "gone", "same")
 
 TOLERANCE = 1.02
 """Growth must differ by this factor beyond both confidence intervals: objects differ by a few bytes."""
+_SLOWER = 3.0
+"""How many times as long as before a scenario takes where it is slower: its rounds double, and it may end one later."""
+_SLOWER_S = 1.0
+"""Seconds that it must take longer: nobody waits for less."""
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -50,6 +55,11 @@ def exit_code(changes: Sequence[Change], runs: Sequence[RunResult]) -> int:
     return 6 if "undecided" in kinds or any(run.interrupted for run in runs) else 0
 
 
+def is_slower(before_s: float, after_s: float) -> bool:
+    """Whether a scenario takes much longer than it did, in seconds; never where it is not known what it took."""
+    return before_s > 0 and after_s > max(before_s * _SLOWER, before_s + _SLOWER_S)
+
+
 def by_name(runs: Sequence[RunResult]) -> dict[str, list[ScenarioResult]]:
     """The results of each scenario, of all runs of one side."""
     found: dict[str, list[ScenarioResult]] = {}
@@ -82,7 +92,26 @@ def _change(name: str, before: Sequence[ScenarioResult], after: Sequence[Scenari
         return Change(kind="worse", scenario=name, message=after[0].reason)
     if after[0].ok and not before[0].ok:
         return Change(kind="better", scenario=name, message=f"is as expected now; it was not: {before[0].reason}")
-    return Change(kind="same", scenario=name, message=_said(after))
+    return _unchanged(name, before, after, _said(after))
+
+
+def _unchanged(name: str, before: Sequence[ScenarioResult], after: Sequence[ScenarioResult], message: str) -> Change:
+    """What is said of the scenario is the same: whether it says less than it did, or took longer to say it."""
+    if lost := _lost(before, after):
+        return Change(kind="less sensitive", scenario=name, message="; ".join(lost))
+    least, most = min(one.duration_s for one in after), max(one.duration_s for one in before)
+    if is_slower(most, least):
+        text = f"takes {units.seconds(least)}, it took {units.seconds(most)}"
+        return Change(kind="slower", scenario=name, message=text)
+    return Change(kind="same", scenario=name, message=message)
+
+
+def _lost(before: Sequence[ScenarioResult], after: Sequence[ScenarioResult]) -> list[str]:
+    """What no run of the head would notice any more, though every run of the base did."""
+    known = [sensitivity.detectable(one) for one in before]
+    bluntest = {name: max(each[name] for each in known) for name in known[0] if all(name in each for each in known)}
+    found = [list(sensitivity.lost(bluntest, one, "in the base")) for one in after]
+    return found[-1] if all(found) else []
 
 
 def _leaks(name: str, before: Sequence[ScenarioResult], after: Sequence[ScenarioResult]) -> Change:
@@ -101,7 +130,7 @@ def _leaks(name: str, before: Sequence[ScenarioResult], after: Sequence[Scenario
         return Change(kind="worse", scenario=name, message=f"leaks elsewhere now: {fresh[0]}")
     if mended or better:
         return Change(kind="better", scenario=name, message=f"leaks less: {(better or mended)[0]}")
-    return Change(kind="same", scenario=name, message=f"leaks as before: {after[0].reason}")
+    return _unchanged(name, before, after, f"leaks as before: {after[0].reason}")
 
 
 def _fingerprints(results: Sequence[ScenarioResult]) -> dict[str, str]:

@@ -15,11 +15,11 @@ import msgspec
 
 from leakcheck import units
 from leakcheck.gate import baseline as accepted_leaks
-from leakcheck.gate import budgets
+from leakcheck.gate import budgets, sensitivity
 from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
 from leakcheck.gate.pattern import fits
-from leakcheck.meters import LEDGER, of_family
+from leakcheck.meters import LEDGER
 from leakcheck.records import ALL_POINTS, Record, RunResult, ScenarioResult, Shard, of_points, summarize
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
@@ -66,11 +66,6 @@ LEVELS: dict[Kind, Level] = {
     "fixed leak": "info",
 }
 
-LESS_SENSITIVE = 10.0
-"""How many times more a leak must grow to be noticed before the gate speaks: a busy machine alone costs up to 4."""
-_MATTERS = {"B": 64.0, "page": 4096.0, "": 0.1}
-"""Growth per iteration that every run should notice: one small object, one page of a mapping, a thing in ten calls.
-Below it the sensitivity of a run goes up and down by itself: one late settling of the heap costs a factor of 100."""
 TOLERANCE = 1.02
 """A rate must be higher by this factor to be worse: interpreters differ by a few bytes in the size of objects."""
 _EXPLAINED = 0.6
@@ -322,21 +317,7 @@ def _sensitivity_lines(scenario: ScenarioResult, baseline: Baseline) -> Iterator
     known = baseline.scenarios.get(scenario.id)
     if known is None or scenario.verdict not in ("clean", "bounded", "leak"):
         return
-    now = accepted_leaks.detectable(scenario)
-    paged = of_family("pages")
-    unit_of = {meter.name: "page" if meter.name in paged else meter.unit for meter in scenario.meters}
-    unread = [name for name in known.detectable if name not in now and name not in unit_of]
-    if unread:
-        text = f"{', '.join(unread)}: no longer read; it was when the baseline was made"
-        yield _line("less sensitive", scenario.id, text)
-    blunt = [
-        f"{name} {units.plain(now[name])}, it was {units.plain(before)}"
-        for name, before in known.detectable.items()
-        if name in now and now[name] > max(before * LESS_SENSITIVE, _MATTERS.get(unit_of.get(name, ""), _MATTERS[""]))
-    ]
-    if blunt:
-        more = f" and {units.count(len(blunt) - 1, 'other meter')}" if len(blunt) > 1 else ""
-        text = f"growth per iteration that would have been noticed: {blunt[0]}{more}; give it more time"
+    for text in sensitivity.lost(known.detectable, scenario, "when the baseline was made"):
         yield _line("less sensitive", scenario.id, text)
 
 

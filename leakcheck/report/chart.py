@@ -41,12 +41,23 @@ class _Scale:
         return round(self.top + (self.high - value) / (self.high - self.low) * self.height, 1)
 
 
-def chart(meter: Meter) -> Markup:
-    """The large chart of a meter; empty for a meter without two readings. Values are changes since the first."""
+def steepness(meter: Meter) -> float:
+    """By how much the readings of a meter go up and down, per iteration: what charts of one scale have in common."""
+    values = [sample.value for sample in meter.samples if math.isfinite(sample.value)]
+    calls = meter.samples[-1].iterations - meter.samples[0].iterations if meter.samples else 0
+    return (max(values) - min(values)) / calls if values and calls > 0 else 0.0
+
+
+def chart(meter: Meter, steepest: float = 0.0) -> Markup:
+    """The large chart of a meter; empty for a meter without two readings. Values are changes since the first.
+
+    In charts of one `steepest`, the largest `steepness` among their meters, the same slope is the same growth.
+    """
     samples = _thinned(meter.samples)
     if len(samples) < 2 or samples[0].iterations == samples[-1].iterations:
         return Markup()
-    scale = _scale(meter, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
+    least = max(_least_span(meter, samples), steepest * (samples[-1].iterations - samples[0].iterations))
+    scale = _scale(least, samples, _LEFT, _WIDTH - _LEFT - _RIGHT, _TOP, _HEIGHT - _TOP - _BOTTOM)
     first, last, unit = samples[0], samples[-1], line(meter.unit, 40)
     label = (
         f"{line(meter.name, 60)}: {units.quantity(first.value, unit)} at {first.iterations:,} iterations, "
@@ -69,7 +80,7 @@ def mini(meter: Meter) -> Markup:
     samples = _thinned(meter.samples)
     if len(samples) < 2:
         return Markup()
-    scale = _scale(meter, samples, 4, _MINI_WIDTH - 8, 6, _MINI_HEIGHT - 12)
+    scale = _scale(_least_span(meter, samples), samples, 4, _MINI_WIDTH - 8, 6, _MINI_HEIGHT - 12)
     return Markup(  # noqa: S704 - numbers made here, and the unit through escape()
         f'<svg class="mini v-{meter.verdict}" viewBox="0 0 {_MINI_WIDTH} {_MINI_HEIGHT}" '
         f'{_readings(meter, _without_flats(samples))}><path d="{_small_line(samples, scale)}"/></svg>'
@@ -93,10 +104,9 @@ def _thinned(samples: Sequence[Sample]) -> list[Sample]:
     return [finite[round(index * step)] for index in range(_POINTS)]
 
 
-def _scale(meter: Meter, samples: Sequence[Sample], left: float, width: float, top: float, height: float) -> _Scale:
+def _scale(least: float, samples: Sequence[Sample], left: float, width: float, top: float, height: float) -> _Scale:
     values = [sample.value for sample in samples]
     low, high = min(values), max(values)
-    least = _least_span(meter, samples)
     if high - low < least:  # noise far below what could matter must not look like a mountain range
         middle = (low + high) / 2
         low, high = middle - least / 2, middle + least / 2

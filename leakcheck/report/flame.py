@@ -11,8 +11,8 @@ from leakcheck.report import sentences
 
 _DEPTH = 40
 """Frames of a stack that are drawn."""
-_SMALLEST = 0.4
-"""Per cent of the width below which a box is left out: no one could see or hit it."""
+_MOST = 400
+"""Boxes that are drawn, the widest first; what is too narrow to see is seen when the box around it is chosen."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,24 @@ class _Node:
 
 
 def boxes(findings: Sequence[Finding]) -> list[Box]:
-    """The boxes of the findings that hold memory and have a stack, outermost call first; empty without any."""
+    """The boxes of the findings that hold memory and have a stack, outermost call first.
+
+    Empty where it all comes by one way: the stack says that already.
+    """
     root = _Node(None)
     for finding in findings:
         weight = finding.bytes_per_iteration or 0.0
-        if weight > 0 and finding.stack and finding.kind in ("allocation", "native"):
+        if weight > 0 and finding.stack and finding.kind != "resource":
             _add(root, finding.stack, weight)
-    if not root.weight:
+    if not _forks(root):
         return []
-    return _layout(root, 0.0, 100.0, 0, root.weight)
+    placed = _layout(root, 0.0, 100.0, 0, root.weight)
+    least = sorted((box.width for box in placed), reverse=True)[:_MOST][-1]
+    return [box for box in placed if box.width >= least][:_MOST]
+
+
+def _forks(node: _Node) -> bool:
+    return len(node.children) > 1 or any(map(_forks, node.children.values()))
 
 
 def depth(placed: Sequence[Box]) -> int:
@@ -63,8 +72,7 @@ def _layout(node: _Node, left: float, width: float, level: int, total: float) ->
     placed = [_box(node, left, width, level, total)]
     for child in sorted(node.children.values(), key=lambda one: -one.weight):
         share = width * child.weight / node.weight
-        if share >= _SMALLEST:
-            placed.extend(_layout(child, left, share, level + 1, total))
+        placed.extend(_layout(child, left, share, level + 1, total))
         left += share
     return placed
 

@@ -143,9 +143,8 @@ class RunView:
             say(self.console, f"{line(scenario_id)}: {what} ...", 2, "dim")
 
     def failed(self, scenario_id: str, whole: Failure) -> None:
-        """Keep all that a failed scenario said, where a person looks on and nothing is recorded."""
-        if self.console.is_interactive:
-            self._whole[scenario_id] = whole
+        """Keep all that a failed scenario said: it is shown where a person looks on and nothing is recorded."""
+        self._whole[scenario_id] = whole
 
     def finish(self, result: ScenarioResult) -> None:
         """A scenario has its result: one line of it stays."""
@@ -153,8 +152,9 @@ class RunView:
         self._done += not result.failing
         if self._quiet > 1 or (self._quiet and result.ok):
             return
-        whole = self._whole.get(result.id)
-        print_scenario(result, self.console, verbose=self._verbose, failure=whole)
+        whole = self._whole.pop(result.id, None)
+        told = whole if self.console.is_interactive or whole == result.failure else None
+        print_scenario(result, self.console, verbose=self._verbose, failure=told)
 
     def control(self, control: Control) -> None:
         """The planted controls are judged."""

@@ -79,7 +79,7 @@ def _time(scenario: ScenarioResult) -> str:
 def print_scenario(
     scenario: ScenarioResult, console: Console, *, verbose: int = 0, failure: Failure | None = None
 ) -> None:
-    """The row, and what is to be said under it. `failure` says more than is recorded, to the person at the terminal."""
+    """The row, and what is to be said under it. `failure` is all that the program said, where it may be shown."""
     say(console, row(scenario))
     for meter in scenario.meters if verbose else []:
         if moved(meter):
@@ -88,14 +88,15 @@ def print_scenario(
         named = f": {scenario.advice[0]}" if scenario.verdict == "bounded" and scenario.advice else ""
         say(console, line(scenario.reason + named), 4, "dim")
     else:
-        _print_details(scenario, console, verbose, failure or scenario.failure)
+        _print_details(scenario, console, verbose, failure)
     if scenario.confirmed is False:
         say(console, line(scenario.advice[0]), 4, "yellow")
     if remark := sentences.garbage(scenario):
         say(console, line(remark), 4, "yellow")
 
 
-def _print_details(scenario: ScenarioResult, console: Console, verbose: int, failure: Failure | None) -> None:
+def _print_details(scenario: ScenarioResult, console: Console, verbose: int, whole: Failure | None) -> None:
+    failure = whole or scenario.failure
     if failure is None and all(scenario.reason != finding.title for finding in scenario.findings):
         say(console, line(scenario.reason), 4)
     shown = scenario.findings[: None if verbose else _MOST_FINDINGS]
@@ -106,7 +107,8 @@ def _print_details(scenario: ScenarioResult, console: Console, verbose: int, fai
     if excess := sentences.beyond_budget(scenario):
         say(console, excess, 4)
     if failure is not None:
-        _print_failure(scenario, failure, console, verbose)
+        leaves_out = whole is None and not failure.output
+        _print_failure(scenario, failure, console, verbose, leaves_out=leaves_out)
     told = sentences.garbage(scenario)
     for advice in (each for each in scenario.advice if verbose and each != told):
         say(console, f"note: {line(advice)}", 4, "dim")
@@ -176,10 +178,12 @@ def _print_frame(frame: Frame, console: Console, *, told: bool) -> None:
         say(console, line(frame.source, 160), 8, "bold" if frame.user else "dim")
 
 
-def _print_failure(scenario: ScenarioResult, failure: Failure, console: Console, verbose: int) -> None:
+def _print_failure(
+    scenario: ScenarioResult, failure: Failure, console: Console, verbose: int, *, leaves_out: bool
+) -> None:
     message = f"{line(failure.type)}: {line(failure.message)}" if failure.message else line(scenario.reason)
     say(console, message, 4, "magenta")
-    if failure is scenario.failure and not failure.output:
+    if leaves_out:
         say(console, "messages and output may hold values and are left out; --values shows them", 4, "dim")
     for title, content in (("traceback", failure.traceback), ("last output", failure.output)):
         lines = block(content).rstrip().splitlines()
@@ -187,5 +191,6 @@ def _print_failure(scenario: ScenarioResult, failure: Failure, console: Console,
             lines.pop()  # it ends with the message
         if lines:
             console.print(Text(f"    {title}:", style="dim"))
-            for one in lines if verbose else lines[-_MOST_OUTPUT:]:
+            nearest = slice(_MOST_OUTPUT) if "most recent call first" in content else slice(-_MOST_OUTPUT, None)
+            for one in lines if verbose else lines[nearest]:
                 say(console, one, 6, "dim")

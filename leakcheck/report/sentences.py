@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leakcheck import meters, units
+from leakcheck.gate.compare import ChangeKind
 from leakcheck.records import Finding, Frame, Meter, RunResult, ScenarioResult
 from leakcheck.report.text import line
 
@@ -20,6 +21,17 @@ SYMBOLS = {
     "skipped": "-",
 }
 """One mark per verdict: reports never tell by colour alone."""
+CHANGES: dict[ChangeKind, str] = {
+    "worse": "✗",
+    "undecided": "?",
+    "better": "✓",
+    "less sensitive": "◌",
+    "slower": "◷",
+    "new": "+",
+    "gone": "-",
+    "same": "=",
+}
+"""One mark per kind of change between two runs."""
 
 
 _NO_FILE = "<unknown>"

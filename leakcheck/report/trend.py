@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from leakcheck import units
+from leakcheck.gate.compare import is_slower
 from leakcheck.records import VERDICTS, RunResult
 from leakcheck.report.text import line
-from leakcheck.results.history import Entry, entry
+from leakcheck.results.history import Entry, Past, entry
 
 _COLUMN, _HEIGHT = 16, 72
 """Of the history of runs, in pixels: a column a run."""
@@ -81,11 +82,23 @@ def changes(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     both = [name for name in now if name in before]
     found = [
         ("Broken since", [name for name in both if before[name].ok and not now[name].ok]),
+        ("Leaks in another place too", [name for name in both if _leaks_anew(before[name], now[name])]),
         ("Mended since", [name for name in both if now[name].ok and not before[name].ok]),
+        ("Slower", [name for name in both if _is_slower(before[name], now[name])]),
         ("New", [name for name in now if name not in before]),
         ("No longer run", [name for name in before if name not in now]),
     ]
     return [(title, names) for title, names in found if names]
+
+
+def _leaks_anew(before: Past, now: Past) -> bool:
+    """Whether a scenario that leaked before has a finding that it had not."""
+    return bool(before.findings) and bool(set(now.findings) - set(before.findings))
+
+
+def _is_slower(before: Past, now: Past) -> bool:
+    """Whether the same verdict takes much longer; what looks for a leak's place takes its time."""
+    return before.verdict == now.verdict and is_slower(before.duration_s, now.duration_s)
 
 
 def _column(index: int, one: Entry, tallest: int) -> str:

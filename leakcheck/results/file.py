@@ -123,16 +123,15 @@ def _check_schema(content: bytes, file: Path) -> None:
         schema = msgspec.json.decode(content, type=_Head).schema
     except msgspec.ValidationError:
         raise ResultFileError(
-            f'{file} is not a result file of elkyn-leakcheck: it has no "schema": "{records.SCHEMA}"'
+            f'{file} is not a result file of elkyn-leakcheck: it has no "schema": "{records.SCHEMA}"; '
+            f"give the directory of a run or its {FILE_NAME}"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        how = (
-            "is empty"
-            if not content.strip()
-            else "ends in the middle"
-            if "truncated" in str(error)
-            else f"is not JSON ({error})"
-        )
+        if content.strip() and "truncated" not in str(error):
+            raise ResultFileError(
+                f"{file} is not JSON, as the results of a run are; give the directory of a run or its {FILE_NAME}"
+            ) from None
+        how = "ends in the middle" if content.strip() else "is empty"
         raise ResultFileError(f"{file} {how}; make it again with `elkyn-leakcheck run`") from None
     if schema == records.SCHEMA:
         return

@@ -9,10 +9,13 @@ import msgspec
 
 from leakcheck.records import Record, RunResult, ScenarioResult, Verdict
 from leakcheck.results import atomic
+from leakcheck.results.problems import Problem, all_leaks
 
 FILE_NAME = "history.jsonl"
 KEEP = 30
 """Runs that a report draws."""
+_TITLE = 300
+"""Characters of a finding's sentence that are kept: it is read where the finding itself is gone."""
 _LOOKED_AT = 500
 """Runs in which it is looked how long a scenario took: where a suite is divided, each part is one."""
 _READ_BYTES = 4 << 20
@@ -28,6 +31,8 @@ class Past(Record, frozen=True, kw_only=True):
     """Growth per iteration of the meter that decided, in its unit."""
     meter: str = ""
     duration_s: float = 0.0
+    findings: list[str] = msgspec.field(default_factory=list)
+    """Fingerprints of what leaks there; none where the leak was planted."""
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -40,6 +45,8 @@ class Entry(Record, frozen=True, kw_only=True):
     control: str = "ok"
     summary: dict[str, int] = msgspec.field(default_factory=dict)
     scenarios: dict[str, Past] = msgspec.field(default_factory=dict)
+    titles: dict[str, str] = msgspec.field(default_factory=dict)
+    """The sentence of each finding, by its fingerprint."""
 
 
 def entry(run: RunResult) -> Entry:
@@ -52,6 +59,11 @@ def entry(run: RunResult) -> Entry:
         control=run.control.status,
         summary=run.summary,
         scenarios={scenario.id: _past(scenario) for scenario in run.scenarios},
+        titles={
+            problem.fingerprint: problem.message[:_TITLE]
+            for scenario in run.scenarios
+            for problem in _unplanted(scenario)
+        },
     )
 
 
@@ -116,4 +128,10 @@ def _past(scenario: ScenarioResult) -> Past:
         growth=worst.growth if worst is not None else None,
         meter=worst.name if worst is not None else "",
         duration_s=scenario.duration_s,
+        findings=[problem.fingerprint for problem in _unplanted(scenario)],
     )
+
+
+def _unplanted(scenario: ScenarioResult) -> Iterable[Problem]:
+    """What leaks in a scenario that was to be clean, known or not."""
+    return all_leaks(scenario) if scenario.verdict == "leak" and scenario.expect != "leak" else ()

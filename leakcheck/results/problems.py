@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from leakcheck.meters import of_family
@@ -62,8 +62,16 @@ def of_scenario(scenario: ScenarioResult) -> Iterator[Problem]:
 
 def leaks(scenario: ScenarioResult) -> Iterator[Problem]:
     """One problem per finding that is not known, or one for the scenario where no place was found."""
-    fresh = [finding for finding in scenario.findings if not finding.known]
-    for finding in fresh:
+    return _leaks(scenario, [finding for finding in scenario.findings if not finding.known])
+
+
+def all_leaks(scenario: ScenarioResult) -> Iterator[Problem]:
+    """The same, of findings that the team knows too."""
+    return _leaks(scenario, scenario.findings)
+
+
+def _leaks(scenario: ScenarioResult, findings: Sequence[Finding]) -> Iterator[Problem]:
+    for finding in findings:
         at = place(finding)
         yield Problem(
             rule=f"leak-{finding.kind}",
@@ -75,7 +83,7 @@ def leaks(scenario: ScenarioResult) -> Iterator[Problem]:
             file=at.file if at else scenario.file,
             line=at.line if at else scenario.line,
         )
-    if not fresh:
+    if not findings:
         yield _whole(scenario, "leak", "error")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -126,8 +126,18 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
         return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
     if _FUNCTION.match(argument):
         return [_Target(argument, argument, None)]
-    meant = guess(path.name, _neighbours(path.parent))
-    raise UsageError(f"{argument}: no such file or folder{meant} (and not of the form package.module:function)")
+    neighbours = _neighbours(path.parent)
+    meant = f" (did you mean {argument}.py?)" if f"{path.name}.py" in neighbours else guess(path.name, neighbours)
+    module, _, function = argument.rpartition(".")
+    form = f"{module}:{function}" if _FUNCTION.match(f"{module}:{function}") else "package.module:function"
+    raise UsageError(f"{argument}: no such file or folder{meant}; a function is named by its module, as {form}")
+
+
+def is_of_tests(path: Path) -> bool:
+    """Whether pytest would look for tests there, by its own naming of files; in a folder, at any depth."""
+    if path.is_dir():
+        return any(map(is_of_tests, _files_below(path)))
+    return path.suffix == ".py" and (path.name.startswith("test_") or path.stem.endswith("_test"))
 
 
 def _neighbours(folder: Path) -> list[str]:
@@ -149,14 +159,13 @@ def _file_and_name(argument: str, cwd: Path) -> tuple[str, str, str]:
 
 def _python_files(folder: Path) -> list[Path]:
     """Python files below a folder that mention `scenario`: others need not be imported to know that they have none."""
-    found = []
+    return [file for file in _files_below(folder) if _mentions_scenarios(file)]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
     for directory, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
-        for name in names:
-            file = Path(directory, name)
-            if name.endswith(".py") and _mentions_scenarios(file):
-                found.append(file)
-    return found
+        yield from (Path(directory, name) for name in names if name.endswith(".py"))
 
 
 def _mentions_scenarios(file: Path) -> bool:
@@ -212,6 +221,9 @@ def _named(target: _Target, listed: list[Described], cwd: Path) -> list[Scenario
     chosen = [each for each in found if target.wanted in (each.name, each.name.partition("[")[0])]
     if not chosen:
         names = [each.name for each in found]
+        if not names and is_file and is_of_tests(Path(target.load)):
+            test = f"{target.label}::{target.wanted}"
+            raise UsageError(f"{test}: there is no scenario in that file, but tests: pytest --leakcheck {test}")
         raise UsageError(
             f"{target.label}::{target.wanted}: no such scenario in that file{guess(target.wanted, names)}; it has: "
             f"{', '.join(names) or 'none'}; a function without @scenario is named by its module, as "

@@ -109,7 +109,9 @@ def _symbols(python: str) -> Check:
     """Without a symbol table the interpreter's native frames have no names; without debug information no lines."""
     try:
         names = {section.name for section in sections(Path(python).resolve().read_bytes())}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return Check("debug symbols", "missing", f"{python} cannot be read: {error.strerror}")
+    except ValueError as error:
         return Check("debug symbols", "missing", f"{python}: {error}")
     if ".debug_info" in names:
         return Check("debug symbols", "ok", "the interpreter has debug information")

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from leakcheck import meters, units
-from leakcheck.report import html, text
+from leakcheck.report import page, text
 from leakcheck.sweep.outcome import Find, Sweep
 
 FILE_NAME = "index.html"
@@ -27,7 +27,7 @@ def render(sweep: Sweep, said: str) -> str:
         sweep=sweep,
         said=said,
         fresh=any(not find.known for find in sweep.finds),
-        style=Markup(html.asset("style.css")),  # noqa: S704 - a file of this package
+        style=Markup(page.asset("style.css")),  # noqa: S704 - a file of this package
         seconds=units.seconds,
         rates=rates,
         refused=[f"{name}: {why}" for name, why in sweep.refused],

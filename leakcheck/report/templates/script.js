@@ -18,7 +18,7 @@
     let shown = 0;
     for (const card of cards) {
       const fits = (!chosen.size || chosen.has(card.dataset.verdict))
-        && (unexpected.ariaPressed !== "true" || card.dataset.ok === "0")
+        && (unexpected?.ariaPressed !== "true" || card.dataset.ok === "0")
         && (!tag || !tag.value || JSON.parse(card.dataset.tags ?? "[]").includes(tag.value))
         && wanted.every((word) => words(card).includes(word));
       card.hidden = !fits;
@@ -35,7 +35,7 @@
     press(tile, chosen.has(verdict));
     filter();
   });
-  unexpected.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
+  unexpected?.addEventListener("click", () => { press(unexpected, unexpected.ariaPressed !== "true"); filter(); });
   search.addEventListener("input", filter);
   tag?.addEventListener("change", filter);
   const order = $("#order");
@@ -46,7 +46,7 @@
     growth: (a, b) => (b.dataset.growth ?? 0) - (a.dataset.growth ?? 0),
     name: (a, b) => $(".name", a).textContent.localeCompare($(".name", b).textContent),
   };
-  order.addEventListener("change", () => {
+  order?.addEventListener("change", () => {
     groups.forEach((group, number) => {
       const sorted = by[order.value] ? [...group].sort(by[order.value]) : group;
       sorted.forEach((card, position) => { const [parent, next] = places[number][position]; parent.insertBefore(card, next); });
@@ -71,23 +71,42 @@
   });
   edit();
 
-  // A flame graph: what is clicked becomes as wide as the graph, the outermost box shows all again
-  document.addEventListener("click", (event) => {
-    const box = event.target.closest?.(".flame span");
-    if (!box) return;
-    const number = (one, name) => parseFloat(one.dataset[name] ??= one.style[name]);
-    const left = number(box, "left"), width = number(box, "width");
-    for (const one of all("span", box.parentElement)) {
-      const from = Math.max(0, (number(one, "left") - left) / width), to = Math.min(1, (number(one, "left") + number(one, "width") - left) / width);
+  // A flame graph: what is chosen becomes as wide as the graph, the outermost box shows all again
+  const placed = (box) => { // as it was drawn, in per cent of the width; rows in pixels
+    const [left, width] = ["left", "width"].map((name) => parseFloat(box.dataset[name] ??= box.style[name]));
+    return { left, width, middle: left + width / 2, row: parseFloat(box.style.top) };
+  };
+  function zoom(box) {
+    const { left, width } = placed(box);
+    for (const one of box.parentElement.children) {
+      const at = placed(one), from = Math.max(0, (at.left - left) / width), to = Math.min(1, (at.left + at.width - left) / width);
       one.hidden = to - from < 0.001;
       one.style.left = `${from * 100}%`;
       one.style.width = `${(to - from) * 100}%`;
     }
+  }
+  function beside(box, key) { // the box that an arrow key leads to
+    const here = placed(box), shown = all("button:not([hidden])", box.parentElement).filter((one) => one !== box);
+    const step = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: 0, ArrowRight: 0 }[key] * 22;
+    const row = shown.filter((one) => placed(one).row === here.row + step);
+    const within = (inner, outer) => inner.middle > outer.left && inner.middle < outer.left + outer.width;
+    if (key === "ArrowUp") return row.find((one) => within(here, placed(one)));
+    if (key === "ArrowDown") return row.filter((one) => within(placed(one), here)).sort((a, b) => placed(b).width - placed(a).width)[0];
+    const side = row.filter((one) => (placed(one).left < here.left) === (key === "ArrowLeft"));
+    return side.sort((a, b) => Math.abs(placed(a).left - here.left) - Math.abs(placed(b).left - here.left))[0];
+  }
+  function reach(box) { // one box of a graph at a time is reached with Tab
+    for (const one of box.parentElement.children) one.tabIndex = one === box ? 0 : -1;
+    box.focus();
+  }
+  document.addEventListener("click", (event) => {
+    const box = event.target.closest?.(".flame button");
+    if (box) { zoom(box); reach(box); }
   });
   function reset() {
     chosen.clear();
     all(".tile").forEach((tile) => press(tile, false));
-    press(unexpected, false);
+    if (unexpected) press(unexpected, false);
     search.value = "";
     if (tag) tag.value = "";
     filter();
@@ -232,23 +251,52 @@
     series(svg).forEach(([at], index, points) => { if (Math.abs(at - n) < Math.abs(points[best][0] - n)) best = index; });
     return best;
   }
+  // A timeline: a column is a run
+  const runs = JSON.parse($(".timeline")?.dataset.runs ?? "[]");
+  function runAt(strip, index) {
+    const box = strip.getBoundingClientRect(), at = Math.max(0, Math.min(runs.length - 1, index));
+    const said = { 1: "there", 0: "not there", "?": "not measured" }[strip.dataset.states[at]];
+    say(`${runs[at]}: ${said}`, box.left + (at + 0.5) / runs.length * box.width, box.bottom);
+    strip.dataset.at = at;
+  }
+  // Where an arrow key leads to among `count` things; the first one from outside, at that end
+  function stepped(svg, key, count) {
+    const at = svg.dataset.at === undefined ? (key === "ArrowLeft" ? count : -1) : Number(svg.dataset.at);
+    return Math.max(0, Math.min(count - 1, { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: count - 1 }[key]));
+  }
   document.addEventListener("pointermove", (event) => {
+    const strip = event.target.closest?.(".strip");
+    if (strip) {
+      const box = strip.getBoundingClientRect();
+      runAt(strip, Math.floor((event.clientX - box.left) / box.width * runs.length));
+      return;
+    }
     const svg = event.target.closest?.("svg[data-s]");
-    const told = event.target.closest?.("[data-tip]");
+    const told = event.target.closest?.("[data-tip], .flame button");
     if (svg) pointAt(svg, nearest(svg, event.clientX));
-    else if (told) say(told.dataset.tip, event.clientX, event.clientY);
-    else if (!document.activeElement?.matches("svg.chart")) hush();
+    else if (told) say(told.dataset.tip ?? told.ariaLabel, event.clientX, event.clientY);
+    else if (!document.activeElement?.matches("svg.chart, .strip, .flame button")) hush();
   });
   document.addEventListener("pointerleave", hush);
   addEventListener("scroll", hush, { passive: true });
   document.addEventListener("focusout", hush);
   document.addEventListener("keydown", (event) => {
-    const svg = document.activeElement?.closest?.("svg.chart");
+    const svg = document.activeElement?.closest?.("svg.chart, .strip");
     if (event.key === "Escape") { hush(); if (document.activeElement === search) { search.value = ""; filter(); } return; }
     if (svg && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
-      const last = series(svg).length - 1, at = svg.dataset.at === undefined ? (event.key === "ArrowLeft" ? last + 1 : -1) : Number(svg.dataset.at);
-      const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
-      pointAt(svg, Math.max(0, Math.min(last, next)));
+      if (svg.matches(".strip")) runAt(svg, stepped(svg, event.key, runs.length));
+      else pointAt(svg, stepped(svg, event.key, series(svg).length));
+      event.preventDefault();
+      return;
+    }
+    const box = document.activeElement?.closest?.(".flame button");
+    if (box && event.key.startsWith("Arrow")) {
+      const next = beside(box, event.key);
+      if (next) {
+        reach(next);
+        const at = next.getBoundingClientRect();
+        say(next.ariaLabel, at.left, at.bottom);
+      }
       event.preventDefault();
       return;
     }

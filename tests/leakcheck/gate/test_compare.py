@@ -31,6 +31,10 @@ def growing(rate):
     return leaky(sample_run.replace(sample_run.BUFFER, bytes_per_iteration=rate))
 
 
+def noticing(rate):
+    return clean(detectable={"heap.bytes": rate})
+
+
 def only(bases, heads):
     (change,) = compare.compare(bases, heads)
     return change
@@ -55,6 +59,12 @@ def only(bases, heads):
         (sample_run.run([]), leaky(), "worse", "is new in the head, and leak"),
         (sample_run.run([]), clean(), "new", "clean"),
         (clean(), sample_run.run([]), "gone", "is not in the head"),
+        (clean(duration_s=2.0), clean(duration_s=7.0), "slower", "takes 7.0 s, it took 2.0 s"),
+        (clean(duration_s=0.2), clean(duration_s=0.9), "same", "clean"),
+        (noticing(2.0), noticing(90.0), "less sensitive", "heap.bytes 90, it was 2"),
+        (noticing(2.0), noticing(30.0), "same", "clean"),
+        (clean(detectable={"sems": 0.1}), clean(), "less sensitive", "sems: no longer read; it was in the base"),
+        (leaky(duration_s=1.0), leaky(duration_s=9.0), "slower", "takes 9.0 s"),
     ],
 )  # fmt: skip
 def test_a_change_is_named(base, head, kind, says):
@@ -72,6 +82,20 @@ def test_a_side_that_disagrees_with_itself_is_not_known():
 def test_a_rate_is_worse_only_beyond_all_runs_of_the_base():
     assert only([growing(1000.0), growing(1300.0)], [growing(1200.0), growing(1250.0)]).kind == "same"
     assert only([growing(1000.0), growing(1100.0)], [growing(1200.0), growing(1250.0)]).kind == "worse"
+
+
+def test_less_is_noticed_only_where_no_run_of_the_head_would_notice_it():
+    sharp, blunt = noticing(2.0), noticing(900.0)
+    assert only([sharp, sharp], [blunt, blunt]).kind == "less sensitive"
+    assert only([sharp, sharp], [blunt, sharp]).kind == "same"
+    assert only([sharp, blunt], [blunt, blunt]).kind == "same"
+
+
+def test_it_is_slower_only_where_each_run_of_the_head_is():
+    quick, slow = clean(duration_s=1.0), clean(duration_s=9.0)
+    assert only([quick, quick], [slow, slow]).kind == "slower"
+    assert only([quick, slow], [slow, slow]).kind == "same"
+    assert only([quick, quick], [quick, slow]).kind == "same"
 
 
 def test_one_exit_code_says_it_all():
@@ -98,6 +122,25 @@ def test_two_results_are_compared_by_path(tmp_path):
     machine = json.loads(invoke(tmp_path / "base", tmp_path / "head", "--format", "json").output)
     assert machine["exit_code"] == 1
     assert machine["changes"][0]["kind"] == "worse"
+
+
+def test_a_page_of_both_sides_is_written_beside_what_is_printed(tmp_path):
+    write_run(clean(), tmp_path / "base", formats=["json"])
+    write_run(leaky(), tmp_path / "head", formats=["json"])
+    page = tmp_path / "new" / "changes.html"
+    done = invoke(tmp_path / "base", tmp_path / "head", "--html", page)
+    assert done.exit_code == 1
+    assert f"✗ worse      {NAME}: leaks now" in done.output
+    assert "1 of 1 scenario got worse." in page.read_text("utf-8")
+    page.unlink()
+    proven = invoke(tmp_path / "head", tmp_path / "base", "--prove-fix", "--html", page)
+    assert proven.exit_code == 0
+    assert "leaks no more" in page.read_text("utf-8")
+
+
+def test_what_is_the_same_is_counted_and_not_listed(tmp_path):
+    write_run(clean(), tmp_path / "base", formats=["json"])
+    assert invoke(tmp_path / "base", tmp_path / "base").output == "1 scenario: 1 same\n"
 
 
 def git(directory, *arguments):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 
+import hostile
 import pytest
 import sample_run
 from axe_playwright_python.sync_playwright import Axe
 
-from leakcheck.records import Control, Failure, Node, Sample
-from leakcheck.report import html
+from leakcheck.records import Control, Node, Sample
+from leakcheck.report import anchors, flame, html
 from leakcheck.results import history
 
 pytestmark = pytest.mark.needs_chromium
 
 SUBSCRIBE = "scenarios/subscriptions.py::subscribe_twice"
-HOSTILE = (
-    "<script>window.owned=1</script>\"'`--></style><img src=x onerror=window.owned=1>"
-    "{{7*7}}\u202egnp.exe\u2066\x1b[2J\x00&amp;"
-)
 
 
 def past(count=8):
@@ -33,34 +30,6 @@ def page_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "index.html"
     file.write_text(html.render(sample_run.run(), past()))
     return file
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open a file in a fresh browser context; any script error or request fails the test."""
-    contexts, faults = [], []
-
-    def open_file(file, fragment="", **options):
-        context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: None if _is_own(request.url, file) else faults.append(request.url))
-        page.goto(f"file://{file}{fragment}")
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def _is_own(url, file):
-    return url.startswith(("data:", f"file://{file}"))
 
 
 @pytest.fixture
@@ -123,10 +92,35 @@ def test_one_leak_in_several_scenarios_is_told_once(open_page, tmp_path):
     assert page.locator(".scenario").nth(2).locator("summary").first.evaluate("one => one === document.activeElement")
 
 
+def test_the_timeline_says_run_by_run_where_a_finding_was(page):
+    timeline = page.get_by_role("region", name="Findings over the last 9 runs")
+    rows = timeline.locator("li")
+    assert rows.count() == 4
+    listener = rows.filter(has_text="1 Listener")
+    assert "in 8 of 9 runs, in this one too" in listener.inner_text()
+    strip = listener.get_by_role("img")
+    assert strip.get_attribute("data-states") == "111111101"
+    strip.focus()
+    for key, says in (
+        ("Home", "2026-11-01 10:00 (f768417d0c8b): there"),
+        ("ArrowRight", "2026-11-02"),
+        ("End", "11-23"),
+    ):
+        page.keyboard.press(key)
+        assert says in page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#tip").inner_text() == "2026-11-08 10:00 (f768417d0c8b): not there"
+    box = strip.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    assert page.locator("#tip").inner_text().startswith("2026-11-01")
+    listener.get_by_role("link").click()
+    assert page.locator(":focus").get_attribute("id") == sample_run.LISTENER.fingerprint
+
+
 def test_without_a_history_there_is_no_empty_trend(open_page, tmp_path):
     (tmp_path / "index.html").write_text(html.render(sample_run.run()))
     page = open_page(tmp_path / "index.html")
-    assert page.locator(".trend-panel").count() == 0
+    assert page.locator(".trend-panel, .timeline").count() == 0
     assert page.locator(".summary .panel").bounding_box()["width"] > 1000
 
 
@@ -134,7 +128,7 @@ def test_without_a_history_there_is_no_empty_trend(open_page, tmp_path):
 def test_the_nodes_of_a_run_are_listed_with_why_one_was_not_used(open_page, tmp_path, width):
     nodes = [
         Node(name="node-1", status="ok", cores=4, scenarios=25, control=Control(status="ok")),
-        Node(name=HOSTILE, status="refused", reason="has numpy 1.26 (here 2.0)", cores=2),
+        Node(name=hostile.TEXT, status="refused", reason="has numpy 1.26 (here 2.0)", cores=2),
     ]
     (tmp_path / "index.html").write_text(html.render(sample_run.run(nodes=nodes)))
     page = open_page(tmp_path / "index.html", viewport={"width": width, "height": 900})
@@ -158,13 +152,46 @@ def test_the_first_chart_is_the_meter_of_the_leak_and_the_others_are_folded(open
 
 
 def test_a_box_of_the_flame_graph_is_made_as_wide_as_the_graph(page):
-    flame = page.locator(".scenario[open] .flame").first
-    box, width = flame.locator("span").last, flame.bounding_box()["width"]
+    flame = page.locator(".scenario .flame:visible")
+    box, width = flame.locator("button").last, flame.bounding_box()["width"]
     assert box.bounding_box()["width"] < 0.9 * width
     box.click()
     assert box.bounding_box()["width"] > 0.98 * width
-    flame.locator("span").first.click()
+    flame.locator("button").first.click()
     assert box.bounding_box()["width"] < 0.9 * width
+
+
+def test_the_flame_graph_is_walked_and_zoomed_with_the_keyboard(page):
+    flame = page.locator(".scenario .flame:visible")
+    assert flame.locator("button[tabindex='-1']").count() == flame.locator("button").count() - 1, "one stop for Tab"
+    flame.locator("button").first.focus()
+
+    def goes(key):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.ariaLabel") == page.locator("#tip").inner_text()
+        return page.locator("#tip").inner_text().partition(" at ")[0]
+
+    assert [goes("ArrowDown") for _ in range(3)] == ["step", "handle", "parse"]
+    assert goes("ArrowRight") == "remember"
+    page.keyboard.press("Enter")
+    focused = page.locator(":focus")
+    assert focused.bounding_box()["width"] > 0.98 * flame.bounding_box()["width"]
+    assert goes("ArrowUp") == "handle"
+
+
+def test_a_flame_graph_has_what_a_container_holds_and_a_box_however_narrow():
+    thin = sample_run.replace(
+        sample_run.HEADER, bytes_per_iteration=0.3, stack=[sample_run.frame("a.py", 9, "thin", user=True)]
+    )
+    placed = flame.boxes([sample_run.LISTENER, thin, sample_run.SOCKET])
+    assert [box.label for box in placed if box.depth == 1] == ["run", "thin"]
+    assert placed[0].title == "all surviving memory: 432 B/iteration, 100 %"
+    assert flame.boxes([sample_run.LISTENER, sample_run.LISTENER]) == [], "one way is what the stack says already"
+    many = [
+        sample_run.replace(thin, bytes_per_iteration=float(n), stack=[sample_run.frame("a.py", n, f"f{n}")])
+        for n in range(1, 2000)
+    ]
+    assert {box.label for box in flame.boxes(many)} == {"all surviving memory", *(f"f{n}" for n in range(1601, 2000))}
 
 
 def test_every_tile_filters_its_own_verdict(page):
@@ -232,7 +259,7 @@ def test_charts_tell_their_values_on_hover_and_with_arrow_keys(page):
 def test_small_charts_and_the_flame_graph_tell_theirs(page):
     page.locator(".scenario summary svg.mini").first.hover()
     assert "iterations" in page.locator("#tip").inner_text()
-    page.locator(".scenario[open] .flame span.user").last.hover()
+    page.locator(".scenario[open] .flame button.user").last.hover()
     assert "app/headers.py:8: 310 B/iteration" in page.locator("#tip").inner_text()
 
 
@@ -315,14 +342,12 @@ def test_it_is_usable_with_the_keyboard_alone(page):
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    assert page.evaluate("document.activeElement.closest('.scenario').id") == html.scenario_anchor(
-        sample_run.suite()[0]
-    )
+    assert page.evaluate("document.activeElement.closest('.scenario').id") == anchors.of_scenario(sample_run.suite()[0])
     page.keyboard.press("Enter")
     assert page.locator(".scenario").first.get_attribute("open") is None
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("dark", 768), ("light", 360)])
 def test_axe_finds_nothing(open_page, page_file, scheme, width):
     page = open_page(page_file, color_scheme=scheme, viewport={"width": width, "height": 900})
     page.get_by_role("button", name="open all").click()
@@ -331,10 +356,11 @@ def test_axe_finds_nothing(open_page, page_file, scheme, width):
     assert [(one["id"], one["impact"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found] == []
 
 
-def test_nothing_is_wider_than_a_phone(open_page, page_file):
-    page = open_page(page_file, viewport={"width": 360, "height": 740})
+@pytest.mark.parametrize("width", [1440, 768, 390, 360])
+def test_nothing_is_wider_than_the_screen(open_page, page_file, width):
+    page = open_page(page_file, viewport={"width": width, "height": 740})
     page.get_by_role("button", name="open all").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_it_prints_in_light_with_everything_that_is_wrong_open(open_page, page_file):
@@ -358,61 +384,10 @@ def test_25_scenarios_fit_in_300_kb(page_file):
     assert page_file.stat().st_size < 300_000
 
 
-def hostile_run(text):
-    finding = sample_run.replace(
-        sample_run.LISTENER,
-        title=text,
-        fingerprint=text,
-        type=text,
-        examples=[text],
-        hint=text,
-        source=text,
-        known=text,
-        meter=text,
-        stack=[
-            sample_run.frame(text, 3, text, text, user=True, context=[text, text, text]),
-            sample_run.frame(text, 0, text, text, native=True, context=[]),
-        ],
-        path=[sample_run.replace(node, name=text, type=text, why=text) for node in sample_run.LISTENER.path],
-    )
-    allocation = sample_run.replace(sample_run.BUFFER, title=text, fingerprint=text, stack=finding.stack)
-    odd = sample_run.replace(
-        sample_run.meter("x", "y", 3.0, verdict="leak"), name=text, unit=text, reason=text, model=text
-    )
-    scenario = sample_run.leaking(
-        text,
-        [finding, allocation],
-        reason=text,
-        doc=text,
-        tags=[text],
-        file=text,
-        command=text,
-        advice=[text],
-        meters=[odd],
-        detectable={text: 1.0},
-        budget={text: 2.0},
-        origin=text,
-        tools=[sample_run.replace(sample_run.leaking("a", []).tools[2], name=text, reason=text)],
-        failure=Failure(type=text, message=text, traceback=text, output=text),
-    )
-    return sample_run.run(
-        [scenario],
-        environment={text: text, "python": text, "platform": text, "commit": text},
-        options={text: text},
-        started=text,
-        tool=sample_run.replace(sample_run.run().tool, name=text, version=text),
-        control=Control(
-            status="failed",
-            reason=text,
-            checks=[sample_run.replace(sample_run.run().control.checks[0], name=text, reason=text)],
-        ),
-    )
-
-
 def test_hostile_text_stays_text_everywhere(open_page, tmp_path):
     file = tmp_path / "index.html"
-    before = [history.entry(sample_run.replace(hostile_run(HOSTILE), started="2026"))]
-    file.write_text(html.render(hostile_run(HOSTILE), before))
+    before = [history.entry(sample_run.replace(hostile.run(hostile.TEXT), started="2026"))]
+    file.write_text(html.render(hostile.run(hostile.TEXT), before))
     page = open_page(file)
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert page.evaluate("window.owned") is None
@@ -442,7 +417,7 @@ def test_even_broken_escaping_would_not_run_a_script(browser, tmp_path):
 
 def test_ten_megabytes_of_text_are_cut_with_a_word(open_page, tmp_path):
     file = tmp_path / "index.html"
-    file.write_text(html.render(hostile_run("a<b> \u202e" * 1_700_000)))
+    file.write_text(html.render(hostile.run("a<b> \u202e" * 1_700_000)))
     assert file.stat().st_size < 1_500_000
     page = open_page(file)
     assert "more characters" in page.locator("h3.reason").inner_text()

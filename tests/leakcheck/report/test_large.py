@@ -9,8 +9,9 @@ import sample_run
 from lxml import etree
 
 from leakcheck import records, results
-from leakcheck.report import html
+from leakcheck.report import html, timeline
 from leakcheck.report.durations import phases, slowest
+from leakcheck.results import history
 from leakcheck.results.file import parts
 from leakcheck.verdict.result import without_curves
 
@@ -42,6 +43,25 @@ def test_a_page_of_ten_thousand_scenarios_stays_small_and_has_each_of_them():
     links = {link.removeprefix("#") for link in tree.xpath("//ul[@class='wrong']//a/@href")}
     assert links <= set(tree.xpath("//@id"))
     assert "Their readings stand in" in text
+
+
+def test_a_page_of_five_hundred_a_quarter_of_them_leaking_stays_small_with_thirty_runs_before_it():
+    fault, other = (
+        [msgspec.structs.replace(finding, fingerprint=f"{name}{number}") for number in range(500)]
+        for name, finding in (("a", sample_run.BUFFER), ("b", sample_run.HEADER))
+    )
+    scenarios = [
+        sample_run.leaking(f"t_{number}", (fault[number], other[number]))
+        if number % 4 == 0
+        else sample_run.scenario(f"t_{number}")
+        for number in range(500)
+    ]
+    past = [history.entry(sample_run.run(scenarios, started=f"2026-10-{day:02}")) for day in range(1, 31)]
+    text = html.render(sample_run.run(scenarios), past)
+    assert len(text.encode()) < 2 * MB
+    tree = etree.HTML(text)
+    assert len(tree.xpath("//section[contains(@class, 'timeline')]//li")) == timeline.ROWS
+    assert len(tree.xpath("//tr[starts-with(@class, 'scenario')] | //details[starts-with(@class, 'scenario')]")) == 500
 
 
 def test_ten_thousand_that_are_wrong_are_a_page_too():

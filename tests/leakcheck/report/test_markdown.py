@@ -51,6 +51,22 @@ def test_what_changed_since_the_run_before_comes_first():
     assert text.index("Broken since") < text.index("### ")
 
 
+def test_another_leak_and_a_longer_time_are_changes_too():
+    before = [sample_run.leaking("a.py::leaks", [sample_run.BUFFER]), sample_run.scenario("a.py::slow", duration_s=1.0)]
+    more = sample_run.leaking("a.py::leaks", [sample_run.BUFFER, sample_run.HEADER])
+    past = [history.entry(sample_run.run(before, started="2026-11-01T00:00:00Z"))]
+    text = markdown.render(sample_run.run([more, sample_run.scenario("a.py::slow", duration_s=4.0)]), past)
+    assert "**Leaks in another place too**: `a.py::leaks`" in text
+    assert "**Slower**: `a.py::slow`" in text
+    same = markdown.render(sample_run.run(before), past)
+    assert "Leaks in another place" not in same
+    assert "Slower" not in same
+    found = sample_run.leaking("a.py::slow", [sample_run.BUFFER], duration_s=60.0)
+    assert "Slower" not in markdown.render(sample_run.run([before[0], found]), past), (
+        "to look for a place takes its time"
+    )
+
+
 def test_500_scenarios_take_fewer_than_60_lines():
     many = [sample_run.scenario(f"a.py::number_{n}") for n in range(498)]
     leaks = [sample_run.leaking(f"a.py::leak_{n}", [sample_run.LISTENER]) for n in range(2)]
