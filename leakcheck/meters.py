@@ -142,6 +142,8 @@ REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
 """Bytes of cyclic garbage per iteration, which wait for the collector: no leak, unless nobody collects them or a budget
 is for less."""
+CLIENT_BYTES = "client.bytes"
+"""The ledger of the process that sends a service its requests: what it keeps itself is none of the service's."""
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
 
@@ -235,6 +237,9 @@ CATALOGUE = (
         piece=_FREE_BYTES,
     ),
     MeterSpec(UNREAD_CHILDREN, "processes", "children", COUNTS, decisive=False),
+    MeterSpec(
+        CLIENT_BYTES, "B", "own", BYTES, decisive=False, ceiling=Ceiling("max_growth", 1), occasional=True,
+    ),
     MeterSpec(
         "disk.files", "files", "disk", COUNTS, words=Words("file", "written", "never removed", "example"),
         off_heap=True, screened=True,

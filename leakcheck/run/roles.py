@@ -10,7 +10,7 @@ import msgspec
 from leakcheck import units
 from leakcheck.agent.protocol import Grower, Growers, Opened, WhoGrows
 from leakcheck.execution.worker import Worker
-from leakcheck.meters import BYTES, CHILDREN_BYTES, LEDGER
+from leakcheck.meters import BYTES, CHILDREN_BYTES, CLIENT_BYTES, LEDGER
 from leakcheck.records import Finding
 from leakcheck.verdict.reach import Reached
 
@@ -103,6 +103,20 @@ def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) ->
                 f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}{per}"
             )
     return remarks + [_replaced(each) for each in growers.roles if each.ended and each.went > BYTES.notable]
+
+
+def client(reached: Reached) -> list[str]:
+    """What the process that sends a service its requests keeps itself: no part of the verdict, and said."""
+    judgement, samples = reached.judgements.get(CLIENT_BYTES), reached.measured.samples.get(CLIENT_BYTES)
+    if judgement is None or not samples or not judgement.suspicious:
+        return []
+    grown, visits = samples[-1].value - samples[1 % len(samples)].value, samples[-1].iterations
+    if grown < BYTES.notable or judgement.growth <= 0:
+        return []
+    return [
+        f"the client itself has grown by {units.size(grown)} over {visits:,} iterations ({CLIENT_BYTES}): that is no "
+        "part of the verdict, which speaks of the service"
+    ]
 
 
 def _replaced(grower: Grower) -> str:

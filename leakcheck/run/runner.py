@@ -287,6 +287,7 @@ class Runner:
             *advice,
             *_advice(reached, ended.opened, job),
             *roles.advice(ended.growers, reached.leaking, service=ended.opened.service),
+            *roles.client(reached),
         ]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, ended, result)
