@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from leakcheck.execution.worker import Worker
 from leakcheck.records import Failure
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
+Found = TypeVar("Found")
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -88,6 +89,21 @@ def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> C
         else:
             scenarios.update((each.id, each) for each in result)
     return Collected(list(scenarios.values()), broken, loaded[0] if loaded else None)
+
+
+def load(info: ScenarioInfo, typed: str, template: Job) -> Collected:
+    """The scenario that is made of what was typed, once its target has been imported; the caller stops the process.
+
+    Raises `UsageError` where something is not there.
+    """
+    probe = msgspec.structs.replace(template, scenario=info)
+    loaded: list[Worker] = []
+    found = _listed(probe, typed, Crew(), loaded, lambda listed: listed)
+    if isinstance(found, Broken):
+        return Collected([], [found])
+    first = found[0]
+    info = msgspec.structs.replace(info, doc=first.doc, file=first.file, line=first.line)
+    return Collected([info], [], loaded[0])
 
 
 def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
@@ -178,14 +194,20 @@ def _label(file: Path, root: Path, cwd: Path) -> str:
 def _list(target: _Target, template: Job, crew: Crew, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
     """What is in a file; the process that imported it is put into `loaded`, where it is to be kept."""
     probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
+    return _listed(probe, target.label, crew, loaded, lambda listed: _named(target, listed, template.cwd))
+
+
+def _listed(
+    probe: Job, typed: str, crew: Crew, loaded: list[Worker] | None, choose: Callable[[list[Described]], list[Found]]
+) -> list[Found] | Broken:
     with ExitStack() as stack:
         try:
             worker = stack.enter_context(crew.start(probe))
-            found = _named(target, worker.list_scenarios(), template.cwd)
+            found = choose(worker.list_scenarios())
         except WorkerFailed as failed:
             if failed.failure.type == NOT_THERE:
-                raise UsageError(f"{target.label}: {failed.failure.message}") from None
-            return Broken(target.label, target.load, failed.failure, failed.whole)
+                raise UsageError(f"{typed}: {failed.failure.message}") from None
+            return Broken(probe.scenario.id, probe.scenario.target, failed.failure, failed.whole)
         if found and loaded is not None:
             loaded.append(worker)
             stack.pop_all()
