@@ -263,9 +263,11 @@ def find(name: str) -> MeterSpec | None:
     return next((spec for spec in CATALOGUE if spec.name == name), None)
 
 
-def of(name: str, unit: str) -> MeterSpec:
-    """The row of a meter, one made for it where it is a scenario's own."""
-    return find(name) or MeterSpec(name, unit, "own", BYTES if unit == "B" else COUNTS)
+def of(name: str, unit: str, floor: float = 0.0) -> MeterSpec:
+    """The row of a meter, one made for it where it is a scenario's own; with a floor, where it is read less exactly."""
+    row = find(name) or MeterSpec(name, unit, "own", BYTES if unit == "B" else COUNTS)
+    known = row.thresholds
+    return row if floor <= known.floor else row._replace(thresholds=known._replace(floor=floor))
 
 
 def of_family(*families: Family) -> list[str]:

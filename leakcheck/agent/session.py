@@ -220,6 +220,7 @@ class Conversation:
             descriptor_limit=_descriptor_limit(),
             roots=HERE.roots,
             libraries=libraries(),
+            answers_probes=True,
         )
 
     async def reply(self, name: str, fields: list[object]) -> None:

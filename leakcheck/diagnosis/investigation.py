@@ -316,6 +316,8 @@ def _not_asked_for(plan: Plan) -> frozenset[str]:
 
 def _absent(plan: Plan, name: ToolName, not_needed: str) -> ToolRun | None:
     """Why one of the means does not run; None where it does."""
+    if plan.options.native and name != "valgrind":
+        return ToolRun(name=name, status="skipped", reason="there is no Python in the program")
     if name not in plan.options.tools:
         return ToolRun(name=name, status="not needed", reason="not among the tools that were asked for")
     return ToolRun(name=name, status="not needed", reason=not_needed) if not_needed else None

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from leakcheck import validation
-from leakcheck.agent.protocol import NOT_THERE, Described
+from leakcheck.agent.protocol import NOT_THERE, PROGRAM, Described
 from leakcheck.errors import UsageError, guess
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed
@@ -136,9 +136,14 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
             for file in sorted(_python_files(root))
         ]
     if os.path.isfile(path):
-        if path.suffix != ".py":
-            raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
         file = path.resolve()
+        if path.suffix != ".py":
+            if not _is_adapter(file):
+                raise UsageError(
+                    f"{argument}: not a Python file; scenarios live in *.py files, and in programs that speak the "
+                    "protocol of docs/protocol.md"
+                )
+            return [_Target(f"{PROGRAM}{file}", _label(file, file.parent, cwd), wanted or None)]
         return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
     if _FUNCTION.match(argument):
         return [_Target(argument, argument, None)]
@@ -183,6 +188,14 @@ def _mentions_scenarios(file: Path) -> bool:
         return os.path.exists(file)
 
 
+_ADAPTER = b"leakcheck-adapter"
+"""What a program has in it that speaks the protocol: no other is started because it was named by mistake."""
+
+
+def _is_adapter(file: Path) -> bool:
+    return os.access(file, os.X_OK) and _ADAPTER in file.read_bytes()
+
+
 def _label(file: Path, root: Path, cwd: Path) -> str:
     """The file's path for ids: from the current folder where it lies below it, else from the argument's parent."""
     try:
@@ -216,15 +229,16 @@ def _listed(
 
 def _named(target: _Target, listed: list[Described], cwd: Path) -> list[ScenarioInfo]:
     """What the worker listed, by id, as far as it was asked for."""
-    is_file = target.load.endswith(".py")
+    file = target.load.removeprefix(PROGRAM)
+    is_file = file.endswith(".py") or file != target.load
     # From where the user stands, an id names only what lies below.
-    elsewhere = is_file and not Path(target.load).is_relative_to(cwd.resolve())
+    elsewhere = is_file and not Path(file).is_relative_to(cwd.resolve())
     found = []
     for each in listed:
         if target.in_folder and not each.marked:
             continue
         identifier = f"{target.label}::{each.name}" if is_file else target.label
-        command = ["elkyn-leakcheck", "run", f"{_from_home(target.load)}::{each.name}"] if elsewhere else []
+        command = ["elkyn-leakcheck", "run", f"{_from_home(file)}::{each.name}"] if elsewhere else []
         fields = {field: value for field, value in each._asdict().items() if field != "marked"}
         options = {name: fields[name] for name in validation.names("scenario") if name in fields}
         validation.examine(f"@scenario of {identifier}", options, options)

@@ -33,7 +33,7 @@ _READ_FROM_OUTSIDE = (
 def growers(worker: Worker, reached: Reached, opened: Opened) -> Growers | None:
     """In which processes of a program something leaks, while they are still there; None where there is but one."""
     meter = next(iter(reached.leaking), "" if opened.service else LEDGER)
-    if not meter or not (opened.service or reached.had_children):
+    if not meter or not opened.answers_probes or not (opened.service or reached.had_children):
         return None
     calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
     return worker.ask(WhoGrows(meter, calls), Growers)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, PROGRAM, Growers, Opened
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
@@ -213,7 +213,12 @@ class Runner:
         job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
         result = self._result(job)
         legal = info.legal if info.legal is not None else LEGAL if self._plan.errors else ()
-        if not legal or result.verdict not in ("clean", "bounded") or info.expect == "leak":
+        if (
+            not legal
+            or info.target.startswith(PROGRAM)
+            or result.verdict not in ("clean", "bounded")
+            or info.expect == "leak"
+        ):
             return [result]
         return [result, *self._errors(job, legal)]
 
@@ -337,6 +342,8 @@ class Runner:
         auto = "auto" in tools
         leaking, measured = reached.leaking, reached.measured
         wants_valgrind = "valgrind" in tools or (auto and job.scenario.native and bool(leaking))
+        native = not ended.opened.answers_probes
+        wants_valgrind = wants_valgrind or (native and auto and bool(leaking))
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
@@ -358,7 +365,8 @@ class Runner:
             service=ended.opened.service,
         )
         options = DiagnosisOptions(
-            tools=_diagnosis_tools(tools, bool(leaking)),
+            tools=_diagnosis_tools(tools, bool(leaking) and not native),
+            native=native,
             valgrind=wants_valgrind,
             keep_captures=self._plan.keep_captures,
             suppressions=tuple(self._plan.suppressions),
@@ -446,6 +454,8 @@ def _advice(reached: Reached, opened: Opened, job: Job) -> list[str]:
             f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
             "the collector"
         )
+    if not opened.answers_probes:
+        remarks.append(f"looked at: {', '.join(name for name, _ in opened.meters)}; nothing else of this program")
     if job.allocator == "malloc" and LEDGER in opened.unavailable:
         remarks.append(f"{LEDGER} is not measured: {opened.unavailable[LEDGER]}")
     if names := foreign(opened.libraries):

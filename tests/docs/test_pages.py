@@ -18,9 +18,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "pytest", "reading", "verdicts", "cookbook", "ci", "faq", "comparison", "reference", "index"]
-PAGES += ["assistants", "gallery", "services", "sweep"]
+PAGES += ["assistants", "gallery", "protocol", "services", "sweep"]
 PAGES.append("../README")
-SLOW = {"cookbook", "gallery", "pytest", "reference", "services", "sweep", "tutorial", "../README"}
+SLOW = {"cookbook", "gallery", "protocol", "pytest", "reference", "services", "sweep", "tutorial", "../README"}
 
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]*) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 _IN_THE_REPOSITORY = re.compile(r"https://github\.com/elkyn/elkyn-leakcheck/(?:blob|tree)/main/(.+)")
