@@ -316,8 +316,6 @@ def _not_asked_for(plan: Plan) -> frozenset[str]:
 
 def _absent(plan: Plan, name: ToolName, not_needed: str) -> ToolRun | None:
     """Why one of the means does not run; None where it does."""
-    if plan.options.native and name != "valgrind":
-        return ToolRun(name=name, status="skipped", reason="there is no Python in the program")
     if name not in plan.options.tools:
         return ToolRun(name=name, status="not needed", reason="not among the tools that were asked for")
     return ToolRun(name=name, status="not needed", reason=not_needed) if not_needed else None
@@ -327,6 +325,8 @@ def _run(plan: Plan, name: str, absent: ToolRun | None, means: Callable[[], _T])
     """What one of the means finds, and how it went; whatever keeps it from an answer is the reason that is reported."""
     if absent is not None:
         return None, absent
+    if plan.options.foreign and not (name == "valgrind" and plan.options.valgrind):
+        return None, ToolRun(name=name, status="skipped", reason="it does not know the program's runtime")
     began = time.monotonic()
     try:
         with plan.under_way(name):

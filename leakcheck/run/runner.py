@@ -342,8 +342,7 @@ class Runner:
         auto = "auto" in tools
         leaking, measured = reached.leaking, reached.measured
         wants_valgrind = "valgrind" in tools or (auto and job.scenario.native and bool(leaking))
-        native = not ended.opened.answers_probes
-        wants_valgrind = wants_valgrind or (native and auto and bool(leaking))
+        foreign = not ended.opened.answers_probes
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
@@ -365,8 +364,8 @@ class Runner:
             service=ended.opened.service,
         )
         options = DiagnosisOptions(
-            tools=_diagnosis_tools(tools, bool(leaking) and not native),
-            native=native,
+            tools=_diagnosis_tools(tools, bool(leaking)),
+            foreign=foreign,
             valgrind=wants_valgrind,
             keep_captures=self._plan.keep_captures,
             suppressions=tuple(self._plan.suppressions),

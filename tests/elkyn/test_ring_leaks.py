@@ -20,7 +20,7 @@ def test_the_ring_keeps_nothing_to_the_byte(tmp_path):
     if compiler is None:
         pytest.skip("there is no C++ compiler")
     program = tmp_path / "ring"
-    build = [compiler, *FLAGS, "-I", ROOT / "leakcheck" / "include", SOURCE, "-o", program]
+    build = [compiler, *FLAGS, "-I", ROOT / "leakcheck" / "adapters", SOURCE, "-o", program]
     subprocess.run(build, check=True, timeout=200)
     command = [sys.executable, "-m", "leakcheck", "run", "./ring", "--no-control", "--tools", "growth"]
     done = subprocess.run(

@@ -16,8 +16,9 @@ import pytest
 from processes import eventually, is_running
 
 from leakcheck import meters
+from leakcheck.agent.protocol import VERSION
 
-INCLUDE = Path(__file__).parents[2] / "leakcheck" / "include"
+ADAPTERS = Path(__file__).parents[2] / "leakcheck" / "adapters"
 SOURCE = """
 #include <leakcheck.h>
 
@@ -71,7 +72,7 @@ def folder(tmp_path_factory) -> Path:
 def build(folder: Path, compiler: str, *options: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
-    command = [compiler, *options, *WARNINGS, "-g", "-O1", "-I", INCLUDE, "native.c", "-o", "native"]
+    command = [compiler, *options, *WARNINGS, "-g", "-O1", "-I", ADAPTERS, "native.c", "-o", "native"]
     subprocess.run(command, cwd=folder, check=True, timeout=100)
 
 
@@ -104,6 +105,8 @@ def test_a_native_program_is_judged_to_the_byte(folder):
     assert growth(found["lose"], "heap.bytes") == (112.0, 112.0, 112.0)
     assert growth(found["hold"], "heap.bytes") == (32.0, 32.0, 32.0)
     assert growth(found["open_one"], "fds") == (1.0, 1.0, 1.0)
+    unasked = {tool["name"]: tool["status"] for tool in found["open_one"]["tools"] if tool["name"] == "resources"}
+    assert unasked == {"resources": "skipped"}
     assert "ended by SIGABRT" in found["crash"]["reason"]
     only = "looked at: heap.bytes, fds, threads; nothing else of this program"
     assert all(only in found[name]["advice"] for name in ("innocent", "lose", "hold", "open_one"))
@@ -120,7 +123,7 @@ def test_what_a_native_program_loses_has_its_line(folder):
     assert finding["count_per_iteration"] == pytest.approx(1, rel=0.05)
     assert all("leakcheck.h" not in frame["file"] for frame in finding["stack"])
     tools = {tool["name"]: (tool["status"], tool["reason"]) for tool in lost["tools"]}
-    assert tools["memray"] == ("skipped", "there is no Python in the program")
+    assert tools["memray"] == ("skipped", "it does not know the program's runtime")
     assert tools["valgrind"][0] == "ok"
 
 
@@ -183,6 +186,83 @@ def test_a_tool_that_is_killed_leaves_no_program(folder):
     tool.send_signal(signal.SIGKILL)
     tool.wait()
     assert eventually(lambda: not is_running(pid))
+
+
+MODULE = """
+#!/usr/bin/env -S node --expose-gc
+import { serve } from "./leakcheck-adapter.mjs";
+
+class Session {}
+const kept = [];
+const buffers = [];
+
+serve(
+  {
+    innocent() { JSON.parse('{"a": [1, 2, 3]}'); },
+    async wait() { await new Promise((done) => setImmediate(done)); },
+    keep() { kept.push(new Session()); },
+    buffer() { buffers.push(Buffer.alloc(10000)); },
+    raise() { throw new RangeError("s3" + "cret"); },
+  },
+  { count: [Session] },
+);
+"""
+
+
+@pytest.fixture
+def module(tmp_path) -> Path:
+    """The folder of a program for Node.js."""
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
+    shutil.copy(ADAPTERS / "leakcheck-adapter.mjs", tmp_path)
+    file = tmp_path / "leaks.mjs"
+    file.write_text(MODULE.lstrip())
+    file.chmod(0o755)
+    return tmp_path
+
+
+def test_a_program_for_node_is_judged_by_its_heap_and_its_objects(module):
+    found = results(module, "./leaks.mjs")
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "innocent": "clean", "wait": "clean", "keep": "leak", "buffer": "leak", "raise": "error",
+    }  # fmt: skip
+    assert growth(found["keep"], "Session") == (1.0, 1.0, 1.0)
+    assert growth(found["buffer"], "heap.bytes")[1] == pytest.approx(10_000, rel=0.1)
+    assert {tool["name"]: tool["status"] for tool in found["buffer"]["tools"]}["valgrind"] == "skipped"
+    raised = found["raise"]
+    assert (raised["failure"]["type"], "s3cret" in json.dumps(raised)) == ("RangeError", False)
+    assert raised["failure"]["message"].startswith("at raise (leaks.mjs:")
+    said = (module / "leakcheck-adapter.mjs").read_text()
+    floor = float(re.search(r"FLOOR = (\d+) \* 1024;", said)[1]) * 1024
+    for name in ("innocent", "wait"):
+        (heap,) = (each for each in found[name]["meters"] if each["name"] == "heap.bytes")
+        values = [value for iterations, value in heap["samples"] if iterations >= 16]
+        assert max(values) - min(values) < floor, "as much as the adapter says, at most"
+
+
+def test_the_program_for_node_of_the_page_is_judged_as_the_page_says(module):
+    page = (ADAPTERS.parents[1] / "docs" / "protocol.md").read_text("utf-8")
+    block = re.search(r"<!-- module: sessions.mjs -->\n```js\n(.*?)```", page, re.S)
+    assert block is not None
+    (module / "leaks.mjs").write_text(block[1])
+    found = results(module, "./leaks.mjs")
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "parse": "clean", "wait": "clean", "connect": "leak",
+    }  # fmt: skip
+    assert f"`{found['connect']['reason']}`" in page
+
+
+def test_a_program_for_node_without_its_collector_says_so(module):
+    file = module / "leaks.mjs"
+    file.write_text(file.read_text().replace(" --expose-gc", ""))
+    done = leakcheck(module, "run", "./leaks.mjs::keep", "--no-control")
+    assert done.returncode == 1
+    assert "let its first line start node with --expose-gc" in done.stdout
+
+
+def test_both_adapters_speak_the_version_of_the_tool():
+    assert f"#define LEAKCHECK_VERSION {VERSION}\n" in (ADAPTERS / "leakcheck.h").read_text()
+    assert f"const VERSION = {VERSION};" in (ADAPTERS / "leakcheck-adapter.mjs").read_text()
 
 
 def test_a_meter_that_is_read_less_exactly_has_the_floor_that_it_says():

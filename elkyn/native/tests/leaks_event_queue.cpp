@@ -1,6 +1,6 @@
 // Steps for elkyn-leakcheck: what the ring does for each event leaves nothing, to the byte.
 //
-// Build it with -I leakcheck/include, then: elkyn-leakcheck run ./leaks_event_queue
+// Build it with -I leakcheck/adapters, then: elkyn-leakcheck run ./leaks_event_queue
 #include <leakcheck.h>
 
 #include <memory>
