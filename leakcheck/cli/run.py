@@ -53,6 +53,7 @@ def command(
     elkyn-leakcheck run scenarios/ --on dask://scheduler:8786
     elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
     elkyn-leakcheck run mypackage.parser:parse_all
+    elkyn-leakcheck run ./program
     """
     from leakcheck.cli.start import begin
     from leakcheck.run import shards

@@ -193,7 +193,10 @@ _ADAPTER = b"leakcheck-adapter"
 
 
 def _is_adapter(file: Path) -> bool:
-    return os.access(file, os.X_OK) and _ADAPTER in file.read_bytes()
+    try:
+        return os.access(file, os.X_OK) and _ADAPTER in file.read_bytes()
+    except OSError:  # one that may be run and not read
+        return False
 
 
 def _label(file: Path, root: Path, cwd: Path) -> str:

@@ -95,7 +95,7 @@ def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) ->
     outside = [_READ_FROM_OUTSIDE] if CHILDREN_BYTES in leaking else []
     if growers is None:
         return outside
-    remarks = [*outside, "an iteration is one request, or what the scenario sends"] if service else outside
+    remarks = [*outside, "an iteration is one visit: a request, or what the client does"] if service else outside
     for role, count, processes in _growing(growers.roles):
         if count < processes:
             per = ": a finding is per request that such a process answers" if service else ""

@@ -95,6 +95,9 @@ class View(Protocol):
         """The control is done."""
 
 
+_NOT_FAILED = "not looked at: calls of the step that fail (--errors is for Python)"
+
+
 class _Ended(NamedTuple):
     """How the measurement of one scenario ended."""
 
@@ -291,6 +294,7 @@ class Runner:
             *reached.advice,
             *advice,
             *_advice(reached, ended.opened, job),
+            *([_NOT_FAILED] if self._plan.errors and not ended.opened.answers_probes else ()),
             *roles.advice(ended.growers, reached.leaking, service=ended.opened.service),
             *roles.client(reached),
         ]
@@ -342,7 +346,6 @@ class Runner:
         auto = "auto" in tools
         leaking, measured = reached.leaking, reached.measured
         wants_valgrind = "valgrind" in tools or (auto and job.scenario.native and bool(leaking))
-        foreign = not ended.opened.answers_probes
         if not (leaking and (auto or "memray" in tools)) and not wants_valgrind:
             return result
         from leakcheck.diagnosis.investigation import diagnose
@@ -365,7 +368,7 @@ class Runner:
         )
         options = DiagnosisOptions(
             tools=_diagnosis_tools(tools, bool(leaking)),
-            foreign=foreign,
+            foreign=not ended.opened.answers_probes,
             valgrind=wants_valgrind,
             keep_captures=self._plan.keep_captures,
             suppressions=tuple(self._plan.suppressions),

@@ -137,6 +137,12 @@ def test_the_header_is_one_of_cpp_too(tmp_path, compiler):
     ]
 
 
+def test_steps_of_a_program_are_not_made_to_fail_and_it_is_said(folder):
+    found = results(folder, "./native::innocent", "--errors")
+    assert list(found) == ["innocent"]
+    assert "not looked at: calls of the step that fail (--errors is for Python)" in found["innocent"]["advice"]
+
+
 def test_a_program_by_hand_says_what_it_is(folder):
     done = subprocess.run([folder / "native"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")

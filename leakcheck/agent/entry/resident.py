@@ -249,7 +249,7 @@ def announce(environment: MutableMapping[str, str], address: str, *, at_once: bo
 
 
 def conceal(environment: MutableMapping[str, str]) -> None:
-    """Take that back: Python processes that are started with this environment are nobody's to measure."""
+    """Take back what `announce` has done: Python processes with this environment are nobody's to measure."""
     environment.pop(VARIABLE, None)
     path = environment.get("PYTHONPATH", "").split(os.pathsep)
     if PRELOAD in path:
