@@ -88,7 +88,7 @@ def command(
     elkyn-leakcheck service --get / -- gunicorn -w 2 app:app -b 127.0.0.1:{port}
     elkyn-leakcheck service "uvicorn app:app --port {port}" --get /items/1 --post /login @login.json
     elkyn-leakcheck service "uvicorn app:app --port {port}" --drive load.py::visit
-    elkyn-leakcheck service "uvicorn app:app --port {port}" --drive-command "hey -n {n} -c {c} {url}/items/1"
+    elkyn-leakcheck service "uvicorn app:app --port {port}" --drive-command "ab -q -n {n} -c {c} {url}/items/1"
     """
     from leakcheck.cli.start import begin
     from leakcheck.execution.job import ScenarioInfo
