@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from processes import measured, run
+from processes import eventually, is_running, measured, run
 
 from leakcheck.agent.entry.resident import PRELOAD, VARIABLE, announce
 from leakcheck.agent.service.clients import AsyncCalls, Calls, Command
@@ -349,3 +350,17 @@ def test_what_a_command_printed_is_shown_to_who_asks_for_values(folder):
     done = leakcheck(folder, *command)
     assert (done.returncode, "out of cheese" in done.stdout) == (1, False), done.stdout + done.stderr
     assert "out of cheese" in leakcheck(folder, "--values", *command).stdout
+
+
+def test_a_tool_that_is_killed_leaves_no_client(folder):
+    told = folder / "pid"
+    (folder / "command.py").write_text("import os, time\nopen('pid', 'w').write(f'{os.getpid()}.')\ntime.sleep(600)\n")
+    command = [sys.executable, "-m", "leakcheck", "service", "--no-control", "--drive-command"]
+    command += [f"{sys.executable} command.py {{n}} {{url}}", "--", sys.executable, "server.py", "{port}", "fine"]
+    tool = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert eventually(lambda: told.exists() and told.read_text().endswith("."))
+    client = int(told.read_text().rstrip("."))
+    assert is_running(client)
+    tool.send_signal(signal.SIGKILL)
+    tool.wait()
+    assert eventually(lambda: not is_running(client))
