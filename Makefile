@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard elkyn/native/*.cpp elkyn/native/*.hpp)
-CPP    := $(wildcard elkyn/native/*.?pp elkyn/native/tests/*.?pp)
+CPP    := $(wildcard elkyn/native/*.?pp elkyn/native/tests/*.?pp leakcheck/adapters/*.h)
 UV     := $(shell command -v uv 2>/dev/null)
 # Where lmdb has no wheel for a Python yet, its source is changed by `patch` before it is compiled, unless told not to.
 export LMDB_PURE := $(if $(shell command -v patch),,1)

@@ -142,6 +142,8 @@ REFERENCES = "refs"
 GARBAGE = "garbage.bytes"
 """Bytes of cyclic garbage per iteration, which wait for the collector: no leak, unless nobody collects them or a budget
 is for less."""
+CLIENT_BYTES = "client.bytes"
+"""The ledger of the process that sends a service its requests: what it keeps itself is none of the service's."""
 CYCLES = "py.cycles"
 """Objects of cyclic garbage per iteration, which the settling counts: advice, never a leak."""
 
@@ -236,6 +238,9 @@ CATALOGUE = (
     ),
     MeterSpec(UNREAD_CHILDREN, "processes", "children", COUNTS, decisive=False),
     MeterSpec(
+        CLIENT_BYTES, "B", "own", BYTES, decisive=False, ceiling=Ceiling("max_growth", 1), occasional=True,
+    ),
+    MeterSpec(
         "disk.files", "files", "disk", COUNTS, words=Words("file", "written", "never removed", "example"),
         off_heap=True, screened=True,
     ),
@@ -258,9 +263,11 @@ def find(name: str) -> MeterSpec | None:
     return next((spec for spec in CATALOGUE if spec.name == name), None)
 
 
-def of(name: str, unit: str) -> MeterSpec:
-    """The row of a meter, one made for it where it is a scenario's own."""
-    return find(name) or MeterSpec(name, unit, "own", BYTES if unit == "B" else COUNTS)
+def of(name: str, unit: str, floor: float = 0.0) -> MeterSpec:
+    """The row of a meter, one made for it where it is a scenario's own; with a floor, where it is read less exactly."""
+    row = find(name) or MeterSpec(name, unit, "own", BYTES if unit == "B" else COUNTS)
+    known = row.thresholds
+    return row if floor <= known.floor else row._replace(thresholds=known._replace(floor=floor))
 
 
 def of_family(*families: Family) -> list[str]:

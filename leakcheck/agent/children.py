@@ -50,6 +50,27 @@ def status(pid: int) -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
+def run_times(pid: int | str) -> dict[str, bytes]:
+    """What the kernel has counted of each thread of a process: nanoseconds on a processor, and waiting for one."""
+    found: dict[str, bytes] = {}
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has ended
+        return found
+    for thread in threads:
+        try:
+            descriptor = os.open(f"/proc/{pid}/task/{thread}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has ended
+            continue
+        try:
+            found[thread] = os.read(descriptor, 96)
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+    return found
+
+
 def processor_ticks(pid: int) -> int:
     """Processor time of a process, in ticks of the kernel's clock; 0 where it has ended."""
     try:

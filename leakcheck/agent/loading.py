@@ -11,7 +11,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from leakcheck.agent.scenario import MARK, Options, Scenario, expand
-from leakcheck.agent.step import CO_COROUTINE, flags
+from leakcheck.agent.step import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, flags
 from leakcheck.errors import guess
 
 _TOP_LEVEL_AWAIT = 0x2000
@@ -165,10 +165,23 @@ def _statement(statement: CodeType, names: dict[str, object]) -> Scenario:
 
 
 def _service(path: str) -> Scenario:
-    """Requests to a service, as a file says them. Loads a client, which no other scenario has a use for."""
-    from leakcheck.agent.load import of_file
+    """Visits to a service, as a file says them. Loads a client, which no other scenario has a use for."""
+    from leakcheck.agent.service_file import of_file
 
-    return of_file(path)
+    return of_file(path, _client)
+
+
+def _client(path: str, name: str) -> Callable[..., Any]:
+    """The function of a file that visits a service. Raises `TargetError` for what cannot be called to do so."""
+    module = import_file(path)
+    if not hasattr(module, name):
+        raise TargetError(f"there is no {name!r} in that file{guess(name, dir(module))}")
+    found = getattr(module, name)
+    if not callable(found):
+        raise TargetError(f"it is {type(found).__name__}, not a function that can be called")
+    if flags(found) & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        raise TargetError("it is a generator, whose code does not run when it is called; let it be a function")
+    return found  # type: ignore[no-any-return]
 
 
 def _call(path: str) -> Scenario:

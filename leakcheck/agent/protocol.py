@@ -1,8 +1,9 @@
 """The typed messages between the tool and the measured process, and their version.
 
-A message is one line of JSON: a request is `[name, field, ...]`, an answer `[field, ...]`, or `{"failure": ...}` where
+A message is one line of JSON: a request is `[name, field, ...]`, an answer `[field, ...]`, or `{"failed": [...]}` where
 the measured process raised. Records travel as arrays of their fields, in the order of definition. The first request is
-`Hello`; whatever comes after it has exactly one answer.
+`Hello`; whatever comes after it has exactly one answer. docs/protocol.md tells it to those who write for another
+runtime.
 
 The measured process imports this module: it uses the standard library only, and of that the cheap parts.
 """
@@ -10,7 +11,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 8
+VERSION = 9
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -65,21 +66,21 @@ class Described(NamedTuple):
     """One scenario of a target."""
 
     name: str
-    doc: str
-    line: int
-    file: str
-    marked: bool
+    doc: str = ""
+    line: int = 0
+    file: str = ""
+    marked: bool = True
     """Whether it carries `@scenario`, and is not the `main` of a script or a function that was named."""
-    tags: list[str]
-    expect: Literal["clean", "leak"]
-    budget: dict[str, float]
-    time_budget: float | None
-    max_iterations: int | None
-    max_growth: int | str | None
-    tools: list[str] | None
-    timeouts: dict[str, float] | None
-    native: bool
-    legal: list[str] | None
+    tags: list[str] = []  # noqa: RUF012 - defaults of a NamedTuple, never changed
+    expect: Literal["clean", "leak"] = "clean"
+    budget: dict[str, float] = {}  # noqa: RUF012
+    time_budget: float | None = None
+    max_iterations: int | None = None
+    max_growth: int | str | None = None
+    tools: list[str] | None = None
+    timeouts: dict[str, float] | None = None
+    native: bool = False
+    legal: list[str] | None = None
     """Names of the exceptions by which the step is made to fail, see `Fault`; None where the run says it."""
 
 
@@ -135,6 +136,9 @@ class Open(NamedTuple):
     """The role of the process that answers questions, where that is another than the one that calls the step."""
 
 
+PROGRAM = "program://"
+"""How a target begins that is a program of another runtime, before its path: it is started itself, and speaks this
+protocol."""
 HOSTED = ("pytest_item://", "pytest_suite://", "unittest_test://")
 """Targets whose step exists only inside another runner: that imports them, and holds the conversation where it is."""
 
@@ -145,15 +149,20 @@ class Opened(NamedTuple):
     meters: list[tuple[str, str]]
     """Name and unit of what is read, in the order of the values of `Sampled`; of the tool's own, the
     catalogue knows the unit."""
-    unavailable: dict[str, str]
+    unavailable: dict[str, str] = {}  # noqa: RUF012 - defaults of a NamedTuple, never changed
     """Meters that cannot work here, with the reason."""
-    python: str
-    descriptor_limit: int | None
-    roots: Roots
+    python: str = ""
+    """The interpreter's version."""
+    descriptor_limit: int | None = None
+    roots: Roots = Roots((), (), ())
     libraries: list[str] = []  # noqa: RUF012 - a NamedTuple's default, never changed
     """Files of the native libraries that are loaded."""
     service: bool = False
     """Whether the meters are those of a service, to which this process sends requests."""
+    answers_probes: bool = False
+    """Whether it answers what `PROBES` has; else it is asked for `Run` and `Close` only."""
+    floors: dict[str, float] = {}  # noqa: RUF012
+    """By meter, how far its readings may be apart though nothing grows, where that is more than the tool knows of."""
 
 
 class Run(NamedTuple):

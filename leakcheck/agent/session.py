@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -16,8 +17,9 @@ from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
 from leakcheck.agent.children import has_children
 from leakcheck.agent.loading import TargetError, load, named
-from leakcheck.agent.meters import Place
+from leakcheck.agent.meters import Place, Unavailable
 from leakcheck.agent.meters.allocators import libraries
+from leakcheck.agent.meters.heap import malloc_ledger
 from leakcheck.agent.meters.kernel import release_segments
 from leakcheck.agent.meters.reading import Readings
 from leakcheck.agent.meters.system import release_named_memory
@@ -185,11 +187,15 @@ class Conversation:
 
     async def _converse(self) -> None:
         channel = self.channel
+        if self.context.started is not None:
+            with suppress(Unavailable):
+                self.context.meter("client.bytes", malloc_ledger()[0], "B")
         opened = self.make_meters()
         if self.context.started is not None:
-            relay = import_module("leakcheck.agent.processes.relay").Relay(self, self.context.started.agents)
+            self._others = relay = import_module("leakcheck.agent.processes.relay").Relay(
+                self, self.context.started.agents
+            )
             opened = relay.opened(opened)
-            self._others = relay if relay.measures else None
         else:
             self._meets_children = True
             if self.opening.asked or has_children():
@@ -214,6 +220,7 @@ class Conversation:
             descriptor_limit=_descriptor_limit(),
             roots=HERE.roots,
             libraries=libraries(),
+            answers_probes=True,
         )
 
     async def reply(self, name: str, fields: list[object]) -> None:

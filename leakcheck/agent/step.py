@@ -20,7 +20,7 @@ from leakcheck.agent.scenario import Context, Scenario
 
 # Flags of a code object; `inspect`, which names them, is dear to import.
 CO_COROUTINE = 0x80
-_CO_GENERATOR = 0x20  # of `inspect`
+CO_GENERATOR = 0x20  # of `inspect`
 CO_ASYNC_GENERATOR = 0x200  # of `inspect`
 
 
@@ -91,7 +91,7 @@ class Driver:
         if kind & CO_ASYNC_GENERATOR:
             self._generator = function(**arguments)
             step = await self._generator.__anext__()
-        elif kind & _CO_GENERATOR:
+        elif kind & CO_GENERATOR:
             self._generator = function(**arguments)
             step = next(self._generator)
         elif arguments:
@@ -134,6 +134,11 @@ class Driver:
         lowest = array("d", [math.inf])
         seconds = await self._run(_watched(self.step, read, settle, lowest, self.has_async_step), count)
         return seconds, lowest[0]
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that it takes to have the step called at all, however often."""
+        return float(getattr(self.step, "start_s", 0.0))
 
     async def returned(self) -> Any:
         """Call the step once, and return what it returns. Raises `StepRaisedError`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from leakcheck.agent.protocol import PROGRAM
 from leakcheck.cli import options as shared
 from leakcheck.cli.command import EXIT_CODES, Command
 from leakcheck.errors import NothingCollectedError, UsageError
@@ -55,6 +56,7 @@ def command(
     elkyn-leakcheck run scenarios/ --on dask://scheduler:8786
     elkyn-leakcheck run scenarios/events.py::subscribe_unsubscribe --time-budget 30
     elkyn-leakcheck run mypackage.parser:parse_all
+    elkyn-leakcheck run ./program
     """
     from leakcheck.cli.start import begin
     from leakcheck.run import shards
@@ -71,6 +73,8 @@ def command(
             stack.callback(collected.loaded.stop)
         if collected.broken:
             shared.check_interpreter(template.python)
+        if cluster is not None and any(each.target.startswith(PROGRAM) for each in collected.scenarios):
+            raise UsageError("--on: a program is measured on this machine, for it may not run on another")
         chosen = select(collected.scenarios, keyword, mark)
         if chosen or collected.broken:
             from leakcheck.cli.finish import run_and_report

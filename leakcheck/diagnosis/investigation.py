@@ -325,6 +325,8 @@ def _run(plan: Plan, name: str, absent: ToolRun | None, means: Callable[[], _T])
     """What one of the means finds, and how it went; whatever keeps it from an answer is the reason that is reported."""
     if absent is not None:
         return None, absent
+    if plan.options.foreign and not (name == "valgrind" and plan.options.valgrind):
+        return None, ToolRun(name=name, status="skipped", reason="it does not know the program's runtime")
     began = time.monotonic()
     try:
         with plan.under_way(name):

@@ -102,6 +102,8 @@ class DiagnosisOptions(Record, frozen=True, kw_only=True):
     """What a diagnosis may do."""
 
     tools: frozenset[ToolName] = frozenset({"graph", "memray", "valgrind"})
+    foreign: bool = False
+    """Whether it is a program of another runtime, of which only valgrind can say something, where it is native."""
     valgrind: bool = False
     """Run valgrind even where nothing native seems to grow."""
     keep_captures: Path | None = None

@@ -23,6 +23,8 @@ from leakcheck.records import Failure
 INSTALL_HINT = "valgrind is not installed: apt install valgrind, dnf install valgrind, or see https://valgrind.org"
 _SEARCH_S = 60
 """Seconds that a search for lost blocks may take: one takes about a second in each half gigabyte."""
+_CALLS_THE_STEP = "leakcheck_run"
+"""Of leakcheck.h: what a native program has above the step is none of that."""
 _KINDS = ("definitely lost", "indirectly lost", "possibly lost")
 _NUMBER = r"([\d,]+)(?: \(\+([\d,]+)\))?"
 _RECORD = re.compile(
@@ -164,7 +166,7 @@ def _frames(record: str, where: Mappings) -> tuple[tuple[NativeFrame, ...], tupl
     frames: list[NativeFrame] = []
     objects: list[str] = []
     for address, function, file, source, line in _FRAME.findall(record):
-        if function.startswith(EVALUATION):
+        if function.startswith((*EVALUATION, _CALLS_THE_STEP)):
             break
         native = NativeFrame(function, source, int(line or 0))
         shared_object = file or where.file_at(int(address, 16))

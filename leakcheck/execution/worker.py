@@ -23,6 +23,7 @@ import msgspec
 from leakcheck import meters, units
 from leakcheck.agent.protocol import (
     HOSTED,
+    PROGRAM,
     VERSION,
     Close,
     Closed,
@@ -148,12 +149,15 @@ class Worker:
         lifeline_read, self._lifeline = os.pipe()
         output_read, output_write = os.pipe()
         self._output_fd = output_read
+        program = job.scenario.target.removeprefix(PROGRAM)
+        words = [job.python, str(package / "agent" / "__main__.py")]
+        if program != job.scenario.target:  # another runtime speaks the protocol itself
+            words, package_parent = [program], Path()
         try:
             self._process = subprocess.Popen(
                 [
                     *wrapper,
-                    job.python,
-                    str(package / "agent" / "__main__.py"),
+                    *words,
                     str(commands_read),
                     str(replies_write),
                     str(lifeline_read),
@@ -172,7 +176,7 @@ class Worker:
             for descriptor in (self._commands, self._replies, self._lifeline, output_read):
                 os.close(descriptor)
             raise WorkerFailed(
-                Failure(type="start", message=f"cannot start {job.python}: {error.strerror or error}")
+                Failure(type="start", message=f"cannot start {words[0]}: {error.strerror or error}")
             ) from error
         finally:
             for descriptor in (commands_read, replies_write, lifeline_read, output_write):

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from leakcheck import validation
-from leakcheck.agent.protocol import NOT_THERE, Described
+from leakcheck.agent.protocol import NOT_THERE, PROGRAM, Described
 from leakcheck.errors import UsageError, guess
 from leakcheck.execution.crew import Crew
 from leakcheck.execution.failure import WorkerFailed
@@ -23,6 +23,7 @@ from leakcheck.execution.worker import Worker
 from leakcheck.records import Failure
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
+Found = TypeVar("Found")
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -90,6 +91,21 @@ def collect(arguments: Sequence[str], template: Job, *, keep: bool = False) -> C
     return Collected(list(scenarios.values()), broken, loaded[0] if loaded else None)
 
 
+def load(info: ScenarioInfo, typed: str, template: Job) -> Collected:
+    """The scenario that is made of what was typed, once its target has been imported; the caller stops the process.
+
+    Raises `UsageError` where something is not there.
+    """
+    probe = msgspec.structs.replace(template, scenario=info)
+    loaded: list[Worker] = []
+    found = _listed(probe, typed, Crew(), loaded, lambda listed: listed)
+    if isinstance(found, Broken):
+        return Collected([], [found])
+    first = found[0]
+    info = msgspec.structs.replace(info, doc=first.doc, file=first.file, line=first.line)
+    return Collected([info], [], loaded[0])
+
+
 def select(scenarios: Sequence[ScenarioInfo], keyword: str | None, mark: str | None) -> list[ScenarioInfo]:
     """Those that match `-k` (parts of the id) and `-m` (tags); both take names, `and`, `or`, `not`, parentheses."""
     chosen = list(scenarios)
@@ -120,9 +136,14 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
             for file in sorted(_python_files(root))
         ]
     if os.path.isfile(path):
-        if path.suffix != ".py":
-            raise UsageError(f"{argument}: not a Python file; scenarios live in *.py files")
         file = path.resolve()
+        if path.suffix != ".py":
+            if not _is_adapter(file):
+                raise UsageError(
+                    f"{argument}: not a Python file; scenarios live in *.py files, and in programs that speak the "
+                    "protocol of docs/protocol.md"
+                )
+            return [_Target(f"{PROGRAM}{file}", _label(file, file.parent, cwd), wanted or None)]
         return [_Target(str(file), _label(file, file.parent, cwd), wanted or None)]
     if _FUNCTION.match(argument):
         return [_Target(argument, argument, None)]
@@ -176,6 +197,17 @@ def _mentions_scenarios(file: Path) -> bool:
         return os.path.exists(file)
 
 
+_ADAPTER = b"leakcheck-adapter"
+"""What a program has in it that speaks the protocol: no other is started because it was named by mistake."""
+
+
+def _is_adapter(file: Path) -> bool:
+    try:
+        return os.access(file, os.X_OK) and _ADAPTER in file.read_bytes()
+    except OSError:  # one that may be run and not read
+        return False
+
+
 def _label(file: Path, root: Path, cwd: Path) -> str:
     """The file's path for ids: from the current folder where it lies below it, else from the argument's parent."""
     try:
@@ -187,14 +219,20 @@ def _label(file: Path, root: Path, cwd: Path) -> str:
 def _list(target: _Target, template: Job, crew: Crew, loaded: list[Worker] | None) -> list[ScenarioInfo] | Broken:
     """What is in a file; the process that imported it is put into `loaded`, where it is to be kept."""
     probe = msgspec.structs.replace(template, scenario=ScenarioInfo(id=target.label, target=target.load, name=""))
+    return _listed(probe, target.label, crew, loaded, lambda listed: _named(target, listed, template.cwd))
+
+
+def _listed(
+    probe: Job, typed: str, crew: Crew, loaded: list[Worker] | None, choose: Callable[[list[Described]], list[Found]]
+) -> list[Found] | Broken:
     with ExitStack() as stack:
         try:
             worker = stack.enter_context(crew.start(probe))
-            found = _named(target, worker.list_scenarios(), template.cwd)
+            found = choose(worker.list_scenarios())
         except WorkerFailed as failed:
             if failed.failure.type == NOT_THERE:
-                raise UsageError(f"{target.label}: {failed.failure.message}") from None
-            return Broken(target.label, target.load, failed.failure, failed.whole)
+                raise UsageError(f"{typed}: {failed.failure.message}") from None
+            return Broken(probe.scenario.id, probe.scenario.target, failed.failure, failed.whole)
         if found and loaded is not None:
             loaded.append(worker)
             stack.pop_all()
@@ -203,15 +241,16 @@ def _list(target: _Target, template: Job, crew: Crew, loaded: list[Worker] | Non
 
 def _named(target: _Target, listed: list[Described], cwd: Path) -> list[ScenarioInfo]:
     """What the worker listed, by id, as far as it was asked for."""
-    is_file = target.load.endswith(".py")
+    file = target.load.removeprefix(PROGRAM)
+    is_file = file.endswith(".py") or file != target.load
     # From where the user stands, an id names only what lies below.
-    elsewhere = is_file and not Path(target.load).is_relative_to(cwd.resolve())
+    elsewhere = is_file and not Path(file).is_relative_to(cwd.resolve())
     found = []
     for each in listed:
         if target.in_folder and not each.marked:
             continue
         identifier = f"{target.label}::{each.name}" if is_file else target.label
-        command = ["elkyn-leakcheck", "run", f"{_from_home(target.load)}::{each.name}"] if elsewhere else []
+        command = ["elkyn-leakcheck", "run", f"{_from_home(file)}::{each.name}"] if elsewhere else []
         fields = {field: value for field, value in each._asdict().items() if field != "marked"}
         options = {name: fields[name] for name in validation.names("scenario") if name in fields}
         validation.examine(f"@scenario of {identifier}", options, options)

@@ -10,7 +10,7 @@ import msgspec
 from leakcheck import units
 from leakcheck.agent.protocol import Grower, Growers, Opened, WhoGrows
 from leakcheck.execution.worker import Worker
-from leakcheck.meters import BYTES, CHILDREN_BYTES, LEDGER
+from leakcheck.meters import BYTES, CHILDREN_BYTES, CLIENT_BYTES, LEDGER
 from leakcheck.records import Finding
 from leakcheck.verdict.reach import Reached
 
@@ -33,7 +33,7 @@ _READ_FROM_OUTSIDE = (
 def growers(worker: Worker, reached: Reached, opened: Opened) -> Growers | None:
     """In which processes of a program something leaks, while they are still there; None where there is but one."""
     meter = next(iter(reached.leaking), "" if opened.service else LEDGER)
-    if not meter or not (opened.service or reached.had_children):
+    if not meter or not opened.answers_probes or not (opened.service or reached.had_children):
         return None
     calls = max(_LEAST_ALONE, min(reached.measured.iterations // 8, int(_ALONE_S / reached.measured.per_iteration)))
     return worker.ask(WhoGrows(meter, calls), Growers)
@@ -95,7 +95,7 @@ def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) ->
     outside = [_READ_FROM_OUTSIDE] if CHILDREN_BYTES in leaking else []
     if growers is None:
         return outside
-    remarks = [*outside, "an iteration is one request, or what the scenario sends"] if service else outside
+    remarks = [*outside, "an iteration is one visit: a request, or what the client does"] if service else outside
     for role, count, processes in _growing(growers.roles):
         if count < processes:
             per = ": a finding is per request that such a process answers" if service else ""
@@ -103,6 +103,20 @@ def advice(growers: Growers | None, leaking: Iterable[str], *, service: bool) ->
                 f"{count} of {processes} processes of the role {role!r} {'grows' if count == 1 else 'grow'}{per}"
             )
     return remarks + [_replaced(each) for each in growers.roles if each.ended and each.went > BYTES.notable]
+
+
+def client(reached: Reached) -> list[str]:
+    """What the process that sends a service its requests keeps itself: no part of the verdict, and said."""
+    judgement, samples = reached.judgements.get(CLIENT_BYTES), reached.measured.samples.get(CLIENT_BYTES)
+    if judgement is None or not samples or not judgement.suspicious:
+        return []
+    grown, visits = samples[-1].value - samples[1 % len(samples)].value, samples[-1].iterations
+    if grown < BYTES.notable or judgement.growth <= 0:
+        return []
+    return [
+        f"the client itself has grown by {units.size(grown)} over {visits:,} iterations ({CLIENT_BYTES}): that is no "
+        "part of the verdict, which speaks of the service"
+    ]
 
 
 def _replaced(grower: Grower) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from leakcheck.agent.protocol import HOSTED, INTERNAL, Growers, Opened
+from leakcheck.agent.protocol import HOSTED, INTERNAL, PROGRAM, Growers, Opened
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.execution.allocators import foreign
 from leakcheck.execution.crew import Crew
@@ -93,6 +93,9 @@ class View(Protocol):
 
     def control(self, control: Control) -> None:
         """The control is done."""
+
+
+_NOT_FAILED = "not looked at: calls of the step that fail (--errors is for Python)"
 
 
 class _Ended(NamedTuple):
@@ -213,7 +216,12 @@ class Runner:
         job = msgspec.structs.replace(self._plan.template, scenario=info, budget=budget)
         result = self._result(job)
         legal = info.legal if info.legal is not None else LEGAL if self._plan.errors else ()
-        if not legal or result.verdict not in ("clean", "bounded") or info.expect == "leak":
+        if (
+            not legal
+            or info.target.startswith(PROGRAM)
+            or result.verdict not in ("clean", "bounded")
+            or info.expect == "leak"
+        ):
             return [result]
         return [result, *self._errors(job, legal)]
 
@@ -286,7 +294,9 @@ class Runner:
             *reached.advice,
             *advice,
             *_advice(reached, ended.opened, job),
+            *([_NOT_FAILED] if self._plan.errors and not ended.opened.answers_probes else ()),
             *roles.advice(ended.growers, reached.leaking, service=ended.opened.service),
+            *roles.client(reached),
         ]
         result = verdicts.judged(job, reached, advice=advice, tools=[growth_run], failure=failure, phases=ended.phases)
         return self._diagnosed(job, ended, result)
@@ -358,6 +368,7 @@ class Runner:
         )
         options = DiagnosisOptions(
             tools=_diagnosis_tools(tools, bool(leaking)),
+            foreign=not ended.opened.answers_probes,
             valgrind=wants_valgrind,
             keep_captures=self._plan.keep_captures,
             suppressions=tuple(self._plan.suppressions),
@@ -445,6 +456,8 @@ def _advice(reached: Reached, opened: Opened, job: Job) -> list[str]:
             f"makes {measured.cycles_per_iteration:.2f} objects of cyclic garbage per iteration: no leak, but work for "
             "the collector"
         )
+    if not opened.answers_probes:
+        remarks.append(f"looked at: {', '.join(name for name, _ in opened.meters)}; nothing else of this program")
     if job.allocator == "malloc" and LEDGER in opened.unavailable:
         remarks.append(f"{LEDGER} is not measured: {opened.unavailable[LEDGER]}")
     if names := foreign(opened.libraries):

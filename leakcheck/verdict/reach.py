@@ -73,7 +73,8 @@ def reach(
 
     `unasked` says why the process is asked nothing: a question has been the end of the one before.
     """
-    specs = [meters.of(name, unit) for name, unit in opened.meters]
+    specs = [meters.of(name, unit, opened.floors.get(name, 0.0)) for name, unit in opened.meters]
+    unasked = unasked or ("" if opened.answers_probes else "the program answers no questions")
     suspected = CacheSuspicion(process)
     measured = measure(process, specs, _within_limits(allowed, opened), Unsuspecting() if unasked else suspected, watch)
     began = time.perf_counter()

@@ -18,9 +18,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["tutorial", "pytest", "reading", "verdicts", "cookbook", "ci", "faq", "comparison", "reference", "index"]
-PAGES += ["assistants", "gallery", "how-it-works", "messages", "services", "sweep"]
+PAGES += ["assistants", "gallery", "how-it-works", "messages", "protocol", "services", "sweep"]
 PAGES.append("../README")
-SLOW = {"cookbook", "gallery", "how-it-works", "pytest", "reference", "services", "sweep", "tutorial", "../README"}
+SLOW = {"cookbook", "gallery", "how-it-works", "protocol", "pytest", "reference", "services", "sweep", "tutorial"}
+SLOW.add("../README")
 
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]*) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 _IN_THE_REPOSITORY = re.compile(r"https://github\.com/elkyn/elkyn-leakcheck/(?:blob|tree)/main/(.+)")

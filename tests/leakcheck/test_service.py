@@ -19,10 +19,10 @@ import pytest
 from processes import eventually, is_running, job_of, measured, run, state_of
 
 from leakcheck.agent.entry.resident import PRELOAD
-from leakcheck.agent.load import Load, Request
 from leakcheck.agent.processes import stopping
 from leakcheck.agent.protocol import Grower, Growers
 from leakcheck.agent.scenario import Context
+from leakcheck.agent.service.requests import Request, Requests
 from leakcheck.agent.service.started import Service, ServiceError
 from leakcheck.execution.job import Budget
 from leakcheck.records import Finding
@@ -96,11 +96,11 @@ def test_one_of_four_workers_that_leaks_is_named_with_its_line(tmp_path, server)
 def test_four_workers_that_keep_nothing_are_clean_to_the_byte(tmp_path, server):
     source = f"""
         import sys
-        from leakcheck.agent.load import Load, Request
+        from leakcheck.agent.service.requests import Request, Requests
         @scenario
         def case(ctx):
             with ctx.service([sys.executable, {str(server)!r}, "{{port}}", "none"]) as service:
-                yield Load(service, [Request("GET", "/")], 4)
+                yield Requests(service, [Request("GET", "/")], 4)
     """
     result = measured(job_of(tmp_path, source), time_s=2.0)
     assert result.leaking == []
@@ -131,11 +131,11 @@ def test_a_service_that_has_no_agent_is_read_from_outside(tmp_path, server):
     """`-I` leaves the environment alone, and with it what would load the agent."""
     source = f"""
         import sys
-        from leakcheck.agent.load import Load, Request
+        from leakcheck.agent.service.requests import Request, Requests
         @scenario
         def case(ctx):
             with ctx.service([sys.executable, "-I", {str(server)!r}, "{{port}}", "1"]) as service:
-                yield Load(service, [Request("GET", "/")], 4)
+                yield Requests(service, [Request("GET", "/")], 4)
     """
     job = job_of(tmp_path, source)
     result = measured(job, time_s=3.0)
@@ -147,14 +147,14 @@ def test_a_service_that_has_no_agent_is_read_from_outside(tmp_path, server):
 def test_what_a_service_answers_is_looked_at(tmp_path, server):
     with Service([sys.executable, str(server), "{port}", "none"], None, 20) as service:
         with pytest.raises(ServiceError, match="answers 500 to GET /broken"):
-            Load(service, [Request("GET", "/broken")], 1)
-        load = Load(service, [Request("GET", "/")], 3)
-        load.many(50)
-        assert load.done == 50
-        load._requests = iter([Request("GET", "/broken")] * 100)
+            Requests(service, [Request("GET", "/broken")], 1)
+        visits = Requests(service, [Request("GET", "/")], 3)
+        visits.many(50)
+        assert visits.done == 50
+        visits._requests = iter([Request("GET", "/broken")] * 100)
         with pytest.raises(ServiceError, match="answers 500 to every request"):
-            load.many(100)
-        assert load.done < 100
+            visits.many(100)
+        assert visits.done < 100
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_post_has_its_body_and_type():
     with HTTPServer(("127.0.0.1", 0), Keeps) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         service = Service(["none"], f"http://127.0.0.1:{listening.server_port}/", 1)
-        Load(service, [Request("POST", "/login", '{"a": 1}', "application/json")], 1)
+        Requests(service, [Request("POST", "/login", '{"a": 1}', "application/json")], 1)
         listening.shutdown()
     assert came == [("/login", "application/json", b'{"a": 1}')]
 

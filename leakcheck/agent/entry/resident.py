@@ -248,6 +248,17 @@ def announce(environment: MutableMapping[str, str], address: str, *, at_once: bo
     environment[VARIABLE] = f"{address} {_AT_ONCE}" if at_once else address
 
 
+def conceal(environment: MutableMapping[str, str]) -> None:
+    """Take back what `announce` has done: Python processes with this environment are nobody's to measure."""
+    environment.pop(VARIABLE, None)
+    path = environment.get("PYTHONPATH", "").split(os.pathsep)
+    if PRELOAD in path:
+        path.remove(PRELOAD)
+        environment["PYTHONPATH"] = os.pathsep.join(path)
+        if not any(path):
+            del environment["PYTHONPATH"]
+
+
 def expect_children() -> None:
     """Have the agent in all processes that this one forks or starts from now on, and not in itself."""
     if not _address:
@@ -259,13 +270,7 @@ def expect_no_children() -> None:
     """Take that back: what this process forks is a copy of it, and what is started then is nobody's to measure."""
     global _address
     _address = ""
-    os.environ.pop(VARIABLE, None)
-    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if PRELOAD in path:
-        path.remove(PRELOAD)
-        os.environ["PYTHONPATH"] = os.pathsep.join(path)
-        if not any(path):
-            del os.environ["PYTHONPATH"]
+    conceal(os.environ)
 
 
 def begin(said: str) -> None:

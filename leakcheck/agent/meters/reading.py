@@ -39,7 +39,10 @@ class Readings:
         self.units: dict[str, str] = {}
         """Of the scenario's own; the others are in the tool's catalogue."""
         self.unavailable: dict[str, str] = {}
+        own = {name for name, _, _ in context.meters}
         for name in names:
+            if name in own:
+                continue
             try:
                 self.readers[name] = READERS.get(name, _unread)(place)
             except Unavailable as reason:

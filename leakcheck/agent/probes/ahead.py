@@ -52,9 +52,9 @@ async def pass_time(driver: Driver, seconds: float, iterations: int) -> None:
         await driver.run(calls)
 
 
-def pieces(iterations: int) -> list[int]:
-    """The pieces in which a time passes beside so many calls: how many of them are made in each."""
-    count = max(1, min(_PIECES, iterations))
+def pieces(iterations: int, most: int = _PIECES) -> list[int]:
+    """The pieces in which a time passes beside so many calls: how many of them are made in each, `most` of them."""
+    count = max(1, min(_PIECES, most, iterations))
     return [(piece + 1) * iterations // count - piece * iterations // count for piece in range(count)]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import sys
 import time
 import types
@@ -17,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from leakcheck.agent.channel import Channel
+from leakcheck.agent.children import run_times
 from leakcheck.agent.meters.heap import malloc_ledger
 from leakcheck.agent.meters.objects import put_aside
 from leakcheck.agent.meters.reading import Readings
@@ -140,28 +140,17 @@ def _until_idle() -> None:
     """Wait until no other thread of the process runs: the answer that the caller has is not the end of the work."""
     own = str(get_native_id())
     until = _now() + _IDLE_WAIT_S
-    before = _time_of_others(own)
+    before = _times_of_others(own)
     while _now() < until:
         _sleep(_LOOK_APART_S)
-        after = _time_of_others(own)
+        after = _times_of_others(own)
         if after == before:
             return
         before = after
 
 
-def _time_of_others(own: str) -> list[bytes]:
-    """What the kernel has counted for each other thread: nanoseconds on a processor, and waiting for one."""
-    found = []
-    for name in os.listdir("/proc/self/task"):
-        if name != own:
-            try:
-                descriptor = os.open(f"/proc/self/task/{name}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:  # it has ended
-                continue
-            try:
-                found.append(os.read(descriptor, 96))
-            except OSError:
-                pass
-            finally:
-                os.close(descriptor)
-    return found
+def _times_of_others(own: str) -> dict[str, bytes]:
+    """What each other thread has run."""
+    times = run_times("self")
+    times.pop(own, None)
+    return times

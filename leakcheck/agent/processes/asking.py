@@ -40,6 +40,8 @@ _SLICE_S = 0.5
 _LIKE_A_SLICE = 16
 """Calls of the first slice, before it is known what one takes."""
 
+_STARTS_S = 5.0
+"""Seconds that all starts of a client may take while the clock is put forward: as many pieces as there is time for."""
 _GROWS_TOO = 0.1
 """Part of the growth of the process that grows most from which on another grows too."""
 _MOST_FOR_ONE = 12
@@ -59,6 +61,10 @@ class Calls(Protocol):
     """Calls the step: see `step.Driver`."""
 
     iterations: int
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that it takes to have it called at all, however often."""
 
     async def run(self, count: int, /) -> float:
         """Call it so often, and return the seconds that it took."""
@@ -149,7 +155,8 @@ class Asking:
             for each in self._agents
             if each is agent or each.role == agent.role or each.history.grown(LEDGER) > least > 0
         ]
-        pieces = ahead.pieces(calls)
+        most = int(_STARTS_S / driver.start_s) if (driver := self._driver).start_s else calls
+        pieces = ahead.pieces(calls, most)
         for part in pieces:
             if not await self._put_forward(together, seconds / len(pieces)):
                 return TimePassed(True)

@@ -27,30 +27,31 @@ class Relay:
         self._agents = Agents(listening, conversation.opening, "main process")
         self._asking = Asking(conversation.driver, self._agents)
         self._read_here: list[str] = []
+        self._has_agents = False
+        """Whether there was one when it was opened; else the service is read from outside, as any child process is."""
 
     def opened(self, own: Opened) -> Opened:
         """What the tool is told: the meters of the agents, and those that are read here."""
         first = self._agents.look()
-        if first is None:
-            return own
-        taken = {name for name, _, _ in self._conversation.context.meters}
-        here = [(name, unit) for name, unit in own.meters if name in READ_ONCE or name in taken]
-        self._read_here = [name for name, _ in here]
+        here = {*READ_ONCE, *(name for name, _, _ in self._conversation.context.meters)}
+        self._has_agents = first is not None
+        if first is None:  # what this process keeps is none of the service's
+            first = own._replace(meters=[], unavailable={})
+            here.add("children")
+        read_here = [(name, unit) for name, unit in own.meters if name in here]
+        self._read_here = [name for name, _ in read_here]
         return first._replace(
-            meters=[*first.meters, *here],
+            meters=[*first.meters, *read_here],
             unavailable={name: why for name, why in first.unavailable.items() if name not in READ_ONCE},
             service=True,
         )
-
-    @property
-    def measures(self) -> bool:
-        """Whether there is an agent; else the service is read from outside, as any child process is."""
-        return bool(self._agents.meters)
 
     async def answer(self, name: str, fields: list[Any]) -> Answer:
         """Answer one request of the tool."""
         if name == "Run":
             return await self._sample(Run(*fields))
+        if not self._has_agents:
+            return await self._conversation.answer(name, fields)
         if name == "WhoGrows":
             return await self._asking.who_grows(*fields)
         if name == "EmptyCaches" and not self._agents.by_pid:
@@ -67,7 +68,8 @@ class Relay:
         except StepRaisedError as error:
             raised = error
         await conversation.settler.settle(whole=run.whole)
-        cycles = self._agents.read(driver.iterations, whole=run.whole)
+        cycles = self._agents.read(driver.iterations, whole=run.whole) if self._has_agents else 0
+        conversation.settler.empty_free_lists()
         sums = bytes(8 * len(self._agents.meters))
         here = [reader() if (reader := conversation.readings.reader(name)) else 0.0 for name in self._read_here]
         numbers = array("d", [driver.iterations, seconds, clock() - began, cycles, math.nan])

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from leakcheck.agent.children import descendants
+from leakcheck.agent.children import descendants, run_times
 from leakcheck.agent.entry.resident import announce, listen
 from leakcheck.errors import LeakcheckError
 
@@ -100,8 +100,12 @@ class Service:
         """Raises `ServiceError` where it has ended; `when` is the end of the sentence."""
         code = self._process.poll() if self._process is not None else None
         if code is not None:
-            how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-            raise ServiceError(f"the service ended {how}{when}; what it printed says why (--values shows it)")
+            raise ServiceError(f"the service {ended(code)}{when}; what it printed says why (--values shows it)")
+
+    def run_times(self) -> dict[str, int]:
+        """Nanoseconds that each thread of its processes has had a processor; none where the kernel does not tell."""
+        pids = (self.pid, *_below(self.pid)) if self.pid else ()
+        return {thread: int(times.split()[0]) for pid in pids for thread, times in run_times(pid).items()}
 
     def _wait(self) -> None:
         until = time.monotonic() + self._timeout
@@ -142,6 +146,13 @@ class Service:
         import select
 
         return bool(select.select([self.agents], [], [], 0)[0])
+
+
+def ended(code: int) -> str:
+    """How a process has ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"ended by {signal.Signals(-code).name if -code in signal.valid_signals() else f'signal {-code}'}"
 
 
 def _below(pid: int) -> set[int]:

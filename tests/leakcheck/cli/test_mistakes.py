@@ -128,6 +128,22 @@ MISTAKES = [
         ["service", "--get", "/", "--", "no-such-server", "{port}"],
         "cannot start no-such-server: there is no such program here, nor on PATH",
     ),
+    (["service", "--drive", "lod.py::visit", "--", "server", "{port}"], "there is no file lod.py"),
+    (["service", "--drive", "load.py", "--", "server", "{port}"], "name a file and a function in it, as in load.py::"),
+    (
+        ["service", "--drive", "load.py::visit", "--get", "/", "--", "server", "{port}"],
+        "--get or --post and --drive: one of them visits the service; leave out the other",
+    ),
+    (["service", "--drive-command", "k6 {url}", "--", "server", "{port}"], "how many visits does it make? Write {n}"),
+    (
+        ["service", "--drive-command", "k6 {n}", "--", "server", "{port}"],
+        "where does it visit the service? Write {url}",
+    ),
+    (
+        ["service", "--drive-command", "k6 {n} {url} {vus}", "--", "server", "{port}"],
+        "--drive-command: {vus} stands for nothing; {n}, {c}, {url}, {port} do",
+    ),
+    (["service", "--drive-command", "k6 '{n}", "--", "server", "{port}"], "--drive-command: No closing quotation"),
     (["init", ""], "it is empty"),
 ]
 

@@ -48,7 +48,7 @@ GRAPH = Graph(
     iterations=0, phases={},
 )  # fmt: skip
 LEDGER = Resources({"heap.bytes": KeptResource((Arrival((("/src/app/native.py", 3, "call"),), 300.0),))})
-OPENED = Opened(meters=[], unavailable={}, python="3.11", descriptor_limit=None, roots=HERE.roots)
+OPENED = Opened(meters=[], unavailable={}, python="3.11", descriptor_limit=None, roots=HERE.roots, answers_probes=True)
 
 
 class ScriptedWorkers:

@@ -18,7 +18,9 @@ from leakcheck.records import Failure
 from leakcheck.verdict.measure import Measurement, measure
 from leakcheck.verdict.reach import reach
 
-OPENED = Opened(meters=[(LEDGER, "B")], unavailable={}, python="3.11", descriptor_limit=None, roots=HERE.roots)
+OPENED = Opened(
+    meters=[(LEDGER, "B")], unavailable={}, python="3.11", descriptor_limit=None, roots=HERE.roots, answers_probes=True
+)
 
 
 class Ending(ScriptedProcess):

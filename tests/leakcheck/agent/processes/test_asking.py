@@ -56,8 +56,8 @@ class Step:
 
     iterations = 8
 
-    def __init__(self, raises_at: int = 0) -> None:
-        self.calls, self.raises_at = 0, raises_at
+    def __init__(self, raises_at: int = 0, start_s: float = 0.0) -> None:
+        self.calls, self.raises_at, self.start_s = 0, raises_at, start_s
 
     async def run(self, count: int, /) -> float:
         self.calls += count
@@ -97,3 +97,10 @@ def test_few_calls_are_few_pieces() -> None:
     process = Process(2, "worker", 9_000.0, lives=4)
     assert not let_time_pass(Step(), process, calls=3).raised
     assert process.ahead == HOUR
+
+
+def test_a_client_that_is_slow_to_start_is_started_a_few_times_only() -> None:
+    """It puts its clock forward once for each start, and once more to put it back."""
+    process, step = Process(2, "worker", 9_000.0, lives=6), Step(start_s=1.0)
+    assert not let_time_pass(step, process).raised
+    assert (process.ahead, step.calls) == (HOUR, 100)
