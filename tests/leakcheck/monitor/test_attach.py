@@ -53,8 +53,9 @@ def test_a_process_that_is_gone_cannot_be_seen(tmp_path):
 
 @pytest.mark.skipif(not shutil.which("gdb"), reason="gdb not found: install it with apt-get install gdb")
 def test_a_process_without_memray_is_looked_into():
+    # Computes between two allocations and does not sleep: in a sleep, a debugger that comes may end it with an error.
     code = "import sys\ntry:\n    import memray\nexcept ImportError:\n    print('none', flush=True)\n" + (
-        "import time\nkept = []\ndef grow(): kept.append(bytearray(100_000))\nwhile True: grow(); time.sleep(0.01)\n"
+        "kept = []\ndef grow(): kept.append(bytearray(100_000))\nwhile True: grow(); sum(range(500_000))\n"
     )
     process = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, text=True)
     try:
