@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -101,7 +102,7 @@ def survivors(pid: int, seconds: float) -> tuple[list[Finding], str]:
     takes remote code (3.14 and newer). The process need not have memray: it is given ours, which must be built for the
     same version of Python.
     """
-    reason = may_trace(pid)
+    reason = may_trace(pid) or debugger_fault()
     if reason:
         return [], f"cannot attach to process {pid}: {reason}"
     with Workspace() as folder:
@@ -171,6 +172,30 @@ def read(capture: Path, seconds: float) -> tuple[list[Finding], str]:
             )
         )
     return findings, "" if findings else f"nothing that was allocated in {seconds:.0f} s stayed"
+
+
+def debugger_fault() -> str:
+    """Why gdb cannot call a function in a process here; empty where it can, or where there is none.
+
+    Tried on a process of ours: one that does not know the processor's registers fails in the middle of it, and may end
+    the process that it was to look into.
+    """
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        return ""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) as ours:
+        command = [gdb, "-nx", "-batch", "-p", str(ours.pid), "-ex", "call (int) getpid()"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ATTACH_TIMEOUT)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"gdb cannot be run: {error}"
+        finally:
+            ours.kill()
+    if f"$1 = {ours.pid}" in done.stdout:
+        return ""
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    why = f" ({said[-1].strip().rstrip('.')})" if said else ""
+    return f"gdb cannot call a function in a process here{why}: a newer gdb may know this processor"
 
 
 def may_trace(pid: int, proc: Path = Path("/proc")) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leakcheck.monitor import attach
-from leakcheck.monitor.attach import TooOld, enter, may_trace, survivors
+from leakcheck.monitor.attach import TooOld, debugger_fault, enter, may_trace, survivors
 
 PTRACE, NOTHING = 1 << 19, 0
 
@@ -51,6 +51,26 @@ def test_a_process_that_is_gone_cannot_be_seen(tmp_path):
     assert may_trace(8, proc(tmp_path)) == "process 8 cannot be seen"
 
 
+@pytest.mark.parametrize(
+    ("prints", "fault"),
+    [
+        ('echo "\\$1 = $4"', ""),
+        (
+            "echo 'Cannot write registers.' >&2; exit 1",
+            "gdb cannot call a function in a process here (Cannot write regist",
+        ),
+        ("exit 1", "gdb cannot call a function in a process here: a newer gdb may know this processor"),
+    ],
+)
+def test_the_debugger_is_tried_on_a_process_of_ours_first(tmp_path, monkeypatch, prints, fault):
+    gdb = tmp_path / "gdb"
+    gdb.write_text(f"#!/bin/sh\n{prints}\n")
+    gdb.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert debugger_fault().startswith(fault)
+    assert bool(debugger_fault()) == bool(fault)
+
+
 @pytest.mark.skipif(not shutil.which("gdb"), reason="gdb not found: install it with apt-get install gdb")
 def test_a_process_without_memray_is_looked_into():
     # Computes between two allocations and does not sleep: in a sleep, a debugger that comes may end it with an error.
@@ -62,8 +82,9 @@ def test_a_process_without_memray_is_looked_into():
         assert process.stdout is not None
         assert process.stdout.readline() == "none\n"
         findings, why_not = survivors(process.pid, 2)
-        if forbidden := may_trace(process.pid):
+        if forbidden := may_trace(process.pid) or debugger_fault():
             assert forbidden in why_not
+            assert process.poll() is None
             return
         assert not why_not
         assert "grow" in findings[0].title
