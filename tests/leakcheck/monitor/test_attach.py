@@ -73,7 +73,6 @@ def test_the_debugger_is_tried_on_a_process_of_ours_first(tmp_path, monkeypatch,
 
 @pytest.mark.skipif(not shutil.which("gdb"), reason="gdb not found: install it with apt-get install gdb")
 def test_a_process_without_memray_is_looked_into():
-    # Computes between two allocations and does not sleep: in a sleep, a debugger that comes may end it with an error.
     code = "import sys\ntry:\n    import memray\nexcept ImportError:\n    print('none', flush=True)\n" + (
         "kept = []\ndef grow(): kept.append(bytearray(100_000))\nwhile True: grow(); sum(range(500_000))\n"
     )
