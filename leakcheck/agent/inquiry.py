@@ -64,6 +64,8 @@ class FindContainers(NamedTuple):
     values: bool
     """Whether examples may show what the program keeps, and not types and lengths only."""
     picture: Picture | None
+    seconds: float
+    """After which no further container is watched: what has been found by then is told."""
 
 
 class GrowingContainer(NamedTuple):

@@ -49,6 +49,8 @@ from leakcheck.records import ToolRun
 
 _MOST_DISTANCE = 3.0
 """Factor by which the growth that was seen may differ from the one that was measured before there is a second look."""
+_LOOK_SHARE = 0.6
+"""Part of the time of the diagnosis after which the object graph watches no further container."""
 _EXPLAINED_DISTANCE = 1.5
 """The same factor up to which the object graph alone explains the growth of another process than the step's."""
 _RESIDUAL_FOR_LEDGER = 0.25
@@ -219,6 +221,7 @@ def _graph(plan: Plan, temporary: Path) -> tuple[_Found | None, ToolRun]:
         pause=plan.growth.pause,
         values=plan.job.values,
         picture=picture_of(plan, temporary),
+        seconds=_LOOK_SHARE * (plan.until - time.monotonic()),
     )
 
     def look() -> _Found:

@@ -39,6 +39,8 @@ _STRETCH_BYTES = 12 * 1024
 """By which a process should grow in a stretch: a dozen things of a likely size."""
 _FEWEST_S, _MOST_S = 5, 60
 """Seconds of a stretch."""
+_MOST_STRETCHES = 10
+"""Stretches after which no further container is watched: two walks, two traces, and four containers take so many."""
 
 
 class Inside:
@@ -97,8 +99,9 @@ def _findings(agents: Agents, rate: float) -> tuple[list[Finding], str]:
     most = max(there, key=_grown)
     stretch = int(min(_MOST_S, max(_FEWEST_S, _STRETCH_BYTES / max(rate, 1e-6))))
     question = FindContainers(
-        warm=1, iterations=2 * stretch, traced=stretch, watch=stretch, bytes=rate, pause=0.0, values=False, picture=None
-    )
+        warm=1, iterations=2 * stretch, traced=stretch, watch=stretch, bytes=rate, pause=0.0, values=False,
+        picture=None, seconds=_MOST_STRETCHES * stretch,
+    )  # fmt: skip
     try:
         answer = run_plain(handed_over(most, [type(question).__name__, *question], _passing))
     except Gone:

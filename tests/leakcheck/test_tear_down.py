@@ -154,7 +154,7 @@ def test_a_process_of_the_diagnosis_tears_down_what_it_has_opened(job, notes):
     source = SCENARIOS["a generator"].format(step="pass", options="")
     with Worker(job(source)) as worker:
         worker.open()
-        worker.ask(FindContainers(2, 5, 5, 5, 100.0, 0.0, values=False, picture=None), Graph)
+        worker.ask(FindContainers(2, 5, 5, 5, 100.0, 0.0, values=False, picture=None, seconds=60.0), Graph)
     assert notes() == ["set up", "after the yield", "finally"]
 
 
@@ -163,7 +163,7 @@ def test_a_step_that_raises_under_the_diagnosis_is_torn_down(job, notes):
     with Worker(job(source)) as worker:
         worker.open()
         with pytest.raises(WorkerFailed):
-            worker.ask(FindContainers(2, 5, 5, 5, 100.0, 0.0, values=False, picture=None), Graph)
+            worker.ask(FindContainers(2, 5, 5, 5, 100.0, 0.0, values=False, picture=None, seconds=60.0), Graph)
     assert notes()[-1] == "finally"
 
 

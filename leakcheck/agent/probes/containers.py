@@ -55,8 +55,8 @@ _SLOWDOWN = 40
 """What `tracemalloc` may slow a step down by that does little but allocate."""
 _MOST_TRACED_S = 3.0
 """Seconds that a traced stretch may take. A step that does little but allocate is slowed down by far more than that."""
-_PILOT_CALLS = 7
-"""Iterations that show how slow a step is under `tracemalloc`."""
+_PILOT_CALLS, _LEAST_TRACED = 7, 3
+"""Iterations that show how slow a step is under `tracemalloc`; and how few there are at least, however slow."""
 _LEAST_GROUP = 3
 """New objects of a kind that native code holds, from which on they may be a leak."""
 _MOST_ADDED = 8
@@ -108,6 +108,7 @@ class ContainerProbe:
         self.seconds = 0.0
         self.sample: Any = None
         self.clock = _Clock()
+        self.until = time.monotonic() + question.seconds
         self.found: list[tuple[GrowingContainer, Callable[[], int] | None, list[Any]]] = []
         """What grows, how to read it cheaply, and the objects themselves."""
         self.groups: dict[str, PinnedObjects] = {}
@@ -181,6 +182,7 @@ class ContainerProbe:
             not self.found
             and max(rates, default=0.0) * count >= _WATCHED_ADDITIONS
             and count < self.question.iterations
+            and time.monotonic() < self.until
         ):
             await self._trace_for(self.question.iterations)  # what comes in bursts was between two
         self.native.clear()
@@ -221,6 +223,8 @@ class ContainerProbe:
             self.no_picture = snapshot.draw(self.sample, Picture(*self.question.picture), self.question.values)
         self.sample = None
         for index, (container, read, members) in enumerate(self.found[:_MOST_WATCHED]):
+            if time.monotonic() > self.until:
+                break
             turns = min(most, max(5, int(_WATCHED_ADDITIONS / container.per_iteration)))
             adders = await _adders(self.driver, read, turns)
             if not adders and turns < most:  # what comes in bursts was between two
@@ -234,7 +238,7 @@ class ContainerProbe:
         self.clock("watch")
 
     async def _watch_takers(self) -> None:
-        if not self.groups:
+        if not self.groups or time.monotonic() > self.until:
             return
         most = max(each.per_iteration for each in self.groups.values())
         turns = max(1, min(self.question.watch, int(_TAKEN / most) + 1))
@@ -251,16 +255,18 @@ class ContainerProbe:
 
     async def _affordable(self, count: int) -> int:
         """As many iterations of a traced stretch as there is time for; tried out where there may be too many."""
-        if count <= _PILOT_CALLS or count * self.seconds * _SLOWDOWN <= _MOST_TRACED_S:
+        slow = max(self.seconds * _SLOWDOWN, 1e-6)
+        if count <= _LEAST_TRACED or count * slow <= _MOST_TRACED_S:
             return count
+        pilot = max(_LEAST_TRACED, min(_PILOT_CALLS, int(_MOST_TRACED_S / slow)))
         plain = self.seconds
         tracemalloc.start(births.DEPTH)
         try:
-            await self._run(_PILOT_CALLS)
+            await self._run(pilot)
         finally:
             tracemalloc.stop()
         slowed, self.seconds = self.seconds, plain
-        return min(count, max(_PILOT_CALLS, int(_MOST_TRACED_S / max(slowed, 1e-6))))
+        return min(count, max(pilot, int(_MOST_TRACED_S / max(slowed, 1e-6))))
 
     def _traced(self) -> int:
         """Iterations of one traced stretch.

@@ -43,7 +43,7 @@ def test_a_linked_list_that_grows_is_named_whatever_its_length(tmp_path, name, l
     job = Job(scenario=ScenarioInfo(id=name, target=str(file), name=name), cwd=tmp_path)
     with Worker(job) as worker:
         worker.open()
-        found = worker.ask(FindContainers(11, 101, 31, 20, 96.0, 0.0, values=False, picture=None), Graph)
+        found = worker.ask(FindContainers(11, 101, 31, 20, 96.0, 0.0, values=False, picture=None, seconds=60.0), Graph)
     (chain,) = (each for each in found.containers if each.shape == "deeper")
     assert "".join(node.label for node in chain.path) == "linked.head.following…"
     assert chain.per_iteration == 1.0
