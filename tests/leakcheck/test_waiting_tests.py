@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
+from lxml import etree
 from pytest_suites import run
 
 HEAD = """
@@ -63,61 +64,78 @@ THREADS = {
 }
 
 
-def outcome(tmp_path: Path, test: str, *options: str) -> str:
-    (tmp_path / "test_case.py").write_text(HEAD + dedent(test))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-    done = run(tmp_path, "-q", "--leakcheck-tasks", *options)
-    assert done.returncode == (1 if "leaves " in done.stdout else 0), done.stdout + done.stderr
-    return done.stdout
+MARKS = ("asyncio", "anyio")
 
 
-def async_test(mark: str, body: str) -> str:
+def async_test(name: str, mark: str, body: str) -> str:
     return f"""
 @pytest.mark.{mark}
-async def test_case():
+async def test_{name}():
 {indent(body, "    ")}
     await asyncio.sleep(0)
 """
 
 
-@pytest.mark.parametrize("mark", ["asyncio", "anyio"])
-@pytest.mark.parametrize(("body", "who", "awaited"), ASYNC_LOST.values(), ids=ASYNC_LOST)
-def test_a_task_that_nobody_will_wake_fails_its_test(
-    tmp_path: Path, mark: str, body: str, who: str, awaited: str
-) -> None:
-    out = outcome(tmp_path, async_test(mark, body), "-k", "not trio")
-    assert f"leaves {who}" in out
-    assert f"waits for ever: nothing that can still run leads to its {awaited}\n" in out
+def name_of(*words: str) -> str:
+    return "_".join(words).replace(" ", "_").replace(",", "").replace("'", "")
 
 
-@pytest.mark.parametrize("body", ASYNC_INNOCENT.values(), ids=ASYNC_INNOCENT)
-def test_a_task_that_can_go_on_does_not(tmp_path: Path, body: str) -> None:
-    assert "1 passed" in outcome(tmp_path, async_test("asyncio", body))
+def leaves(folder: Path, tests: str, *options: str) -> dict[str, str]:
+    """What each of the tests is told to leave, by its name; empty where it passes. One run for all of them."""
+    (folder / "test_case.py").write_text(HEAD + dedent(tests))
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    done = run(folder, "-q", "--junitxml", "out.xml", "-k", "not trio", *options)
+    told: dict[str, str] = {}
+    for case in etree.parse(folder / "out.xml").iter("testcase"):
+        name = case.attrib["name"].partition("[")[0]
+        told[name] = told.get(name, "") + "".join(each.text or "" for each in case)
+    assert done.returncode == (1 if any(told.values()) else 0), done.stdout + done.stderr
+    return told
 
 
-@pytest.mark.parametrize(("fixture", "body", "awaited"), THREADS.values(), ids=THREADS)
-def test_a_thread_that_nobody_will_wake_fails_its_test_and_no_other(
-    tmp_path: Path, fixture: str, body: str, awaited: str
-) -> None:
-    out = outcome(tmp_path, f"""
-def test_case({fixture}):
-    {body}
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    tests = [
+        async_test(name_of(mark, which), mark, body)
+        for mark in MARKS
+        for which, body in {**{which: case[0] for which, case in ASYNC_LOST.items()}, **ASYNC_INNOCENT}.items()
+    ]
+    tests += [
+        f"def test_{name_of(which)}({fixture}):\n    {body}\ndef test_after_{name_of(which)}():\n    pass\n"
+        for which, (fixture, body, _) in THREADS.items()
+    ]
+    return leaves(tmp_path_factory.mktemp("waiting"), "\n".join(tests), "--leakcheck-tasks")
 
-def test_another():
-    pass
-""")  # fmt: skip
-    assert ("leaves thread" in out) == bool(awaited), out
-    assert ("2 passed" if not awaited else "2 passed, 1 error") in out
-    if awaited:
-        assert f"nothing that can still run leads to its {awaited}" in out
-        assert "ERROR test_case.py::test_case" in out
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("which", ASYNC_LOST)
+def test_a_task_that_nobody_will_wake_fails_its_test(told: dict[str, str], mark: str, which: str) -> None:
+    _, who, awaited = ASYNC_LOST[which]
+    said = told[f"test_{name_of(mark, which)}"]
+    assert said.startswith(f"leaves {who}")
+    assert f"waits for ever: nothing that can still run leads to its {awaited}" in said
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("which", ASYNC_INNOCENT)
+def test_a_task_that_can_go_on_does_not(told: dict[str, str], mark: str, which: str) -> None:
+    assert told[f"test_{name_of(mark, which)}"] == ""
+
+
+@pytest.mark.parametrize("which", THREADS)
+def test_a_thread_that_nobody_will_wake_fails_its_test_and_no_other(told: dict[str, str], which: str) -> None:
+    awaited = THREADS[which][2]
+    said = told[f"test_{name_of(which)}"]
+    assert ("leaves thread" in said) == bool(awaited), said
+    assert awaited in said
+    assert told[f"test_after_{name_of(which)}"] == ""
 
 
 def test_without_the_option_nobody_looks(tmp_path: Path) -> None:
-    (tmp_path / "test_case.py").write_text(HEAD + async_test("anyio", "asyncio.create_task(worker())"))
-    assert run(tmp_path, "-q", "-k", "not trio").returncode == 0
+    test = async_test("lost", "anyio", "asyncio.create_task(worker())")
+    assert leaves(tmp_path, test) == {"test_lost": ""}
 
 
 def test_it_goes_with_workers_of_xdist(tmp_path: Path) -> None:
-    out = outcome(tmp_path, async_test("asyncio", "asyncio.create_task(worker())"), "-n", "1")
-    assert "leaves task worker" in out
+    test = async_test("lost", "asyncio", "asyncio.create_task(worker())")
+    assert "leaves task worker" in leaves(tmp_path, test, "--leakcheck-tasks", "-n", "1")["test_lost"]
