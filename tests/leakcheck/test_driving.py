@@ -306,6 +306,7 @@ def leakcheck(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_line_that_leaks_is_named_under_a_client_of_the_users(folder):
     done = leakcheck(folder, "--drive", "load.py::visit_async", "--concurrency", "8")
     assert done.returncode == 1, done.stdout + done.stderr
