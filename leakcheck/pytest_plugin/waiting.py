@@ -19,6 +19,7 @@ from weakref import ref
 
 import pytest
 
+from leakcheck.agent.faults.cancelling import frames_of
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.waiting import IN_VAIN, Waiting, for_ever, tasks, threads
 
@@ -93,16 +94,7 @@ def _told(waiting: Waiting) -> str:
     if isinstance(owner, threading.Thread):
         kind, name, frames = "thread", owner.name, waiting.inner
     else:
-        kind, name, frames = "task", owner.get_coro().__qualname__, _frames(owner.get_coro())[::-1]
+        kind, name, frames = "task", owner.get_coro().__qualname__, frames_of(owner.get_coro())[::-1]
     users = [frame for frame in frames if HERE.rank(frame.f_code.co_filename) == 0]
     where = f" at {os.path.relpath(users[0].f_code.co_filename)}:{users[0].f_lineno}" if users else ""
     return f"leaves {kind} {name}{where}{IN_VAIN.format(waiting.called)}"
-
-
-def _frames(coroutine: Any) -> list[Any]:
-    """Of a coroutine and all that it waits for, the outermost first."""
-    found = []
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        found.append(frame)
-        coroutine = coroutine.cr_await
-    return found

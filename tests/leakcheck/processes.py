@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripted import Unsuspecting
@@ -71,3 +75,15 @@ def run(job: Job, *tools: str) -> ScenarioResult:
     plan = Plan(scenarios=[job.scenario], broken=[], template=job, tools=frozenset(tools or {"growth"}))
     (result,) = Runner(plan, _Unseen()).run().scenarios
     return result
+
+
+@contextmanager
+def busy_processors() -> Iterator[None]:
+    """A loop on each of them, as long as the block runs."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()

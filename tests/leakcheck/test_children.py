@@ -7,13 +7,12 @@ import subprocess
 import sys
 import textwrap
 from array import array
-from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from processes import job_of, measured, run
+from processes import busy_processors, job_of, measured, run
 
 from leakcheck.agent.entry.resident import PRELOAD
 from leakcheck.agent.origin import Origin
@@ -80,18 +79,6 @@ POOLED = """
 """
 A_POOL = POOLED.format(pool='multiprocessing.get_context("fork").Pool(2)', call="pool.apply(handle, (1,))")
 RECYCLED = A_POOL.replace("Pool(2)", "Pool(2, maxtasksperchild=40)")
-
-
-@contextmanager
-def busy_processors():
-    """A loop on each of them, as long as the block runs."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 @pytest.mark.parametrize(

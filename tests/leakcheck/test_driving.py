@@ -9,13 +9,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from processes import eventually, is_running, measured, run
+from processes import busy_processors, eventually, is_running, measured, run
 
 from leakcheck.agent.entry.resident import PRELOAD, VARIABLE, announce
 from leakcheck.agent.service.clients import AsyncCalls, Calls, Command
@@ -112,18 +110,6 @@ def assert_right(found: Measurement, kind: str) -> None:
         assert found.leaking == []
 
 
-@contextmanager
-def busy() -> Iterator[None]:
-    """A loop on each processor, for as long as the context is open."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-
 # That of an async client which leaks is measured by the whole command, below.
 @pytest.mark.parametrize(("name", "kind"), [("visit", "leak"), ("visit", "fine"), ("visit_async", "fine")])
 def test_a_service_is_judged_by_what_a_function_of_the_users_does_to_it(folder, name, kind):
@@ -134,7 +120,7 @@ def test_a_service_is_judged_by_what_a_function_of_the_users_does_to_it(folder, 
 @pytest.mark.parametrize("kind", ["leak", "fine"])
 @pytest.mark.parametrize("name", ["visit", "visit_async"])
 def test_a_service_is_judged_in_the_same_way_on_a_busy_machine(folder, name, kind):
-    with busy():
+    with busy_processors():
         assert_right(measured(by_function(folder, kind, name), time_s=60.0), kind)
 
 

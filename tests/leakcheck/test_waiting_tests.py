@@ -22,8 +22,7 @@ async def worker():
 def take():
     queue.Queue().get()
 
-@pytest.fixture
-def server():
+def serve():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -31,14 +30,8 @@ def server():
     stop.set()
     thread.join()
 
-@pytest.fixture(scope="module")
-def shared():
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+server = pytest.fixture(serve, name="server")
+shared = pytest.fixture(serve, scope="module", name="shared")
 """
 ASYNC_LOST = {
     "a queue that has gone": ("asyncio.create_task(asyncio.Queue().get())", "task Queue.get,", "Queue.get"),

@@ -48,7 +48,7 @@ def _handed_on(coroutine: Any, look: Look) -> Generator[Any, Any, Any]:
             awaited = go_on(value)
         except StopIteration as stop:
             return stop.value
-        look(_frames(coroutine))
+        look(frames_of(coroutine))
         try:
             value = yield awaited
             go_on = coroutine.send
@@ -59,8 +59,8 @@ def _handed_on(coroutine: Any, look: Look) -> Generator[Any, Any, Any]:
             go_on, value = coroutine.throw, error
 
 
-def _frames(coroutine: Any) -> list[types.FrameType]:
-    """Of a coroutine and all that it waits for, as far as the interpreter shows it."""
+def frames_of(coroutine: Any) -> list[types.FrameType]:
+    """Of a coroutine and all that it waits for, the outermost first, as far as the interpreter shows it."""
     found = []
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from leakcheck.agent.inquiry import Adder, DriftingObject, DriftingObjects, WatchReferences
 from leakcheck.agent.meters.objects import bring_back
 from leakcheck.agent.probes.instances import keep_theirs
+from leakcheck.agent.probes.newborn import only_new
 from leakcheck.agent.probes.references import count, name_of
 from leakcheck.agent.probes.takers import in_variables
 from leakcheck.agent.probes.watch import Callees, Ledger
@@ -46,20 +47,12 @@ async def _lines(driver: Driver, value: Any, sign: int, turns: int, rate: float)
     def read() -> int:
         return sign * _unaccounted(value)
 
-    enabled = gc.isenabled()
-    gc.disable()
-    gc.collect()
-    gc.freeze()  # what is new is all that the collector sees
-    try:
+    with only_new():
         with Ledger(read) as ledger:
             await driver.run(turns)
             sums = ledger.sums()
         with Callees(read) as callees:
             await driver.run(turns)
-    finally:
-        gc.unfreeze()
-        if enabled:
-            gc.enable()
     return tuple(
         Adder(stack, amount / turns, callees.at(stack[0]))
         for stack, amount in sums[:_MOST_LINES]

@@ -10,11 +10,11 @@ from __future__ import annotations
 import gc
 import sys
 import time
-import types
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes.newborn import only_new
+from leakcheck.agent.probes.takers import variables
 from leakcheck.agent.probes.watch import Ledger
 
 if TYPE_CHECKING:
@@ -36,19 +36,11 @@ async def keep_theirs(driver: Driver, kind: Any, rate: float) -> bool:
     old = {id(each) for each in chain(there, gc.get_referents(*there)) if type(each) is kind}
     del there
     account = _Account(kind, old)
-    enabled = gc.isenabled()
-    gc.disable()
-    gc.collect()
-    gc.freeze()  # what is new is all that the collector sees
-    try:
+    with only_new():
         with Ledger(account):
             await driver.run(_TURNS)
         gc.collect()
         account()
-    finally:
-        gc.unfreeze()
-        if enabled:
-            gc.enable()
     return account.by_ends >= _MOST_SHARE * rate * _TURNS
 
 
@@ -76,16 +68,5 @@ class _Account:
     def _instances(self) -> int:
         """The new ones that new objects and local variables lead to."""
         new = gc.get_objects()
-        things = chain(new, gc.get_referents(*new), _in_variables())
+        things = chain(new, gc.get_referents(*new), variables())
         return len({id(each) for each in things if type(each) is self._kind} - self._old)
-
-
-def _in_variables() -> list[Any]:
-    """What the local variables of the running functions that are not ours refer to."""
-    found: list[Any] = []
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if not HERE.own(frame.f_code.co_filename):
-            found += frame.f_locals.values()
-        frame = frame.f_back
-    return found

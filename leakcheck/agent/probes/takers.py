@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from leakcheck.agent.inquiry import Stack, Taker
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.counts import others
+from leakcheck.agent.probes.newborn import only_new
 from leakcheck.agent.probes.snapshot import group_name
 from leakcheck.agent.probes.watch import Watch, called, lasting, stack_of
 from leakcheck.agent.step import Driver
@@ -50,12 +51,8 @@ class Takers:
 
     async def watch(self, driver: Driver, calls: int) -> dict[str, tuple[Taker, ...]]:
         """Run some iterations, and tell for each group who took what is still there afterwards."""
-        enabled = gc.isenabled()
-        gc.disable()
-        gc.collect()
-        gc.freeze()
-        self._until = time.monotonic() + _MOST_S
-        try:
+        with only_new():
+            self._until = time.monotonic() + _MOST_S
             with Watch(self._without_owner) as lines:
                 sys.setprofile(self._profile)
                 try:
@@ -64,10 +61,6 @@ class Takers:
                     sys.setprofile(None)
             gc.collect()
             newborn = set(map(id, gc.get_objects()))
-        finally:
-            gc.unfreeze()
-            if enabled:
-                gc.enable()
         return self._told(newborn, {each.thing: each.stack for each in lasting(lines.additions)}, calls)
 
     def _told(self, newborn: set[int], lines: dict[Any, Stack], calls: int) -> dict[str, tuple[Taker, ...]]:
@@ -138,17 +131,19 @@ class Takers:
 
 
 def in_variables() -> Counter[int]:
-    """How many local variables of the running functions that are not ours refer to each object, by its `id`.
+    """How many local variables of the running functions that are not ours refer to each object, by its `id`."""
+    return Counter(map(id, variables()))
 
-    A variable of an inner function's is in a cell, which is an object.
-    """
-    found: list[int] = []
+
+def variables() -> list[Any]:
+    """What these refer to. A variable of an inner function's is in a cell, which is an object."""
+    found: list[Any] = []
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and HERE.own(frame.f_code.co_filename):
         frame = frame.f_back
     while frame is not None and not HERE.own(frame.f_code.co_filename):
         code, names = frame.f_code, frame.f_locals
         if code.co_flags & 1:  # `CO_OPTIMIZED`: elsewhere a dictionary is all there is
-            found += [id(names[name]) for name in code.co_varnames if name in names and name not in code.co_cellvars]
+            found += [names[name] for name in code.co_varnames if name in names and name not in code.co_cellvars]
         frame = frame.f_back
-    return Counter(found)
+    return found
