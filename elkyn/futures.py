@@ -45,15 +45,17 @@ class WriteFuture(Future[Any]):
     start. Callbacks run on one thread of the store's, in turn; where it is done already, at once on the caller's.
     """
 
+    # What most futures never need is the class's, until it is made where somebody asks for it.
+    _finished = False
+    _told = False
+    _result: Any = None
+    _exception: BaseException | None = None
+    _lazy_condition: threading.Condition | None = None
+    _callbacks: deque[Callable[[Future[Any]], object]] | None = None
+
     def __init__(self, maker: Maker) -> None:
-        # Not the base's: the lock is made where somebody asks for it.
+        # Not the base's, which makes a lock.
         self._maker = maker
-        self._finished = False
-        self._told = False
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: deque[Callable[[Future[Any]], object]] = deque()
 
     def __repr__(self) -> str:
         state = "pending" if not self.done() else "done" if self._exception is None else f"raised {self._exception!r}"
@@ -70,15 +72,12 @@ class WriteFuture(Future[Any]):
         if (known := self._lazy_condition) is not None:
             return known
         fresh = threading.Condition()
+        self.__dict__.setdefault("_waiters", [])
         with fresh:  # nobody counts before this is over
-            made: threading.Condition = self.__dict__.setdefault("_made_condition", fresh)
+            made: threading.Condition = self.__dict__.setdefault("_lazy_condition", fresh)
             if made is fresh and self._finished:  # before there was a lock: then nobody is going to tell
                 self._told = True
         return made
-
-    @property
-    def _lazy_condition(self) -> threading.Condition | None:
-        return self.__dict__.get("_made_condition")
 
     # --- for the user
 
@@ -119,7 +118,7 @@ class WriteFuture(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have `fn(future)` called once it is done."""
-        self._done_callbacks.append(fn)
+        self.__dict__.setdefault("_callbacks", deque()).append(fn)
         if self.done():  # perhaps just now: who takes it out of the line calls it
             self._call_back()
 
@@ -134,9 +133,11 @@ class WriteFuture(Future[Any]):
 
     def finish(self, result: Any, error: BaseException | None = None) -> None:
         """Set the outcome. Calls nobody, takes no lock; who waits is told by the maker."""
-        self._result, self._exception = result, error
+        self._result = result
+        if error is not None:
+            self._exception = error
         self._finished = True
-        if self._done_callbacks or self._lazy_condition is not None:
+        if self._callbacks or self._lazy_condition is not None:
             self._maker.call_back(self)
 
     def tell(self) -> None:
@@ -161,10 +162,10 @@ class WriteFuture(Future[Any]):
         return condition is not None and condition._is_owned()  # type: ignore[attr-defined]
 
     def _call_back(self) -> None:
-        while True:
+        while self._callbacks:
             try:
-                callback = self._done_callbacks.popleft()
-            except IndexError:
+                callback = self._callbacks.popleft()
+            except IndexError:  # another thread has taken it
                 return
             try:
                 callback(self)

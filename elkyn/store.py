@@ -78,7 +78,7 @@ class Store:
         self._commits = Commits(
             database, self._tree, self._routes, self._queue, self._emitter, self._room, self._changes
         )
-        self._writer = Writer(self._commit_group, database.in_own_transaction)
+        self._writer = Writer(database.in_own_transaction)
         self._names = PushNames(database.pushed)
         self._expirer = Expirer(database.read, self._commits.commit)
         if database.read(lambda txn: next_due(txn, 1)):  # of an earlier session
@@ -236,7 +236,7 @@ class Store:
 
         The value is checked and encoded now: these errors are raised here, those of the disk by the future.
         """
-        return self._submit(setting(path, value, None if ttl is None else deadline_in(ttl)))
+        return self._submit(self._setting(path, value, ttl))
 
     def update_async(self, path: str, values: dict[str, Any]) -> "Future[int]":
         """Like `update()`, as `set_async()` is to `set()`."""
@@ -248,7 +248,7 @@ class Store:
 
     async def aset(self, path: str, value: Any, *, ttl: float | None = None) -> int:
         """Like `set_async()`, for a coroutine: awaits the commit. Cancelled, it is committed all the same."""
-        return await self._asubmit(setting(path, value, None if ttl is None else deadline_in(ttl)))
+        return await self._asubmit(self._setting(path, value, ttl))
 
     async def aupdate(self, path: str, values: dict[str, Any]) -> int:
         """Like `update_async()`, as `aset()` is to `set_async()`."""
@@ -278,8 +278,8 @@ class Store:
         """
         self._database.require_open()
         todo, gathered = iter(writes), Gathered(self._writer)
-        while part := [setting(path, value) for path, value in islice(todo, MAX_CALLS_PER_COMMIT)]:
-            self._writer.submit(part, gathered=gathered)
+        while part := [self._setting(path, value) for path, value in islice(todo, MAX_CALLS_PER_COMMIT)]:
+            self._writer.submit(part, self._commit_group, gathered=gathered)
         return gathered.all_queued()
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -316,9 +316,15 @@ class Store:
                             self._tree.forget()
                         inner.txn.abort()
 
+    def _setting(self, path: str, value: Any, ttl: float | None = None) -> Call:
+        if type(path) is not str:
+            path = plain(path)
+        key = self._keys.get(path) or self._remember(path)
+        return setting(path, value, None if ttl is None else deadline_in(ttl), key=key)
+
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()
-        return self._writer.submit((call,))
+        return self._writer.submit((call,), self._commit_group)
 
     def _commit_group(self, calls: list[Call]) -> list[int | BaseException]:
         results = self._commits.commit_group(calls)  # ours, so that what is queued keeps the store alive

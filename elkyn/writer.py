@@ -1,7 +1,6 @@
 """The group-commit writer: many queued calls, one commit, one sync."""
 
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ class Entry(WriteFuture):
     """Calls in line, with the store's function that commits them: that keeps the store alive."""
 
     def __init__(self, writer: "Writer", calls: Sequence[Any], commit: Commit, gathered: "Gathered | None") -> None:
-        super().__init__(writer)
+        WriteFuture.__init__(self, writer)
         self.calls: Sequence[Any] = calls
         self.commit: Commit | None = commit
         self._gathered = gathered
@@ -78,13 +77,10 @@ class Gathered(WriteFuture):
 class Writer:
     """Takes calls in and commits them in their order, as many at once as have gathered meanwhile.
 
-    `commit` is given a list of calls and returns what each future gets: a revision or an error. `in_own_transaction`
-    says whether the caller holds up every commit itself.
+    `in_own_transaction` says whether the caller holds up every commit itself.
     """
 
-    def __init__(self, commit: Commit, in_own_transaction: Callable[[], bool]) -> None:
-        # Held only while there is something to commit: a store that is forgotten can be collected.
-        self._commit = weakref.WeakMethod(commit)
+    def __init__(self, in_own_transaction: Callable[[], bool]) -> None:
         self._in_own_transaction = in_own_transaction
         self._queue: deque[Entry] = deque()
         self._work = Progress()
@@ -98,9 +94,11 @@ class Writer:
         """Whether `submit()` would wait."""
         return len(self._queue) >= MAX_QUEUED_CALLS and not self._closed
 
-    def submit(self, calls: Sequence[Any], *, gathered: Gathered | None = None) -> Entry:
+    def submit(self, calls: Sequence[Any], commit: Commit, *, gathered: Gathered | None = None) -> Entry:
         """Queue calls that belong together, 1,000 at most.
 
+        `commit` is given a list of calls and returns what each future gets: a revision or an error. It is the store's,
+        and held only while there is something to commit: a store that is forgotten can be collected.
         Waits while 10,000 such are queued: a producer that is faster than the disk is held back. `WouldDeadlock` where
         that would have no end.
         """
@@ -111,8 +109,6 @@ class Writer:
         if self._closed:
             raise _closed()
         self._thread.start()
-        commit = self._commit()
-        assert commit is not None, "whoever calls us through the store keeps it alive"
         entry = Entry(self, calls, commit, gathered)
         if gathered is not None:
             gathered.queued()

@@ -1,6 +1,6 @@
 """What one write call does, checked and encoded before anything is touched."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from elkyn.paths import child_path, key_of, plain
@@ -19,7 +19,7 @@ class Call:
     writes: list[Write]
     merged: tuple[str, ...] = ()
     """Paths of `update()`s, which count as written too."""
-    ends: dict[bytes, int] = field(default_factory=dict)
+    ends: dict[bytes, int] | None = None
     """When nodes end that are written with `ttl=`: by key, in milliseconds since 1970."""
 
     @property
@@ -44,16 +44,18 @@ class Call:
         """Add the writes of `other`."""
         self.writes += other.writes
         self.merged += other.merged
+        ends = self.ends or {}
         for _, key, _ in other.writes:
-            self.ends.pop(key, None)  # a later write has its own end, or none
-        self.ends |= other.ends
+            ends.pop(key, None)  # a later write has its own end, or none
+        self.ends = ends | (other.ends or {})
 
 
-def setting(path: str, value: Any, deadline: int | None = None) -> Call:
-    """Replace the whole subtree at `path` by `value`, until `deadline` where there is one."""
-    path = plain(path)
-    key = key_of(path)
-    return Call([(path, key, flatten(key, value))], ends={} if deadline is None else {key: deadline})
+def setting(path: str, value: Any, deadline: int | None = None, *, key: bytes | None = None) -> Call:
+    """Replace the whole subtree at `path` by `value`, until `deadline` where there is one. `key` is known of a path."""
+    if key is None:
+        path = plain(path)
+        key = key_of(path)
+    return Call([(path, key, flatten(key, value))], (), None if deadline is None else {key: deadline})
 
 
 def deleting(path: str) -> Call:
