@@ -4,8 +4,10 @@
 // Each waking has the writer give up the GIL and wait to get it back, which costs as much as a dozen writes.
 // A burst shows in wakings in close succession, and in what gathers while the consumer wakes up. After a few
 // of these the consumer naps, and looks what the nap has brought. If several events, it was worth it: from
-// then on the next such waking is followed by a nap at once. If not, then somebody waits for each event to be
-// handled before the next is written, or commits many at a time, and naps only hold him up: they become rare.
+// then on the next such waking is followed by a nap at once, and the first waking after a pause by a glance:
+// a nap just long enough to see whether another burst begins. If not, then somebody waits for each event to
+// be handled before the next is written, or commits many at a time, and naps only hold him up: they become
+// rare.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +24,8 @@ class Pace {
 
     // Nanoseconds from the begin of a wait to an event: a burst's events come closer than waking takes.
     static constexpr Duration kBurstGap{100'000};
+    // Nanoseconds of a glance: some writes, and less than a hand-over of the GIL.
+    static constexpr Duration kGlance{20'000};
     // Nanoseconds of a nap that may not be worth it: as much as a handler would be late by for nothing.
     static constexpr Duration kTrialNap{200'000};
     // Nanoseconds of a nap that will be: the fastest writes fill half a ring in it.
@@ -53,22 +57,35 @@ class Pace {
     Duration nap_after(bool rung, std::size_t pending, Clock::time_point now = Clock::now()) noexcept {
         if (!rung || (now - begun_ >= kBurstGap && pending < kBurstEvents)) {
             in_burst_ = 0;
-            return Duration{0};
+            return rung && worth_ ? nap(kGlance, pending) : Duration{0};
         }
         if (++in_burst_ < needed_) return Duration{0};
         in_burst_ = 0;
-        napped_ = true;
-        before_nap_ = pending;
-        return worth_ ? kLongNap : kTrialNap;
+        return nap(worth_ ? kLongNap : kTrialNap, pending);
+    }
+
+    // How long to nap on now that a nap is over and `pending` events are there: where a glance has seen a
+    // burst begin.
+    Duration nap_on(std::size_t pending) noexcept {
+        if (!std::exchange(glanced_, false) || pending < before_nap_ + kBurstEvents) return Duration{0};
+        return nap(kLongNap, pending);
     }
 
   private:
+    Duration nap(Duration length, std::size_t pending) noexcept {
+        if (!napped_) before_nap_ = pending;
+        napped_ = true;
+        glanced_ = length == kGlance;
+        return length;
+    }
+
     Clock::time_point begun_{};
     std::size_t gathered_ = 0;
     std::size_t before_nap_ = 0;  // events that were there
     std::size_t in_burst_ = 0;    // wakings
     std::size_t needed_ = kTrialAfter;
     bool napped_ = false;
+    bool glanced_ = false;
     bool worth_ = false;
 };
 

@@ -171,8 +171,8 @@ class Queue {
             const nb::gil_scoped_release released;
             pace_.begin();
             woken = bell_.wait(static_cast<int>(ms), [this] { return ring_.ready() || urgent(); });
-            const auto nap = pace_.nap_after(woken == Woken::kRung, ring_.pending());
-            if (nap.count() > 0) {
+            for (auto nap = pace_.nap_after(woken == Woken::kRung, ring_.pending()); nap.count() > 0;
+                 nap = pace_.nap_on(ring_.pending())) {
                 bell_.nap(ms < 0 ? nap : std::min(nap, Pace::Duration(static_cast<long>(ms * 1e6))),
                           [this] { return urgent() || ring_.half_full(); });
             }

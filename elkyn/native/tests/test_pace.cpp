@@ -32,16 +32,27 @@ TEST(a_burst_is_gathered_from_its_first_waking_on_once_that_was_worth_it) {
     while (consumer.turn(1, microseconds(4)).count() == 0) ++wakings;
     CHECK(wakings == Pace::kTrialAfter);
     for (int n = 0; n < 100; ++n) CHECK(consumer.turn(500, microseconds(4)) == Pace::kLongNap);
-    CHECK(consumer.turn(500, microseconds(1'000'000)).count() == 0);  // it is over
-    CHECK(consumer.turn(1, microseconds(4)) == Pace::kLongNap);       // and here is the next
+    CHECK(consumer.turn(500, microseconds(1'000'000)) == Pace::kGlance);  // it is over
+    CHECK(consumer.pace.nap_on(5) == Pace::kLongNap);                     // and here is the next
+    CHECK(consumer.pace.nap_on(500).count() == 0);                        // slept enough
+    CHECK(consumer.turn(500, microseconds(4)) == Pace::kLongNap);
+}
+
+TEST(a_glance_in_vain_is_the_last_one) {
+    Consumer consumer;
+    while (consumer.turn(1, microseconds(4)).count() == 0) {
+    }
+    CHECK(consumer.turn(500, microseconds(10'000)) == Pace::kGlance);
+    CHECK(consumer.pace.nap_on(1).count() == 0);
+    for (int n = 0; n < 10'000; ++n) CHECK(consumer.turn(1, microseconds(150)).count() == 0);
 }
 
 TEST(a_burst_after_a_pause_shows_in_what_gathered_while_the_consumer_woke_up) {
     Consumer consumer;
     while (consumer.turn(1, microseconds(4)).count() == 0) {
     }
-    CHECK(consumer.turn(500, microseconds(10'000)).count() == 0);  // one event after a pause: at once
-    CHECK(consumer.turn(1, microseconds(10'000), true, Pace::kBurstEvents) == Pace::kLongNap);
+    CHECK(consumer.turn(500, microseconds(4)) == Pace::kLongNap);
+    CHECK(consumer.turn(500, microseconds(10'000), true, Pace::kBurstEvents) == Pace::kLongNap);
     CHECK(consumer.turn(500, microseconds(10'000), true, 20) == Pace::kLongNap);
 }
 
