@@ -11,10 +11,10 @@ import msgspec
 
 from leakcheck.errors import UsageError
 from leakcheck.gate.pattern import fits
-from leakcheck.gate.sensitivity import detectable
 from leakcheck.records import Finding, Meter, Record, RunResult, ScenarioResult
 from leakcheck.results import atomic
 from leakcheck.results.problems import Problem, leaking_meters, leaks
+from leakcheck.results.sensitivity import detectable
 
 SCHEMA = "leakcheck-baseline/2"
 EARLIER = "leakcheck-baseline/1"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from leakcheck import units
-from leakcheck.gate import sensitivity
 from leakcheck.records import Meter, Record, RunResult, ScenarioResult
+from leakcheck.results import sensitivity
 from leakcheck.results.problems import family, leaks
 
 ChangeKind = Literal["worse", "better", "same", "less sensitive", "slower", "new", "gone", "undecided"]

@@ -15,12 +15,13 @@ import msgspec
 
 from leakcheck import units
 from leakcheck.gate import baseline as accepted_leaks
-from leakcheck.gate import budgets, sensitivity
+from leakcheck.gate import budgets
 from leakcheck.gate.baseline import Accepted, Baseline
 from leakcheck.gate.budgets import Budget
 from leakcheck.gate.pattern import fits
 from leakcheck.meters import LEDGER
 from leakcheck.records import ALL_POINTS, Record, RunResult, ScenarioResult, Shard, of_points, summarize
+from leakcheck.results import sensitivity
 from leakcheck.results.problems import Problem, family, leaking_meters, leaks, of_scenario
 
 Kind = Literal[

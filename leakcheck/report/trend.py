@@ -12,6 +12,7 @@ from leakcheck.gate.compare import is_slower
 from leakcheck.records import VERDICTS, RunResult
 from leakcheck.report.text import line
 from leakcheck.results.history import Entry, Past, entry
+from leakcheck.results.sensitivity import is_blunter
 
 _COLUMN, _HEIGHT = 16, 72
 """Of the history of runs, in pixels: a column a run."""
@@ -84,6 +85,7 @@ def changes(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         ("Broken since", [name for name in both if before[name].ok and not now[name].ok]),
         ("Leaks in another place too", [name for name in both if _leaks_anew(before[name], now[name])]),
         ("Mended since", [name for name in both if now[name].ok and not before[name].ok]),
+        ("Less sensitive", [name for name in both if _is_blunter(before[name], now[name])]),
         ("Slower", [name for name in both if _is_slower(before[name], now[name])]),
         ("New", [name for name in now if name not in before]),
         ("No longer run", [name for name in before if name not in now]),
@@ -94,6 +96,12 @@ def changes(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
 def _leaks_anew(before: Past, now: Past) -> bool:
     """Whether a scenario that leaked before has a finding that it had not."""
     return bool(before.findings) and bool(set(now.findings) - set(before.findings))
+
+
+def _is_blunter(before: Past, now: Past) -> bool:
+    """Whether the same verdict says less; of a leak it is not asked what else would have been seen."""
+    known = before.verdict == now.verdict in ("clean", "bounded") and before.bluntness is not None
+    return known and is_blunter(before.bluntness or {}, now.bluntness or {})
 
 
 def _is_slower(before: Past, now: Past) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from leakcheck.records import Record, RunResult, ScenarioResult, Verdict
 from leakcheck.results import atomic
 from leakcheck.results.problems import Problem, all_leaks
+from leakcheck.results.sensitivity import bluntness
 
 FILE_NAME = "history.jsonl"
 KEEP = 30
@@ -33,6 +34,8 @@ class Past(Record, frozen=True, kw_only=True):
     duration_s: float = 0.0
     findings: list[str] = msgspec.field(default_factory=list)
     """Fingerprints of what leaks there; none where the leak was planted."""
+    bluntness: dict[str, float] | None = None
+    """As `results.sensitivity` tells it, in three digits; None in a line of a version that did not."""
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -129,6 +132,7 @@ def _past(scenario: ScenarioResult) -> Past:
         meter=worst.name if worst is not None else "",
         duration_s=scenario.duration_s,
         findings=[problem.fingerprint for problem in _unplanted(scenario)],
+        bluntness={name: float(f"{times:.3g}") for name, times in bluntness(scenario).items()},
     )
 
 

@@ -67,6 +67,20 @@ def test_another_leak_and_a_longer_time_are_changes_too():
     )
 
 
+def test_a_scenario_that_would_notice_less_is_a_change_too():
+    def seen(detectable, **when):
+        return sample_run.run([sample_run.scenario("a.py::blunt", detectable=detectable)], **when)
+
+    def said(before, now):
+        return markdown.render(seen(now), [history.entry(seen(before, started="2026-11-01T00:00:00Z"))])
+
+    assert "**Less sensitive**: `a.py::blunt`" in said({"heap.bytes": 16.0}, {"heap.bytes": 8192.0})
+    assert "Less sensitive" not in said({"heap.bytes": 0.1}, {"heap.bytes": 60.0}), (
+        "no more than each run should notice"
+    )
+    assert "Less sensitive" not in said({"heap.bytes": 8192.0}, {"heap.bytes": 9000.0}), "as it was"
+
+
 def test_500_scenarios_take_fewer_than_60_lines():
     many = [sample_run.scenario(f"a.py::number_{n}") for n in range(498)]
     leaks = [sample_run.leaking(f"a.py::leak_{n}", [sample_run.LISTENER]) for n in range(2)]

@@ -21,19 +21,39 @@ def detectable(scenario: ScenarioResult) -> dict[str, float]:
     return {**{name: value for name, value in read_off.items() if value is not None}, **scenario.detectable}
 
 
+def bluntness(scenario: ScenarioResult) -> dict[str, float]:
+    """How many times what every run should notice a leak must be to be noticed, by meter of which it is more."""
+    units_of = _units(scenario)
+    times = {name: value / _matters(units_of.get(name, "")) for name, value in detectable(scenario).items()}
+    return {name: value for name, value in times.items() if value > 1}
+
+
+def is_blunter(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    """Whether a run is less sensitive than one before it, both as `bluntness` tells."""
+    return any(times > before.get(name, 1.0) * LESS_SENSITIVE for name, times in now.items())
+
+
 def lost(before: Mapping[str, float], scenario: ScenarioResult, then: str) -> Iterator[str]:
     """What `scenario` would no longer notice of what it did `then`, in a sentence each; `before` as by `detectable`."""
     now = detectable(scenario)
-    paged = of_family("pages")
-    unit_of = {meter.name: "page" if meter.name in paged else meter.unit for meter in scenario.meters}
+    unit_of = _units(scenario)
     unread = [name for name in before if name not in now and name not in unit_of]
     if unread:
         yield f"{', '.join(unread)}: no longer read; it was {then}"
     blunt = [
         f"{name} {units.plain(now[name])}, it was {units.plain(old)}"
         for name, old in before.items()
-        if name in now and now[name] > max(old * LESS_SENSITIVE, _MATTERS.get(unit_of.get(name, ""), _MATTERS[""]))
+        if name in now and now[name] > max(old * LESS_SENSITIVE, _matters(unit_of.get(name, "")))
     ]
     if blunt:
         more = f" and {units.count(len(blunt) - 1, 'other meter')}" if len(blunt) > 1 else ""
         yield f"growth per iteration that would have been noticed: {blunt[0]}{more}; give it more time"
+
+
+def _units(scenario: ScenarioResult) -> dict[str, str]:
+    paged = of_family("pages")
+    return {meter.name: "page" if meter.name in paged else meter.unit for meter in scenario.meters}
+
+
+def _matters(unit: str) -> float:
+    return _MATTERS.get(unit, _MATTERS[""])
