@@ -57,14 +57,14 @@ class Expirer:
         self._read = weakref.WeakMethod(read)
         self._commit = weakref.WeakMethod(commit)
         self._progress = Progress()
-        self._thread = Service(self._serve, "elkyn-expiry")
+        self._thread = Service("elkyn-expiry")
         self._news = False
         self._closed = False
 
     def tell(self) -> None:
         """A deadline has come up: perhaps before the one that is slept for."""
         self._news = True
-        self._thread.start()
+        self._thread.start(self._serve)
         self._progress.tell()
 
     def close(self, timeout: float) -> bool:

@@ -179,7 +179,7 @@ class Callbacks:
     def __init__(self) -> None:
         self._waiting: deque[WriteFuture] = deque()
         self._progress = Progress()
-        self._thread = Service(self._serve, "elkyn-callbacks")
+        self._thread = Service("elkyn-callbacks")
         self._closed = False
         self._busy = False
         self._telling: WriteFuture | None = None
@@ -188,7 +188,7 @@ class Callbacks:
         """Have `future.tell()` called."""
         self._waiting.append(future)
         try:
-            self._thread.start()
+            self._thread.start(self._serve)
         except ElkynError:  # the system gives us no thread any more: then here
             self._work_off()
         self._progress.tell()

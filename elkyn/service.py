@@ -16,10 +16,13 @@ START_TIMEOUT_S = 10.0
 
 
 class Service:
-    """Runs `target` on a daemon thread, from the first `start()` on."""
+    """Runs something on a daemon thread, from the first `start()` on.
 
-    def __init__(self, target: Callable[[], object], name: str) -> None:
-        self._target: Callable[[], object] | None = target
+    Who is served has it, and it knows of nobody before it is started, nor when it has ended: else both would wait for
+    the cyclic collector.
+    """
+
+    def __init__(self, name: str) -> None:
         self._name = name
         self._unclaimed = [None]  # taken by the one that runs
         self._progress = Progress()
@@ -32,12 +35,12 @@ class Service:
         """Whether it runs, or has run."""
         return not self._unclaimed
 
-    def start(self) -> None:
-        """Start it, unless it is. Raises `ElkynError` where the system gives no thread."""
+    def start(self, target: Callable[[], object]) -> None:
+        """Have it run `target`, unless it has been started. Raises `ElkynError` where the system gives no thread."""
         if self.started:
             return
         try:
-            _thread.start_new_thread(self._begin, ())
+            _thread.start_new_thread(self._begin, (target,))
         except RuntimeError as error:
             raise ElkynError(f"cannot start the thread {self._name}: {error}") from error
         self._progress.wait_for(lambda: self.started, START_TIMEOUT_S)
@@ -60,23 +63,21 @@ class Service:
             self._thread.join(timeout)  # for its last steps
         return True
 
-    def _begin(self) -> None:
+    def _begin(self, target: Callable[[], object]) -> None:
         try:
             self._unclaimed.pop()
         except IndexError:
             return
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(target,), name=self._name, daemon=True)
         self._progress.tell()
         try:
             self._thread.start()
         except RuntimeError:  # a second thread is one too many: then this one, without a name
             self._thread = None
-            self._run()
+            self._run(target)
 
-    def _run(self) -> None:
+    def _run(self, target: Callable[[], object]) -> None:
         self._ident = threading.get_ident()
-        target, self._target = self._target, None
-        assert target is not None, "claimed once"
         try:
             target()
         finally:

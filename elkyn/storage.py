@@ -115,29 +115,20 @@ class Database:
         self._is_env_closed = False
         # What begins a read, replaced wherever that is not the environment itself: so the hot path need not ask.
         self.begin: Callable[[], LmdbTransaction] = self.env.begin
-        # What begins a write: the first one of a session has something to note before.
-        self.begin_write: Callable[[], LmdbTransaction] = (
-            self._begin_first_write if self._is_marked else self._begin_write
-        )
         self.syncer = Syncer(self.env) if durability == "async" else None
 
     # --- transactions
 
-    def _begin_write(self) -> LmdbTransaction:
+    def begin_write(self) -> LmdbTransaction:
+        """Begin a write transaction. The mutex is held."""
         if self.state != "open":
             refuse(self.state)
+        if self._is_marked:  # from now on the file's own count of revisions is not up to date
+            self._mark(is_open=True)
         try:
             return self.env.begin(None, None, True)  # write=True: without the keyword it is a fifth faster
         except lmdb.Error as error:
             raise self._not_begun(error) from error
-
-    def _begin_first_write(self) -> LmdbTransaction:
-        """As the others, after a commit that says that the file's own count of revisions is not up to date any more."""
-        if self.state != "open":
-            refuse(self.state)
-        self._mark(is_open=True)
-        self.begin_write = self._begin_write
-        return self._begin_write()
 
     def begin_anew(self) -> LmdbTransaction:
         """Begin another write transaction for the block whose first one has ended."""
@@ -260,7 +251,6 @@ class Database:
         """Note the revision where there have been writes, so that it outlives a compaction. The mutex is held."""
         if not self._is_marked:
             self._mark(is_open=False)
-            self.begin_write = self._begin_first_write
 
     def raise_rev_base(self, txn: LmdbTransaction, by: int) -> None:
         """Count `by` revisions more than the transactions do: those of calls that share one transaction."""
@@ -349,8 +339,8 @@ class Syncer:
         self._env = env
         self._stopped = False
         self._stopping = Progress()
-        self._thread = Service(self._serve, "elkyn-sync")
-        self._thread.start()
+        self._thread = Service("elkyn-sync")
+        self._thread.start(self._serve)
 
     def _serve(self) -> None:
         synced = -1

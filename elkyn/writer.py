@@ -87,7 +87,7 @@ class Writer:
         self.completed = Progress()
         self._callbacks = Callbacks()
         self._serving = threading.Lock()  # one at a time takes calls out
-        self._thread = Service(self._serve, "elkyn-writer")
+        self._thread = Service("elkyn-writer")
         self._closed = False
 
     def is_full(self) -> bool:
@@ -108,7 +108,7 @@ class Writer:
             self.completed.wait_for(lambda: len(self._queue) < most or self._closed)
         if self._closed:
             raise _closed()
-        self._thread.start()
+        self._thread.start(self._serve)
         entry = Entry(self, calls, commit, gathered)
         if gathered is not None:
             gathered.queued()
@@ -132,7 +132,7 @@ class Writer:
                 "write through it (tx.set and so on), or leave the block and wait then"
             )
         if not self._closed:  # an interruption may have prevented both
-            self._thread.start()
+            self._thread.start(self._serve)
             self._work.tell()
 
     def call_back(self, future: WriteFuture) -> None:

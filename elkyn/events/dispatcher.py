@@ -98,7 +98,7 @@ class Dispatcher:
         """Deliver what is there, `drain_timeout` seconds at most, then complete every subscription and end."""
         self._deadline = time.monotonic() + drain_timeout
         self._stopping = True
-        self.thread.hurry(self)
+        self.thread.hurry(object())  # for good
         if not self.thread.started:
             self.queue.close()
             self.queue.discard()

@@ -65,16 +65,14 @@ class EventThread:
         self._timer_lock = Lock()
         self._cancelled = 0  # of the timers in line, about
         self._ticket = itertools.count()
-        self._service: Service | None = None
+        self._service = Service("elkyn-events")
         self._ended = False
 
     # --- its life
 
     def start(self, serve: Callable[[], None]) -> None:
         """Start the thread, unless it runs, to `serve`. The caller holds the store's mutex."""
-        if self._service is None:
-            self._service = Service(partial(self._run, serve), "elkyn-events")
-        self._service.start()
+        self._service.start(partial(self._run, serve))
 
     def _run(self, serve: Callable[[], None]) -> None:
         try:
@@ -86,7 +84,7 @@ class EventThread:
     @property
     def started(self) -> bool:
         """Whether there has ever been anything to serve."""
-        return self._service is not None and self._service.started
+        return self._service.started
 
     def alive(self) -> bool:
         """Whether the thread runs."""
@@ -94,12 +92,11 @@ class EventThread:
 
     def is_current(self) -> bool:
         """Whether the caller is the thread."""
-        return self._service is not None and self._service.is_current()
+        return self._service.is_current()
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread for `timeout` seconds at most."""
-        if self._service is not None:
-            self._service.wait_until_ended(timeout)
+        self._service.wait_until_ended(timeout)
 
     # --- what others ask of it
 

@@ -1,11 +1,19 @@
-"""What leads back to an object of the native core is found by the collector, and what it holds is let go."""
+"""What leads back to an object of the native core is found by the collector, and what it holds is let go.
+
+A store that is closed does not even wait for that.
+"""
 
 from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+import elkyn
 from elkyn import _native
 
 
@@ -71,3 +79,28 @@ def test_an_event_keeps_the_bytes_alone() -> None:
     del value
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: None,
+        lambda store: store.set("/n", 1),
+        lambda store: store.set("/n", 1, ttl=60),
+        lambda store: store.set_async("/n", 1).result(10),
+        lambda store: store.set_async("/n", 1).add_done_callback(lambda _: None),
+        lambda store: store.watch("/n").subscribe(lambda _: None) and store.set("/n", 1),
+    ],
+    ids=["nothing", "written", "with_an_end", "queued", "called_back", "watched"],
+)
+def test_a_closed_store_does_not_wait_for_the_collector(tmp_path: Path, use: Callable[[elkyn.Store], object]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with elkyn.open(tmp_path) as store:
+            use(store)
+        gone = [weakref.ref(each) for each in (store, store._database, store._queue, store._thread, store._writer)]
+        del store
+        assert [each() for each in gone] == [None] * len(gone)
+    finally:
+        gc.enable()

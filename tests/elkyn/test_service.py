@@ -17,10 +17,10 @@ def test_it_runs_once_and_says_when_it_has_ended() -> None:
         ran.append((threading.current_thread().name, service.is_current()))
         go.wait(10)
 
-    service = Service(target, "serving")
+    service = Service("serving")
     assert (service.started, service.alive(), service.wait_until_ended(0)) == (False, False, True)
-    service.start()
-    service.start()
+    service.start(target)
+    service.start(target)
     assert (service.started, service.alive(), service.is_current()) == (True, True, False)
     assert not service.wait_until_ended(0.01)
     go.set()
@@ -35,12 +35,12 @@ def test_where_the_system_gives_no_thread_that_is_an_error_and_a_later_start_suc
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    service = Service(lambda: None, "serving")
+    service = Service("serving")
     with monkeypatch.context() as patch:
         patch.setattr("_thread.start_new_thread", refuse)
         with pytest.raises(ElkynError, match="cannot start the thread serving"):
-            service.start()
-    service.start()
+            service.start(lambda: None)
+    service.start(lambda: None)
     assert service.wait_until_ended(10)
 
 
@@ -49,9 +49,9 @@ def test_where_only_one_thread_is_left_that_one_serves(monkeypatch: pytest.Monke
         raise RuntimeError("can't start new thread")
 
     ran = threading.Event()
-    service = Service(ran.set, "serving")
+    service = Service("serving")
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    service.start()
+    service.start(ran.set)
     assert ran.wait(10)
     assert service.wait_until_ended(10)
 
@@ -66,17 +66,17 @@ signal.signal(signal.SIGALRM, ring)
 interrupted = 0
 for _ in range(1000):
     ran = []
-    service = Service(lambda: ran.append(1), "serving")
+    service = Service("serving")
     try:
         signal.setitimer(signal.ITIMER_REAL, random.random() * 0.0002 + 1e-6)
-        service.start()
-        service.start()
+        service.start(lambda: ran.append(1))
+        service.start(lambda: ran.append(1))
         signal.setitimer(signal.ITIMER_REAL, 0)
     except Alarm:
         interrupted += 1
     for _ in range(2):  # the alarm may come as late as here
         try:
-            service.start()
+            service.start(lambda: ran.append(1))
             assert service.wait_until_ended(10)
         except Alarm:
             interrupted += 1
