@@ -84,14 +84,16 @@ def print_scenario(
     for meter in scenario.meters if verbose else []:
         if moved(meter):
             say(console, _meter_line(meter), 4, "dim")
+    remark = sentences.garbage(scenario)
     if scenario.ok and not verbose:
-        named = f": {scenario.advice[0]}" if scenario.verdict == "bounded" and scenario.advice else ""
+        told = [advice for advice in scenario.advice if advice != remark]
+        named = f": {told[0]}" if scenario.verdict == "bounded" and told else ""
         say(console, line(scenario.reason + named), 4, "dim")
     else:
         _print_details(scenario, console, verbose, failure)
     if scenario.confirmed is False:
         say(console, line(scenario.advice[0]), 4, "yellow")
-    if remark := sentences.garbage(scenario):
+    if remark:
         say(console, line(remark), 4, "yellow")
 
 

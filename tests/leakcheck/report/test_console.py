@@ -62,6 +62,13 @@ def test_a_bounded_growth_is_named(capsys):
     assert "    heap.bytes grew: lru_cache of a.f is full\n" in printed(sample_run.run([full]), capsys)
 
 
+def test_garbage_beside_a_bounded_growth_is_told_once(capsys):
+    waiting = sample_run.meter("garbage.bytes", "B", base=8 << 20, decisive=False, reason="makes 24 KiB of garbage")
+    meters = [*sample_run.quiet_meters(), waiting]
+    one = sample_run.scenario("a.py::b", "bounded", meters=meters, advice=["no leak, but makes 24 KiB of garbage"])
+    assert printed(sample_run.run([one]), capsys).count("makes 24 KiB of garbage") == 1
+
+
 def test_what_a_long_examination_took_is_told(capsys):
     tools = [ToolRun(name="growth", status="ok", duration_s=1.0), ToolRun(name="memray", status="ok", duration_s=9.0)]
     slow = sample_run.scenario("a.py::slow", duration_s=10.5, tools=tools)
