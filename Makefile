@@ -78,9 +78,10 @@ peers-own: setup  ## The leaks and innocents that peers plant to test themselves
 	$(BIN)/python -m benchmarks.peers_own
 
 .PHONY: screenshots
-screenshots: setup  ## The pictures of the documentation, from its own examples (needs Chromium)
+screenshots: setup  ## The pictures of the documentation, from its own examples (needs Chromium, npx)
 	$(BIN)/python docs/make_screenshots.py
 	$(BIN)/python docs/make_curves.py
+	$(BIN)/python docs/make_recording.py
 
 .PHONY: bench
 bench: setup  ## Elkyn's speed as ratios against named peers in the same run
