@@ -7,6 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.detection import planting
+
+
+@pytest.fixture(scope="session")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an extension that has one planted fault of each kind."""
+    folder = tmp_path_factory.mktemp("planted")
+    planting.build_c("plain", folder)
+    return folder
+
 
 @pytest.fixture
 def suite(tmp_path):

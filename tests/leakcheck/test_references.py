@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from processes import job_of, run
 
-from benchmarks.detection import faults, planting
+from benchmarks.detection import faults
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.meters import REFERENCES
 from leakcheck.records import Meter, ScenarioResult
@@ -34,13 +34,6 @@ DRIFTS = [name for name in faults.faults() if "reference-" in name]
 
 def references_of(result: ScenarioResult) -> Meter:
     return next(meter for meter in result.meters if meter.name == REFERENCES)
-
-
-@pytest.fixture(scope="module")
-def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("planted")
-    planting.build_c("plain", folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", DRIFTS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from diagnosing import diagnosed
 
-from benchmarks.detection import faults, planting
+from benchmarks.detection import faults
 
 QUICK = (
     "cycle-no-collector-support",
@@ -24,14 +24,6 @@ QUICK = (
     "two-sites-on-a-line",
 )
 """One of each kind; the benchmark of detection has them all."""
-
-
-@pytest.fixture(scope="module")
-def extension(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the extension."""
-    folder = tmp_path_factory.mktemp("planted")
-    planting.build_c("plain", folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", QUICK)
