@@ -20,6 +20,7 @@ from leakcheck.errors import UsageError
 from leakcheck.unittest import does_not_leak
 
 check = functools.partial(leakcheck.check, time_budget=1.0)
+judge = functools.partial(check, tools="growth")
 
 
 def test_a_function_of_a_module_is_measured_where_it_lives():
@@ -41,7 +42,7 @@ def test_a_closure_is_measured_by_value_and_what_it_keeps_is_found():
 
 @pytest.mark.parametrize("function", [waits, lambda: None, functools.partial(int, "1"), dict])
 def test_any_callable_can_be_clean(function):
-    result = check(function)
+    result = judge(function)
     assert (result.verdict, result.ok, result.growth, result.findings) == ("clean", True, {}, [])
     assert result.iterations > 10
 
@@ -56,18 +57,18 @@ def test_it_works_under_a_running_loop_and_beside_it():
 
 
 def test_expectation_budget_and_error_path():
-    assert check(leaks, expect="leak").ok
-    assert check(leaks, budget={"heap.bytes": 1000.0}).verdict == "clean"
-    assert check(int, "no number", raises=ValueError).verdict == "clean"
-    assert check(int, "no number").verdict == "error"
+    assert judge(leaks, expect="leak").ok
+    assert judge(leaks, budget={"heap.bytes": 1000.0}).verdict == "clean"
+    assert judge(int, "no number", raises=ValueError).verdict == "clean"
+    assert judge(int, "no number").verdict == "error"
 
 
 def test_a_budget_that_leaves_a_meter_out_says_which():
     rows: list[object] = []
-    told = str(check(lambda: rows.append([1]), budget={"heap.bytes": 1000}))
+    told = str(judge(lambda: rows.append([1]), budget={"heap.bytes": 1000}))
     assert "py.objects (+1 object/iteration) has no budget" in told
     assert "heap.bytes (" not in told
-    assert "has a budget of 10" in str(check(leaks, budget={"heap.bytes": 10}))
+    assert "has a budget of 10" in str(judge(leaks, budget={"heap.bytes": 10}))
 
 
 def test_a_budget_for_a_meter_that_there_is_not_is_an_error():
@@ -212,13 +213,13 @@ UNITTEST = """
         def test_subscribing_leaks(self):
             first = self.assertDoesNotLeak(self.hub.lock.locked, time_budget=1)
             assert first.iterations > 10
-            self.assertDoesNotLeak(self.hub.on, 1.5, time_budget=1)
+            self.assertDoesNotLeak(self.hub.on, 1.5, time_budget=1, tools="growth")
 
         def test_error_path(self):
             self.assertDoesNotLeak(int, "x", raises=ValueError, time_budget=1)
 
         def test_planted(self):
-            self.assertDoesNotLeak(self.hub.on, 1.5, expect="leak", time_budget=1)
+            self.assertDoesNotLeak(self.hub.on, 1.5, expect="leak", time_budget=1, tools="growth")
 
     if __name__ == "__main__":
         unittest.main()
@@ -231,7 +232,7 @@ def test_a_leak_test_case_runs_under_every_runner(tmp_path, command):
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     told = done.stdout + done.stderr
     assert done.returncode == 1, told
-    assert "leak: leaks 1 float" in told
+    assert "leak: heap.bytes grows" in told
     assert "failures=1" in told or "1 failed, 2 passed" in told
 
 

@@ -39,6 +39,11 @@ def leakcheck(folder, *arguments: str, timeout: float = 120) -> subprocess.Compl
     )
 
 
+def measure(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run without looking for places, and without the planted scenarios that prove the readings."""
+    return leakcheck(folder, "run", *arguments, "--tools", "growth", "--no-control")
+
+
 def results(folder) -> dict:
     return json.loads((folder / "reports" / "latest" / "results.json").read_text())
 
@@ -92,17 +97,17 @@ def test_the_command_to_see_it_again_works_where_it_was_printed(project, tmp_pat
     file = project.folder / project("leaking.py", LEAKING)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for folder, argument in ((project.folder, "leaking.py"), (elsewhere, str(file))):
-        leakcheck(folder, "run", argument)
-        program, *again = shlex.split(results(folder)["scenarios"][0]["command"])
-        assert program == "elkyn-leakcheck"
-        assert leakcheck(folder, *again).returncode == 1
+        measure(folder, argument)
+        program, run, *again = shlex.split(results(folder)["scenarios"][0]["command"])
+        assert (program, run) == ("elkyn-leakcheck", "run")
+        assert measure(folder, *again).returncode == 1
 
 
 def test_an_expected_leak_exits_0_and_a_planted_leak_that_is_not_there_exits_1(project):
     project("expected.py", LEAKING.replace("@scenario", '@scenario(expect="leak")'))
-    assert leakcheck(project.folder, "run", "expected.py", "--tools", "growth").returncode == 0
+    assert measure(project.folder, "expected.py").returncode == 0
     project("absent.py", CLEAN.replace('tags={"quick"}', 'expect="leak"'))
-    assert leakcheck(project.folder, "run", "absent.py::nothing", "--tools", "growth").returncode == 1
+    assert measure(project.folder, "absent.py::nothing").returncode == 1
 
 
 def test_one_broken_scenario_or_file_leaves_the_others_their_results(project):
@@ -131,7 +136,7 @@ def test_one_broken_scenario_or_file_leaves_the_others_their_results(project):
             raise ValueError("no such thing")
         """,
     )
-    done = leakcheck(project.folder, "run", ".", "--tools", "growth")
+    done = measure(project.folder, ".")
     assert done.returncode == 1
     found = {each["id"].rpartition("/")[2]: each for each in results(project.folder)["scenarios"]}
     assert found["a_clean.py::nothing"]["verdict"] == "clean"
@@ -157,7 +162,7 @@ def test_running_out_of_descriptors_is_the_leak_and_not_an_error(project):
             os.open(os.devnull, os.O_RDONLY)
         """,
     )
-    done = leakcheck(project.folder, "run", "descriptors.py", "--tools", "growth")
+    done = measure(project.folder, "descriptors.py")
     assert done.returncode == 1
     assert verdicts(project.folder) == {"descriptors.py::forgets_to_close": "leak"}
 
@@ -222,7 +227,7 @@ def test_a_step_without_an_end_is_an_error_with_its_stack(project):
                 pass
         """,
     )
-    done = leakcheck(project.folder, "run", "hangs.py", "--timeouts", "call=1", "--no-control")
+    done = measure(project.folder, "hangs.py", "--timeouts", "call=1")
     assert done.returncode == 1
     (result,) = results(project.folder)["scenarios"]
     assert result["verdict"] == "error"
@@ -265,7 +270,7 @@ def test_a_scenario_is_named_after_its_file_with_two_colons_or_one(project, argu
 
 def test_a_function_of_a_module_needs_no_decorator(project):
     project("package_like.py", "def parse():\n    return int('1')\n")
-    done = leakcheck(project.folder, "run", "package_like:parse", "--tools", "growth")
+    done = measure(project.folder, "package_like:parse")
     assert done.returncode == 0
     assert verdicts(project.folder) == {"package_like:parse": "clean"}
 
@@ -273,16 +278,16 @@ def test_a_function_of_a_module_needs_no_decorator(project):
 def test_options_may_stand_in_pyproject_toml(project):
     project("pyproject.toml", "[tool.leakcheck]\nmax-iterations = 50\ntools = 'growth'\n")
     project("clean.py", CLEAN)
-    leakcheck(project.folder, "run", "clean.py::nothing")
+    measure(project.folder, "clean.py::nothing")
     (result,) = results(project.folder)["scenarios"]
     assert result["iterations"] == 50
 
 
 def test_growth_within_its_budget_is_accepted(project):
     project("leaking.py", LEAKING.replace("@scenario", '@scenario(budget={"heap.bytes": 1000, "py.objects": 1})'))
-    assert leakcheck(project.folder, "run", "leaking.py", "--tools", "growth").returncode == 0
+    assert measure(project.folder, "leaking.py").returncode == 0
     project("leaking.py", LEAKING.replace("@scenario", '@scenario(budget={"heap.bytes": 50})'))
-    done = leakcheck(project.folder, "run", "leaking.py", "--tools", "growth")
+    done = measure(project.folder, "leaking.py")
     assert done.returncode == 1
     assert "budget" in done.stdout
 
@@ -300,7 +305,7 @@ def test_cyclic_garbage_is_a_leak_where_nobody_collects_it(project, mode, code):
             cycle.append(cycle)
         """,
     )
-    done = leakcheck(project.folder, "run", "cycles.py", "--gc", mode, "--tools", "growth")
+    done = measure(project.folder, "cycles.py", "--gc", mode)
     assert done.returncode == code, done.stdout
 
 
@@ -322,7 +327,7 @@ def test_a_large_cache_that_cannot_fill_in_time_is_named_and_not_accused(project
             answer(next(numbers))
         """,
     )
-    done = leakcheck(project.folder, "run", "cached.py", "--tools", "growth", "--time-budget", "2")
+    done = measure(project.folder, "cached.py", "--time-budget", "2")
     assert done.returncode == 0, done.stdout
     (result,) = results(project.folder)["scenarios"]
     assert result["verdict"] == "bounded"
@@ -424,7 +429,7 @@ def test_a_full_cache_whose_entries_get_larger_is_named_where_nothing_else_is_de
             answer(next(numbers))
         """,
     )
-    done = leakcheck(project.folder, "run", "enlarged.py", "--tools", "growth", "--time-budget", "2")
+    done = measure(project.folder, "enlarged.py", "--time-budget", "2")
     assert done.returncode == 0, done.stdout
     (result,) = results(project.folder)["scenarios"]
     assert result["verdict"] == "bounded"
@@ -498,7 +503,7 @@ IDLE = dict.fromkeys(("at_import", "in_set_up", "in_tear_down", "in_step"), "pas
 def test_what_hangs_is_named_with_the_option_that_allows_more(project, where, what, name):
     project("hangs.py", HANGS.format(options="", **{**IDLE, where: "time.sleep(600)"}))
     limits = ",".join(f"{each}=1" for each in ("import", "setup", "call", "teardown"))
-    done = leakcheck(project.folder, "run", "hangs.py", "--timeouts", limits, "--no-control")
+    done = measure(project.folder, "hangs.py", "--timeouts", limits)
     assert done.returncode == 1
     (result,) = results(project.folder)["scenarios"]
     message = f"{what} did not come back within 1 s; --timeouts {name}=2 allows more"
@@ -513,7 +518,7 @@ def test_a_limit_can_be_set_in_each_place(project, where):
     if where == "configuration":
         project("pyproject.toml", "[tool.leakcheck]\ntimeouts = { call = 1 }\n")
     limits = ["--timeouts", "call=1"] if where == "command" else []
-    leakcheck(project.folder, "run", "hangs.py", *limits, "--no-control")
+    measure(project.folder, "hangs.py", *limits)
     (result,) = results(project.folder)["scenarios"]
     assert "did not come back within 1 s" in result["reason"]
     assert ("--timeouts call=1" in result["command"]) == (where != "decorator"), "it can be seen again"
@@ -543,7 +548,7 @@ def test_a_crash_after_a_clear_leak_is_a_leak_with_the_crash(project):
                 os.abort()
         """,
     )
-    done = leakcheck(project.folder, "run", "crashes.py", "--time-budget", "2", "--tools", "growth", "--no-control")
+    done = measure(project.folder, "crashes.py", "--time-budget", "2")
     assert done.returncode == 1, done.stdout
     (result,) = results(project.folder)["scenarios"]
     assert result["verdict"] == "leak"
