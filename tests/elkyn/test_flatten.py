@@ -48,7 +48,7 @@ def in_python(key: bytes, value: Any) -> Any:
     return leaves
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(names, values, min_size=1, max_size=5), st.sampled_from([b"\0", b"\0a", b"\0a\0" + b"k" * 200]))
 def test_the_rows_are_those_that_python_makes(value: dict[str, Any], key: bytes) -> None:
     assert flatten(key, value) == in_python(key, value)

@@ -226,7 +226,14 @@ UNITTEST = """
 """
 
 
-@pytest.mark.parametrize("command", [["test_hub.py"], ["-m", "unittest", "test_hub"], ["-m", "pytest", "test_hub.py"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["test_hub.py"],
+        pytest.param(["-m", "unittest", "test_hub"], marks=pytest.mark.slow),
+        ["-m", "pytest", "test_hub.py"],
+    ],
+)
 def test_a_leak_test_case_runs_under_every_runner(tmp_path, command):
     (tmp_path / "test_hub.py").write_text(textwrap.dedent(UNITTEST))
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120)

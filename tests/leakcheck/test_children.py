@@ -116,7 +116,10 @@ def test_an_idle_child_does_not_move_a_reading(job):
 
 @pytest.mark.parametrize(
     "source",
-    [A_POOL, POOLED.format(pool="ProcessPoolExecutor(2)", call="pool.submit(handle, 1).result()")],
+    [
+        pytest.param(A_POOL, marks=pytest.mark.slow),
+        POOLED.format(pool="ProcessPoolExecutor(2)", call="pool.submit(handle, 1).result()"),
+    ],
     ids=["Pool", "ProcessPoolExecutor"],
 )
 def test_the_line_in_the_worker_of_a_pool_is_named(job, source):

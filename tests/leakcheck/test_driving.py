@@ -111,7 +111,10 @@ def assert_right(found: Measurement, kind: str) -> None:
 
 
 # That of an async client which leaks is measured by the whole command, below.
-@pytest.mark.parametrize(("name", "kind"), [("visit", "leak"), ("visit", "fine"), ("visit_async", "fine")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("visit", "leak"), ("visit", "fine"), pytest.param("visit_async", "fine", marks=pytest.mark.slow)],
+)
 def test_a_service_is_judged_by_what_a_function_of_the_users_does_to_it(folder, name, kind):
     assert_right(measured(by_function(folder, kind, name), time_s=20.0), kind)
 

@@ -246,6 +246,7 @@ def test_a_program_for_node_is_judged_by_its_heap_and_its_objects(module):
         assert max(values) - min(values) < floor, "as much as the adapter says, at most"
 
 
+@pytest.mark.slow
 def test_the_program_for_node_of_the_page_is_judged_as_the_page_says(module):
     page = (ADAPTERS.parents[1] / "docs" / "protocol.md").read_text("utf-8")
     block = re.search(r"<!-- module: sessions.mjs -->\n```js\n(.*?)```", page, re.S)

@@ -16,11 +16,9 @@ QUICK = (
     "cycle-no-clear",
     "cycle-owned-by-rust",
     "error-keeps-argument",
-    "iterator-never-given-back",
     "method-never-given-back",
     "exception-never-given-back",
     "at-fork",
-    "text-never-given-back",
     "two-sites-on-a-line",
 )
 """One of each kind; the benchmark of detection has them all."""
