@@ -37,7 +37,7 @@ from leakcheck.agent.probes.takers import Takers
 from leakcheck.agent.probes.tracing import Tracing
 from leakcheck.agent.probes.unclearable import unclearable
 from leakcheck.agent.probes.walk import FOLD_PERIOD, TooLargeError, Walk
-from leakcheck.agent.probes.watch import Callees, Ledger
+from leakcheck.agent.probes.watch import Callees, Ledger, in_time
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -385,6 +385,6 @@ async def _adders(driver: Driver, read: Callable[[], int] | None, iterations: in
     if read is None:
         return ()
     with Ledger(read) as ledger:
-        await driver.run(iterations)
+        iterations = await in_time(driver, iterations)
         sums = ledger.sums()
     return tuple(Adder(stack, amount / iterations) for stack, amount in sums[:3] if stack and amount > 0)

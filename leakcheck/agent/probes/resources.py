@@ -19,14 +19,11 @@ from leakcheck.agent.meters.system import named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import waiting
 from leakcheck.agent.probes.touched import after_faults
-from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, lasting
+from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, in_time, lasting
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
-    from leakcheck.agent.step import Driver
 
-_MOST_S = 3.0
-"""Seconds that a stretch under a trace function may take, in pieces that double."""
 _MOST_DESCRIBED = 5
 """Things of one line that are described."""
 _MOST_STACKS = 6
@@ -53,7 +50,7 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
         sizes = _sizes(conversation, kind)
         if isinstance(before, frozenset):
             with Watch(reader) as watch:
-                iterations = await _in_time(driver, iterations)
+                iterations = await in_time(driver, iterations)
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
@@ -63,7 +60,7 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             with Ledger(reader) as ledger:
                 await driver.run(3)
                 ledger.clear()
-                iterations = await _in_time(driver, iterations)
+                iterations = await in_time(driver, iterations)
                 sums = ledger.sums()
             grown = _grown(sizes, _sizes(conversation, kind))
             names = grown if question.values else dict.fromkeys(map(_outline_of_file, grown))
@@ -75,21 +72,6 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             )
             found[kind] = KeptResource(arrivals, tuple(names))
     return Resources(found)
-
-
-async def _in_time(driver: Driver, iterations: int) -> int:
-    """Run so many iterations, or as many as there is time for; returns how many.
-
-    What is watched may take long to read, and the longer the more of it there is: nobody knows before how long.
-    """
-    began, done = driver.clock(), 0
-    while done < iterations:
-        piece = min(max(1, done), iterations - done)
-        await driver.run(piece)
-        done += piece
-        if 2 * (driver.clock() - began) > _MOST_S:  # the next piece is as large as all before
-            break
-    return done
 
 
 def _reader(conversation: Conversation, kind: str) -> Callable[[], Any] | None:

@@ -1,10 +1,10 @@
-"""A stretch in which resources are watched has as many iterations as there is time for."""
+"""A stretch that is watched line by line has as many iterations as there is time for."""
 
 import asyncio
 
 import pytest
 
-from leakcheck.agent.probes.resources import _MOST_S, _in_time
+from leakcheck.agent.probes.watch import MOST_S, in_time
 
 
 class Slow:
@@ -24,16 +24,16 @@ class Slow:
 
 def test_a_quick_step_runs_as_often_as_was_asked_for():
     driver = Slow(0.001)
-    assert asyncio.run(_in_time(driver, 20)) == 20 == driver.calls
+    assert asyncio.run(in_time(driver, 20)) == 20 == driver.calls
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0])
 def test_a_slow_step_runs_until_the_time_is_nearly_over(seconds):
     driver = Slow(seconds)
-    done = asyncio.run(_in_time(driver, 2000))
+    done = asyncio.run(in_time(driver, 2000))
     assert done == driver.calls
-    assert _MOST_S / 2 < driver.now <= 1.5 * _MOST_S
+    assert MOST_S / 2 < driver.now <= 1.5 * MOST_S
 
 
 def test_it_runs_at_least_once():
-    assert asyncio.run(_in_time(Slow(100.0), 20)) == 1
+    assert asyncio.run(in_time(Slow(100.0), 20)) == 1
