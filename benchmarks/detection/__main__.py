@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import re
 import statistics
@@ -135,7 +136,8 @@ def _group(case: Case) -> str:
 def _print_table(outcomes: Outcomes, repeats: int) -> None:
     header = f"{'tool':14} {'cases':22} {'found':>6} {'missed':>7} {'alarms':>7} {'unsure':>7} {'errors':>7}"
     print(
-        f"\n{header} {'flips':>6} {'median':>8}   ({repeats} repeat{'s' if repeats > 1 else ''} each; whole processes)"
+        f"\n{header} {'flips':>6} {'median':>8} {'95 %':>9}"
+        f"   ({repeats} repeat{'s' if repeats > 1 else ''} each; whole processes)"
     )
     for (tool, group), rows in sorted(outcomes.items()):
         flat = [(case, answer) for case, answers in rows for answer in answers]
@@ -143,12 +145,18 @@ def _print_table(outcomes: Outcomes, repeats: int) -> None:
         innocent = [answer for case, answer in flat if not case.leaks]
         found = f"{sum(a.answer == 'leak' for a in leaking)}/{len(leaking)}" if leaking else "-"
         alarms = f"{sum(a.answer == 'leak' for a in innocent)}/{len(innocent)}" if innocent else "-"
+        seconds = [answer.seconds for _, answer in flat]
         flips = sum(len({answer.answer for answer in answers}) > 1 for _, answers in rows)
         print(
             f"{tool:14} {group:22} {found:>6} {sum(a.answer == 'no leak' for a in leaking):>7} {alarms:>7} "
             f"{sum(a.answer == 'inconclusive' for _, a in flat):>7} {sum(a.answer == 'error' for _, a in flat):>7} "
-            f"{flips:>6} {statistics.median(a.seconds for _, a in flat):>6.2f} s"
+            f"{flips:>6} {statistics.median(seconds):>6.2f} s {_most(seconds):>7.2f} s"
         )
+
+
+def _most(seconds: Sequence[float]) -> float:
+    """The time that 95 of 100 cases do not exceed."""
+    return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
 
 
 def _print_ratios(outcomes: Outcomes) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from leakcheck.agent import exceptions
 from leakcheck.agent.channel import CLOSED_OURS, Answer, Channel
@@ -114,11 +115,26 @@ def serve_scenario(channel: Channel, scenario: Scenario, opening: Open) -> None:
     """Let the parent have the scenario until it says `Close`, in a loop of its own where it is async."""
     conversation = conversation_on(channel, scenario, opening).hold()
     if is_async(scenario):
-        import asyncio
-
-        asyncio.run(conversation)
+        _run_in_loop(conversation)
     else:
         run_plain(conversation)
+
+
+_MOST_CANCELLED = 1000
+"""Tasks that are cancelled when a scenario is over. Each takes itself off a list of those that wait: thousands take
+minutes, and the process is about to end."""
+
+
+def _run_in_loop(conversation: Coroutine[Any, Any, None]) -> None:
+    """As `asyncio.run`, but where a scenario has leaked a great many tasks they are left, as its memory is."""
+    import asyncio
+
+    runner = asyncio.Runner()
+    try:
+        runner.run(conversation)
+    finally:
+        if len(asyncio.all_tasks(runner.get_loop())) <= _MOST_CANCELLED:
+            runner.close()
 
 
 class _Others(Protocol):

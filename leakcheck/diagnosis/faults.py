@@ -93,6 +93,8 @@ class Allocation:
     """Too few came while the object graph was walked to say what holds them."""
     cycle: str = ""
     """The C type without support for the collector that ties them into cycles."""
+    beside_foreign: bool = False
+    """Whether a container keeps instances of foreign types beside them: what these hold is not known."""
 
 
 @dataclass(frozen=True)

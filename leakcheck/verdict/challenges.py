@@ -254,7 +254,9 @@ def expiry(suspicion: Suspicion, process: Process) -> Ruling | None:
     waited_s, went = 0.0, dict.fromkeys(grown, 0.0)
     indexes = [suspicion.at(name) for name in grown]
     while True:
-        left = _left_alone(process, _PAUSE_S, batch, indexes)
+        # To walk all that stays takes the longer the more it is: for cycles that have gone it is done once, at the end.
+        last = waited_s + _PAUSE_S >= _FIRST_GONE_S
+        left = _left_alone(process, _PAUSE_S, batch, indexes, whole=last or max(went.values()) >= _FELL_SHARE)
         if left is None:
             return None
         waited_s += _PAUSE_S
@@ -423,16 +425,18 @@ def _stays(
     return _by_name(suspicion, residues(process, count, lambda: _left_alone(process, pause_s, batch, indexes), trifles))
 
 
-def _left_alone(process: Process, pause_s: float, batch: int, indexes: Sequence[int]) -> Left | None:
+def _left_alone(
+    process: Process, pause_s: float, batch: int, indexes: Sequence[int], *, whole: bool = True
+) -> Left | None:
     """Wait, and run on for as long as it falls: some forget a few things at each call. None where the step raises."""
-    before = process.run(0).values
+    before = process.run(0, whole=whole).values
     if pause_s < _AHEAD_S:
         time.sleep(pause_s)
     elif process.ask(LetTimePass(pause_s, batch), TimePassed).raised:
         return None
     calls = 0
     while True:
-        done = process.run(batch)
+        done = process.run(batch, whole=whole)
         calls += batch
         if done.raised is not None:
             return None

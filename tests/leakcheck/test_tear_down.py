@@ -11,6 +11,7 @@ import pytest
 
 import leakcheck
 from leakcheck.agent.inquiry import FindContainers, Graph
+from leakcheck.agent.session import _MOST_CANCELLED
 from leakcheck.checking import measured
 from leakcheck.execution.job import Budget, Job, ScenarioInfo
 from leakcheck.execution.worker import Worker, WorkerFailed
@@ -107,6 +108,27 @@ def test_a_leak_whose_tear_down_fails_is_a_leak(job):
     record = measured(job(source), frozenset({"growth"})).record
     assert record.verdict == "leak"
     assert any(each.startswith("the tear-down failed (RuntimeError: at ") for each in record.advice)
+
+
+@pytest.mark.parametrize(("left", "cancelled"), [(10, ["cancelled"] * 10), (_MOST_CANCELLED + 10, [])])
+def test_tasks_that_are_left_are_cancelled_unless_they_are_a_great_many(job, notes, left, cancelled):
+    source = f"""
+        import asyncio
+        kept = []
+        async def wait():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                note("cancelled")
+        @scenario
+        async def case():
+            kept[:] = [asyncio.ensure_future(wait()) for _ in range({left})]
+            yield lambda: None
+            note("torn down")
+    """
+    record = measured(job(source, budget=Budget(max_iterations=100)), frozenset({"growth"})).record
+    assert record.verdict != "error"
+    assert notes() == ["torn down", *cancelled]
 
 
 def test_a_clean_scenario_whose_tear_down_fails_is_an_error_with_its_readings(job):

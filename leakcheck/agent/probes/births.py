@@ -16,8 +16,6 @@ from leakcheck.agent.probes.referents import LEAVES, full_name
 from leakcheck.agent.probes.sizes import chunk, is_foreign, size_of, type_flags
 from leakcheck.agent.step import Driver
 
-DEPTH = 25
-"""Frames that are noted for each block: every one costs about as much as the allocation itself."""
 _MANAGED_DICT = 1 << 4
 """`Py_TPFLAGS_MANAGED_DICT`: the dictionary of an instance lies before it."""
 _BEFORE_INSTANCE_BYTES = 32

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import gc
 import time
-import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -35,9 +34,10 @@ from leakcheck.agent.probes.expiring import let_expire
 from leakcheck.agent.probes.growing import Candidate, Growing, Point, growing, together
 from leakcheck.agent.probes.limited import limits
 from leakcheck.agent.probes.takers import Takers
+from leakcheck.agent.probes.tracing import Tracing
 from leakcheck.agent.probes.unclearable import unclearable
 from leakcheck.agent.probes.walk import FOLD_PERIOD, TooLargeError, Walk
-from leakcheck.agent.probes.watch import Callees, Ledger
+from leakcheck.agent.probes.watch import Callees, Ledger, in_time
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -193,22 +193,23 @@ class ContainerProbe:
             await self._run(2 * (wanted - count))  # seen by the walk all the same
         gc.collect()  # empties the free lists too: an object that is made from one of them has no trace
         gc.freeze()  # the collector need not look at what is there already, and its list of objects is that of new ones
-        tracemalloc.start(births.DEPTH)
         try:
-            began = self.driver.iterations
-            await self._run(count)
-            early, frozen = births.surviving(), gc.get_freeze_count()
-            count = await self._run(count)
-            late = births.surviving()
-            self.sites = births.scaling(early, late, count)
-            self.frozen = (gc.get_freeze_count() - frozen) / count
-            del early, late
-            self.clock("traced run")
-            if not self.unseen:
-                self._examine(self.driver.iterations - self.before.iterations, self.driver.iterations - began)
-            self.clock("examine")
+            with Tracing() as tracing:
+                began = self.driver.iterations
+                await self._run(count)
+                with tracing.paused():
+                    early, frozen = births.surviving(), gc.get_freeze_count()
+                count = await self._run(count)
+                with tracing.paused():
+                    late = births.surviving()
+                    self.sites = births.scaling(early, late, count)
+                    self.frozen = (gc.get_freeze_count() - frozen) / count
+                    del early, late
+                    self.clock("traced run")
+                    if not self.unseen:
+                        self._examine(self.driver.iterations - self.before.iterations, self.driver.iterations - began)
+                    self.clock("examine")
         finally:
-            tracemalloc.stop()
             gc.unfreeze()
 
     async def watch(self) -> None:
@@ -260,11 +261,8 @@ class ContainerProbe:
             return count
         pilot = max(_LEAST_TRACED, min(_PILOT_CALLS, int(_MOST_TRACED_S / slow)))
         plain = self.seconds
-        tracemalloc.start(births.DEPTH)
-        try:
+        with Tracing():
             await self._run(pilot)
-        finally:
-            tracemalloc.stop()
         slowed, self.seconds = self.seconds, plain
         return min(count, max(pilot, int(_MOST_TRACED_S / max(slowed, 1e-6))))
 
@@ -284,43 +282,37 @@ class ContainerProbe:
 
     def _examine(self, stretch: int, traced: int) -> None:
         """Look at what came in the last `stretch` iterations, of which the last `traced` were under `tracemalloc`."""
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            walk = self._walk_to_candidates()
-            claimed: dict[int, str] = {}
-            for each, nodes, path in self.candidates:
-                members = [member for node in nodes for member in walk.members.get(node, [])]
-                if not walk.cut.isdisjoint(nodes):
-                    members = [member for member in members if birth(member) is not None]
-                    before = _unseen_links(each, len(members), traced)
-                    container = gained.gained(each, members, path, before, traced, claimed, self.describe)
-                    read = None
-                elif each.shape == "heavier":
-                    before = self.before.bytes.get(each.node, 0)
-                    container = gained.gained_weight(each, members, path, before, stretch, self.describe)
-                    read = gained.weight(members, walk.owners.get(each.node), path[-1][0])
-                else:
-                    numbers = self.before.objects if each.shape == "deeper" else self.before.children
-                    before = sum(map(numbers.__getitem__, nodes))
-                    container = gained.gained(each, members, path, before, stretch, claimed, self.describe)
-                    read = gained.length(members)
-                if container is not None:
-                    limit = min((self.limits.get(id(member), 0) for member in members), default=0)
-                    self.found.append((container._replace(limit=limit), read, members))
-                    if self.sample is None and (entries := entries_of(members[-1])):
-                        self.sample = entries[-1][gained.telling_part(entries[-20:])]
-            self.unclearable = unclearable(claimed, traced)
-            newborn = gained.newborn(claimed) if self.pinned else {}
-            for name, rate in self.pinned:
-                if self.sample is None and newborn.get(name):
-                    self.sample = newborn[name][-1]
-                group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, traced, self.describe)
-                if group is not None:
-                    self.groups[name] = group
-        finally:
-            if enabled:
-                gc.enable()
+        walk = self._walk_to_candidates()
+        claimed: dict[int, str] = {}
+        for each, nodes, path in self.candidates:
+            members = [member for node in nodes for member in walk.members.get(node, [])]
+            if not walk.cut.isdisjoint(nodes):
+                members = [member for member in members if birth(member) is not None]
+                before = _unseen_links(each, len(members), traced)
+                container = gained.gained(each, members, path, before, traced, claimed, self.describe)
+                read = None
+            elif each.shape == "heavier":
+                before = self.before.bytes.get(each.node, 0)
+                container = gained.gained_weight(each, members, path, before, stretch, self.describe)
+                read = gained.weight(members, walk.owners.get(each.node), path[-1][0])
+            else:
+                numbers = self.before.objects if each.shape == "deeper" else self.before.children
+                before = sum(map(numbers.__getitem__, nodes))
+                container = gained.gained(each, members, path, before, stretch, claimed, self.describe)
+                read = gained.length(members)
+            if container is not None:
+                limit = min((self.limits.get(id(member), 0) for member in members), default=0)
+                self.found.append((container._replace(limit=limit), read, members))
+                if self.sample is None and (entries := entries_of(members[-1])):
+                    self.sample = entries[-1][gained.telling_part(entries[-20:])]
+        self.unclearable = unclearable(claimed, traced)
+        newborn = gained.newborn(claimed) if self.pinned else {}
+        for name, rate in self.pinned:
+            if self.sample is None and newborn.get(name):
+                self.sample = newborn[name][-1]
+            group = gained.gained_by_native_code(name, rate, newborn.get(name, []), claimed, traced, self.describe)
+            if group is not None:
+                self.groups[name] = group
 
     def _walk_to_candidates(self) -> Walk:
         walk = Walk(HERE.own)
@@ -393,6 +385,6 @@ async def _adders(driver: Driver, read: Callable[[], int] | None, iterations: in
     if read is None:
         return ()
     with Ledger(read) as ledger:
-        await driver.run(iterations)
+        iterations = await in_time(driver, iterations)
         sums = ledger.sums()
     return tuple(Adder(stack, amount / iterations) for stack, amount in sums[:3] if stack and amount > 0)

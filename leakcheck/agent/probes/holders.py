@@ -85,28 +85,28 @@ def _held_now() -> Held:
     ]
     things = {*map(id, known.objects), *map(id, gc.get_referents(*plain.values()))}
     text = sum(length for length in map(len, known.of(str, bytes)) if length >= _LONG_TEXT)
-    held = Held(True, len(things), sizes, text, [*map(id, _keyed(tracked)), *plain])
+    held = Held(True, len(things), sizes, text, [*(id(each) for each, _ in _keyed(tracked)), *plain])
     known.let_go()
     tracked.let_go()
     return held
 
 
-def keyed() -> list[Any]:
-    """All dicts and sets of some size, those that the collector does not know too."""
+def keyed() -> list[tuple[Any, int]]:
+    """All dicts and sets of some size, those that the collector does not know too, and how much is in each."""
     tracked = ByType(gc.get_objects())
     known = ByType(tracked.referents())
-    found = [*_keyed(tracked), *_plain(known).values()]
+    found = [*_keyed(tracked), *((each, len(each)) for each in _plain(known).values())]
     known.let_go()
     tracked.let_go()
     return found
 
 
-def _keyed(tracked: ByType) -> list[Any]:
+def _keyed(tracked: ByType) -> list[tuple[Any, int]]:
     return [
-        each
+        (each, size)
         for base in (dict, set)
         for each in tracked.of(*derived(base))
-        if base.__len__(each) >= _LEAST_ELEMENTS and not _forgets(each)
+        if (size := base.__len__(each)) >= _LEAST_ELEMENTS and not _forgets(each)
     ]
 
 

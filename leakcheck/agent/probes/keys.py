@@ -30,10 +30,10 @@ Entries = dict[Any, Any]
 async def answer(conversation: Conversation, question: KeysComeAgain) -> KeysCame:
     """Runs the step twice `calls` times. Where it raises, no key has come again."""
     driver, calls = conversation.driver, question.calls
-    sizes = {id(each): _size(each) for each in keyed()}
+    sizes = {id(each): size for each, size in keyed()}
     try:
         await driver.run(calls)
-        gains = [(_size(each) - sizes.get(id(each), 0), index, each) for index, each in enumerate(keyed())]
+        gains = [(size - sizes.get(id(each), 0), index, each) for index, (each, size) in enumerate(keyed())]
         growing = sorted(gain for gain in gains if gain[0] >= _LEAST_ADDITIONS)[-_MOST_CONTAINERS:]
         weight = sum(gained * entry_weight([each]) for gained, _, each in growing) / calls
         taken = [(each, _take(each)) for _, _, each in growing]
@@ -58,10 +58,6 @@ def _put_back(taken: list[tuple[Any, Entries]]) -> tuple[int, int]:
         again += sum(1 for key in anew if key in later)
         _give(container, entries | anew)
     return added, again
-
-
-def _size(container: Any) -> int:
-    return set.__len__(container) if derives(type(container), set) else dict.__len__(container)
 
 
 def _take(container: Any) -> Entries:

@@ -19,7 +19,7 @@ from leakcheck.agent.meters.system import named_memory
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes import waiting
 from leakcheck.agent.probes.touched import after_faults
-from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, lasting
+from leakcheck.agent.probes.watch import Addition, Callees, Ledger, Watch, in_time, lasting
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
@@ -50,7 +50,7 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
         sizes = _sizes(conversation, kind)
         if isinstance(before, frozenset):
             with Watch(reader) as watch:
-                await driver.run(iterations)
+                iterations = await in_time(driver, iterations)
             await settler.settle()
             after = reader()
             kept = _kept_things(watch.additions, before, after)
@@ -60,7 +60,7 @@ async def answer(conversation: Conversation, question: WatchResources) -> Resour
             with Ledger(reader) as ledger:
                 await driver.run(3)
                 ledger.clear()
-                await driver.run(iterations)
+                iterations = await in_time(driver, iterations)
                 sums = ledger.sums()
             grown = _grown(sizes, _sizes(conversation, kind))
             names = grown if question.values else dict.fromkeys(map(_outline_of_file, grown))

@@ -11,19 +11,40 @@ import threading
 import types
 from array import array
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from leakcheck.agent.inquiry import Stack
 from leakcheck.agent.main_thread import call_soon
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Place
 
+if TYPE_CHECKING:
+    from leakcheck.agent.step import Driver
+
+MOST_S = 3.0
+"""Seconds that a stretch under a trace function may take, in pieces that double."""
 MAX_DEPTH = 40
 """Frames of a stack."""
 _MOST_LINES = 20_000
 """Lines that have a sum of their own; they take 160 KB."""
 _MOST_ADDITIONS = 100_000
 """Additions that are kept; a stretch has some thousands."""
+
+
+async def in_time(driver: Driver, iterations: int) -> int:
+    """Run so many iterations, or as many as there is time for; returns how many.
+
+    A trace function is called for each line, and what it reads may take the longer the more of it there is: nobody
+    knows before how long.
+    """
+    began, done = driver.clock(), 0
+    while done < iterations:
+        piece = min(max(1, done), iterations - done)
+        await driver.run(piece)
+        done += piece
+        if 2 * (driver.clock() - began) > MOST_S:  # the next piece is as large as all before
+            break
+    return done
 
 
 class Addition(NamedTuple):

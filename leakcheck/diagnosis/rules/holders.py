@@ -165,7 +165,10 @@ def cyclic_garbage(case: Case) -> Case:
 
 
 def lines_that_lead_there(case: Case) -> Case:
-    """A fault happens on behalf of the lines that add, and of those where a tenth of its bytes or more is born."""
+    """A fault happens on behalf of the lines that add, and those where its elements, or a tenth of its bytes, are born.
+
+    An element may bring thousands of objects, so that no line alone has many of the bytes.
+    """
     return changed(case, lambda fault: replace(fault, lines=outside_library(_lines(fault), case.origin)))
 
 
@@ -286,3 +289,4 @@ def _owner(cycle: HiddenCycle) -> str:
 def _lines(fault: Fault) -> Iterable[Line]:
     yield from (place[:2] for adder in fault.adders for place in adder.stack)
     yield from (line for birth in fault.births if birth.bytes * 10 >= fault.bytes for line in birth.trace)
+    yield from (line for head in fault.heads[:1] for line in head.trace)

@@ -92,6 +92,8 @@ def allocations(case: Case) -> Case:
             case = case.replacing(holder, holder.merged(fault, max(0.0, min(fault.bytes, case.unexplained))))
         elif not case.faults or fault.bytes >= NEGLIGIBLE * max(case.growth, case.explained):
             case = case.adding([fault])
+    if any(isinstance(each.detail, Container) and each.detail.opaque for each in case.faults):
+        case = changed(case, _beside_foreign, Allocation)
     return replace(case, sites=())
 
 
@@ -163,6 +165,11 @@ def _content_of(group: Sequence[Site]) -> str:
     """The one type of object in the blocks, where each object is one block."""
     types = {site.content.type for site in group}
     return types.pop() if len(types) == 1 else ""
+
+
+def _beside_foreign(fault: Fault) -> Fault:
+    assert isinstance(fault.detail, Allocation)
+    return replace(fault, detail=replace(fault.detail, beside_foreign=True))
 
 
 def _is_part(case: Case, fault: Fault, whole: Fault) -> bool:

@@ -322,6 +322,12 @@ def test_lines_that_lead_there() -> None:
     assert fault.lines == set(HUB), "neither the library's line, nor one where little is born"
 
 
+def test_where_an_element_is_born_leads_there_though_it_is_a_small_part_of_what_it_brings() -> None:
+    fault = Fault(detail=Pinned(), bytes=100, births=(Birth((LOG[0],), 1.0, 5.0),), heads=(Birth(HUB, 1.0, 5.0),))
+    (fault,) = lines_that_lead_there(case_of(growth=100, faults=(fault,))).faults
+    assert fault.lines == set(HUB)
+
+
 BORN = Fault(detail=Pinned(), count=1.0, bytes=400, births=(Birth(HUB, 1.0, 400.0),))
 
 
@@ -610,6 +616,15 @@ def test_the_faults_never_explain_more_than_there_is() -> None:
     assert sum(fault.bytes for fault in faults) == pytest.approx(400)
 
 
+@pytest.mark.parametrize("opaque", [True, False])
+def test_native_memory_beside_elements_of_a_foreign_type_is_not_said_to_be_held_by_nobody(opaque: bool) -> None:
+    heads = container(".heads", HUB, 150, opaque=opaque)
+    memory = site(LOG, 16000, 40, (NativeFrame("draw", "", 0),))
+    faults = assemble(graph(heads), [site(HUB, 150), memory], [], 16150)
+    (beside,) = [fault.detail for fault in faults if isinstance(fault.detail, Allocation)]
+    assert beside.beside_foreign == opaque
+
+
 VIEWS: Trace = (("/src/app/hub.py", 42), ("/src/app/main.py", 7))
 
 
@@ -643,6 +658,7 @@ def test_weak_references_to_the_elements_of_a_container_are_no_fault() -> None:
     [
         (Fault(detail=Allocation(rare=True), count=1e-4, bytes=9.8), "too rarely for what holds it to be seen"),
         (Fault(detail=Allocation(), count=1.0, bytes=64.0), "nothing that Python knows of holds it"),
+        (Fault(detail=Allocation(beside_foreign=True), count=1.0, bytes=64.0), "what holds it is not known"),
         (Fault(detail=Untracked(), bytes=4.0), "it comes too rarely, or from an allocator"),
         (Fault(detail=Untracked(), bytes=400.0), "the allocator is one that no tracker sees"),
     ],

@@ -101,6 +101,17 @@ class TestExpiry:
         assert isinstance(ruling.answers[LEDGER], Acquitted)
         assert ruling.pause_s > 0
 
+    def test_what_goes_in_cycles_is_seen_by_the_last_look(self):
+        class InCycles(Scripted):
+            def run(self, count, /, *, watch=0, whole=True):
+                done = super().run(count, watch=watch, whole=whole)
+                return done._replace(values=[1000.0]) if whole and self.iterations else done
+
+        process = InCycles([GROWN], {ReadsClock: ClockRead(True), WhatStays: Stayed([0.0, 0.0, 0.0])})
+        ruling = challenges.expiry(suspicion(process), process)
+        assert ruling is not None
+        assert isinstance(ruling.answers[LEDGER], Acquitted)
+
     def test_what_stays_of_equal_stretches_is_the_leak(self):
         levels = [GROWN, GROWN, 1000.0]
         process = Scripted(levels, {ReadsClock: ClockRead(True), WhatStays: Stayed([8.0, 9.0, 8.5])})

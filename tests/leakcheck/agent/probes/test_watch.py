@@ -1,0 +1,39 @@
+"""A stretch that is watched line by line has as many iterations as there is time for."""
+
+import asyncio
+
+import pytest
+
+from leakcheck.agent.probes.watch import MOST_S, in_time
+
+
+class Slow:
+    """A driver whose step takes so many seconds, and a little longer each time."""
+
+    def __init__(self, seconds):
+        self.seconds, self.now, self.calls = seconds, 0.0, 0
+
+    def clock(self):
+        return self.now
+
+    async def run(self, count):
+        for _ in range(count):
+            self.calls += 1
+            self.now += self.seconds * (1 + self.calls / 100)
+
+
+def test_a_quick_step_runs_as_often_as_was_asked_for():
+    driver = Slow(0.001)
+    assert asyncio.run(in_time(driver, 20)) == 20 == driver.calls
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0])
+def test_a_slow_step_runs_until_the_time_is_nearly_over(seconds):
+    driver = Slow(seconds)
+    done = asyncio.run(in_time(driver, 2000))
+    assert done == driver.calls
+    assert MOST_S / 2 < driver.now <= 1.5 * MOST_S
+
+
+def test_it_runs_at_least_once():
+    assert asyncio.run(in_time(Slow(100.0), 20)) == 1
