@@ -199,6 +199,7 @@ class ContainerProbe:
                 await self._run(count)
                 with tracing.paused():
                     early, frozen = births.surviving(), gc.get_freeze_count()
+                gc.collect()  # the look has filled the free lists again
                 count = await self._run(count)
                 with tracing.paused():
                     late = births.surviving()
