@@ -15,6 +15,8 @@ from leakcheck.verdict.process import Process
 
 LEAST_OBJECTS = 0.01
 """Objects of garbage per iteration from which on it is worth a word."""
+_LEAST_UNSEEN = 0.5
+"""The same where the rounds have shown none, for the collector counts none that a finalizer frees."""
 _MOST_CALLS = 20_000
 """Calls within which the collector comes by itself, if ever: it waits for some 700 objects."""
 _MOST_BYTES = 256 << 20
@@ -38,11 +40,10 @@ def garbage(process: Process, measured: Measurement, allowed: Budget, mode: GcMo
 
     `limited` says that there is a budget for it, which has the last word.
     """
-    if measured.cycles_per_iteration < LEAST_OBJECTS and mode not in ("auto", "off") and not limited:
-        return None
     left = _MOST_CALLS if allowed.max_iterations is None else allowed.max_iterations - measured.iterations - 64
     seconds = max(_LEAST_S, _TIME_SHARE * measured.seconds)
-    if left <= 0:
+    seen = measured.cycles_per_iteration >= LEAST_OBJECTS or mode in ("auto", "off") or limited
+    if left <= 0 or (not seen and measured.per_iteration > seconds):
         return None
     try:
         made = process.ask(
@@ -50,7 +51,7 @@ def garbage(process: Process, measured: Measurement, allowed: Budget, mode: GcMo
         )
     except WorkerFailed:
         return None
-    if made.why_not or (made.objects < LEAST_OBJECTS and not limited):
+    if made.why_not or (made.objects < (LEAST_OBJECTS if seen else _LEAST_UNSEEN) and not limited):
         return None
     leaks = limited or (mode == "off" and made.bytes > 0)
     samples = [Sample(iterations, waiting) for iterations, waiting in made.waiting]

@@ -93,6 +93,23 @@ def test_cycles_through_functions_and_tracebacks_are_named(tmp_path: Path, body:
     assert "closed at scenarios_under_test.py" in garbage_of(result).reason
 
 
+def test_what_a_finalizer_frees_counts_too(tmp_path: Path) -> None:
+    result = run(job_of(tmp_path, """
+    def generates():
+        me = yield
+        payload = bytearray(200_000)
+        yield me
+    @scenario
+    def case():
+        generator = generates()
+        next(generator)
+        generator.send(generator)
+    """))  # fmt: skip
+    meter = garbage_of(result)
+    assert SIZE <= meter.growth <= 1.02 * SIZE
+    assert "generator leads back to itself by .<local me>, closed at scenarios_under_test.py" in meter.reason
+
+
 def test_keys_that_may_be_data_are_not_told(tmp_path: Path) -> None:
     result = run(job_of(tmp_path, """
     @scenario

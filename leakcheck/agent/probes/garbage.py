@@ -51,9 +51,11 @@ async def answer(conversation: Conversation, question: MeasureGarbage) -> Garbag
     driver, enabled = conversation.driver, gc.isenabled()
     try:
         await conversation.settler.settle()
-        objects, size = await _weighed(driver, ledger, question.bytes)
+        objects, size = await _weighed(conversation, ledger, question)
+        if not objects:
+            return _nothing("", driver.iterations)
         gc.enable() if enabled else gc.disable()
-        waiting, comings = await _waiting(conversation, ledger, question)
+        waiting, comings = await _waiting(conversation, ledger, question, size)
         way, stack = await _closed(driver)
     except StepRaisedError as error:
         return _nothing(f"the step raised {type(error.__cause__).__name__}")
@@ -72,27 +74,43 @@ async def answer(conversation: Conversation, question: MeasureGarbage) -> Garbag
     )
 
 
-def _nothing(why_not: str) -> GarbageMade:
-    return GarbageMade(0.0, 0.0, [], False, "", "", (), why_not)
+def _nothing(why_not: str, iterations: int = 0) -> GarbageMade:
+    return GarbageMade(0.0, 0.0, [(iterations, 0.0)], False, "", "", (), why_not)
 
 
-async def _weighed(driver: Driver, ledger: Callable[[], float], most: float) -> tuple[float, float]:
+async def _weighed(
+    conversation: Conversation, ledger: Callable[[], float], question: MeasureGarbage
+) -> tuple[float, float]:
     """Objects and bytes of a call that only the collector frees."""
+    driver, clock = conversation.driver, conversation.clock
     gc.collect()
     gc.disable()
-    before, calls = ledger(), 0
-    while calls < _MOST_WEIGHED_CALLS and ledger() - before < most:
+    before, calls, started = ledger(), 0, clock()
+    while calls < _MOST_WEIGHED_CALLS and ledger() - before < question.bytes:
         await driver.run(1)
         calls += 1
+        if clock() - started > question.seconds:
+            break
+    there = _in_sight()
     full = ledger()
     found = gc.collect()
-    return found / calls, max(0.0, full - ledger()) / calls
+    size = full - ledger()
+    # It does not count what a finalizer frees: that of a generator or a coroutine breaks the cycle that it is in.
+    return max(found, len(there - _in_sight())) / calls, max(0.0, size) / calls
+
+
+def _in_sight() -> set[int]:
+    """What the collector sees, but for what it takes off its lists where that refers to numbers and the like only."""
+    return {id(each) for each in gc.get_objects() if type(each) is not tuple and type(each) is not dict}
 
 
 async def _waiting(
-    conversation: Conversation, ledger: Callable[[], float], question: MeasureGarbage
+    conversation: Conversation, ledger: Callable[[], float], question: MeasureGarbage, size: float
 ) -> tuple[list[tuple[int, float]], int]:
-    """Bytes that waited each time that the collector came by itself, by calls, and how often it came and freed some."""
+    """Bytes that waited each time that the collector came by itself, by calls, and how often it came and freed some.
+
+    `size` is what it frees of one call.
+    """
     driver, clock = conversation.driver, conversation.clock
     before, began, started = ledger(), driver.iterations, clock()
     waited: list[tuple[int, float]] = []
@@ -102,7 +120,7 @@ async def _waiting(
         nonlocal comings
         if phase == "start":
             waited.append((driver.iterations, ledger() - before))
-        elif info["collected"]:
+        elif info["collected"] or ledger() - before < waited[-1][1] - size / 2:
             comings += 1
 
     gc.callbacks.append(note)
@@ -127,7 +145,8 @@ async def _closed(driver: Driver) -> tuple[Way, Stack]:
     gc.freeze()  # what is new is all that the collector sees
     try:
         await driver.run(1)
-        way = _shortest(_garbage())
+        before = _shortest(gc.get_objects())
+        way = _shortest(_garbage()) or before  # what a finalizer frees is not among what the collector finds
         if not way:
             return (), ()
         kind = way[0][1]

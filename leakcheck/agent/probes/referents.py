@@ -239,13 +239,15 @@ def _frame(frame: types.FrameType) -> list[tuple[str, list[Any]]]:
 
 
 def _generator(generator: Any) -> list[tuple[str, list[Any]]]:
-    frame = getattr(generator, "gi_frame", None) or getattr(generator, "cr_frame", None)
-    frame = frame or getattr(generator, "ag_frame", None)
+    frame = runs = None
+    for kind in ("gi", "cr", "ag"):
+        frame = frame or getattr(generator, f"{kind}_frame", None)
+        runs = runs or getattr(generator, f"{kind}_running", None)
     if frame is None:
         return []
-    return _with_rest(
-        generator, [(f".<local {name}>", [value]) for name, value in frame_locals(frame).items()], ".<await>"
-    )
+    # One that runs under a trace function gets its variables back from the copy.
+    names = dict(frame.f_locals) if runs else frame_locals(frame)
+    return _with_rest(generator, [(f".<local {name}>", [value]) for name, value in names.items()], ".<await>")
 
 
 def _cached(wrapper: Any) -> list[tuple[str, list[Any]]]:
