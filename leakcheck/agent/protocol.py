@@ -369,6 +369,8 @@ class ReferencesCounted(NamedTuple):
     drifts: list[Drift]
     why_not: str = ""
     """Why nothing was counted; empty where it was."""
+    raised: bool = False
+    """Whether that is because the step raised."""
 
 
 class MeasureGarbage(NamedTuple):

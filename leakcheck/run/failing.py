@@ -17,7 +17,16 @@ import msgspec
 from leakcheck import meters, units
 from leakcheck.agent.faults.messages import FaultSet, FindPoints, PointsFound, SetFault
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, HOSTED, Emptied, EmptyCaches, Fault, PointKind
+from leakcheck.agent.protocol import (
+    CALLS_BEFORE_FAULTS,
+    HOSTED,
+    CountReferences,
+    Emptied,
+    EmptyCaches,
+    Fault,
+    PointKind,
+    ReferencesCounted,
+)
 from leakcheck.agent.screen import Meters, screen
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
@@ -40,6 +49,8 @@ _MOST_CALLS = 32
 """Calls after which what still moves is a suspect, once before and once after caches have been emptied."""
 _START_S = 0.3
 """Seconds of screening that the start of a process counts for."""
+_REFERENCE_CALLS = (7, 21)
+"""Calls over which references are counted where all else stays: roughly, and what other objects hold taken off."""
 _SLOW = ("anon.bytes", "disk.files")
 """Meters that move by themselves now and then: they are compared over several calls."""
 
@@ -147,10 +158,29 @@ class _Points:
 
         reading = Meters(len(quick), read, len(slow), read_slow, read_slow)
         seen = screen(step, reading, find_caches, lambda: self.spent, _MOST_CALLS)
+        drift = self._drift(worker, last.spent) if seen.flat else 0.0
         done = worker.ask(SetFault(None), FaultSet)
         names = [self._names[at] for at in (*quick, *slow)]
         growth = {name: rate for name, rate in zip(names, seen.growth, strict=True) if rate}
-        return ({} if seen.flat else growth or {meters.LEDGER: 0.0}), done.hits == done.calls
+        if seen.flat:
+            growth = {meters.REFERENCES: drift} if drift else {}
+        elif not growth:
+            growth = {meters.LEDGER: 0.0}
+        return growth, done.hits == done.calls
+
+    def _drift(self, worker: Worker, spent: float) -> float:
+        """References that are not given back after each failure; `spent` are the seconds of one call."""
+        rate = 0.0
+        for whole, calls in enumerate(_REFERENCE_CALLS):
+            counted = worker.ask(CountReferences(calls, whole=bool(whole)), ReferencesCounted)
+            if counted.raised:
+                raise _Unrepeatable
+            self.calls += counted.iterations + 1
+            self.spent += spent * (counted.iterations + 1)
+            rate = sum(abs(each.rate(calls)) for each in counted.drifts if not each.by_instances)
+            if not rate:
+                break
+        return rate
 
     def _run(self, worker: Worker, count: int) -> Round:
         made = worker.run(count)

@@ -95,6 +95,16 @@ def test_a_drift_need_not_come_with_each_call(tmp_path: Path, calls: int, rate: 
     assert "references to scenarios_under_test.shared" in result.reason or "1 reference to" in result.reason
 
 
+def test_what_only_the_interpreter_s_own_modules_hold_is_counted(tmp_path: Path) -> None:
+    result = run(job_of(tmp_path, f"""{HEAD}
+    @scenario
+    def case():
+        take(print)
+    """))  # fmt: skip
+    assert result.verdict == "leak", result.reason
+    assert "1 reference to function print" in result.reason
+
+
 INNOCENT = {
     "taken and given back": "take(shared); give(shared)",
     "instances that come and go": "shared_kind = Shared(); kept[:] = [shared_kind] * 50",

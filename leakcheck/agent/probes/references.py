@@ -62,7 +62,7 @@ async def answer(conversation: Conversation, question: CountReferences) -> Refer
     try:
         calls, last, drifting = await count(conversation, question.iterations, accounted=question.whole)
     except StepRaisedError as error:
-        return ReferencesCounted(0, 0, 0, [], f"the step raised {type(error.__cause__).__name__}")
+        return ReferencesCounted(0, 0, 0, [], f"the step raised {type(error.__cause__).__name__}", True)
     told = []
     for each in drifting:
         rate = sum(each.changes) / (3 * question.iterations)
@@ -86,7 +86,8 @@ async def count(conversation: Conversation, iterations: int, *, accounted: bool)
     drifts = _drifts(first, second, third)[:_MOST_TOLD]
     wanted = {identity for identity, _ in drifts}
     objects = ByType(_objects() + shared if wanted else [])
-    there = {id(each): each for each in chain(objects.objects, objects.referents()) if id(each) in wanted}
+    seen = chain(objects.objects, objects.referents(), _named_aside())
+    there = {id(each): each for each in seen if id(each) in wanted}
     objects.let_go()
     return 3 * iterations, third, [Drifting(there[key], changes) for key, changes in drifts if key in there]
 
@@ -128,7 +129,10 @@ def _read(shared: list[Any], accounted: bool) -> Reading:
     try:
         objects = ByType(_objects() + shared)
         known = objects.referents()
-        found = _accounted(objects, known) if accounted else _counted(known) | _counted(objects.objects)
+        if accounted:
+            found = _accounted(objects, known)
+        else:
+            found = _counted(known) | _counted(_named_aside()) | _counted(objects.objects)
         known.clear()
         objects.let_go()
         return found
@@ -148,6 +152,13 @@ def _objects() -> list[Any]:
     found = gc.get_objects()
     gc.freeze()
     return found
+
+
+def _named_aside() -> list[Any]:
+    """What modules call by a name that the collector does not see with all they have: built-in functions for one."""
+    spaces = [vars(each) for each in list(sys.modules.values()) if type(each) is ModuleType]
+    in_sight = set(map(id, gc.get_objects()))
+    return list(chain.from_iterable(list(each.values()) for each in spaces if id(each) not in in_sight))
 
 
 def _counted(objects: list[Any]) -> Reading:

@@ -17,7 +17,7 @@ from leakcheck.run import failing
 from leakcheck.run.runner import Plan, Runner
 
 CASES = """
-import asyncio, collections, functools, gc, os, sys, threading, weakref
+import asyncio, collections, ctypes, functools, gc, os, sys, threading, weakref
 
 class Connection:
     def __init__(self): self.buffer = bytearray(500)
@@ -74,6 +74,15 @@ def opens_and_closes():
     descriptor = os.open("/dev/null", os.O_RDONLY)
     str(descriptor)
     os.close(descriptor)
+
+take, give = ctypes.pythonapi.Py_IncRef, ctypes.pythonapi.Py_DecRef
+take.argtypes = give.argtypes = [ctypes.py_object]
+
+@scenario
+def takes_a_reference():
+    take(pool)
+    str(1)
+    give(pool)
 
 def by_size(item): return -item
 
@@ -180,6 +189,7 @@ def suspects(job: Job, name: str, legal=("OSError",)) -> set[str]:
         ("forgets_to_give_back", {"forgets_to_give_back:connection.query", "Connection.query:str"}),
         ("hides_the_failure", {"hides_the_failure:str"}),
         ("opens_and_closes", {"opens_and_closes:str"}),
+        ("takes_a_reference", {"takes_a_reference:str"}),
         ("calls_back", {"calls_back:sorted", "by_size:by_size"}),
         ("waits", {"waits:asyncio.sleep", "cancelled waits:asyncio.sleep"}),
         ("leaves_a_task", {"leaves_a_task:asyncio.sleep", "cancelled leaves_a_task:asyncio.sleep"}),
