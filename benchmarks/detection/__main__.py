@@ -54,7 +54,7 @@ def main() -> int:
         return [tools[name](case, python) for _ in range(options.repeats)]
 
     unavailable = 0
-    with _busy(options.busy), ThreadPoolExecutor(options.jobs) as pool:
+    with busy(options.busy), ThreadPoolExecutor(options.jobs) as pool:
         for (name, case), answers in zip(work, pool.map(run, work), strict=True):
             if isinstance(answers, str):
                 unavailable += 1
@@ -232,7 +232,7 @@ def _print_faults(layer: str, outcomes: Outcomes) -> None:
 
 
 @contextmanager
-def _busy(wanted: bool) -> Iterator[None]:
+def busy(wanted: bool) -> Iterator[None]:
     """A process that never rests on each core, for as long as the block lasts."""
     loops = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(multiprocessing.cpu_count() * wanted)]
     for loop in loops:
