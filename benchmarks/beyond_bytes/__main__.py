@@ -22,13 +22,16 @@ from pathlib import Path
 from benchmarks.beyond_bytes.families import SAID, Case, Family, NotLookedAtError, families
 from benchmarks.detection import planting
 from benchmarks.detection.__main__ import busy
-from benchmarks.detection.building import compile_extension
+from benchmarks.detection.building import compile_extension, output
 from leakcheck import records
 from leakcheck.records import POINT, ScenarioResult
 
 _EXTENSION = Path(__file__).resolve().parent / "counted.c"
 _ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 1800
+_CACHE = Path(".cache", "beyond_bytes").absolute()
+_PLUGIN_NEEDS = ["click", "cloudpickle", "jinja2", "msgspec", "psutil", "pytest", "pytest-asyncio", "rich"]
+"""Packages, from the index, without which another interpreter cannot import the plugin."""
 
 
 def main() -> int:
@@ -90,10 +93,10 @@ def _told(family: Family, folder: Path, python: Path) -> dict[Case, str]:
     (folder / f"{family.name}.py").write_text(family.source(), "utf-8")
     command = [sys.executable, "-m", "leakcheck", "run", f"{family.name}.py", "--python", str(python)]
     command += ["--report", "report", "-q", *(["--errors"] if family.how == "errors" else [])]
-    output = _output(command, folder)
+    printed = _output(command, folder)
     file = folder / "report" / "results.json"
     if not file.exists():
-        sys.exit(output)
+        sys.exit(printed)
     rows: dict[str, list[ScenarioResult]] = defaultdict(list)
     run = records.decode(file.read_bytes())
     if run.control.status != "ok":
@@ -114,25 +117,31 @@ def _failed(family: Family, folder: Path, python: Path) -> dict[Case, str]:
     """A suite of tests, each of which fails where it is accused."""
     (folder / "test_family.py").write_text(family.source(), "utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-    command = [
-        str(python),
-        "-m",
-        "pytest",
-        "--leakcheck-tasks",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--junitxml",
-        "out.xml",
-    ]
-    output = _output(command, folder)
+    interpreter = _with_pytest(python)
+    plugin = [] if interpreter == Path(sys.executable) else ["-p", "leakcheck.pytest_plugin"]
+    command = [str(interpreter), "-m", "pytest", *plugin, "--leakcheck-tasks", "-q", "-p", "no:cacheprovider"]
+    printed = _output([*command, "--junitxml", "out.xml"], folder)
     if not (folder / "out.xml").exists():
-        sys.exit(output)
+        sys.exit(printed)
     texts = {
         each.attrib["name"].removeprefix("test_"): "".join(part.get("message", "") + (part.text or "") for part in each)
         for each in ET.parse(folder / "out.xml").iter("testcase")
     }
     return {case: texts[case.function] for case in family.cases}
+
+
+def _with_pytest(python: Path) -> Path:
+    """The interpreter with what our plugin needs to be imported from here: itself, or one of an environment of ours."""
+    if python == Path(sys.executable):
+        return python
+    version = output([str(python), "-c", "import sys; print(sys.version_info[:3])"])
+    environment = _CACHE / "-".join(re.findall(r"\d+", version))
+    made = environment / "bin" / "python"
+    if not (environment / ".ready").exists():
+        output([str(python), "-m", "venv", "--clear", str(environment)])
+        output([str(made), "-m", "pip", "install", "--quiet", *_PLUGIN_NEEDS])
+        (environment / ".ready").touch()
+    return made
 
 
 def _output(command: list[str], folder: Path) -> str:
