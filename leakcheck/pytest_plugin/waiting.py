@@ -6,12 +6,15 @@ holds it can cancel it.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import os
+import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from operator import add
 from typing import Any
@@ -38,10 +41,13 @@ class WaitingTests:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Have an async test look for tasks before its loop ends."""
+        """Look for tasks before the loop of the test ends: of an async test, or of one that calls `asyncio.run()`."""
         function = getattr(item, "obj", None)
         if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(function):
-            return (yield)
+            with _looking_at_runners() as told:
+                result = yield
+            _fail_for(told)
+            return result
         item.obj = _looking(function)
         try:
             return (yield)
@@ -52,7 +58,7 @@ class WaitingTests:
     def pytest_runtest_teardown(self) -> Generator[None, None, None]:
         """Look for threads once all fixtures of the test have ended."""
         result = yield
-        _fail_for(lambda: [each for each in threads() if each.owner.ident not in self._there])
+        _fail_for(_lost(lambda: [each for each in threads() if each.owner.ident not in self._there]))
         return result
 
 
@@ -63,29 +69,68 @@ def _looking(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
     async def test(*arguments: Any, **options: Any) -> None:
         __tracebackhide__ = True
         await function(*arguments, **options)
-        _fail_for(tasks, may_be_held=False)
+        _fail_for(_lost(tasks, may_be_held=False))
 
     return test
 
 
-def _fail_for(find: Callable[[], list[Waiting]], *, may_be_held: bool = True) -> None:
+@contextmanager
+def _looking_at_runners() -> Iterator[Counter[str]]:
+    """What is told of tasks that are left where a runner ends its loop, and cancels them, as long as the block runs.
+
+    One that ends it by an exception has been stopped in the middle.
+    """
+    told: Counter[str] = Counter()
+    results: dict[int, Any] = {}  # they are on their way to the caller, where nobody sees them
+    runners: Any = asyncio.Runner
+    run, close = runners.run, runners.close
+
+    @wraps(run)
+    def run_and_note(runner: asyncio.Runner, *arguments: Any, **options: Any) -> Any:
+        __tracebackhide__ = True
+        results[id(runner)] = result = run(runner, *arguments, **options)
+        return result
+
+    @wraps(close)
+    def look_and_close(runner: asyncio.Runner) -> None:
+        result = results.pop(id(runner), None)
+        if sys.exc_info()[0] is None:
+            with suppress(RuntimeError):  # it is closed already
+                loop = runner.get_loop()
+                told.update(_lost(lambda: tasks(loop), loop, result, may_be_held=False))
+        close(runner)
+
+    runners.run, runners.close = run_and_note, look_and_close
+    try:
+        yield told
+    finally:
+        runners.run, runners.close = run, close
+
+
+def _fail_for(told: Counter[str]) -> None:
     __tracebackhide__ = True
-    suspects = _lost(find, may_be_held)
-    if not suspects:
-        return
-    # What the collector frees may wake them. One that it frees itself has waited for as long as there was of it.
-    gc.collect()
-    still = {id(thing()) for thing, _ in _lost(find, may_be_held)}
-    told = Counter(text for thing, text in suspects if _has_been_freed(thing()) or id(thing()) in still)
     if told:
         times = [f" ({count} times)" if count > 1 else "" for count in told.values()]
         pytest.fail("\n".join(map(add, told, times)), pytrace=False)
 
 
-def _lost(find: Callable[[], list[Waiting]], may_be_held: bool) -> list[tuple[ref[Any], str]]:
+def _lost(find: Callable[[], list[Waiting]], *roots: Any, may_be_held: bool = True) -> Counter[str]:
+    """What is said of those that wait for ever, and how often; `roots` can run beside what every program has."""
+    suspects = _suspects(find, roots, may_be_held)
+    if not suspects:
+        return Counter()
+    # What the collector frees may wake them. One that it frees itself has waited for as long as there was of it.
+    gc.collect()
+    still = {id(thing()) for thing, _ in _suspects(find, roots, may_be_held)}
+    return Counter(text for thing, text in suspects if _has_been_freed(thing()) or id(thing()) in still)
+
+
+def _suspects(
+    find: Callable[[], list[Waiting]], roots: tuple[Any, ...], may_be_held: bool
+) -> list[tuple[ref[Any], str]]:
     """Those that wait for ever, and what is said of them: held by nothing here, where the walk would find that."""
     candidates = find()
-    found = for_ever(candidates, [], []) if candidates else []
+    found = for_ever(candidates, [*roots], []) if candidates else []
     return [(ref(each.waiting.owner), _told(each.waiting)) for each in found if may_be_held or not each.held]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
 from lxml import etree
 from pytest_suites import run
+
+from leakcheck.pytest_plugin.waiting import _has_been_freed
 
 HEAD = """
 import asyncio, queue, threading
@@ -132,3 +135,17 @@ def test_without_the_option_nobody_looks(tmp_path: Path) -> None:
 def test_it_goes_with_workers_of_xdist(tmp_path: Path) -> None:
     test = async_test("lost", "asyncio", "asyncio.create_task(worker())")
     assert "leaves task worker" in leaves(tmp_path, test, "--leakcheck-tasks", "-n", "1")["test_lost"]
+
+
+def test_a_task_that_the_collector_has_closed_has_been_freed() -> None:
+    async def waits() -> tuple[bool, ...]:
+        task = asyncio.create_task(asyncio.sleep(3600))
+        await asyncio.sleep(0)
+        alive = _has_been_freed(task)
+        task.get_coro().close()  # as its finalizer does
+        closed = _has_been_freed(task)
+        task.cancel()
+        await asyncio.wait([task])
+        return alive, closed, _has_been_freed(task), _has_been_freed(None)
+
+    assert asyncio.run(waits()) == (False, True, False, True)

@@ -118,11 +118,11 @@ def _of_every_program(waiting: dict[int, Waiting]) -> tuple[list[Any], list[Any]
     return ([*roots, loop] if loop is not None else roots), hidden
 
 
-def tasks() -> list[Waiting]:
-    """Those of the loop that runs here."""
+def tasks(loop: Any = None) -> list[Waiting]:
+    """Those of a loop, without one of that which runs here."""
     asyncio = sys.modules.get("asyncio")
     try:
-        tasks = asyncio.all_tasks() if asyncio is not None else ()
+        tasks = asyncio.all_tasks(loop) if asyncio is not None else ()
     except RuntimeError:  # no loop runs
         return []
     found = []
