@@ -99,6 +99,18 @@ static PyObject *checked(PyObject *module, PyObject *value) {
     return value;
 }
 
+/* Its instances, when they end, keep their reference to the type: a fault that costs nothing as long as that stays. */
+static int traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+static void dealloc(PyObject *self) {
+    PyObject_GC_UnTrack(self);
+    Py_TYPE(self)->tp_free(self);
+}
+static PyType_Slot term_slots[] = {{Py_tp_new, PyType_GenericNew}, {Py_tp_dealloc, dealloc}, {Py_tp_traverse, traverse}, {0, NULL}};
+static PyType_Spec term_spec = {"counted.Term", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, term_slots};
+
 static PyMethodDef functions[] = {
     {"get", get, METH_VARARGS, NULL}, {"put", put, METH_VARARGS, NULL}, {"replace", replace, METH_VARARGS, NULL},
     {"imported", imported, METH_O, NULL}, {"attribute", attribute, METH_VARARGS, NULL},
@@ -111,5 +123,7 @@ static PyMethodDef functions[] = {
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "counted", .m_size = -1, .m_methods = functions};
 
 PyMODINIT_FUNC PyInit_counted(void) {
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (PyModule_AddType(module, (PyTypeObject *)PyType_FromSpec(&term_spec))) return NULL;
+    return module;
 }

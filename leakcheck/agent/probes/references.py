@@ -217,6 +217,12 @@ def name_of(value: Any) -> str:
         return f"function {value.__module__}.{value.__qualname__}"
     if kind is BuiltinFunctionType:
         return element_name(value)
+    if kind is dict:
+        from leakcheck.agent.probes.referents import namespace_of
+
+        owners = [each for each in gc.get_referrers(value) if derives(type(each), type) and namespace_of(each) is value]
+        if owners:
+            return f"the dict of type {full_name(owners[0])}"
     if any(value is each for each in _SINGLETONS):
         return repr(value)
     for module, names in [(name, vars(each)) for name, each in list(sys.modules.items()) if type(each) is ModuleType]:

@@ -69,10 +69,14 @@ def stack_of(frame: types.FrameType | None, line: int) -> Stack:
 
 
 class Watch:
-    """A trace function around a *reader*: it returns what is there now, as a number or as a set of things."""
+    """A trace function around a *reader*: it returns what is there now, as a number or as a set of things.
 
-    def __init__(self, read: Callable[[], Any]) -> None:
+    With `instructions` it is read after each instruction of a line, too.
+    """
+
+    def __init__(self, read: Callable[[], Any], *, instructions: bool = False) -> None:
         self._read = read
+        self._instructions = instructions
         self._now = read()
         self._frame: types.FrameType | None = None
         self._line = 0
@@ -105,6 +109,7 @@ class Watch:
         self._check()
         if HERE.standard(file):
             return None
+        frame.f_trace_opcodes = self._instructions
         self._reached(frame, frame.f_lineno or 0)
         return self._inside
 
@@ -144,8 +149,8 @@ class Ledger(Watch):
     ledger can be watched too.
     """
 
-    def __init__(self, read: Callable[[], float]) -> None:
-        super().__init__(read)
+    def __init__(self, read: Callable[[], float], *, instructions: bool = False) -> None:
+        super().__init__(read, instructions=instructions)
         self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
         self._indices: dict[Any, int] = {}
         self._stacks: list[Stack] = []
