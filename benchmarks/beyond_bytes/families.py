@@ -97,8 +97,8 @@ def _garbage(results: Sequence[ScenarioResult]) -> str:
 
 def _unfinished(results: Sequence[ScenarioResult]) -> str:
     (result,) = results
-    if result.verdict not in ("clean", "bounded"):
-        raise NotLookedAtError(f"{result.verdict}: {result.reason}")
+    if result.failure is not None:
+        raise NotLookedAtError(result.reason)
     ends = ("destroyed while pending", "never awaited", "left before its end")
     return "; ".join(each for each in result.advice if any(end in each for end in ends))
 

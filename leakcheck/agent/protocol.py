@@ -11,7 +11,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 9
+VERSION = 10
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -90,9 +90,12 @@ class Listed(NamedTuple):
     scenarios: list[Described]
 
 
-PointKind = Literal["call", "operation", "entry", "await"]
+PointKind = Literal["call", "operation", "entry", "await", "task"]
 """`call`: a call that the user's code makes. `operation`: one of a file or socket, by whoever. `entry`: a function or
-generator of the user's that is called back. `await`: where a coroutine waits."""
+generator of the user's that is called back. `await`: where a coroutine waits. `task`: where a task that the step has
+started waits."""
+CANCELLATIONS: tuple[PointKind, ...] = ("await", "task")
+"""Points at which nothing is raised."""
 
 
 class Fault(NamedTuple):

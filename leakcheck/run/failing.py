@@ -19,6 +19,7 @@ from leakcheck.agent.faults.messages import FaultSet, FindPoints, PointsFound, S
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import (
     CALLS_BEFORE_FAULTS,
+    CANCELLATIONS,
     HOSTED,
     CountReferences,
     Emptied,
@@ -77,7 +78,7 @@ class Screening(NamedTuple):
     """For which there was no time."""
 
 
-_LIKELY: tuple[PointKind, ...] = ("await", "call", "entry", "operation")
+_LIKELY: tuple[PointKind, ...] = ("await", "task", "call", "entry", "operation")
 """The kinds of points, those first that are met most often."""
 
 Start = Callable[[Job], Worker]
@@ -212,7 +213,9 @@ def screened(job: Job, legal: Sequence[str], start: Start, tell: Tell) -> Screen
                 if growth is None:
                     continue
                 decided.add(one.place)
-                gives_back = one.fault.kind != "await" and _left_once(points, one.fault._replace(after=True)) is None
+                gives_back = (
+                    one.fault.kind not in CANCELLATIONS and _left_once(points, one.fault._replace(after=True)) is None
+                )
             except _Unrepeatable:
                 points.drop()
                 unrepeatable.add(one.place)
@@ -243,6 +246,8 @@ def _left_once(points: _Points, fault: Fault) -> dict[str, float] | None:
         points.drop()
         if failed.failure.type == INTERRUPT:
             raise
+        if failed.failure.type == "timeout" and fault.kind == "task":
+            raise _Unrepeatable from failed  # the step waits for what the task was to bring
         if failed.failure.type in ("timeout", "signal"):
             return {}
         raise

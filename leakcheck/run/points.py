@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from leakcheck.agent.faults.messages import Point
-from leakcheck.agent.protocol import Fault
+from leakcheck.agent.protocol import CANCELLATIONS, Fault
 
 _CLEANERS = frozenset({"__exit__", "__aexit__", "__del__", "close", "aclose"})
 """Names by which the language and its library call what gives back."""
@@ -47,7 +47,7 @@ class Failing(NamedTuple):
     @property
     def name(self) -> str:
         """For ids: the same when lines have moved."""
-        does = "cancelled " if self.fault.kind == "await" else ""
+        does = {"await": "cancelled ", "task": "cancelled task "}.get(self.fault.kind, "")
         return f"{does}{self.fault.function}:{self.text}"
 
     @property
@@ -60,6 +60,8 @@ def words(failing: Failing) -> str:
     """`OSError is raised at pool.py:88 (self.open)`, `cancelled at pool.py:91 (sleep)`."""
     if failing.fault.kind == "await":
         return f"cancelled at {failing.where}"
+    if failing.fault.kind == "task":
+        return f"a task of it is cancelled at {failing.where}"
     return f"{failing.fault.exception.rpartition(':')[2].rpartition('.')[2]} is raised at {failing.where}"
 
 
@@ -71,7 +73,7 @@ def to_fail(points: Sequence[Point], legal: Sequence[str]) -> list[Failing]:
         if text is None or any(_cleans_up(file, line, function) for file, line, function in point.stack):
             continue
         file, line, _ = point.stack[0]
-        if point.kind == "await":
+        if point.kind in CANCELLATIONS:
             file, line = point.file, next((line for file, line, _ in point.stack if file == point.file), line)
         for exception in _exceptions(point, legal):
             for turn in dict.fromkeys((1, point.turns)):
@@ -81,7 +83,7 @@ def to_fail(points: Sequence[Point], legal: Sequence[str]) -> list[Failing]:
 
 
 def _exceptions(point: Point, legal: Sequence[str]) -> Sequence[str]:
-    if point.kind == "await":
+    if point.kind in CANCELLATIONS:
         return (CANCELLED,)
     return [each for each in legal if point.kind != "operation" or each in _OF_THE_SYSTEM] or legal
 
@@ -91,7 +93,7 @@ def _text(point: Point) -> str | None:
     if point.kind in ("operation", "entry") or point.called.rpartition(".")[2] in _CLEANERS:
         return None if point.called.rpartition(".")[2] in _CLEANERS else point.called
     calls, awaits = _source(point.file)[:2]
-    if point.kind == "await":
+    if point.kind in CANCELLATIONS:
         return " in ".join(dict.fromkeys(filter(None, (_unparsed(awaits.get(point.span)), point.called))))
     if not calls:  # no source is at hand
         return point.called

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from leakcheck.agent.faults.places import Where, where
@@ -11,6 +13,8 @@ from leakcheck.agent.faults.turns import Turns
 
 Look = Callable[[list[types.FrameType]], None]
 """Told of the frames of a coroutine that waits, the outermost first."""
+_LOOK: ContextVar[Look | None] = ContextVar("_LOOK", default=None)
+"""Who is told of the tasks of the step that runs in this context."""
 
 
 def cancelled(step: Callable[[], Any], wanted: Where, turns: Turns) -> Callable[[], Any]:
@@ -25,7 +29,7 @@ def cancelled(step: Callable[[], Any], wanted: Where, turns: Turns) -> Callable[
             if where(frames) == wanted and turns.strikes():
                 loop.call_soon(task.cancel)
 
-        task = loop.create_task(watched(step(), look))
+        task = loop.create_task(Watched(step(), look))
         try:
             await task
         except BaseException:
@@ -35,28 +39,89 @@ def cancelled(step: Callable[[], Any], wanted: Where, turns: Turns) -> Callable[
     return struck
 
 
-async def watched(coroutine: Any, look: Look) -> Any:
-    """Await a coroutine; `look` is told each time that it waits."""
-    return await _handed_on(coroutine, look)
+def child_cancelled(step: Callable[[], Any], wanted: Where, turns: Turns) -> Callable[[], Any]:
+    """The step, one of whose tasks is cancelled where it waits at that place."""
+    import asyncio
+
+    async def struck() -> None:
+        turns.begin()
+
+        def look(frames: list[types.FrameType]) -> None:
+            task = asyncio.current_task()
+            if task is not None and where(frames) == wanted and turns.strikes():
+                task.get_loop().call_soon(task.cancel)
+
+        with children_watched(look):
+            try:
+                await step()
+            except BaseException:
+                if not turns.has_struck:
+                    raise
+
+    return struck
 
 
-@types.coroutine
-def _handed_on(coroutine: Any, look: Look) -> Generator[Any, Any, Any]:
-    go_on, value = coroutine.send, None
-    while True:
-        try:
-            awaited = go_on(value)
-        except StopIteration as stop:
-            return stop.value
-        look(frames_of(coroutine))
-        try:
-            value = yield awaited
-            go_on = coroutine.send
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is for the coroutine
-            go_on, value = coroutine.throw, error
+@contextmanager
+def children_watched(look: Look) -> Iterator[None]:
+    """Tell `look` each time that a task waits which the block starts, or such a task: they inherit the context."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    factory = loop.get_task_factory()
+
+    def make(running: Any, coroutine: Any, **options: Any) -> Any:
+        if _LOOK.get() is look and asyncio.iscoroutine(coroutine):
+            coroutine = Watched(coroutine, look)
+        return factory(running, coroutine, **options) if factory else asyncio.Task(coroutine, loop=running, **options)
+
+    token = _LOOK.set(look)
+    loop.set_task_factory(make)
+    try:
+        yield
+    finally:
+        loop.set_task_factory(factory)
+        _LOOK.reset(token)
+
+
+class Watched(Coroutine[Any, Any, Any]):
+    """A coroutine; `look` is told each time that it waits."""
+
+    def __init__(self, coroutine: Any, look: Look) -> None:
+        self._coroutine = coroutine
+        self._look = look
+
+    def send(self, value: Any) -> Any:
+        """Go on."""
+        return self._told(self._coroutine.send(value))
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with an exception."""
+        return self._told(self._coroutine.throw(*error))
+
+    def close(self) -> None:
+        """End it."""
+        self._coroutine.close()
+
+    def _told(self, awaited: Any) -> Any:
+        self._look(frames_of(self._coroutine))
+        return awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        go_on: Callable[[Any], Any] = self.send
+        value = None
+        while True:
+            try:
+                awaited = go_on(value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                value = yield awaited
+                go_on = self.send
+            except GeneratorExit:
+                self.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
+                go_on, value = self.throw, error
 
 
 def frames_of(coroutine: Any) -> list[types.FrameType]:

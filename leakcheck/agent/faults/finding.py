@@ -9,11 +9,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 from leakcheck.agent.faults import places
-from leakcheck.agent.faults.cancelling import watched
+from leakcheck.agent.faults.cancelling import Watched, children_watched
 from leakcheck.agent.faults.messages import Point
 from leakcheck.agent.faults.watching import watcher
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import Place, PointKind
+from leakcheck.agent.protocol import CANCELLATIONS, Place, PointKind
 from leakcheck.agent.step import CO_ASYNC_GENERATOR, CO_COROUTINE, Driver
 
 _MOST = 2000
@@ -79,10 +79,18 @@ class _Found:
 
     def waits(self, frames: list[FrameType]) -> None:
         """The step waits. What it waits in is a library's function, or the user's."""
+        self._waits("await", frames)
+
+    def child_waits(self, frames: list[FrameType]) -> None:
+        """A task waits that the step has started; one that runs no code of the user's is nobody's to cancel."""
+        if any(self.is_users(frame.f_code) for frame in frames):
+            self._waits("task", frames)
+
+    def _waits(self, kind: PointKind, frames: list[FrameType]) -> None:
         users = places.users_innermost(frames)
         stack = tuple(places.place(each) for each in reversed(frames) if not HERE.own(each.f_code.co_filename))
         library = (function for file, _, function in stack if HERE.installed(file))
-        self._add("await", places.where(frames), users, stack, next(library, ""))
+        self._add(kind, places.where(frames), users, stack, next(library, ""))
 
     def operation(self, frame: FrameType, event: str, called: Any) -> None:
         """A profile function: a library's code calls a function in C."""
@@ -109,7 +117,7 @@ class _Found:
         if known is not None:
             self._points[kind, at] = known._replace(turns=turns or known.turns + 1)
         elif len(self._points) < _MOST and stack:
-            span = places.span(frame.f_code, at[3] if kind != "await" else frame.f_lasti)
+            span = places.span(frame.f_code, at[3] if kind not in CANCELLATIONS else frame.f_lasti)
             self._points[kind, at] = Point(kind, *at, turns=turns or 1, stack=stack, span=span, called=called)
 
 
@@ -132,7 +140,8 @@ async def find(driver: Driver, calls: int) -> list[Point]:
     async def async_watched() -> None:
         watch.begin()
         try:
-            await watched(step(), found.waits)
+            with children_watched(found.child_waits):
+                await Watched(step(), found.waits)
         finally:
             watch.end()
 

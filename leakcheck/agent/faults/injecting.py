@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from leakcheck.agent.faults.cancelling import cancelled
+from leakcheck.agent.faults.cancelling import cancelled, child_cancelled
 from leakcheck.agent.faults.exceptions import made, named
 from leakcheck.agent.faults.turns import Turns
 from leakcheck.agent.faults.watching import Watcher, watcher
-from leakcheck.agent.protocol import Fault
+from leakcheck.agent.protocol import CANCELLATIONS, Fault
 from leakcheck.agent.step import Driver
 
 Step = Callable[[], Any]
@@ -30,7 +30,7 @@ def inject(driver: Driver, fault: Fault | None) -> tuple[int, int]:
         before.close()
         driver.step, driver.injected = driver.plain_step, None
     if fault is not None:
-        driver.injected = _Await(fault) if fault.kind == "await" else _Call(fault)
+        driver.injected = _Await(fault) if fault.kind in CANCELLATIONS else _Call(fault)
         driver.step = driver.injected.struck(driver.step, is_async=driver.has_async_step)
     return (before.turns.calls, before.turns.hits) if before is not None else (0, 0)
 
@@ -40,6 +40,7 @@ class _Await:
 
     def __init__(self, fault: Fault) -> None:
         self.turns = Turns(fault.turn)
+        self._cancelled = cancelled if fault.kind == "await" else child_cancelled
         self._where = fault.file, fault.function, fault.first_line, fault.offset
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class _Await:
     def struck(self, step: Step, *, is_async: bool) -> Step:
         """The step under this fault."""
         assert is_async
-        return cancelled(step, self._where, self.turns)
+        return self._cancelled(step, self._where, self.turns)
 
 
 class _Call:

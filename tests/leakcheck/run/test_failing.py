@@ -116,6 +116,27 @@ async def waits_and_gives_back():
         await asyncio.sleep(0)
         pool.put(connection)
 
+async def asks():
+    connection = pool.get()
+    await asyncio.sleep(0)
+    pool.put(connection)
+
+@scenario
+async def has_a_task_that_forgets():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asks())
+
+async def brings(messages):
+    await asyncio.sleep(0)
+    messages.put_nowait(1)
+
+@scenario
+async def waits_for_its_task():
+    messages = asyncio.Queue()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(brings(messages))
+        await messages.get()
+
 @scenario
 async def leaves_a_task():
     task = asyncio.ensure_future(asyncio.sleep(3600))
@@ -192,6 +213,7 @@ def suspects(job: Job, name: str, legal=("OSError",)) -> set[str]:
         ("takes_a_reference", {"takes_a_reference:str"}),
         ("calls_back", {"calls_back:sorted", "by_size:by_size"}),
         ("waits", {"waits:asyncio.sleep", "cancelled waits:asyncio.sleep"}),
+        ("has_a_task_that_forgets", {"asks:asyncio.sleep", "cancelled task asks:asyncio.sleep"}),
         ("leaves_a_task", {"leaves_a_task:asyncio.sleep", "cancelled leaves_a_task:asyncio.sleep"}),
     ],
 )
