@@ -101,7 +101,8 @@ async def _weighed(
 
 def _in_sight() -> set[int]:
     """What the collector sees, but for what it takes off its lists where that refers to numbers and the like only."""
-    return {id(each) for each in gc.get_objects() if type(each) is not tuple and type(each) is not dict}
+    there = gc.get_objects()  # before the function of the comprehension is made, which would be among them
+    return {id(each) for each in there if type(each) is not tuple and type(each) is not dict}
 
 
 async def _waiting(
