@@ -95,7 +95,7 @@ def test_marks_accept_a_growth_plant_a_leak_or_leave_a_test_out(suite):
     assert results(folder).keys() == {"test_within_its_budget", "test_planted", "test_planted_and_not_found"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)])
 def test_a_wrong_mark_fails_its_test_and_says_what_it_takes(suite, arguments):
     folder = suite("""
         import pytest
@@ -265,7 +265,7 @@ def test_only_what_is_selected_is_measured_and_doctests_are_left_alone(suite):
     assert results(folder).keys() == {"test_parser"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)])
 def test_a_selection_that_matches_nothing_is_said_and_fails_when_strict(suite, arguments):
     folder = suite(LEAK_AND_CLEAN)
     done = run(folder, "--leakcheck", "--leakcheck-select", "test_claen", *arguments)
@@ -453,7 +453,7 @@ def test_a_wrong_option_of_the_fixture_is_said_at_the_line_of_the_test(suite):
     assert "def examine" not in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "1"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)])
 def test_a_leak_test_case_is_measured_unless_it_measures_itself_and_told_either_way(suite, arguments):
     folder = suite("""
         from leakcheck.unittest import LeakTestCase, does_not_leak

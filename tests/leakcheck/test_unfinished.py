@@ -117,7 +117,11 @@ def test_a_task_waits_for_ever_where_nothing_leads_to_what_it_waits_for(
 
 @pytest.mark.parametrize(
     ("target", "awaited"),
-    [("threading.Event().wait", "Event.wait"), ("queue.Queue().get", "Queue.get"), ("event.wait", "")],
+    [
+        ("threading.Event().wait", "Event.wait"),
+        pytest.param("queue.Queue().get", "Queue.get", marks=pytest.mark.slow),
+        ("event.wait", ""),
+    ],
 )
 def test_a_thread_waits_for_ever_where_nothing_leads_to_what_it_waits_for(
     tmp_path: Path, target: str, awaited: str

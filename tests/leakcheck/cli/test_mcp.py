@@ -105,6 +105,7 @@ def test_a_fix_is_proven_between_two_revisions(project):
     assert told["exit_code"] == 1
 
 
+@pytest.mark.slow
 def test_a_module_is_swept_and_its_leak_can_be_run(project):
     (project / "shapes.py").write_text(
         "_rows = []\n\n\ndef area(width, height):\n    _rows.append([width, height])\n"

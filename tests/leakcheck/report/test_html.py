@@ -347,7 +347,16 @@ def test_it_is_usable_with_the_keyboard_alone(page):
     assert page.locator(".scenario").first.get_attribute("open") is None
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("dark", 768), ("light", 360)])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 1440),
+        ("dark", 360),
+        pytest.param("dark", 1440, marks=pytest.mark.slow),
+        pytest.param("dark", 768, marks=pytest.mark.slow),
+        pytest.param("light", 360, marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing(open_page, page_file, scheme, width):
     page = open_page(page_file, color_scheme=scheme, viewport={"width": width, "height": 900})
     page.get_by_role("button", name="open all").click()

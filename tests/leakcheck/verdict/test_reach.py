@@ -45,6 +45,7 @@ def test_containers_that_grow_beside_a_backlog_that_shrinks_are_a_leak(verdict):
     assert "while other things are worked off" in reason
 
 
+@pytest.mark.slow
 def test_keys_in_order_are_waited_for_as_long_as_there_is_budget(verdict):
     found, _ = verdict("""
         @scenario
@@ -78,7 +79,7 @@ def test_a_registry_by_number_is_a_leak(verdict):
     assert found == "leak", reason
 
 
-@pytest.mark.parametrize("lives_s", [5, 600])
+@pytest.mark.parametrize("lives_s", [5, pytest.param(600, marks=pytest.mark.slow)])
 def test_entries_that_live_for_longer_than_the_measurement_are_not_accused(verdict, lives_s):
     found, reason = verdict(f"""
         @scenario
