@@ -100,6 +100,8 @@ void make_event(Event* self, nb::object decode, bool deleted, const nb::str& pat
 }  // namespace
 
 NB_MODULE(_native, m) {
+    // A thread that the interpreter has stopped at its exit holds what it was at: no news for the user.
+    nb::set_leak_warnings(false);
     m.doc() = "The native core of elkyn: the event ring, its events and the pattern matcher.";
 
     nb::class_<Event>(

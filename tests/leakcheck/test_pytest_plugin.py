@@ -425,7 +425,7 @@ def test_the_fixture_measures_what_the_test_has_made(suite):
                 await queue.get()
             assert (await leakcheck.awaiting(step)).ok
     """)
-    done = run(folder, "--leakcheck-report", "report")
+    done = run(folder, "--leakcheck-report", "report", "--leakcheck-time-budget", "2")
     assert "1 failed, 4 passed" in done.stdout, done.stdout
     failure = done.stdout.partition("test_leaks ___")[2].partition("leakcheck summary")[0]
     assert ">       leakcheck(hub.on, 1.5)" in failure

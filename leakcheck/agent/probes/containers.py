@@ -108,7 +108,7 @@ class ContainerProbe:
         self.seconds = 0.0
         self.sample: Any = None
         self.clock = _Clock()
-        self.until = time.monotonic() + question.seconds
+        self.until = conversation.clock() + question.seconds
         self.found: list[tuple[GrowingContainer, Callable[[], int] | None, list[Any]]] = []
         """What grows, how to read it cheaply, and the objects themselves."""
         self.groups: dict[str, PinnedObjects] = {}
@@ -182,7 +182,7 @@ class ContainerProbe:
             not self.found
             and max(rates, default=0.0) * count >= _WATCHED_ADDITIONS
             and count < self.question.iterations
-            and time.monotonic() < self.until
+            and self.conversation.clock() < self.until
         ):
             await self._trace_for(self.question.iterations)  # what comes in bursts was between two
         self.native.clear()
@@ -225,7 +225,7 @@ class ContainerProbe:
             self.no_picture = snapshot.draw(self.sample, Picture(*self.question.picture), self.question.values)
         self.sample = None
         for index, (container, read, members) in enumerate(self.found[:_MOST_WATCHED]):
-            if time.monotonic() > self.until:
+            if self.conversation.clock() > self.until:
                 break
             turns = min(most, max(5, int(_WATCHED_ADDITIONS / container.per_iteration)))
             adders = await _adders(self.driver, read, turns)
@@ -240,7 +240,7 @@ class ContainerProbe:
         self.clock("watch")
 
     async def _watch_takers(self) -> None:
-        if not self.groups or time.monotonic() > self.until:
+        if not self.groups or self.conversation.clock() > self.until:
             return
         most = max(each.per_iteration for each in self.groups.values())
         turns = max(1, min(self.question.watch, int(_TAKEN / most) + 1))
