@@ -36,7 +36,7 @@ _STATUS = {"innocent": "green", "unknown": "yellow", "guilty": "red"}
 def command(words: tuple[str, ...], issue: bool, brief: bool, color: str) -> None:
     """Print one finding in full: sentence, path, stack, source, how to see it again.
 
-    RESULTS is a file.json or the directory of a run, the last one without it. ID is a finding's fingerprint (or its
+    RESULTS is a results.json or the directory of a run, the last one without it. ID is a finding's fingerprint (or its
     beginning), a scenario's id (or a part of it), or the number of a finding in the list that is printed when several
     fit.
 

@@ -48,7 +48,7 @@ def command(
     verbose: int,
     color: str,
 ) -> None:
-    """Make reports from file.json files or directories of runs.
+    """Make reports from results.json files or directories of runs.
 
     Several results (shards, re-runs, platforms) are merged into one.
 

@@ -1,4 +1,4 @@
-"""What earlier runs said: one line per run in a history file, or the `file.json` files of a directory."""
+"""What earlier runs said: one line per run in a history file, or the `results.json` files of a directory."""
 
 from __future__ import annotations
 
