@@ -6,21 +6,18 @@ The recording, `images/first-minutes.cast`, is in asciinema's format (docs.ascii
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from pseudo_terminal import output
 
 DOCS = Path(__file__).resolve().parent
 CAST = DOCS / "images" / "first-minutes.cast"
@@ -91,27 +88,12 @@ def _typed(command: str) -> Iterator[Shown]:
 
 
 def _run(command: str, folder: Path) -> Iterator[Shown]:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CI", "COLUMNS", "LINES")
-    }
-    environment |= {"TERM": "xterm-256color", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    with subprocess.Popen(
-        ["sh", "-c", command], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    ):
-        os.close(theirs)
-        with open(ours, "rb", buffering=0) as terminal:
-            before = time.monotonic()
-            while True:
-                try:
-                    piece = terminal.read(65536)
-                except OSError:  # Linux: the other end is closed
-                    return
-                now = time.monotonic()
-                text = piece.decode(errors="replace").replace(str(folder), ".").replace(sys.prefix, "~/shop/.venv")
-                yield Shown(min(now - before, _LONGEST_WAIT_S), text)
-                before = now
+    before = time.monotonic()
+    for piece in output(["sh", "-c", command], folder, ROWS, COLUMNS):
+        now = time.monotonic()
+        text = piece.decode(errors="replace").replace(str(folder), ".").replace(sys.prefix, "~/shop/.venv")
+        yield Shown(min(now - before, _LONGEST_WAIT_S), text)
+        before = now
 
 
 if __name__ == "__main__":

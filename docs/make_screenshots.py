@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
-import os
 import platform
-import pty
 import re
 import shutil
-import struct
 import subprocess
-import sys
 import tempfile
-import termios
 from pathlib import Path
 
+from pseudo_terminal import output
 from rich.console import Console
 from rich.text import Text
 
@@ -50,23 +45,9 @@ def example() -> str:
 def record(folder: Path) -> str:
     """What a terminal shows after the command has run on the example in `folder`, with its colours."""
     (folder / "leaks.py").write_text(example(), "utf-8")
-    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
-    environment |= {"TERM": "xterm-256color", "CI": "true"}  # in CI the view that lives while it runs is left out
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
-    with subprocess.Popen(COMMAND, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
-        os.close(theirs)
-        with open(ours, "rb", buffering=0) as terminal:
-            told = b"".join(iter(lambda: _read(terminal), b""))
+    # In CI the view that lives while it runs is left out.
+    told = b"".join(output(COMMAND, folder, _ROWS, _COLUMNS, CI="true"))
     return told.decode().replace("\r\n", "\n")
-
-
-def _read(terminal: io.FileIO) -> bytes:
-    try:
-        return terminal.read(4096)
-    except OSError:  # how Linux says that the other end of a pseudo-terminal is closed
-        return b""
 
 
 def draw(told: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import make_curves as curves
 import pytest
 
 from leakcheck import units
@@ -15,11 +15,6 @@ from leakcheck.records import Sample
 from leakcheck.verdict.doublings import Series
 
 DOCS = Path(__file__).parents[2] / "docs"
-_SPEC = importlib.util.spec_from_file_location("make_curves", DOCS / "make_curves.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-curves = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(curves)
 
 
 def figure(verdict):

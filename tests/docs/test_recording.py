@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
+import make_recording as recording
+
 DOCS = Path(__file__).parents[2] / "docs"
-_SPEC = importlib.util.spec_from_file_location("make_recording", DOCS / "make_recording.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-recording = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(recording)
 
 PAGE = """
 <!-- file: greeting.txt -->

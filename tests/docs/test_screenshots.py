@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import re
 from pathlib import Path
 
+import make_screenshots as screenshots
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-_SPEC = importlib.util.spec_from_file_location("make_screenshots", DOCS / "make_screenshots.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-screenshots = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(screenshots)
 
 
 def words(svg: str) -> str:
