@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
+from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ async def keep_theirs(driver: Driver, kind: Any, rate: float) -> bool:
     there = gc.get_objects()
     old = {id(each) for each in chain(there, gc.get_referents(*there)) if type(each) is kind}
     del there
-    account = _Account(kind, old)
+    account = _Account(kind, old, driver.clock)
     with only_new():
         with Ledger(account, instructions=True):
             await driver.run(_TURNS)
@@ -71,10 +71,11 @@ class _Account:
     The first instances are held, so that they are there when it is over.
     """
 
-    def __init__(self, kind: type, old: set[int]) -> None:
+    def __init__(self, kind: type, old: set[int], clock: Callable[[], float]) -> None:
         self._kind = kind
         self._old = old
-        self._until = time.monotonic() + _MOST_S
+        self._clock = clock
+        self._until = clock() + _MOST_S
         self._counted = 0
         self._living: set[int] = set()
         self._held: list[Any] = []
@@ -83,7 +84,7 @@ class _Account:
 
     def __call__(self) -> float:
         """Look, as `Ledger` asks it to: an instance that comes brings a reference; one that ends need not take it."""
-        if time.monotonic() < self._until:
+        if self._clock() < self._until:
             counted = sys.getrefcount(self._kind)
             living = self._instances()
             if ended := len(self._living - living):

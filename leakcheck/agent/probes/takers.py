@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 import types
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from leakcheck.agent.inquiry import Stack, Taker
@@ -47,12 +47,13 @@ class Takers:
         self._before: dict[int, int] = {}
         self._calls: dict[int, list[_Call]] = {}
         self._lost: frozenset[int] = frozenset()
-        self._until = 0.0
+        self._is_over: Callable[[], bool] = lambda: False
 
     async def watch(self, driver: Driver, calls: int) -> dict[str, tuple[Taker, ...]]:
         """Run some iterations, and tell for each group who took what is still there afterwards."""
         with only_new():
-            self._until = time.monotonic() + _MOST_S
+            until = driver.clock() + _MOST_S
+            self._is_over = lambda: driver.clock() > until
             with Watch(self._without_owner) as lines:
                 sys.setprofile(self._profile)
                 try:
@@ -91,7 +92,7 @@ class Takers:
     def _profile(self, frame: types.FrameType, event: str, function: Any) -> None:
         if event not in ("c_call", "c_return", "c_exception") or HERE.own(frame.f_code.co_filename):
             return
-        if time.monotonic() > self._until:
+        if self._is_over():
             sys.setprofile(None)
             return
         now = self._unaccounted()
@@ -105,7 +106,7 @@ class Takers:
 
     def _without_owner(self) -> frozenset[int]:
         """Newborn objects to which there are references that nothing accounts for."""
-        if time.monotonic() < self._until:
+        if not self._is_over():
             unaccounted = self._unaccounted()
             variables = in_variables() if unaccounted else Counter[int]()
             self._lost = frozenset(identity for identity, count in unaccounted.items() if count > variables[identity])

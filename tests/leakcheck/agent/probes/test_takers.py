@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import time
 from collections.abc import Callable
 
 from leakcheck.agent.probes.takers import Takers
@@ -21,6 +22,8 @@ class Item: ...
 
 class Steps:
     """Runs a function as a driver runs a step."""
+
+    clock = staticmethod(time.perf_counter)
 
     def __init__(self, step: Callable[[], None]) -> None:
         self._step = step
