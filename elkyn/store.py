@@ -49,7 +49,7 @@ from elkyn.transaction import Transaction
 from elkyn.tree import Tree
 from elkyn.values import BAD_BYTES, MISSING, decode, flatten
 from elkyn.writer import MAX_CALLS_PER_COMMIT, Gathered, Writer
-from elkyn.writes import Call, deleting, setting, updating
+from elkyn.writes import Call, deleting, setting_at, updating
 
 CACHED_KEYS = 1024
 """Paths whose key is remembered: what a program reads and writes again and again, and 300 kB at most."""
@@ -204,7 +204,7 @@ class Store:
         Raises `PathError`, `InvalidValueError` or `InvalidTypeError` before anything is written.
         """
         if ttl is not None:
-            rev = self._commits.commit(setting(path, value, deadline_in(ttl)))
+            rev = self._commits.commit(self._setting(path, value, ttl))
             self._expirer.tell()
             return rev
         if type(path) is not str:
@@ -320,7 +320,7 @@ class Store:
         if type(path) is not str:
             path = plain(path)
         key = self._keys.get(path) or self._remember(path)
-        return setting(path, value, None if ttl is None else deadline_in(ttl), key=key)
+        return setting_at(path, key, value, None if ttl is None else deadline_in(ttl))
 
     def _submit(self, call: Call) -> "Future[int]":
         self._database.require_open()

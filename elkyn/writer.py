@@ -23,7 +23,7 @@ class Entry(WriteFuture):
     """Calls in line, with the store's function that commits them: that keeps the store alive."""
 
     def __init__(self, writer: "Writer", calls: Sequence[Any], commit: Commit, gathered: "Gathered | None") -> None:
-        WriteFuture.__init__(self, writer)
+        super().__init__(writer)
         self.calls: Sequence[Any] = calls
         self.commit: Commit | None = commit
         self._gathered = gathered

@@ -50,11 +50,14 @@ class Call:
         self.ends = ends | (other.ends or {})
 
 
-def setting(path: str, value: Any, deadline: int | None = None, *, key: bytes | None = None) -> Call:
-    """Replace the whole subtree at `path` by `value`, until `deadline` where there is one. `key` is known of a path."""
-    if key is None:
-        path = plain(path)
-        key = key_of(path)
+def setting(path: str, value: Any, deadline: int | None = None) -> Call:
+    """Replace the whole subtree at `path` by `value`, until `deadline` where there is one."""
+    path = plain(path)
+    return setting_at(path, key_of(path), value, deadline)
+
+
+def setting_at(path: str, key: bytes, value: Any, deadline: int | None = None) -> Call:
+    """The same where the key of `path` is known."""
     return Call([(path, key, flatten(key, value))], (), None if deadline is None else {key: deadline})
 
 

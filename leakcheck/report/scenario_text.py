@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -85,19 +86,21 @@ def print_scenario(
         if moved(meter):
             say(console, _meter_line(meter), 4, "dim")
     remark = sentences.garbage(scenario)
+    advice = [each for each in scenario.advice if each != remark]
     if scenario.ok and not verbose:
-        told = [advice for advice in scenario.advice if advice != remark]
-        named = f": {told[0]}" if scenario.verdict == "bounded" and told else ""
+        named = f": {advice[0]}" if scenario.verdict == "bounded" and advice else ""
         say(console, line(scenario.reason + named), 4, "dim")
     else:
-        _print_details(scenario, console, verbose, failure)
+        _print_details(scenario, console, verbose, failure, advice)
     if scenario.confirmed is False:
         say(console, line(scenario.advice[0]), 4, "yellow")
     if remark:
         say(console, line(remark), 4, "yellow")
 
 
-def _print_details(scenario: ScenarioResult, console: Console, verbose: int, whole: Failure | None) -> None:
+def _print_details(
+    scenario: ScenarioResult, console: Console, verbose: int, whole: Failure | None, advice: Sequence[str]
+) -> None:
     failure = whole or scenario.failure
     if failure is None and all(scenario.reason != finding.title for finding in scenario.findings):
         say(console, line(scenario.reason), 4)
@@ -111,9 +114,8 @@ def _print_details(scenario: ScenarioResult, console: Console, verbose: int, who
     if failure is not None:
         leaves_out = whole is None and not failure.output
         _print_failure(scenario, failure, console, verbose, leaves_out=leaves_out)
-    told = sentences.garbage(scenario)
-    for advice in (each for each in scenario.advice if verbose and each != told):
-        say(console, f"note: {line(advice)}", 4, "dim")
+    for each in advice if verbose else ():
+        say(console, f"note: {line(each)}", 4, "dim")
     if scenario.command and not scenario.ok:
         console.print(Text(f"    again: {line(scenario.command, BLOCK)}", style="dim"), soft_wrap=True)
 

@@ -23,8 +23,8 @@ def detectable(scenario: ScenarioResult) -> dict[str, float]:
 
 def bluntness(scenario: ScenarioResult) -> dict[str, float]:
     """How many times what every run should notice a leak must be to be noticed, by meter of which it is more."""
-    units_of = _units(scenario)
-    times = {name: value / _matters(units_of.get(name, "")) for name, value in detectable(scenario).items()}
+    unit_of = _units(scenario)
+    times = {name: value / _matters(unit_of.get(name, "")) for name, value in detectable(scenario).items()}
     return {name: value for name, value in times.items() if value > 1}
 
 

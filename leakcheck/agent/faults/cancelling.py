@@ -83,7 +83,7 @@ def children_watched(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-class Watched(Coroutine[Any, Any, Any]):
+class Watched(Generator[Any, Any, Any], Coroutine[Any, Any, Any]):
     """A coroutine; `look` is told each time that it waits."""
 
     def __init__(self, coroutine: Any, look: Look) -> None:
@@ -102,26 +102,12 @@ class Watched(Coroutine[Any, Any, Any]):
         """End it."""
         self._coroutine.close()
 
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
     def _told(self, awaited: Any) -> Any:
         self._look(frames_of(self._coroutine))
         return awaited
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        go_on: Callable[[Any], Any] = self.send
-        value = None
-        while True:
-            try:
-                awaited = go_on(value)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                value = yield awaited
-                go_on = self.send
-            except GeneratorExit:
-                self.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
-                go_on, value = self.throw, error
 
 
 def frames_of(coroutine: Any) -> list[types.FrameType]:

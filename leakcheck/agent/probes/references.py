@@ -206,7 +206,7 @@ def steady(early: int, late: int) -> bool:
 def name_of(value: Any) -> str:
     """What the code calls an object: by its own name, else by that of the variable of a module, else by its type."""
     from leakcheck.agent.probes.elements import element_name  # dear to import, and seldom needed
-    from leakcheck.agent.probes.referents import derives, full_name
+    from leakcheck.agent.probes.referents import derives, full_name, namespace_of
 
     kind = type(value)
     if derives(kind, type):
@@ -218,8 +218,6 @@ def name_of(value: Any) -> str:
     if kind is BuiltinFunctionType:
         return element_name(value)
     if kind is dict:
-        from leakcheck.agent.probes.referents import namespace_of
-
         owners = [each for each in gc.get_referrers(value) if derives(type(each), type) and namespace_of(each) is value]
         if owners:
             return f"the dict of type {full_name(owners[0])}"
