@@ -365,7 +365,7 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
     elif detail.rare:
         holder = "too rarely for what holds it to be seen"
     elif detail.beside_foreign:
-        holder = "what holds it is not known: instances of types made in C are kept beside it, and may"
+        holder = "what holds it is not known: instances of types made in C are kept beside it and may hold it"
     else:
         holder = "and nothing that Python knows of holds it"
     return f"leaks {_blocks(facts.fault)} per iteration: allocated{place}{by}, {holder}"
