@@ -149,6 +149,8 @@ def _targets(argument: str, cwd: Path) -> list[_Target]:
         return [_Target(argument, argument, None)]
     neighbours = _neighbours(path.parent)
     meant = f" (did you mean {argument}.py?)" if f"{path.name}.py" in neighbours else guess(path.name, neighbours)
+    if path.suffix == ".py":
+        raise UsageError(f"{argument}: no such file or folder{meant}")
     module, _, function = argument.rpartition(".")
     form = f"{module}:{function}" if _FUNCTION.match(f"{module}:{function}") else "package.module:function"
     raise UsageError(f"{argument}: no such file or folder{meant}; a function is named by its module, as {form}")

@@ -76,6 +76,7 @@ MISTAKES = [
         "there is no scenario in that file, but tests: pytest --leakcheck test_good.py::test_it",
     ),
     (["run", "good"], "good: no such file or folder (did you mean good.py?); a function is named by its module"),
+    (["run", "goood.py"], "goood.py: no such file or folder (did you mean good.py?)\n"),
     (["run", "good.parses"], "(did you mean good.py?); a function is named by its module, as good:parses"),
     (["run", "good.py", "--time-budget", "1m"], "'1m' is not a valid number of seconds"),
     (["run", "good.py", "--max-iterations", "1e6"], "'1e6' is not a valid whole number"),
