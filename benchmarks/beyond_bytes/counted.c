@@ -1,5 +1,7 @@
 /* Counts of references in C, wrong and right: what each function does with them is all that it does. */
 #include <Python.h>
+#include <stddef.h>
+#include <structmember.h>
 
 /* Wrong: no memory is lost, for what is counted outlives the call. */
 static PyObject *get(PyObject *module, PyObject *args) {
@@ -100,16 +102,28 @@ static PyObject *checked(PyObject *module, PyObject *value) {
 }
 
 /* Its instances, when they end, keep their reference to the type: a fault that costs nothing as long as that stays. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *next;
+} Term;
+static PyMemberDef term_members[] = {{"next", T_OBJECT, offsetof(Term, next), 0, NULL}, {NULL}};
 static int traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Term *)self)->next);
+    return 0;
+}
+static int clear(PyObject *self) {
+    Py_CLEAR(((Term *)self)->next);
     return 0;
 }
 static void dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
+    clear(self);
     Py_TYPE(self)->tp_free(self);
 }
-static PyType_Slot term_slots[] = {{Py_tp_new, PyType_GenericNew}, {Py_tp_dealloc, dealloc}, {Py_tp_traverse, traverse}, {0, NULL}};
-static PyType_Spec term_spec = {"counted.Term", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, term_slots};
+static PyType_Slot term_slots[] = {{Py_tp_new, PyType_GenericNew}, {Py_tp_dealloc, dealloc}, {Py_tp_traverse, traverse},
+                                   {Py_tp_clear, clear}, {Py_tp_members, term_members}, {0, NULL}};
+static PyType_Spec term_spec = {"counted.Term", sizeof(Term), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, term_slots};
 
 static PyMethodDef functions[] = {
     {"get", get, METH_VARARGS, NULL}, {"put", put, METH_VARARGS, NULL}, {"replace", replace, METH_VARARGS, NULL},

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.newborn import only_new
 from leakcheck.agent.probes.takers import variables
 from leakcheck.agent.probes.watch import Ledger
@@ -46,23 +45,8 @@ async def keep_theirs(driver: Driver, kind: Any, rate: float) -> bool:
         account()
         gc.collect()
         account()
-    held = account.let_go()
-    ends = account.by_ends + len(held)
-    return _end_in_vain(kind, held) and ends >= _LEAST_SHARE * rate * _TURNS
-
-
-def _end_in_vain(kind: Any, held: list[Any]) -> bool:
-    """Whether the type has as many references as before when instances end that nobody else holds; and some do."""
-    ended = kept = 0
-    while held:
-        last = [held.pop()]
-        if any(others(sys.getrefcount(each)) for each in last):
-            continue
-        before = sys.getrefcount(kind)
-        last.clear()
-        ended += 1
-        kept += sys.getrefcount(kind) == before
-    return 0 < ended == kept
+        ended, given_back = account.let_go()
+    return ended > 0 == given_back and account.by_ends + ended >= _LEAST_SHARE * rate * _TURNS
 
 
 class _Account:
@@ -93,10 +77,13 @@ class _Account:
             self._counted, self._living = counted, living
         return 0.0
 
-    def let_go(self) -> list[Any]:
-        """The instances that were held, which the caller has alone now."""
-        held, self._held = self._held, []
-        return held
+    def let_go(self) -> tuple[int, int]:
+        """End the instances that were held: how many have ended, in cycles too, and how many references came back."""
+        held, before = set(map(id, self._held)), sys.getrefcount(self._kind)
+        self._held.clear()
+        gc.collect()
+        after = sys.getrefcount(self._kind)
+        return len(held - self._instances()), before - after
 
     def _instances(self) -> set[int]:
         """The new ones that new objects and local variables lead to."""
