@@ -37,6 +37,9 @@ class Thresholds(NamedTuple):
     """The smallest thing that can be lost."""
     notable: float
     """Growth that came after the first call and stopped is worth the word `bounded` from here on; less is warm-up."""
+    touched: bool = False
+    """Whether memory counts once it is touched: the pages of arenas that threads share are touched ever more rarely,
+    and for two doublings of the calls that looks like a rough line."""
 
 
 BYTES = Thresholds(floor=160.0, quantum=48.0, notable=4096.0)
@@ -49,12 +52,12 @@ OBJECTS = Thresholds(floor=8.0, quantum=1.0, notable=64.0)
 """Objects of the collector: a few temporary ones differ from reading to reading."""
 BLOCKS = Thresholds(floor=4.0, quantum=1.0, notable=64.0)
 """Blocks of Python's own allocator: exact, less what a reading itself makes."""
-PAGES = Thresholds(floor=64 * 1024.0, quantum=4096.0, notable=1024 * 1024.0)
+PAGES = Thresholds(floor=64 * 1024.0, quantum=4096.0, notable=1024 * 1024.0, touched=True)
 """Pages are counted exactly and a step that does nothing moves none; a pool's threads come to touch some ten of their
 stacks, and other allocators take 64 KiB at a time."""
-CHILDREN = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=4 * 1024 * 1024.0)
+CHILDREN = Thresholds(floor=256 * 1024.0, quantum=4096.0, notable=4 * 1024 * 1024.0, touched=True)
 """Pages of other processes, in which nobody collects garbage and hands memory back before a reading."""
-RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0)
+RESIDENT = Thresholds(floor=4 * 1024 * 1024.0, quantum=4096.0, notable=16 * 1024 * 1024.0, touched=True)
 """Touched pages, malloc's among them: its own untouched memory moves this by megabytes."""
 REFERENCE_COUNTS = Thresholds(floor=5.0, quantum=1.0, notable=64.0)
 """References that no object holds: some are on their way in or out."""

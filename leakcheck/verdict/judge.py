@@ -160,7 +160,7 @@ def line(series: Series, evidence: Evidence) -> Judgement | None:
     """A straight line through three doublings explains the growth: a leak.
 
     What looks like one may be a cache that is not full, so it must be long enough, longer where it is rough, and longer
-    still where it came in few pieces.
+    still where it came in few pieces. Pages that are touched must be so at about the same rate in all three doublings.
 
     ::
 
@@ -170,7 +170,8 @@ def line(series: Series, evidence: Evidence) -> Judgement | None:
     """
     distance = series.distance_from_line(series.limits.floor) if series.grows else math.inf
     straight = distance <= STRAIGHT and series.rates[-1] >= FADING * series.rates[0]
-    if distance > ROUGH or series.fades or (series.creeps and not straight):
+    slower = series.limits.touched and series.rates[-1] < FADED * series.rates[0]
+    if distance > ROUGH or series.fades or slower or (series.creeps and not straight):
         return None
     enough = evidence.enough_for_leak if straight else evidence.enough_for_rough
     if _in_few_pieces(series):

@@ -20,7 +20,7 @@ from leakcheck.meters import REFERENCES
 from leakcheck.records import Meter, ScenarioResult
 
 HEAD = """
-    import ctypes, datetime, itertools
+    import collections, ctypes, datetime, itertools
     take, give = ctypes.pythonapi.Py_IncRef, ctypes.pythonapi.Py_DecRef
     take.argtypes = give.argtypes = [ctypes.py_object]
     numbers = itertools.count(1)
@@ -51,6 +51,7 @@ ENDS = {
     "in a variable": "instance = planted.Forgetful()",
     "in an attribute": "holder = Shared(); holder.instance = planted.Forgetful()",
     "in a cycle": "holder = [planted.Forgetful()]; holder.append(holder)",
+    "within native code": "collections.deque(itertools.starmap(planted.Forgetful, [()]), maxlen=0)",
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 _GC_HEADER = 16
 """Bytes of the collector's header, before each object that it tracks."""
 _NOT_TRACKED = frozenset(map(id, (str, bytes, int, float, complex, bytearray)))
-_HEAP_TYPE = 1 << 9
+HEAP_TYPE = 1 << 9
 """`Py_TPFLAGS_HEAPTYPE`."""
 _IMMUTABLE = 1 << 8
 """`Py_TPFLAGS_IMMUTABLETYPE`."""
@@ -31,7 +31,7 @@ lineage: Any = vars(type)["__mro__"].__get__
 
 def innermost_base(kind: Any) -> Any:
     """The first type in the method resolution order that is not made by a `class` statement or its like."""
-    return next(each for each in lineage(kind) if not type_flags(each) & _HEAP_TYPE)
+    return next(each for each in lineage(kind) if not type_flags(each) & HEAP_TYPE)
 
 
 def is_foreign(kind: Any) -> bool:
@@ -41,7 +41,7 @@ def is_foreign(kind: Any) -> bool:
 
 def is_c_type(kind: Any) -> bool:
     """Whether a type is made in C, and not by a `class` statement or its like."""
-    if not type_flags(kind) & _HEAP_TYPE or type_flags(kind) & _IMMUTABLE:
+    if not type_flags(kind) & HEAP_TYPE or type_flags(kind) & _IMMUTABLE:
         return True
     return any(type(each) in _C_METHODS for each in list(_namespace(kind).values()))
 

@@ -69,14 +69,10 @@ def stack_of(frame: types.FrameType | None, line: int) -> Stack:
 
 
 class Watch:
-    """A trace function around a *reader*: it returns what is there now, as a number or as a set of things.
+    """A trace function around a *reader*: it returns what is there now, as a number or as a set of things."""
 
-    With `instructions` it is read after each instruction of a line, too.
-    """
-
-    def __init__(self, read: Callable[[], Any], *, instructions: bool = False) -> None:
+    def __init__(self, read: Callable[[], Any]) -> None:
         self._read = read
-        self._instructions = instructions
         self._now = read()
         self._frame: types.FrameType | None = None
         self._line = 0
@@ -109,7 +105,6 @@ class Watch:
         self._check()
         if HERE.standard(file):
             return None
-        frame.f_trace_opcodes = self._instructions
         self._reached(frame, frame.f_lineno or 0)
         return self._inside
 
@@ -149,8 +144,8 @@ class Ledger(Watch):
     ledger can be watched too.
     """
 
-    def __init__(self, read: Callable[[], float], *, instructions: bool = False) -> None:
-        super().__init__(read, instructions=instructions)
+    def __init__(self, read: Callable[[], float]) -> None:
+        super().__init__(read)
         self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
         self._indices: dict[Any, int] = {}
         self._stacks: list[Stack] = []

@@ -12,7 +12,7 @@ import pytest
 import scripted
 from scripted import Formula
 
-from leakcheck.meters import BYTES
+from leakcheck.meters import BYTES, PAGES
 from leakcheck.records import Sample
 from leakcheck.verdict import challenges, judge
 from leakcheck.verdict.doublings import Series
@@ -69,6 +69,16 @@ def test_line():
     assert judge.line(series(scripted.steady(64)), Evidence()).verdict == "leak"
     assert judge.line(series(scripted.steady(64)), YOUNG).verdict is None
     assert judge.line(series(scripted.saturates(5000, 100)), Evidence()) is None
+
+
+def test_line_of_pages_that_are_touched_ever_more_rarely():
+    """As an arena of some threads read it: 100 KiB in each doubling, and by chance twice as much in the last."""
+    kib = [1240, 1316, 1368, 1420, 1468, 1468, 1468, 1512, 1536, 1552, 1556, 1600, 1640, 1690, 1744]
+    calls = [1024, 1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10_240, 12_288, 14_336, 16_384]
+    read = [Sample(0, 0.0), *(Sample(n, 1024.0 * size) for n, size in zip(calls, kib, strict=True))]
+    assert judge.line(Series(read, BYTES), LAST).verdict == "leak"
+    assert judge.line(Series(read, PAGES), LAST) is None
+    assert judge.judge(read, PAGES, LAST).verdict == "inconclusive"
 
 
 def test_line_of_few_pieces_needs_more():
