@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,7 +163,7 @@ def default_folder(target: str) -> Path:
 def _interpreter(python: str | None, package: str, version: str | None) -> Iterator[str]:
     """The interpreter to sweep in: the one that was named, this one, or one of its own with a version of a package."""
     if version is None:
-        yield python or sys.executable
+        yield os.path.abspath(shutil.which(python) or python) if python else sys.executable
         return
     with Workspace() as place:
         made = sandbox.environment(place / "environment")
