@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from array import array
 from collections.abc import Callable
 
 from leakcheck.agent.clock import own_clock
@@ -37,17 +38,23 @@ class Ledgers:
     def __init__(self, names: tuple[str, ...] = WANTED) -> None:
         readings = Readings(names, Context(""), Place([], in_loop=False))
         self.unavailable = readings.unavailable
-        self._readers = readings.readers
-        self.names = list(self._readers)
+        self._readers = list(enumerate(readings.readers.values()))
+        self.names = list(readings.readers)
         self._clock = own_clock()
+        self._before, self._after = (array("d", bytes(8 * len(self.names))) for _ in range(2))
 
-    def read(self) -> list[float]:
-        """The meters, once garbage is collected."""
+    def _read(self, into: array[float]) -> None:
+        """The meters, once garbage is collected.
+
+        Into what is there already: numbers that are made while one reads would be growth of the next reading, in each
+        short window.
+        """
         forget_lookups()
         for _ in range(_COLLECTIONS):
             if not gc.collect():
                 break
-        return [read() for read in self._readers.values()]
+        for index, read in self._readers:
+            into[index] = read()
 
     def growth(self, repeat: Callable[[int], object]) -> dict[str, float]:
         """What each repetition keeps, by ledger; empty where that is nothing, or is not the same each time.
@@ -78,10 +85,13 @@ class Ledgers:
         }
 
     def _window(self, repeat: Callable[[int], object], count: int) -> dict[str, float]:
-        before = self.read()
+        self._read(self._before)
         repeat(count)
-        after = self.read()
-        return {name: (after[index] - before[index]) / count for index, name in enumerate(self.names)}
+        self._read(self._after)
+        return {
+            name: (after - before) / count
+            for name, before, after in zip(self.names, self._before, self._after, strict=True)
+        }
 
     def _is_growth(self, window: dict[str, float]) -> bool:
         return any(self._counts(name, value) for name, value in window.items())

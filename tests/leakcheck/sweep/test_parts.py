@@ -129,6 +129,17 @@ def test_what_keeps_something_each_time_grows_and_what_fills_does_not():
     assert growth(lambda: bytearray(100)) == {}
 
 
+def test_what_keeps_nothing_is_not_looked_at_longer_for_what_the_reading_itself_takes():
+    repeated = Repeated(lambda: bytearray(100))
+    gc.collect()
+    gc.freeze()
+    try:
+        Ledgers(("fds", "threads", "py.blocks", "heap.bytes")).growth(repeated)
+    finally:
+        gc.unfreeze()
+    assert repeated.calls == 11  # one, two, and a short window of eight
+
+
 def test_a_step_that_raises_whatever_is_repeated():
     def step():
         raise SystemExit
