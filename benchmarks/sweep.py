@@ -52,7 +52,7 @@ def planted() -> bool:
     lost, fine = extension.planted()
     with tempfile.TemporaryDirectory() as folder:
         target = str(extension.compiled(Path(folder)))
-        said = list(sweep(Asked([target], [], [], 5.0, 2, False, False, "", "", []), sys.executable))
+        said = list(sweep(Asked([target], [], [], 5.0, 2, False, False, "", "", [], {}), sys.executable))
     targets = next(message.targets for message in said if isinstance(message, Inventory))
     found = clusters.clusters([message for message in said if isinstance(message, Suspect)], targets)
     names = {cluster.target.split(".")[1] for cluster in found}
@@ -150,11 +150,10 @@ def exam(folder: Path, seconds: float, names: Sequence[str]) -> None:
             _recall(package, found),
         ]
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-    print(
-        f"\n{sum(len(each.finds) for each in sweeps)} leaks confirmed in {sum(each.calls for each in sweeps):,} calls of "
-        f"{sum(each.targets for each in sweeps):,} targets; {statistics.median(medians):.2f} s a target in the median "
-        f"package; {sum(each.duration_s for each in sweeps) / 60:.0f} minutes"
-    )
+    leaks, calls = sum(len(each.finds) for each in sweeps), sum(each.calls for each in sweeps)
+    targets, minutes = sum(each.targets for each in sweeps), sum(each.duration_s for each in sweeps) / 60
+    print(f"\n{leaks} leaks confirmed in {calls:,} calls of {targets:,} targets, in {minutes:.0f} minutes")
+    print(f"{statistics.median(medians):.2f} s a target in the median package")
     for found in sweeps:
         for leak in _by_hand(found.asked[0]):
             hit = _matched(found).get(leak["because"], "")
@@ -199,7 +198,7 @@ def _by_hand(package: str) -> list[dict[str, str]]:
 
 
 def _matched(found: Sweep) -> dict[str, str]:
-    """The find for each listed leak that has one, by its reason; each find is that of one leak, of as many as can be."""
+    """The finds of listed leaks by their reason: a find is that of one leak, and as many have one as can be."""
     by_find: dict[str, str] = {}
     listed = {leak["because"]: leak for leak in _by_hand(found.asked[0])}
     finds = [*found.finds, *found.kept]
