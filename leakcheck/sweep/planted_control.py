@@ -8,8 +8,8 @@ from leakcheck.sweep import planted
 from leakcheck.sweep.inside.messages import Asked, Suspect
 from leakcheck.sweep.sweeper import sweep
 
-_SECONDS = 2.0
-"""For each planted target: most take a tenth of a second."""
+_SECONDS = 4.0
+"""For each planted target, of which one in Python has a quarter: the longest takes a third, most a twentieth."""
 
 
 def control(python: str, jobs: int) -> str:

@@ -9,7 +9,7 @@ import sys
 import extension
 import pytest
 
-from leakcheck.sweep import clusters, planted_control
+from leakcheck.sweep import clusters, planted, planted_control
 from leakcheck.sweep.inside.messages import Asked, Crash, Inventory, Suspect, Swept
 from leakcheck.sweep.sweeper import sweep
 
@@ -51,10 +51,18 @@ def test_all_leaks_are_suspected_and_no_innocent(module):
 
 
 def test_the_control_says_what_is_missing_and_who_is_accused():
-    suspect = Suspect("call", f"{planted_control.planted.__name__}.innocent_return", "", "", "", {}, [], "")
+    suspect = Suspect("call", f"{planted.__name__}.innocent_return", "", "", "", {}, [], "")
     said = planted_control.wrong([suspect])
     assert "not found: loses_on_return (call)" in said
     assert "innocent, but suspected: innocent_return" in said
+
+
+def test_for_each_planted_leak_there_is_an_innocent():
+    own = {name for name, value in vars(planted).items() if getattr(value, "__module__", "") == planted.__name__}
+    names = {name for name in own if not name.startswith("_")}
+    innocents = {name for name in names if name.lower().startswith("innocent")}
+    assert names - innocents == planted.PLANTED.keys()
+    assert len(innocents) == len(planted.PLANTED) >= 20
 
 
 def test_the_control_is_as_planted_here():
