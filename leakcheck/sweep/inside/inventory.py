@@ -302,7 +302,8 @@ def _is_own(value: Any, roots: frozenset[str], native_module: bool) -> bool:
     with suppress(Exception):
         module = getattr(value, "__module__", None)
         if isinstance(module, str) and module != "builtins":
-            return module.partition(".")[0] in roots
+            # A type in C says what its author wrote, which need be the name of no module.
+            return module.partition(".")[0] in roots or (native_module and module not in sys.modules)
     return native_module
 
 
