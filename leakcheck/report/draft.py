@@ -28,16 +28,20 @@ _SCALES = 3
 
 def draft(run: RunResult, scenario: ScenarioResult, finding: Finding) -> str:
     """The document. Its numbers are those of the run, its versions those of the folders that the stack lies in."""
-    parts = [
-        f"# {plain(finding.title)}\n",
-        *_section("To reproduce", _reproduction(scenario)),
+    title = f"# {plain(finding.title)}\n"
+    return "\n".join([title, *_section("To reproduce", _reproduction(scenario)), *evidence(run, scenario, finding)])
+
+
+def evidence(run: RunResult, scenario: ScenarioResult, finding: Finding, installed: Iterable[str] = ()) -> list[str]:
+    """All sections but the first; `installed` are names with versions that are known beside those of the stack."""
+    versions = [*map(plain, installed), *_versions(run, finding)]
+    return [
         *_section("Growth", _growth(scenario, finding)),
         *_section("Where", [block(stack_lines(_shown(finding)))] if finding.stack else []),
         *_section("Held by", [code(sentences.path(finding), 600) + "\n"] if finding.path else []),
-        *_section("Versions", _list(_versions(run, finding))),
+        *_section("Versions", _list(dict.fromkeys(versions))),
         *_section("Control", _control(run)),
     ]
-    return "\n".join(parts)
 
 
 def _section(title: str, content: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -87,7 +88,14 @@ def test_what_is_found_is_a_scenario_a_draft_and_a_gate(module, tmp_path):
     assert '@scenario(expect="leak")' in scenario
     draft = (folder / find["draft"]).read_text()
     assert "| calls | heap.bytes | for each further call |" in draft
-    assert "while True:" in draft
+    program = draft.partition("```python\n")[2].partition("```")[0]
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(module.parent)},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    numbers = [int(line) for line in shown.stdout.split()]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] - numbers[1] > 3 * 7 * 1024  # KiB, of 8 MiB a line
     assert find["neighbour"] in draft
     assert "clean" not in first.stdout
     assert "calls of 2 targets tried" in first.stdout
