@@ -19,7 +19,7 @@ _SAID: dict[Kind, str] = {
     "abandoned": "What {target} begins keeps something when it is left before its end{ending}.",
     "two calls": "These calls on one object keep something, each time{ending}.",
     "closed twice": "Calling {target} twice on one object keeps something{ending}.",
-    "cycle": "An object of {target} that is reachable from what it holds is never freed: the garbage collector of Python "
+    "cycle": "An object of {target} that can be reached from what it holds is never freed: the collector of Python "
     "does not see the cycle.",
     "subclass": "Each subclass of {target} is kept after its last reference is gone{ending}.",
     "initialized twice": "Calling `__init__` of an object of {target} again keeps what the first had made{ending}.",
