@@ -39,10 +39,9 @@ from leakcheck.versions import sandbox  # noqa: E402
 FAULTS = ROOT / "benchmarks" / "detection" / "cases" / "published" / "faults.toml"
 BY_HAND = ROOT / "benchmarks" / "sweep_by_hand.toml"
 EXAM = (
-    "ujson==6.1.0", "cbor2==6.3.0", "ijson==3.6.0", "httptools==0.9.0", "hiredis==3.5.0", "brotli==1.2.1",
-    "mmh3==5.3.1",
-    "kiwisolver==1.5.1", "zstandard==0.25.0", "contourpy==1.3.3", "pyroaring==1.2.0", "psutil==7.2.2",
-    "regex==2026.11.19", "PyYAML==6.0.4", "coverage==7.17.5",
+    "ujson==6.1.0", "hiredis==3.5.0", "brotli==1.2.1", "httptools==0.9.0", "mmh3==5.3.1", "kiwisolver==1.5.1",
+    "cbor2==6.3.0", "ijson==3.6.0", "zstandard==0.25.0", "pyroaring==1.2.0", "contourpy==1.3.3", "regex==2026.11.19",
+    "psutil==7.2.2", "PyYAML==6.0.4", "coverage==7.17.5",
 )  # fmt: skip
 """The newest releases of fifteen packages with parts in C, C++, Cython or Rust."""
 _CALLED = re.compile(r"\b(?:subject\.)?(__init__|[A-Za-z_]\w*)\(")
