@@ -25,6 +25,8 @@ _FOR_TRIALS = 0.5
 """Part of the time of a target in which calls are looked for that succeed: a trial takes microseconds."""
 _MOST_OF_A_KIND = 5
 """Suspects of one kind and target that are shrunk and told: those behind them are nearly always the same."""
+_ALIKE = 0.25
+"""Part by which the growth of two programs that lose the same may differ: what they are given lies in other blocks."""
 
 
 class Task(NamedTuple):
@@ -179,11 +181,28 @@ class Child:
             setup, step, smallest = recipe.setup, recipe.step, growth
         if (setup, step) in self._told or not self._programs.names_the_package(step):
             return
+        if self._keeps_as_much_without(recipe.target, ledgers, setup, step, smallest):
+            return
         self._told.add((setup, step))
         neighbour = _nearest(step, steady) if not setup else ""
         head = self._programs.head(setup, f"{step}\n{neighbour}")
         folders = self._programs.folders(f"{setup}\n{step}")
         self.tell(Suspect(recipe.kind, recipe.target, head, step, exception, smallest, folders, neighbour))
+
+    def _keeps_as_much_without(
+        self, target: str, ledgers: Ledgers, setup: str, step: str, growth: dict[str, float]
+    ) -> bool:
+        """Whether the builtin type that the target is derived from keeps as much in its place: it is the interpreter's.
+
+        CPython 3.11 loses the list that it makes where the second allocation of `list([1])` fails.
+        """
+        derived = self._package.types.get(target)
+        base = next((each for each in derived.__mro__ if each.__module__ == "builtins"), object) if derived else object
+        if base is object:
+            return False
+        program = [part.replace(target, base.__name__) for part in (setup, step)]
+        _, kept = self._growth(ledgers, *program)
+        return kept is not None and all(kept.get(name, 0.0) >= (1 - _ALIKE) * value for name, value in growth.items())
 
     def _end_copy(self) -> None:
         """End here where what was called has forked this process: the copy would go on as this one does."""

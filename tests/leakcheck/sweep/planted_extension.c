@@ -271,6 +271,12 @@ TYPE(FineByCopy, FLAGS, ALWAYS(PyType_GenericNew, NULL, thing_dealloc), {Py_tp_m
 TYPE(LostByState, FLAGS, ALWAYS(PyType_GenericNew, NULL, thing_dealloc), {Py_tp_methods, lost_state})
 TYPE(FineByState, FLAGS, ALWAYS(PyType_GenericNew, NULL, thing_dealloc), {Py_tp_methods, fine_state})
 
+/* Derived from a builtin type that loses something itself where memory is short, in CPython 3.11. */
+#define LIST_TYPE(name, flags) \
+    static PyType_Slot name##_slots[] = {{0}}; \
+    static PyType_Spec name##_spec = {"planted_extension." #name, 0, 0, (flags), name##_slots};
+LIST_TYPE(FineList, FLAGS)
+
 /* What grows and stops: a cache of 256 entries by key, and one block that is made once. */
 static PyObject *fine_cache(PyObject *m, PyObject *arg) {
     static PyObject *cache;
@@ -302,14 +308,15 @@ static PyType_Spec *types[] = {
     &LostWithoutInit_spec, &FineWithoutInit_spec, &LostWhenAbandoned_spec, &FineWhenAbandoned_spec,
     &LostWhenClosedTwice_spec, &FineWhenClosedTwice_spec, &LostBySetting_spec, &LostBySettingWrong_spec,
     &FineBySetting_spec, &LostByEntering_spec, &FineByEntering_spec, &LostByCopy_spec, &FineByCopy_spec,
-    &LostByState_spec, &FineByState_spec};
+    &LostByState_spec, &FineByState_spec, &FineList_spec};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "planted_extension", NULL, -1, functions};
 
 PyMODINIT_FUNC PyInit_planted_extension(void) {
     PyObject *module = PyModule_Create(&definition);
     for (size_t i = 0; module && i < sizeof types / sizeof *types; i++) {
-        PyObject *type = PyType_FromSpec(types[i]);
+        PyObject *base = (PyObject *)(types[i] == &FineList_spec ? &PyList_Type : &PyBaseObject_Type);
+        PyObject *type = PyType_FromSpecWithBases(types[i], base);
         if (!type || PyModule_AddType(module, (PyTypeObject *)type) < 0) return NULL;
         Py_DECREF(type);
     }
