@@ -57,7 +57,8 @@ def main() -> None:
     if not asked.dry:
         modules = {target.module for target in package.targets}
         programs = Programs(modules, package.folders, asked.seeds)
-        Server(package, programs, asked, makers, tell).sweep()
+        runs_tests = isolation == "namespaces" and not makers
+        Server(package, programs, asked, makers, tell, runs_tests=runs_tests).sweep()
     tell(Done())
 
 

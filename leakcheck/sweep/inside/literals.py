@@ -1,4 +1,4 @@
-"""Calls that somebody has written down: in docstrings, and in the tests of a package. They are read, never run."""
+"""Calls that somebody has written down: in docstrings, and in the tests of a package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 _LONGEST = 400
 """Characters of the arguments of a call: a longer one is a document, and as good as a short one."""
 _MOST_OF_A_NAME = 12
-"""Calls of one name that are kept."""
+"""Calls of one name, or of one target, that are kept."""
 _MOST_BYTES = 1 << 20
 """Of a file that is read."""
 
@@ -20,6 +20,9 @@ class Written:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[tuple[str, ...]]] = {}
+        self.recorded: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        """By target, calls that were seen: the expression of what a method was called on, where that is known, and the
+        arguments."""
 
     def read_docstring(self, text: object) -> None:
         """Take the calls of the examples in a docstring."""
@@ -38,6 +41,12 @@ class Written:
                         self._read(stream.read())
             except OSError:
                 continue
+
+    def add(self, target: str, receiver: str, arguments: tuple[str, ...]) -> None:
+        """Take a call that was seen."""
+        kept = self.recorded.setdefault(target, [])
+        if len(kept) < _MOST_OF_A_NAME:
+            kept.append((receiver, arguments))
 
     def of(self, name: str) -> list[tuple[str, ...]]:
         """Arguments of calls of what has this name at its end."""

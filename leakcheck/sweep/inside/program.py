@@ -12,7 +12,7 @@ from typing import Any
 from leakcheck.sweep.inside.values import HELPERS
 
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_STANDARD = ("copy", "datetime", "decimal", "io", "pickle")
+STANDARD = ("copy", "datetime", "decimal", "io", "pickle")
 """Modules of the standard library that expressions name."""
 
 
@@ -26,7 +26,7 @@ class Programs:
         self._seeds = os.path.dirname(seeds) if "seeds" in sys.modules else ""
         self._seeds_name = os.path.basename(seeds).removesuffix(".py")
         self._globals: dict[str, Any] = {}
-        for name in _STANDARD:
+        for name in STANDARD:
             self._globals[name] = importlib.import_module(name)
         for name in self._modules:
             self._globals[name.partition(".")[0]] = sys.modules[name.partition(".")[0]]
@@ -48,7 +48,7 @@ class Programs:
         for source in helpers:
             names |= set(_NAMES.findall(source))
         text = f"{setup}\n{step}"
-        standard = [f"import {name}" for name in (*_STANDARD, "numpy") if f"{name}." in text]
+        standard = [f"import {name}" for name in (*STANDARD, "numpy") if f"{name}." in text]
         own = [name for name in self._modules if re.search(rf"\b{re.escape(name)}\.", text)]
         needed = [name for name in own if not any(other.startswith(f"{name}.") for other in own)]
         seeds = [f"import {self._seeds_name} as seeds"] if self._seeds and "seeds." in text else []

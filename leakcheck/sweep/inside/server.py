@@ -19,6 +19,7 @@ from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import of_docstrings
 from leakcheck.sweep.inside.messages import Asked, Broken, Crash, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs
+from leakcheck.sweep.inside.recording import record
 from leakcheck.sweep.inside.shared_page import Page
 from leakcheck.sweep.inside.trials import Call
 
@@ -83,8 +84,10 @@ class Server:
         asked: Asked,
         makers: dict[str, list[str]],
         tell: Callable[[NamedTuple], None],
+        *,
+        runs_tests: bool = False,
     ) -> None:
-        """`makers` are the user's recipes."""
+        """`makers` are the user's recipes; with `runs_tests`, the seeds are tests that may be run."""
         self._package = package
         self._programs = programs
         self._asked = asked
@@ -94,6 +97,8 @@ class Server:
         self._written = of_docstrings([*package.objects.values(), *package.types.values()])
         if asked.seeds:
             self._written.read_files(asked.seeds)
+            if runs_tests:
+                record(package, asked.seeds, self._written)
         self._valid: dict[str, list[Call]] = {}
         self._crashed: dict[str, set[str]] = {}
         """By target, the programs that have ended a process."""

@@ -96,7 +96,7 @@ class Trials:
         wanted = parameters(
             target.module, target.name, self._package.objects[target.name], bound=target.kind == "method"
         )
-        found: list[Call] = []
+        found = self._recorded(target)
         for receiver in self.receivers(target):
             name = target.name if not receiver else target.name.rpartition(".")[2]
             some = self._some(receiver, name, self._arguments(wanted))
@@ -108,6 +108,23 @@ class Trials:
             if some:
                 found += self._with_options(some[0], wanted or ())
         return list({call.source: call for call in found}.values())
+
+    def _recorded(self, target: Target) -> list[Call]:
+        """Calls that were seen, and succeed here too, the shortest first."""
+        name = target.name.rpartition(".")[2] if target.bound else target.name
+        seen = self._written.recorded.get(target.name, ())
+        calls = [
+            Call(each, name, arguments)
+            for receiver, arguments in seen
+            for each in ([receiver] if receiver or not target.bound else self.receivers(target)[:1])
+        ]
+        found: list[Call] = []
+        for call in sorted(calls, key=lambda call: len(call.source)):
+            if len(found) >= _ENOUGH or self._clock() > self._until:
+                break
+            if self._succeeds(call):
+                found.append(call)
+        return found
 
     def _some(self, receiver: str, name: str, arguments: Iterable[tuple[str, ...]]) -> list[Call]:
         found: list[Call] = []
