@@ -20,8 +20,18 @@ from leakcheck.errors import NothingCollectedError, UsageError
 from leakcheck.execution.workspace import Workspace
 from leakcheck.sweep import console, sweeping
 from leakcheck.sweep.ages import Range
+from leakcheck.sweep.inside.messages import NO_SEEDS
 from leakcheck.sweep.seen import Seen
 from leakcheck.versions import sandbox
+
+
+def _seeds(value: str) -> str:
+    """What was given, as an absolute path where it is one. Raises `UsageError`."""
+    if value in ("", NO_SEEDS):
+        return value
+    if not os.path.exists(value):
+        raise UsageError(f"--seeds {value} does not exist; give a file of recipes, a file or folder of tests, or none")
+    return os.path.abspath(value)
 
 
 @click.command("sweep", cls=Command, epilog=EXIT_CODES)
@@ -42,9 +52,10 @@ from leakcheck.versions import sandbox
 )
 @click.option(
     "--seeds",
-    type=click.Path(exists=True),
-    metavar="PATH",
-    help="Recipes, functions marked @recipe(MyType); or tests, whose calls are read and not run.",
+    metavar="PATH|none",
+    callback=lambda context, parameter, value: _seeds(value or ""),  # noqa: ARG005 - as click calls it
+    help="Recipes, functions marked @recipe(MyType); or tests, whose calls are made too. "
+    "none: leave the calls in docstrings aside.",
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only targets whose name matches: 'package.Type.*'.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No targets whose name matches.")
@@ -83,7 +94,7 @@ def command(
     python: str | None,
     version: str | None,
     versions: str | None,
-    seeds: str | None,
+    seeds: str,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     errors_only: bool,
@@ -125,7 +136,7 @@ def command(
             seconds=time_per_target,
             jobs=jobs,
             errors_only=errors_only,
-            seeds=os.path.abspath(seeds) if seeds else "",
+            seeds=seeds,
             resume=resume,
             control=not no_control,
             since=since,

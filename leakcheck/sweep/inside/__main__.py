@@ -22,7 +22,7 @@ def main() -> None:
     from leakcheck.agent.meters.pages import in_small_pages
     from leakcheck.sweep.inside import code, inventory
     from leakcheck.sweep.inside.ledgers import Ledgers
-    from leakcheck.sweep.inside.messages import Asked, Began, Done, Failed, Inventory
+    from leakcheck.sweep.inside.messages import NO_SEEDS, Asked, Began, Done, Failed, Inventory
     from leakcheck.sweep.inside.program import Programs
     from leakcheck.sweep.inside.seeds import load
     from leakcheck.sweep.inside.server import Server
@@ -39,7 +39,7 @@ def main() -> None:
         package = inventory.take(
             asked.targets, asked.include, asked.exclude, isolated=isolation != "none", folder=asked.folder
         )
-        makers = load(asked.seeds) if asked.seeds else {}
+        makers = load(asked.seeds) if asked.seeds not in ("", NO_SEEDS) else {}
     except inventory.NothingToSweepError as error:
         tell(Failed(str(error)))
         return

@@ -21,6 +21,9 @@ Kind = Literal[
 ]
 """What is done with a target."""
 
+NO_SEEDS = "none"
+"""In place of a path: what is written down, in docstrings too, is left aside."""
+
 
 class Asked(NamedTuple):
     """What is to be swept. The first and only message to the interpreter."""
@@ -37,7 +40,7 @@ class Asked(NamedTuple):
     dry: bool
     """Only say what would be called."""
     seeds: str
-    """A file with functions marked `@recipe`; empty for none."""
+    """A file with functions marked `@recipe`, or tests; empty for what docstrings show, `NO_SEEDS` for nothing."""
     folder: str
     """In which modules are looked for first, as Python does in the current one; empty for none."""
     skipped: list[str]

@@ -17,7 +17,7 @@ from leakcheck.agent.children import processor_ticks
 from leakcheck.sweep.inside.child import Child, Learned, Task
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import of_docstrings
-from leakcheck.sweep.inside.messages import Asked, Broken, Crash, Suspect, Swept
+from leakcheck.sweep.inside.messages import NO_SEEDS, Asked, Broken, Crash, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs
 from leakcheck.sweep.inside.recording import record
 from leakcheck.sweep.inside.shared_page import Page
@@ -94,8 +94,9 @@ class Server:
         self._tell = tell
         self._makers = makers
         """How objects of each type are made, as it is known so far."""
-        self._written = of_docstrings([*package.objects.values(), *package.types.values()])
-        if asked.seeds:
+        objects = [] if asked.seeds == NO_SEEDS else [*package.objects.values(), *package.types.values()]
+        self._written = of_docstrings(objects)
+        if asked.seeds not in ("", NO_SEEDS):
             self._written.read_files(asked.seeds)
             if runs_tests:
                 record(package, asked.seeds, self._written)

@@ -123,6 +123,7 @@ def test_what_is_found_is_a_scenario_a_draft_and_a_gate(module, tmp_path):
         (["json", "--resume"], 4, "--resume: there is no"),
         (["json", "--include", "nothing.*", "--dry-run"], 5, ""),
         (["json", "--seeds", "broken.py"], 4, "broken.py: cannot be read as Python"),
+        (["json", "--seeds", "missing"], 4, "--seeds missing does not exist; give a file of recipes"),
         (["json", "--time-per-target", "nan"], 4, "is no number of seconds"),
     ],
 )
