@@ -8,14 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-from leakcheck import units
+from leakcheck import meters, units
 from leakcheck.report.terminal import make_console, say
 from leakcheck.report.text import line, source
 from leakcheck.results import atomic
 from leakcheck.sweep import page
+from leakcheck.sweep.inside.messages import Suspect
 from leakcheck.sweep.outcome import Find, Sweep
 from leakcheck.sweep.seen import Seen
 from leakcheck.sweep.sweeping import FILE_NAME
@@ -26,6 +29,10 @@ _APART_S = 30.0
 """Seconds between two lines of progress where nobody watches."""
 _ENOUGH_DONE = 0.1
 """Targets that are done, as a part of those that are left, from which on it is said how long the rest will take."""
+_LATEST = 6
+"""Suspects, and crashes, that stand in the terminal while a sweep goes on."""
+_PARTS = 2
+"""Parts of a name that are shown there: those at its end tell it from others."""
 _SHOWN = 20
 """Names of a kind that are listed; all of them are in the file."""
 
@@ -38,6 +45,7 @@ class SweepView:
         self._quiet = quiet
         self._live: Live | None = None
         self._stage = ""
+        self._seen = Seen()
         self._began = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -59,29 +67,55 @@ class SweepView:
 
     def progress(self, seen: Seen) -> None:
         """The interpreter has said something."""
+        if len(seen.swept) == len(seen.done_before):
+            self._began = time.monotonic()  # the time in which calls are looked for says nothing of the rest
+        self._seen = seen
         self._show(f"{self._stage}: {progress(seen, time.monotonic() - self._began)}", now=False)
 
     def _show(self, text: str, *, now: bool) -> None:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.update(Text(line(text), overflow="ellipsis", no_wrap=True))
+            self._live.update(live(text, self._seen, self.console.width))
         elif now or time.monotonic() - self._told > _APART_S:
             self._told = time.monotonic()
             with suppress(BrokenPipeError):
                 say(self.console, text)
 
 
+def live(text: str, seen: Seen, width: int) -> Group:
+    """What stands in a terminal while a sweep goes on: how far it is, and the latest that it has met with."""
+    met: list[tuple[str, str, str, str]] = [
+        *((each.target, each.kind, _kept(each), "yellow") for each in seen.suspects[-_LATEST:]),
+        *((each.target, each.how, "", "magenta") for each in seen.crashes[-_LATEST:]),
+    ]
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=width // 2)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, justify="right")
+    for target, kind, kept, style in met:
+        name = ".".join(target.split(".")[-_PARTS:])
+        table.add_row(Text(line(f" {name}", 200)), Text(line(kind, 40), style=style), Text(kept))
+    return Group(Text(line(text)), table)
+
+
+def _kept(suspect: Suspect) -> str:
+    """What a call keeps, by the first ledger that says so."""
+    return next((f"+{units.quantity(value, meters.of(name, '').unit)}" for name, value in suspect.growth.items()), "")
+
+
 def progress(seen: Seen, seconds: float) -> str:
     """How far it is: `31 of 163 targets, 24,000 calls/s, 4 suspects, 1 crash`."""
     done = len(seen.swept)
-    parts = [f"{done} of {len(seen.targets)} targets"]
+    fresh, left = done - len(seen.done_before), len(seen.targets) - done
+    if not fresh:
+        return f"looking for calls that succeed: {len(seen.looked)} of {units.count(len(seen.targets), 'target')}"
+    parts = [f"{done} of {units.count(len(seen.targets), 'target')}"]
     if seconds > 1:
         parts.append(f"{seen.calls / seconds:,.0f} calls/s")
     parts.append(units.count(len(seen.suspects), "suspect"))
     if seen.crashes:
         parts.append(f"{len(seen.crashes)} crash{'es' if len(seen.crashes) != 1 else ''}")
-    fresh, left = done - len(seen.done_before), len(seen.targets) - done
     if fresh > _ENOUGH_DONE * left > 0:
         parts.append(f"{units.seconds(seconds / fresh * left)} left")
     return ", ".join(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from leakcheck.sweep.inside.messages import Began, Broken, Crash, Inventory, Suspect, Swept
+from leakcheck.sweep.inside.messages import Began, Broken, Crash, Inventory, Looked, Suspect, Swept
 
 
 class Seen:
@@ -16,6 +16,7 @@ class Seen:
         self.refused: list[tuple[str, str]] = []
         self.code: dict[str, str] = {}
         self.unchanged: list[str] = []
+        self.looked: set[str] = set()
         self.swept: dict[str, Swept] = {}
         self.suspects: list[Suspect] = []
         self.crashes: list[Crash] = []
@@ -29,6 +30,8 @@ class Seen:
             self.began = message
         elif isinstance(message, Inventory):
             self.targets, self.refused, self.code, self.unchanged = message
+        elif isinstance(message, Looked):
+            self.looked.add(message.target)
         elif isinstance(message, Swept):
             self.swept[message.target] = message
         elif isinstance(message, Suspect):

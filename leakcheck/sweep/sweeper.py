@@ -30,6 +30,7 @@ _KNOWN: dict[str, Any] = {
         messages.Done,
         messages.Failed,
         messages.Inventory,
+        messages.Looked,
         messages.Suspect,
         messages.Swept,
     )

@@ -117,6 +117,12 @@ class Broken(NamedTuple):
     traceback: str
 
 
+class Looked(NamedTuple):
+    """Calls of a target that succeed have been looked for, before any of it is swept."""
+
+    target: str
+
+
 class Swept(NamedTuple):
     """A target is done."""
 

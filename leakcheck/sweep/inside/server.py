@@ -17,7 +17,7 @@ from leakcheck.agent.children import processor_ticks
 from leakcheck.sweep.inside.child import Child, Learned, Task
 from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import of_docstrings
-from leakcheck.sweep.inside.messages import NO_SEEDS, Asked, Broken, Crash, Suspect, Swept
+from leakcheck.sweep.inside.messages import NO_SEEDS, Asked, Broken, Crash, Looked, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs
 from leakcheck.sweep.inside.recording import record
 from leakcheck.sweep.inside.shared_page import Page
@@ -207,6 +207,8 @@ class Server:
             learned = Learned(*fields)
             self._learn(learned.makers)
             self._valid[target] = [Call(receiver, called, tuple(rest)) for receiver, called, rest in learned.valid]
+            if each.task.discover:
+                self._tell(Looked(target))
         elif name == "Suspect":
             self._tell(Suspect(*fields))
         elif name == "Broken":

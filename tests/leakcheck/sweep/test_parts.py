@@ -9,6 +9,7 @@ import sys
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, ScenarioResult, Tool
@@ -17,7 +18,7 @@ from leakcheck.sweep.inside import seeds, values
 from leakcheck.sweep.inside.inventory import NothingToSweepError
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
-from leakcheck.sweep.inside.messages import Crash, Suspect, Swept
+from leakcheck.sweep.inside.messages import Crash, Inventory, Looked, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.refused import refused
 from leakcheck.sweep.inside.shrink import shrunk
@@ -266,6 +267,30 @@ def test_the_summary_counts_and_never_says_clean():
     assert said == "p 1.0: 17,400 calls of 130 targets tried, isolated, 12 could not be made. 0 leaks confirmed."
     assert "NOT ISOLATED" in console.said(sweep_of(isolation="none"))
     assert "1 leak confirmed, 1 of them known" in console.said(sweep_of(find(known=True)))
+
+
+def test_progress_counts_what_is_looked_at_and_then_what_is_swept():
+    seen = Seen()
+    seen.take(Inventory([f"p.f{number}" for number in range(40)], [], {}, []))
+    seen.take(Looked("p.f0"))
+    assert console.progress(seen, 5.0) == "looking for calls that succeed: 1 of 40 targets"
+    for number in range(10):
+        seen.take(Swept(f"p.f{number}", 100, True, True, 0.1))
+    seen.take(suspect("p.f1(0)", target="p.f1"))
+    assert console.progress(seen, 2.0) == "10 of 40 targets, 500 calls/s, 1 suspect, 6.0 s left"
+
+
+def test_what_stands_in_a_terminal_fits_into_forty_columns_and_shows_nothing_as_it_is(capsys):
+    seen = Seen()
+    for message in (suspect("f", target="package.module.\x1b[2JType.method"), Crash("package.f", "signal 11", "f()")):
+        seen.take(message)
+    terminal = Console(width=40, file=sys.stdout)
+    terminal.print(console.live("screen: 31 of 163 targets, 24,000 calls/s, 4 suspects, 1 crash", seen, 40))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 40
+    assert "signal 11" in shown
+    assert "+64 B" in shown
 
 
 def test_nothing_of_a_find_reaches_the_terminal_as_it_is(tmp_path, capsys):
