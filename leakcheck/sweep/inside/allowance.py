@@ -17,7 +17,7 @@ _PROCESSES = 400
 """Of this user; the kernel does not count those of root."""
 _PARENT_DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG` of linux/prctl.h."""
-RUN_S = 2.0
+_RUN_S = 2.0
 """Seconds of processor time after which a trial, or a few repetitions of a recipe, count as what does not end: they
 take milliseconds."""
 
@@ -43,9 +43,9 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def start_clock() -> None:
-    """The kernel ends the process after `RUN_S` from now, whatever it does, unless this is called again."""
-    signal.setitimer(signal.ITIMER_PROF, RUN_S)
+def start_clock(seconds: float) -> None:
+    """The kernel ends the process after two seconds, or these where they are fewer, unless this is called again."""
+    signal.setitimer(signal.ITIMER_PROF, min(_RUN_S, seconds))
 
 
 def _address_space() -> int:

@@ -75,6 +75,7 @@ class Child:
         self._page = page
         self._replies = replies
         self._skipped: frozenset[str] = frozenset()
+        self._seconds = 0.0
         self._pid = 0
         self._index = 0
         self._calls = 0
@@ -92,6 +93,7 @@ class Child:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         allowance.set_limits()
         self._skipped = task.skipped
+        self._seconds = task.seconds
         self._clock = own_clock()
         self._began = self._clock()
         gc.collect()
@@ -113,8 +115,11 @@ class Child:
             return False
         self._end_copy()
         self._page.begin(self._index, source)
-        allowance.start_clock()
+        self._start_clock()
         return True
+
+    def _start_clock(self) -> None:
+        allowance.start_clock(self._seconds)  # what takes longer than its target may is not waited for either
 
     def _screen(self, task: Task, trials: Trials, valid: list[Call]) -> bool:
         """Whether there was time for all recipes."""
@@ -159,7 +164,7 @@ class Child:
         if not self._running(f"{setup}\n{step}"):
             return "", None
         try:
-            repeated = Repeated(self._programs.step(setup, step), allowance.start_clock)
+            repeated = Repeated(self._programs.step(setup, step), self._start_clock)
         except BaseException:  # noqa: BLE001 - the set-up is made of names of the package
             return "", None
         growth = ledgers.growth(repeated)
