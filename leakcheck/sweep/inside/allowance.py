@@ -17,9 +17,9 @@ _PROCESSES = 400
 """Of this user; the kernel does not count those of root."""
 _PARENT_DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG` of linux/prctl.h."""
-_RUN_S = 2.0
+_LEAST_RUN_S, _MOST_RUN_S = 0.5, 2.0
 """Seconds of processor time after which a trial, or a few repetitions of a recipe, count as what does not end: they
-take milliseconds."""
+take milliseconds, and the longest that the ledgers ask for a third of a second."""
 
 
 def set_limits() -> None:
@@ -44,8 +44,8 @@ def end_with_parent() -> None:
 
 
 def start_clock(seconds: float) -> None:
-    """The kernel ends the process after two seconds, or these where they are fewer, unless this is called again."""
-    signal.setitimer(signal.ITIMER_PROF, min(_RUN_S, seconds))
+    """The kernel ends the process after these seconds, half a one to two, unless this is called again."""
+    signal.setitimer(signal.ITIMER_PROF, min(max(seconds, _LEAST_RUN_S), _MOST_RUN_S))
 
 
 def _address_space() -> int:
