@@ -57,6 +57,8 @@ class Running:
         self.pending = bytearray()
         self.finished = False
         """Whether it has said so."""
+        self.silent = False
+        """Whether it can say nothing more: its end is awaited."""
         self._progress = (0, 0.0)
         self._since = time.monotonic()
 
@@ -135,7 +137,7 @@ class Server:
                 except BlockingIOError:  # one that runs has started as many processes as there may be
                     break
                 del waiting[0]
-            watched = [descriptor for each in running for descriptor in (each.replies, each.end)]
+            watched = [*(each.end for each in running), *(each.replies for each in running if not each.silent)]
             ready, _, _ = select.select(watched, [], [], _LOOK_S)
             multiplying = [] if ready else _multiplying(running)
             for each in list(running):
@@ -188,6 +190,7 @@ class Server:
             except BlockingIOError:
                 return True
             if not part:
+                each.silent = True
                 return True
             each.pending.extend(part)
             while (end := each.pending.find(b"\n")) >= 0:
