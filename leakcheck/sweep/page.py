@@ -28,6 +28,7 @@ def render(sweep: Sweep, said: str) -> str:
         said=said,
         fresh=any(not find.known for find in sweep.finds),
         style=Markup(page.asset("style.css")),  # noqa: S704 - a file of this package
+        count=units.count,
         seconds=units.seconds,
         rates=rates,
         refused=[f"{name}: {why}" for name, why in sweep.refused],
