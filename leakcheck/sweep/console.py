@@ -135,7 +135,8 @@ def summary(sweep: Sweep, folder: Path, view: SweepView, *, quiet: bool) -> None
     if sweep.crashes and not quiet:
         say(console, "CRASHES", style="bold magenta")
         for crash in sweep.crashes[:_SHOWN]:
-            say(console, line(f"{crash.target}: {crash.how} ({units.count(crash.times, 'call')}): {crash.step}", 200), 2)
+            times = units.count(crash.times, "call")
+            say(console, line(f"{crash.target}: {crash.how} ({times}): {crash.step}", 200), 2)
         if len(sweep.crashes) > _SHOWN:
             say(console, f"and {len(sweep.crashes) - _SHOWN} more", 2)
     say(console, said(sweep))
