@@ -30,7 +30,9 @@ _BYTES_OF_A_THING = 4096.0
 """Bytes that a descriptor or thread counts for in the order of finds: what the kernel keeps for it, about."""
 _FAMILIES: dict[Kind, str] = {"callback raises": "error", "unusual value": "call"}
 """Kinds that come to the same: what matters is whether the call has failed."""
-_WITH_RESULT = re.compile(r"\b(?:iter|next|copy|deepcopy|dumps|repr|hash|dir|list|memoryview)\(|\.(?:__enter__|send)\(")
+_WITH_RESULT = re.compile(
+    r"\b(?:iter|zip|next|copy|deepcopy|dumps|repr|hash|dir|list|memoryview)\(|\.(?:__enter__|send)\("
+)
 """What recipes do with the result of a call."""
 _RETURNING = frozenset({"call", "unusual value"})
 """Kinds of which one find says all of a target: it keeps something though all went well."""

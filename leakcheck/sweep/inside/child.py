@@ -130,7 +130,7 @@ class Child:
             instances += [each for each in self._makers.get(name_of(kind), ()) if each not in instances]
         elif target.owner:
             instances = trials.instances(target.owner)
-        known = recipes.Known(target, valid, instances, self._methods(target))
+        known = recipes.Known(target, valid, instances, self._methods(target), self._iterates(valid))
         ledgers = Ledgers()
         self._opened = _descriptors()
         told: dict[Kind, int] = {}
@@ -153,6 +153,15 @@ class Child:
             elif growth is not None and not exception:
                 steady.append(recipe.step)
         return True
+
+    def _iterates(self, valid: list[Call]) -> bool:
+        """Whether the first of some calls returns an iterator."""
+        if not valid or not self._running(valid[0].source):
+            return False
+        try:
+            return hasattr(type(self._programs.value(valid[0].source)), "__next__")
+        except BaseException:  # noqa: BLE001 - whatever the package raises
+            return False
 
     def _methods(self, target: Target) -> list[Call]:
         """One valid call of each method of a type."""

@@ -6,13 +6,14 @@ through something that belongs to the package itself, or through nothing at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import NamedTuple
 
 from leakcheck.sweep.inside.inventory import Target
 from leakcheck.sweep.inside.messages import Kind, Recipe
-from leakcheck.sweep.inside.trials import Call
+from leakcheck.sweep.inside.trials import ENOUGH_ITEMS, Call
 from leakcheck.sweep.inside.values import SHORT_OF_MEMORY, WRONG
 
 _ENDING = frozenset(
@@ -21,6 +22,8 @@ _ENDING = frozenset(
 """Names of methods that end something, and are called twice by a careful program."""
 _MOST_PAIRS = 120
 """Pairs of calls on one object of one type."""
+_CUT = 3
+"""Characters or octets that a document is too short by."""
 _MOST_ALLOCATIONS = 16
 """Allocations of a call that are made to fail, one after the other."""
 _CAN_FAIL = find_spec("_testcapi")
@@ -36,6 +39,12 @@ class Known(NamedTuple):
     """Of a type, or of the type of a method or attribute: how to make one."""
     methods: list[Call]
     """Of a type: calls of its methods that succeed, the receivers of which are not used."""
+    iterates: bool = False
+    """Whether the calls return an iterator: what it is for is done when it is run."""
+
+    def done(self, call: Call) -> str:
+        """The call with what it is for."""
+        return f"for _ in zip(range({ENOUGH_ITEMS}), {call.source}):\n    pass" if self.iterates else call.source
 
 
 def recipes(known: Known, *, errors_only: bool = False) -> Iterator[Recipe]:
@@ -51,7 +60,7 @@ _Made = Iterator[tuple[Kind, str] | tuple[Kind, str, str]]
 def _plain(known: Known) -> _Made:
     """A valid call."""
     for call in known.calls:
-        yield "call", call.source
+        yield "call", known.done(call)
 
 
 def _attributes(known: Known) -> _Made:
@@ -72,11 +81,15 @@ def _attributes(known: Known) -> _Made:
 
 
 def _wrong(known: Known) -> _Made:
-    """One argument replaced, one too many, one that nobody knows, one too few."""
+    """One argument replaced or cut off, one too many, one that nobody knows, one too few."""
+    for call in known.calls:
+        for index, argument in enumerate(call.arguments):
+            for shorter in _cut_off(argument):
+                yield "error", known.done(call.replaced(index, shorter))
     for call in known.calls[:3]:
         for index in range(len(call.arguments)):
             for wrong in WRONG:
-                yield _kind_of(wrong), call.replaced(index, wrong).source
+                yield _kind_of(wrong), known.done(call.replaced(index, wrong))
         yield "error", call._replace(arguments=(*call.arguments, "unknown_keyword=Bare()")).source
         yield "error", call._replace(arguments=(*call.arguments, "**{'also unknown': Bare()}")).source
         for index in range(len(call.arguments)):
@@ -234,6 +247,15 @@ def _out_of_memory(known: Known) -> _Made:
 _MAKERS: tuple[Callable[[Known], _Made], ...] = (
     _plain, _attributes, _wrong, _abandoned, _once_more, _cycles, _subclasses, _two_calls, _out_of_memory,
 )  # fmt: skip
+
+
+def _cut_off(argument: str) -> list[str]:
+    """A text, octets or a file with a document, without its end."""
+    value = argument.partition("=")[2] if re.match(r"\w+=[^=]", argument) else argument
+    if value.startswith("fresh("):
+        return [f"{value}[:-{_CUT}]"]
+    file = re.fullmatch(r"io\.(BytesIO|StringIO)\((.+)\)", value)
+    return [f"io.{file[1]}({file[2]}[:-{_CUT}])"] if file else []
 
 
 def _kind_of(wrong: str) -> Kind:

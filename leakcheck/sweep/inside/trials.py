@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from itertools import chain, zip_longest
+from typing import Any, Literal, NamedTuple
 
 from leakcheck.agent.clock import own_clock
 from leakcheck.sweep.inside.inventory import Package, Target
@@ -31,6 +31,8 @@ _MOST_MAKERS, _MOST_OF_ONE = 10, 2
 called in many ways, and makes nothing that works, must leave room for others."""
 _MOST_OWN = 24
 """Results of the package's own calls that are tried for each argument, one of each type."""
+ENOUGH_ITEMS = 1000
+"""Items after which an iterator that goes on is left."""
 _CODED = (bytes, bytearray, str)
 """Of all builtin types, those whose values may have a meaning that only the package knows."""
 
@@ -96,7 +98,8 @@ class Trials:
         wanted = parameters(
             target.module, target.name, self._package.objects[target.name], bound=target.kind == "method"
         )
-        found = self._recorded(target)
+        recorded = self._recorded(target)
+        found: list[Call] = []
         for receiver in self.receivers(target):
             name = target.name if not receiver else target.name.rpartition(".")[2]
             some = self._some(receiver, name, self._arguments(wanted))
@@ -107,7 +110,8 @@ class Trials:
             found += some
             if some:
                 found += self._with_options(some[0], wanted or ())
-        return list({call.source: call for call in found}.values())
+        mixed = [call for pair in zip_longest(recorded, found) for call in pair if call is not None]
+        return list({call.source: call for call in mixed}.values())
 
     def _recorded(self, target: Target) -> list[Call]:
         """Calls that were seen, and succeed here too, the shortest first."""
@@ -128,15 +132,19 @@ class Trials:
 
     def _some(self, receiver: str, name: str, arguments: Iterable[tuple[str, ...]]) -> list[Call]:
         found: list[Call] = []
+        begun: list[Call] = []
         for each in chain(self._written.of(name), arguments):
             if self._clock() > self._until:
                 break
             call = Call(receiver, name, each)
-            if self._succeeds(call):
+            outcome = self._outcome(call)
+            if outcome == "begins" and len(begun) < _ENOUGH:
+                begun.append(call)
+            elif outcome == "succeeds":
                 found.append(call)
                 if len(found) >= _ENOUGH:
                     break
-        return found
+        return found or begun
 
     def receivers(self, target: Target) -> list[str]:
         """Expressions of objects to call a method on; one that is empty for what needs none."""
@@ -218,16 +226,27 @@ class Trials:
         return found
 
     def _succeeds(self, call: Call) -> bool:
+        return self._outcome(call) == "succeeds"
+
+    def _outcome(self, call: Call) -> Literal["fails", "begins", "succeeds"]:
+        """What comes of a call; it begins only where it returns an iterator that fails when it is run."""
         source = call.source
         if len(source) > 3 * _LONGEST or not self._running(source):
-            return False
+            return "fails"
         self.calls += 1
         try:
             result = self._programs.value(source)
         except BaseException:  # noqa: BLE001 - SystemExit is an answer as any other
-            return False
+            return "fails"
         self._learn(call, source, result)
-        return True
+        if not hasattr(type(result), "__next__"):
+            return "succeeds"
+        try:
+            for _ in zip(range(ENOUGH_ITEMS), result, strict=False):
+                pass
+        except BaseException:  # noqa: BLE001
+            return "begins"
+        return "succeeds"
 
     def _learn(self, call: Call, source: str, result: Any) -> None:
         if inspect.iscoroutine(result):
