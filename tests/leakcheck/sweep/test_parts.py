@@ -14,8 +14,8 @@ from rich.console import Console
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, ScenarioResult, Tool
 from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
-from leakcheck.sweep.inside import seeds, values
-from leakcheck.sweep.inside.inventory import NothingToSweepError
+from leakcheck.sweep.inside import recipes, seeds, values
+from leakcheck.sweep.inside.inventory import NothingToSweepError, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.messages import Crash, Inventory, Looked, Suspect, Swept
@@ -23,6 +23,7 @@ from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.refused import refused
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.signatures import parameters
+from leakcheck.sweep.inside.trials import Call
 from leakcheck.sweep.seen import Seen
 
 
@@ -108,6 +109,25 @@ def test_a_file_is_run_only_where_it_has_recipes(tmp_path, monkeypatch):
     with pytest.raises(NothingToSweepError, match="@recipe takes the type"):
         seeds.load(str(broken))
     sys.modules.pop("seeds")
+
+
+def steps_of(kind, *arguments, iterates=False):
+    target = Target("function", "p.f", "p", "", native=True, bound=False)
+    known = recipes.Known(target, [Call("", "p.f", arguments)], [], [], iterates)
+    return [recipe.step for recipe in recipes.recipes(known) if recipe.kind == kind]
+
+
+def test_a_document_is_cut_off_whatever_it_is_given_as():
+    steps = steps_of("error", "fresh(b'[1, 2]')", "io.BytesIO(b'[1]')", "text=fresh('abcd')", "8")
+    assert "p.f(fresh(b'[1, 2]')[:-3], io.BytesIO(b'[1]'), text=fresh('abcd'), 8)" in steps
+    assert "p.f(fresh(b'[1, 2]'), io.BytesIO(b'[1]'[:-3]), text=fresh('abcd'), 8)" in steps
+    assert "p.f(fresh(b'[1, 2]'), io.BytesIO(b'[1]'), text=fresh('abcd')[:-3], 8)" in steps
+
+
+def test_an_iterator_that_a_call_returns_is_run():
+    assert steps_of("call", "8") == ["p.f(8)"]
+    assert steps_of("call", "8", iterates=True) == ["for _ in zip(range(1000), p.f(8)):\n    pass"]
+    assert "for _ in zip(range(1000), p.f(None)):\n    pass" in steps_of("error", "8", iterates=True)
 
 
 # What grows
