@@ -47,12 +47,12 @@ def text(find: Find, cluster: Cluster, result: ScenarioResult, run: RunResult, b
     """The document, in Markdown."""
     finding = result.findings[0] if result.findings else Finding(kind="native", fingerprint="", title=result.reason)
     growth = ", ".join(units.rate(value, _unit(result, name)) for name, value in find.growth.items())
-    ending = f" with {find.exception}" if find.exception else ""
+    ending = f" with {plain(find.exception)}" if find.exception else ""
     versions = [f"{name} {version}" for name, version in began.distributions.items()]
     program, shown = _program(find, cluster)
     parts = [
         f"# Memory leak: {plain(find.target)} ({find.kind}{ending}), {plain(growth)}\n",
-        _SAID[find.kind].format(target=code(find.target, 200), ending=plain(ending)) + "\n",
+        _SAID[find.kind].format(target=code(find.target, 200), ending=ending) + "\n",
         "## To reproduce\n",
         block(program, "python"),
         f"It prints the {shown}, which should stand still after the first lines.\n",

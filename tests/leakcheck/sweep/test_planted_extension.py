@@ -88,6 +88,7 @@ def test_what_is_found_is_a_scenario_a_draft_and_a_gate(module, tmp_path):
     assert '@scenario(expect="leak")' in scenario
     draft = (folder / find["draft"]).read_text()
     assert "| calls | heap.bytes | for each further call |" in draft
+    assert "Each call of `planted_extension.lost_on_error` that fails with TypeError keeps something." in draft
     program = draft.partition("```python\n")[2].partition("```")[0]
     shown = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(module.parent)},
