@@ -155,9 +155,9 @@ def exam(folder: Path, seconds: float, names: Sequence[str]) -> None:
     print(f"\n{leaks} leaks confirmed in {calls:,} calls of {targets:,} targets, in {minutes:.0f} minutes")
     print(f"{statistics.median(medians):.2f} s a target in the median package")
     for found in sweeps:
-        for leak in _by_hand(found.asked[0]):
-            hit = _matched(found).get(leak["because"], "")
-            print(f"{found.asked[0]}: {hit or 'NOT FOUND'}: {leak['because']}")
+        matched = _matched(found)
+        for index, leak in enumerate(_by_hand(found.asked[0])):
+            print(f"{leak['targets'][0]}: {matched.get(index, 'NOT FOUND')}: {leak['because']}")
 
 
 def _examine(requirement: str, report: Path, seconds: float) -> None:
@@ -197,25 +197,25 @@ def _by_hand(package: str) -> list[dict[str, str]]:
     return [leak for leak in tomllib.loads(BY_HAND.read_text("utf-8"))["leak"] if leak["package"] == package]
 
 
-def _matched(found: Sweep) -> dict[str, str]:
-    """The finds of listed leaks by their reason: a find is that of one leak, and as many have one as can be."""
-    by_find: dict[str, str] = {}
-    listed = {leak["because"]: leak for leak in _by_hand(found.asked[0])}
+def _matched(found: Sweep) -> dict[int, str]:
+    """The finds of listed leaks, by their place in the list: a find is that of one, and as many have one as can be."""
+    by_find: dict[str, int] = {}
+    listed = _by_hand(found.asked[0])
     finds = [*found.finds, *found.kept]
 
-    def place(because: str, tried: set[str]) -> bool:
+    def place(index: int, tried: set[str]) -> bool:
         for find in finds:
-            if find.id in tried or not _is_listed(listed[because], find):
+            if find.id in tried or not _is_listed(listed[index], find):
                 continue
             tried.add(find.id)
             if find.id not in by_find or place(by_find[find.id], tried):
-                by_find[find.id] = because
+                by_find[find.id] = index
                 return True
         return False
 
-    for because in listed:
-        place(because, set())
-    return {because: find for find, because in by_find.items()}
+    for index in range(len(listed)):
+        place(index, set())
+    return {index: find for find, index in by_find.items()}
 
 
 def _is_listed(leak: dict[str, str], find: Find) -> bool:

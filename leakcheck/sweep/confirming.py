@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from leakcheck import units
+from leakcheck import meters, units
 from leakcheck.errors import ControlError
 from leakcheck.records import ScenarioResult
 from leakcheck.report import sentences
@@ -132,7 +132,14 @@ def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:
 
 
 def _leaks(result: ScenarioResult | None) -> bool:
-    return result is not None and result.verdict == "leak"
+    """Whether a suspect is confirmed: what the screen has seen it keep is memory, and things that are counted.
+
+    That it does not give references back either, to `None` for one, is no proof of that.
+    """
+    if result is None or result.verdict != "leak":
+        return False
+    leaking = [meter.name for meter in result.meters if meter.decisive and meter.verdict == "leak"]
+    return leaking != [meters.REFERENCES]
 
 
 def _unconfirmed(cluster: Cluster, result: ScenarioResult | None) -> Unconfirmed:

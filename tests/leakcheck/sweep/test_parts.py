@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from leakcheck.errors import UsageError
-from leakcheck.records import Finding, Frame, ScenarioResult, Tool
+from leakcheck.records import Finding, Frame, Meter, ScenarioResult, Tool
 from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
 from leakcheck.sweep.inside import recipes, seeds, values
 from leakcheck.sweep.inside.inventory import NothingToSweepError, Target
@@ -247,6 +247,13 @@ def test_what_is_lost_from_the_same_lines_is_one_find(tmp_path):
     chosen = {each.find.id: each.find.also for each in confirming.one_a_place(several, tmp_path)}
     assert chosen == {"a": ["p.b"], "c": [], "again": [], "one_cycle": [], "other_cycle": [], "unknown": []}
     assert not (tmp_path / "b.py").exists()
+
+
+@pytest.mark.parametrize(("names", "confirmed"), [(["heap.bytes"], True), (["refs"], False), (["refs", "fds"], True)])
+def test_references_alone_do_not_confirm_that_memory_is_kept(names, confirmed):
+    meters = [Meter(name=name, unit="B", verdict="leak", reason="", growth=1.0, decisive=True) for name in names]
+    result = ScenarioResult(id="s", verdict="leak", ok=True, reason="", meters=meters)
+    assert confirming._leaks(result) is confirmed
 
 
 def test_what_a_program_names_may_be_meant_unless_the_call_has_failed():
