@@ -11,7 +11,7 @@ The measured process imports this module: it uses the standard library only, and
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-VERSION = 10
+VERSION = 11
 """Goes up with every change of a record here."""
 
 GcMode = Literal["collect", "auto", "off", "freeze"]
@@ -90,10 +90,11 @@ class Listed(NamedTuple):
     scenarios: list[Described]
 
 
-PointKind = Literal["call", "operation", "entry", "await", "task"]
+PointKind = Literal["call", "operation", "entry", "await", "task", "allocation", "instruction"]
 """`call`: a call that the user's code makes. `operation`: one of a file or socket, by whoever. `entry`: a function or
 generator of the user's that is called back. `await`: where a coroutine waits. `task`: where a task that the step has
-started waits."""
+started waits. `allocation`: memory that the interpreter asks for in an instruction of Python code. `instruction`: such an
+instruction, whatever it does."""
 CANCELLATIONS: tuple[PointKind, ...] = ("await", "task")
 """Points at which nothing is raised."""
 
@@ -110,11 +111,13 @@ class Fault(NamedTuple):
     offset: int
     """Of the instruction in it, in bytes."""
     turn: int
-    """At which time that a call of the step comes by, from 1 on."""
+    """At which time that a call of the step comes by, from 1 on; of an allocation, which of the instruction's."""
     exception: str
     """Name of a class: of a built-in one by itself, else `module:name`."""
     after: bool = False
     """Whether it strikes when what is called has returned, and not in its place."""
+    turns: int = 1
+    """Of an allocation: so many in a row fail, each in a call of its own."""
 
 
 CALLS_BEFORE_FAULTS = 3
@@ -535,7 +538,7 @@ PROBES: Mapping[str, str] = {
         "containers": ("FindContainers",),
         "resources": ("WatchResources",),
         "memray": ("TrackSurvivors",),
-        "failing": ("FindPoints", "SetFault"),
+        "failing": ("FindPoints", "SetFault", "FindAllocations"),
     }.items()
     for question in questions
 }

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from leakcheck.agent.faults.messages import Point
+from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import CANCELLATIONS, Fault
 
 _CLEANERS = frozenset({"__exit__", "__aexit__", "__del__", "close", "aclose"})
@@ -23,10 +24,16 @@ _NEVER_FAIL = frozenset({
     "time.monotonic", "time.perf_counter", "time.time",
 })  # fmt: skip
 """Calls that nobody need expect to fail."""
+SHORTAGE = "MemoryError"
+"""What is raised where an allocation fails."""
 CANCELLED = "asyncio:CancelledError"
 _OF_THE_SYSTEM = ("OSError", "TimeoutError")
 _NAME = 40
 """Characters of a call that are told."""
+
+
+_DOES = {"await": "cancelled ", "task": "cancelled task ", "allocation": "short of memory "}
+"""What happens at a point, in its name, where nothing is raised in the place of a call."""
 
 
 class Failing(NamedTuple):
@@ -37,6 +44,8 @@ class Failing(NamedTuple):
     line: int
     text: str
     """What is called, as the source has it: names of the code, and no values."""
+    users: str = ""
+    """The user's function, where that is not the one that fails."""
 
     @property
     def place(self) -> tuple[str, str, int, int, str]:
@@ -47,8 +56,8 @@ class Failing(NamedTuple):
     @property
     def name(self) -> str:
         """For ids: the same when lines have moved."""
-        does = {"await": "cancelled ", "task": "cancelled task "}.get(self.fault.kind, "")
-        return f"{does}{self.fault.function}:{self.text}"
+        does = _DOES.get(self.fault.kind, "")
+        return f"{does}{self.users or self.fault.function}:{self.text}"
 
     @property
     def where(self) -> str:
@@ -62,6 +71,8 @@ def words(failing: Failing) -> str:
         return f"cancelled at {failing.where}"
     if failing.fault.kind == "task":
         return f"a task of it is cancelled at {failing.where}"
+    if failing.fault.kind == "allocation":
+        return f"allocation {failing.fault.turn} fails at {failing.where}"
     return f"{failing.fault.exception.rpartition(':')[2].rpartition('.')[2]} is raised at {failing.where}"
 
 
@@ -79,6 +90,21 @@ def to_fail(points: Sequence[Point], legal: Sequence[str]) -> list[Failing]:
             for turn in dict.fromkeys((1, point.turns)):
                 fault = Fault(point.kind, point.file, point.function, point.first_line, point.offset, turn, exception)
                 found.append(Failing(fault, file, line, text))
+    return found
+
+
+def short_of_memory(points: Sequence[Point]) -> list[Failing]:
+    """Each point where memory is allocated, with all its allocations; not those of what cleans up."""
+    found = []
+    for point in points:
+        users = next((place for place in point.stack if HERE.rank(place[0]) == 0), point.stack[0])
+        text = _unparsed(_source(users[0]).calls.get(point.span))
+        if any(_cleans_up(*place) for place in point.stack) or text.rpartition(".")[2] in _CLEANERS:
+            continue
+        at = point.file, point.function, point.first_line, point.offset
+        fault = Fault("allocation", *at, turn=1, exception=SHORTAGE, turns=point.turns)
+        said = " in ".join(filter(None, (text, point.called)))
+        found.append(Failing(fault, users[0], users[1], said, users[2]))
     return found
 
 

@@ -6,33 +6,44 @@ whatever it is; before it, it is the step's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
+from leakcheck.agent.faults.allocations import Allocations
 from leakcheck.agent.faults.cancelling import cancelled, child_cancelled
 from leakcheck.agent.faults.exceptions import made, named
+from leakcheck.agent.faults.messages import FaultSet
 from leakcheck.agent.faults.turns import Turns
-from leakcheck.agent.faults.watching import Watcher, watcher
+from leakcheck.agent.faults.watching import Instructions, Watcher, watcher
 from leakcheck.agent.protocol import CANCELLATIONS, Fault
 from leakcheck.agent.step import Driver
 
 Step = Callable[[], Any]
 
 
-def inject(driver: Driver, fault: Fault | None) -> tuple[int, int]:
-    """Let each call of the step fail so from now on, or no longer; returns how the fault before did: see `FaultSet`.
+def inject(driver: Driver, *faults: Fault) -> FaultSet:
+    """Let each call of the step fail so from now on, or no longer; returns how those before did.
+
+    Several are of allocations: one strikes with each call, in turn.
 
     Raises what an import of the exception's class does.
     """
-    before = driver.injected
-    if before is not None:
-        before.close()
+    done = FaultSet(0, 0)
+    if driver.injected is not None:
+        done = driver.injected.close()
         driver.step, driver.injected = driver.plain_step, None
-    if fault is not None:
-        driver.injected = _Await(fault) if fault.kind in CANCELLATIONS else _Call(fault)
+    if faults:
+        driver.injected = _means(faults)
         driver.step = driver.injected.struck(driver.step, is_async=driver.has_async_step)
-    return (before.turns.calls, before.turns.hits) if before is not None else (0, 0)
+    return done
+
+
+def _means(faults: Sequence[Fault]) -> Any:
+    fault = faults[0]
+    if fault.kind == "allocation":
+        return Allocations(faults)
+    return _Await(fault) if fault.kind in CANCELLATIONS else _Call(fault)
 
 
 class _Await:
@@ -43,8 +54,9 @@ class _Await:
         self._cancelled = cancelled if fault.kind == "await" else child_cancelled
         self._where = fault.file, fault.function, fault.first_line, fault.offset
 
-    def close(self) -> None:
-        """Nothing of it is left."""
+    def close(self) -> FaultSet:
+        """Nothing of it is left; returns how it did."""
+        return self.turns.told()
 
     def struck(self, step: Step, *, is_async: bool) -> Step:
         """The step under this fault."""
@@ -53,7 +65,7 @@ class _Await:
 
 
 class _Call:
-    """A call that is not made, or a function that ends as it begins, with an exception."""
+    """A call or another instruction that is not made, or a function that ends as it begins, with an exception."""
 
     def __init__(self, fault: Fault) -> None:
         self.turns = Turns(fault.turn)
@@ -61,11 +73,12 @@ class _Call:
         self._make = named(fault.exception)
         self._code: CodeType | None = None
         enters = self._enters if fault.kind == "entry" else None
-        self._watcher: Watcher = watcher(self._wants, self._calls, enters, self._follows)
+        self._watcher: Watcher = watcher(self._wants, self._calls, enters, self._follows, self._instructions())
 
-    def close(self) -> None:
-        """Leave the interpreter as it was."""
+    def close(self) -> FaultSet:
+        """Leave the interpreter as it was; returns how it did."""
         self._watcher.close()
+        return self.turns.told()
 
     def struck(self, step: Step, *, is_async: bool) -> Step:
         """The step under this fault."""
@@ -94,6 +107,10 @@ class _Call:
                 watcher.end()
 
         return waiting if is_async else plain
+
+    def _instructions(self) -> Instructions | None:
+        fault = self._fault
+        return (lambda _: (fault.offset,)) if fault.kind == "instruction" else None
 
     def _wants(self, code: CodeType) -> bool:
         if code is self._code:

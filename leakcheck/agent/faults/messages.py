@@ -35,10 +35,25 @@ class PointsFound(NamedTuple):
     points: list[Point]
 
 
-class SetFault(NamedTuple):
-    """Lets each call of the step fail so from now on; with None they do not fail any longer."""
+class FindAllocations(NamedTuple):
+    """Asks where the interpreter allocates memory in one call of the step."""
 
-    fault: Fault | None
+
+class AllocationsFound(NamedTuple):
+    """Answers `FindAllocations`."""
+
+    points: list[Point]
+    """Instructions of Python's that allocate some; `turns` is how many, the first time. `span` and `called` are of the
+    user's code that leads there: what it calls, and the innermost function, where that is another's."""
+    why_not: str
+    """Why none can be made to fail; empty where one can."""
+
+
+class SetFault(NamedTuple):
+    """Lets each call of the step fail so from now on; with none they do not fail any longer."""
+
+    faults: list[Fault]
+    """One; of allocations several, of which one strikes with each call, in turn."""
 
 
 class FaultSet(NamedTuple):

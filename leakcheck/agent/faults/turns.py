@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from leakcheck.agent.faults.messages import FaultSet
+
 
 class Turns:
     """Of one fault; a call is struck once."""
@@ -30,3 +32,7 @@ class Turns:
     def has_struck(self) -> bool:
         """Whether this call has been struck."""
         return not self._left
+
+    def told(self) -> FaultSet:
+        """How often it was to strike, and has."""
+        return FaultSet(self.calls, self.hits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ Enters = Callable[[FrameType], None]
 """Told of a function that begins, or a generator that goes on, with its frame."""
 Follows = Callable[[FrameType, int], None]
 """Told of the instruction that comes after one for which `follow` was called."""
+Instructions = Callable[[CodeType], Container[int]]
+"""The offsets of the instructions of a code of which is told in the place of its calls, whatever they do."""
 
 
 class Watcher(Protocol):
@@ -43,13 +45,21 @@ _NAME = "leakcheck"
 class Monitored:
     """By `sys.monitoring`."""
 
-    def __init__(self, wants: Wants, calls: Calls, enters: Enters | None, follows: Follows | None) -> None:
+    def __init__(
+        self,
+        wants: Wants,
+        calls: Calls,
+        enters: Enters | None,
+        follows: Follows | None,
+        instructions: Instructions | None,
+    ) -> None:
         self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         self._wants, self._calls, self._enters, self._follows = wants, calls, enters, follows
+        self._instructions = instructions
         self._thread = 0
         self._followed: FrameType | None = None
-        self._local: list[CodeType] = []
-        """Code in which instructions are told of."""
+        self._local: dict[int, tuple[CodeType, Container[int]]] = {}
+        """Code in which instructions are told of, by its identity, and which are besides those that follow."""
         monitoring = self._monitoring
         events = monitoring.events
         free = [tool for tool in (4, 3, 1, 2, 5, 0) if monitoring.get_tool(tool) is None]
@@ -59,8 +69,10 @@ class Monitored:
             )
         self._tool = free[0]
         monitoring.use_tool_id(self._tool, _NAME)
-        self._heard = {events.CALL: self._call, events.INSTRUCTION: self._instruction}
-        if enters is not None:
+        self._heard = {events.INSTRUCTION: self._instruction}
+        if instructions is None:
+            self._heard[events.CALL] = self._call
+        if instructions is not None or enters is not None:
             self._heard |= {events.PY_START: self._enter, events.PY_RESUME: self._enter}
         for event, hear in self._heard.items():
             monitoring.register_callback(self._tool, event, hear)
@@ -78,14 +90,17 @@ class Monitored:
     def follow(self, frame: FrameType) -> None:
         """Tell of the next instruction of a frame."""
         self._followed = frame
-        if not any(code is frame.f_code for code in self._local):
-            self._local.append(frame.f_code)
-            self._monitoring.set_local_events(self._tool, frame.f_code, self._monitoring.events.INSTRUCTION)
+        self._look_into(frame.f_code)
+
+    def _look_into(self, code: CodeType) -> None:
+        if id(code) not in self._local:
+            self._local[id(code)] = code, self._instructions(code) if self._instructions is not None else ()
+            self._monitoring.set_local_events(self._tool, code, self._monitoring.events.INSTRUCTION)
 
     def close(self) -> None:
         """Leave the interpreter as it was."""
         self._monitoring.set_events(self._tool, 0)
-        for code in self._local:
+        for code, _ in self._local.values():
             self._monitoring.set_local_events(self._tool, code, 0)
         for event in self._heard:
             self._monitoring.register_callback(self._tool, event, None)
@@ -101,29 +116,41 @@ class Monitored:
     def _enter(self, code: CodeType, _: int) -> Any:
         if not self._wants(code):
             return self._monitoring.DISABLE
+        if self._instructions is not None:
+            self._look_into(code)
         if self._thread == threading.get_ident() and self._enters is not None:
             self._enters(sys._getframe(1))
         return None
 
-    def _instruction(self, _: CodeType, offset: int) -> None:
+    def _instruction(self, code: CodeType, offset: int) -> None:
         if self._followed is not None and self._followed is sys._getframe(1):
             self._followed = None
             if self._follows is not None:
                 self._follows(sys._getframe(1), offset)
+        if offset in self._local[id(code)][1] and self._thread == threading.get_ident():
+            self._calls(sys._getframe(1), offset, None)
 
 
 class Traced:
     """By a trace function, which hands on to the one that was there before."""
 
-    def __init__(self, wants: Wants, calls: Calls, enters: Enters | None, follows: Follows | None) -> None:
+    def __init__(
+        self,
+        wants: Wants,
+        calls: Calls,
+        enters: Enters | None,
+        follows: Follows | None,
+        instructions: Instructions | None,
+    ) -> None:
         from opcode import opmap
 
         self._opcodes = {opmap["CALL"], opmap["CALL_FUNCTION_EX"]}
         self._wants, self._calls, self._enters, self._follows = wants, calls, enters, follows
+        self._instructions = instructions
         self._followed: FrameType | None = None
         self._before: Any = None
-        self._offsets: dict[int, tuple[CodeType, frozenset[int]]] = {}
-        """Of the calls in a code, by its identity: a code's hash is that of all its instructions."""
+        self._offsets: dict[int, tuple[CodeType, Container[int]]] = {}
+        """Of the instructions in a code of which is told, by its identity: a code's hash is that of all its instructions."""
 
     def begin(self) -> None:
         """Tell from now on."""
@@ -148,8 +175,7 @@ class Traced:
         if not self._wants(code):
             return inner
         if id(code) not in self._offsets:
-            raw = code.co_code
-            self._offsets[id(code)] = code, frozenset(at for at in range(0, len(raw), 2) if raw[at] in self._opcodes)
+            self._offsets[id(code)] = code, (self._instructions or self._calls_in)(code)
         _, offsets = self._offsets[id(code)]
         frame.f_trace_opcodes = True
         if self._enters is not None:
@@ -171,6 +197,17 @@ class Traced:
         return look
 
 
-def watcher(wants: Wants, calls: Calls, enters: Enters | None = None, follows: Follows | None = None) -> Watcher:
+    def _calls_in(self, code: CodeType) -> frozenset[int]:
+        raw = code.co_code
+        return frozenset(at for at in range(0, len(raw), 2) if raw[at] in self._opcodes)
+
+
+def watcher(
+    wants: Wants,
+    calls: Calls,
+    enters: Enters | None = None,
+    follows: Follows | None = None,
+    instructions: Instructions | None = None,
+) -> Watcher:
     """The one for this interpreter."""
-    return (Monitored if sys.version_info >= (3, 12) else Traced)(wants, calls, enters, follows)
+    return (Monitored if sys.version_info >= (3, 12) else Traced)(wants, calls, enters, follows, instructions)
