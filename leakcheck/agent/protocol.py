@@ -93,8 +93,8 @@ class Listed(NamedTuple):
 PointKind = Literal["call", "operation", "entry", "await", "task", "allocation", "instruction"]
 """`call`: a call that the user's code makes. `operation`: one of a file or socket, by whoever. `entry`: a function or
 generator of the user's that is called back. `await`: where a coroutine waits. `task`: where a task that the step has
-started waits. `allocation`: memory that the interpreter asks for in an instruction of Python code. `instruction`: such an
-instruction, whatever it does."""
+started waits. `allocation`: memory that the interpreter asks for in an instruction of Python code. `instruction`: such
+an instruction, whatever it does."""
 CANCELLATIONS: tuple[PointKind, ...] = ("await", "task")
 """Points at which nothing is raised."""
 

@@ -53,7 +53,6 @@ _LIKELY: tuple[PointKind, ...] = ("await", "task", "call", "entry", "operation",
 """The kinds of points, those first that are met most often."""
 
 
-
 def screened(job: Job, legal: Sequence[str], start: Start, tell: Tell) -> Screening:
     """Let each point fail. Raises `WorkerFailed` where the step cannot be looked at."""
     points = FailingProcess(job, start)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from leakcheck import units
 from leakcheck.agent.faults.messages import AllocationsFound, FindAllocations
 from leakcheck.agent.protocol import HOSTED, Fault
 from leakcheck.execution.failure import WorkerFailed
@@ -21,7 +22,7 @@ from leakcheck.run.points import Failing, words
 from leakcheck.run.points import short_of_memory as to_fail
 
 _GROUP = 32
-"""Allocations of a group: with more, a suspect takes more halves to be found; with fewer, all the innocents take longer."""
+"""Allocations of a group: with more, a suspect takes more halves to be found; with fewer, innocents take longer."""
 _MOST_TRIED = 512
 """Allocations that are tried: in a step that makes more, most are of a few kinds."""
 _SCREENED_S = 1.0
@@ -53,7 +54,8 @@ class Shortage(NamedTuple):
         if not self.tried:
             return ""
         part = "" if self.tried >= self.made else f"{self.tried:,} of "
-        return f" and of {part}{self.made:,} {'allocation' if self.made == 1 else 'allocations'}"
+        died = f" (at {len(self.died)} of which the interpreter died)" if self.died else ""
+        return f" and of {part}{units.count(self.made, 'allocation')}{died}"
 
 
 NOT_ASKED = Shortage()

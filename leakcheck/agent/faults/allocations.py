@@ -1,8 +1,8 @@
 """Lets an allocation of each call of a step fail, and finds where the interpreter makes some.
 
-How many a call has made until it comes to a place differs from call to call: a list that has room asks for none, and
-what was freed is used again. So a point is an instruction of Python code, whoever's, and one of the allocations that
-are made from there on: the code in C that the instruction runs meets it in each call.
+How many a call has made until it comes to a place differs from call to call: a list that has room asks for none. So a
+point is an instruction of Python code, whoever's, and one of the allocations that are made from there on: the code in C
+that the instruction runs meets it in each call.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
+from opcode import opname
 from operator import length_hint
 from types import CodeType, FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from leakcheck.agent.faults.cancelling import Watched
 from leakcheck.agent.faults.messages import FaultSet, Point
 from leakcheck.agent.faults.shortage import fail_at, fail_no_more
 from leakcheck.agent.faults.watching import watcher
+from leakcheck.agent.meters.objects import empty_free_lists
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Fault
 from leakcheck.agent.step import Driver
@@ -29,6 +31,11 @@ _LOOKS = 10
 """Times that our own are counted, of which the fewest are those that are always there."""
 _MOST = 2000
 """Points that are told."""
+_WITHOUT_MEMORY = (
+    "CACHE", "COPY", "EXTENDED_ARG", "JUMP", "KW_NAMES", "LOAD_CONST", "LOAD_FAST", "LOAD_SMALL_INT", "NOP",
+    "NOT_TAKEN", "POP_JUMP", "POP_TOP", "PRECALL", "PUSH_NULL", "RESUME", "RETURN", "STORE_FAST", "SWAP", "YIELD",
+)  # fmt: skip
+"""How instructions begin that ask for no memory, or end the function: what is counted for them is our own."""
 _ALL = range(sys.maxsize)
 """Offsets of instructions: all."""
 
@@ -41,7 +48,11 @@ class _Window:
         self.is_open = False
 
     def open(self, allocation: int) -> None:
-        """From now on the allocation of this number fails, counted from 0."""
+        """From now on the allocation of this number fails, counted from 0.
+
+        What was freed before is not used again: else there were more allocations in one call than in another.
+        """
+        empty_free_lists()
         self._turns = repeat(None, allocation + 1)
         self.is_open = True
         fail_at(allocation)
@@ -97,7 +108,7 @@ class Allocations:
             self._begin()
             try:
                 step()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - also what a test runner raises where a test fails
                 self._end(error)
             else:
                 self._end(None)
@@ -106,7 +117,7 @@ class Allocations:
             self._begin()
             try:
                 await Watched(step(), lambda _: self._close())  # while it waits, others have all memory they want
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - also what a test runner raises where a test fails
                 self._end(error)
             else:
                 self._end(None)
@@ -155,6 +166,8 @@ class _Found:
         self._made: dict[places.Where, tuple[int, bool]] = {}
         """With our own, and whether Python code was called."""
         self._points: dict[places.Where, Point] = {}
+        self._offsets: dict[int, tuple[CodeType, frozenset[int]]] = {}
+        """Of instructions that may allocate, by the identity of a code."""
         self._window = _Window()
         self._at: places.Where | None = None
         self._frame: FrameType | None = None
@@ -169,10 +182,23 @@ class _Found:
             self._made[self._at] = made, frame is not self._frame
         self._at, self._frame = None, None
         at = places.of(frame.f_code, offset)
-        if at not in self._points and len(self._points) < _MOST and _is_of_the_step(frame):
+        if (
+            offset in self._allocating(frame.f_code)
+            and at not in self._points
+            and len(self._points) < _MOST
+            and _is_of_the_step(frame)
+        ):
             self._points[at] = _point(frame, at)
             self._at, self._frame = at, frame
             self._window.open(_MOST_COUNTED)
+
+    def _allocating(self, code: CodeType) -> frozenset[int]:
+        known = self._offsets.get(id(code))
+        if known is None:
+            raw = code.co_code
+            offsets = (at for at in range(0, len(raw), 2) if not opname[raw[at]].startswith(_WITHOUT_MEMORY))
+            known = self._offsets[id(code)] = code, frozenset(offsets)
+        return known[1]
 
     def close(self) -> int:
         """Count no longer; returns what has been counted since."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 
 def why_not() -> str:
     """Why no allocation can be made to fail in this interpreter; empty where one can."""
     if find_spec("_testcapi") is None:
         return "this interpreter comes without _testcapi, a part of its own tests"
-    import _testcapi
-
-    return "" if hasattr(_testcapi, "set_nomemory") else "the _testcapi of this interpreter has no set_nomemory"
+    return "" if hasattr(import_module("_testcapi"), "set_nomemory") else "its _testcapi has no set_nomemory"
 
 
 def fail_at(allocation: int) -> None:

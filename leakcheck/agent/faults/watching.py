@@ -69,7 +69,7 @@ class Monitored:
             )
         self._tool = free[0]
         monitoring.use_tool_id(self._tool, _NAME)
-        self._heard = {events.INSTRUCTION: self._instruction}
+        self._heard: dict[int, Any] = {events.INSTRUCTION: self._instruction}
         if instructions is None:
             self._heard[events.CALL] = self._call
         if instructions is not None or enters is not None:
@@ -150,7 +150,7 @@ class Traced:
         self._followed: FrameType | None = None
         self._before: Any = None
         self._offsets: dict[int, tuple[CodeType, Container[int]]] = {}
-        """Of the instructions in a code of which is told, by its identity: a code's hash is that of all its instructions."""
+        """Of the instructions of which is told, by a code's identity: its hash is that of all its instructions."""
 
     def begin(self) -> None:
         """Tell from now on."""
@@ -195,7 +195,6 @@ class Traced:
             return look
 
         return look
-
 
     def _calls_in(self, code: CodeType) -> frozenset[int]:
         raw = code.co_code

@@ -9,8 +9,8 @@ from leakcheck.agent.faults.finding import find
 from leakcheck.agent.faults.injecting import inject
 from leakcheck.agent.faults.messages import (
     AllocationsFound,
-    FindAllocations,
     FaultSet,
+    FindAllocations,
     FindPoints,
     PointsFound,
     SetFault,

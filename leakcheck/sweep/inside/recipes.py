@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import NamedTuple
 
+from leakcheck.agent.faults import shortage
 from leakcheck.sweep.inside.inventory import Target
 from leakcheck.sweep.inside.messages import Kind, Recipe
 from leakcheck.sweep.inside.trials import ENOUGH_ITEMS, Call
@@ -26,8 +26,6 @@ _CUT = 3
 """Characters or octets that a document is too short by."""
 _MOST_ALLOCATIONS = 16
 """Allocations of a call that are made to fail, one after the other."""
-_CAN_FAIL = find_spec("_testcapi")
-"""What makes allocations fail: a part of CPython's own tests, which some distributions leave out."""
 
 
 class Known(NamedTuple):
@@ -234,7 +232,7 @@ def _out_of_memory(known: Known) -> _Made:
 
     Of Python code too much is the interpreter's own, which loses frames and cells where it is short of memory.
     """
-    if _CAN_FAIL is None or not known.target.native:
+    if shortage.why_not() or not known.target.native:
         return
     for call in known.calls[:2]:
         subject = f"subject = {call.receiver}\n" if call.receiver else ""

@@ -6,9 +6,12 @@ is lost once a call. So a value is never an object here, but what makes one.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from leakcheck.agent.faults.shortage import fail_at, fail_no_more
 
 SHORT_OF_MEMORY = "short_of_memory"
 """The helper by which an allocation is made to fail."""
@@ -69,16 +72,18 @@ class RaisesLater:
 
     __next__ = read = write = flush = readline = __len__ = __getitem__ = __call__
 ''',
-    SHORT_OF_MEMORY: '''\
+    SHORT_OF_MEMORY: f'''\
+{inspect.getsource(fail_at)}
+
+{inspect.getsource(fail_no_more)}
+
 def short_of_memory(allocation, function, *args, **kwargs):
     """A call whose allocation of this number fails, counted from 0."""
-    import _testcapi
-
-    _testcapi.set_nomemory(allocation, allocation + 1)
+    fail_at(allocation)
     try:
         return function(*args, **kwargs)
     finally:
-        _testcapi.remove_mem_hooks()
+        fail_no_more()
 ''',
     "Text": '''\
 class Text(str):

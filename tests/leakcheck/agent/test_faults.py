@@ -112,7 +112,7 @@ def test_a_call_fails_before_it_is_made_or_once_it_has_returned(turn, after, don
     injecting.inject(driver, fault(in_loop, turn, after=after))
     run_plain(driver.run(3))
     assert log.done == done * 3
-    assert injecting.inject(driver, None) == (3, 3)
+    assert injecting.inject(driver) == (3, 3)
     log.done.clear()
     run_plain(driver.run(1))
     assert log.done == ["before", "turn", "turn", "after"]
@@ -127,7 +127,7 @@ def test_the_trace_function_of_whoever_was_there_is_there_again():
         run_plain(driver.run(2))
     finally:
         sys.settrace(before)
-    injecting.inject(driver, None)
+    injecting.inject(driver)
     assert seen.count("step") == 2
 
 
@@ -140,7 +140,7 @@ def test_what_is_called_back_fails_as_it_begins_or_goes_on():
         injecting.inject(driver, fault(entries[name], 2, "ValueError"))
         run_plain(driver.run(1))
         assert log.done == ["before"]
-        assert injecting.inject(driver, None) == (1, 1)
+        assert injecting.inject(driver) == (1, 1)
 
 
 def test_what_a_step_raises_before_it_is_struck_is_its_own():
@@ -158,7 +158,7 @@ def test_what_a_step_raises_before_it_is_struck_is_its_own():
     with pytest.raises(StepRaisedError) as caught:
         run_plain(driver.run(1))
     assert isinstance(caught.value.__cause__, KeyError)
-    assert injecting.inject(driver, None) == (2, 1)
+    assert injecting.inject(driver) == (2, 1)
 
 
 def test_a_wait_is_cancelled_and_the_step_cleans_up():
@@ -172,7 +172,7 @@ def test_a_wait_is_cancelled_and_the_step_cleans_up():
             injecting.inject(driver, fault(each, exception="asyncio:CancelledError"))
             await driver.run(1)
             done.append(list(log.done))
-        return *done, injecting.inject(driver, None)  # type: ignore[return-value]
+        return *done, injecting.inject(driver)  # type: ignore[return-value]
 
     assert asyncio.run(go()) == (["before"], ["before", "finally"], (1, 1))
 

@@ -13,7 +13,7 @@ from leakcheck.agent.scenario import LEGAL
 from leakcheck.checking import Unseen
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
-from leakcheck.run import failing
+from leakcheck.run import failing, failing_process
 from leakcheck.run.runner import Plan, Runner
 
 CASES = """
@@ -222,7 +222,7 @@ def test_the_points_are_found_after_which_something_stays(job, name, points):
 
 
 def test_a_step_that_hangs_afterwards_is_a_suspect(job, monkeypatch):
-    monkeypatch.setattr(failing, "_HANGS_S", 0.5)
+    monkeypatch.setattr(failing_process, "_HANGS_S", 0.5)
     assert suspects(job, "locks") == {"locks:str"}
 
 
