@@ -45,7 +45,68 @@ static PyObject *built(PyObject *module, PyObject *value) {
     return Py_BuildValue("(O)", value);
 }
 
+/* Wrong only where memory is short: what was taken before the allocation that fails is not given back. */
+static PyObject *buffered(PyObject *module, PyObject *value) {
+    char *buffer = PyMem_RawMalloc(500);
+    if (!buffer) return PyErr_NoMemory();
+    PyObject *made = PyTuple_New(40);
+    if (!made) return NULL; /* and the buffer? */
+    PyMem_RawFree(buffer);
+    Py_DECREF(made);
+    Py_RETURN_NONE;
+}
+static PyObject *pinned(PyObject *module, PyObject *value) {
+    Py_INCREF(value);
+    PyObject *made = PyTuple_New(40);
+    if (!made) return NULL; /* and the reference? */
+    Py_DECREF(made);
+    Py_DECREF(value);
+    Py_RETURN_NONE;
+}
+static PyObject *listed(PyObject *module, PyObject *value) {
+    PyObject *list = PyList_New(0);
+    if (!list) return NULL;
+    PyObject *item = PyBytes_FromStringAndSize(NULL, 300);
+    if (!item) {
+        Py_DECREF(list);
+        return NULL;
+    }
+    if (PyList_Append(list, item)) return NULL; /* and the list, and the item? */
+    Py_DECREF(item);
+    return list;
+}
+static PyObject *hidden(PyObject *module, PyObject *value) {
+    PyObject *made = PyBytes_FromStringAndSize(NULL, 300);
+    PyObject *copy = PyTuple_New(40);
+    PyErr_Clear(); /* whatever it was */
+    if (copy) {
+        Py_XDECREF(made); /* but where there is none? */
+        Py_DECREF(copy);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Right. */
+static PyObject *careful(PyObject *module, PyObject *value) {
+    char *buffer = PyMem_RawMalloc(500);
+    PyObject *made = PyTuple_New(40), *list = PyList_New(0), *item = PyBytes_FromStringAndSize(NULL, 300);
+    int right = buffer && made && list && item && !PyList_Append(list, item);
+    PyMem_RawFree(buffer);
+    Py_XDECREF(made);
+    Py_XDECREF(list);
+    Py_XDECREF(item);
+    if (!right) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+static PyObject *once(PyObject *module, PyObject *value) {
+    static PyObject *table;
+    if (!table && !(table = PyDict_New())) return NULL; /* made at the first call that can */
+    PyObject *key = PyLong_FromLong(1000 + PyObject_IsTrue(value));
+    int failed = !key || PyDict_SetItem(table, key, Py_None);
+    Py_XDECREF(key);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
 static PyObject *hold(PyObject *module, PyObject *value) {
     return Py_NewRef(Py_NewRef(value)); /* until `drop` */
 }
@@ -132,7 +193,9 @@ static PyMethodDef functions[] = {
     {"drop", drop, METH_O, NULL}, {"borrow", borrow, METH_O, NULL}, {"interned", interned, METH_NOARGS, NULL},
     {"singleton", singleton, METH_NOARGS, NULL}, {"remembered", remembered, METH_O, NULL},
     {"pooled", pooled, METH_O, NULL}, {"of_type", of_type, METH_O, NULL}, {"watched", watched, METH_O, NULL},
-    {"checked", checked, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+    {"checked", checked, METH_O, NULL}, {"buffered", buffered, METH_O, NULL}, {"pinned", pinned, METH_O, NULL},
+    {"listed", listed, METH_O, NULL}, {"hidden", hidden, METH_O, NULL}, {"careful", careful, METH_O, NULL},
+    {"once", once, METH_O, NULL}, {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "counted", .m_size = -1, .m_methods = functions};
 

@@ -45,11 +45,14 @@ class Family(NamedTuple):
     head: str
     define: str
     tail: str
+    errors: str
+    """The exceptions that are legal; empty for those that usually are."""
     cases: list[Case]
 
     def source(self) -> str:
         """The file of all cases."""
-        decorated = self.define if self.how == "tests" else f"@scenario\n{self.define}"
+        mark = f"@scenario(errors={self.errors})" if self.errors else "@scenario"
+        decorated = self.define if self.how == "tests" else f"{mark}\n{self.define}"
         prefix = "test_" if self.how == "tests" else ""
         text = self.head if self.how == "tests" else f"from leakcheck import scenario\n{self.head}"
         for case in self.cases:
@@ -67,7 +70,8 @@ def _family(name: str, told: dict[str, Any]) -> Family:
     cases = [Case(each, body, says) for each, (body, says) in told["leaking"].items()]
     cases += [Case(each, body, "") for each, body in told["innocent"].items()]
     how, head = told["how"], told["head"]
-    return Family(name, how, told["told"], head, told.get("define", "def"), told.get("tail", ""), cases)
+    define, tail, errors = told.get("define", "def"), told.get("tail", ""), told.get("errors", "")
+    return Family(name, how, told["told"], head, define, tail, errors, cases)
 
 
 Said = Callable[[Sequence[ScenarioResult]], str]

@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 // The version of the protocol that is spoken here.
-#define LEAKCHECK_VERSION 10
+#define LEAKCHECK_VERSION 11
 // The longest name of a step, with its end.
 #define LEAKCHECK_NAME 256
 

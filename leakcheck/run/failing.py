@@ -16,7 +16,7 @@ import msgspec
 from leakcheck import meters, units
 from leakcheck.agent.faults.messages import FindPoints, PointsFound
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, CANCELLATIONS, HOSTED, PointKind
+from leakcheck.agent.protocol import CALLS_BEFORE_FAULTS, CANCELLATIONS, HOSTED, Place, PointKind
 from leakcheck.execution.job import Job
 from leakcheck.records import ALL_POINTS, POINT, ScenarioResult
 from leakcheck.run.failing_process import FailingProcess, Start, Suspect, Unrepeatable, impatient
@@ -57,7 +57,7 @@ def screened(job: Job, legal: Sequence[str], start: Start, tell: Tell) -> Screen
     """Let each point fail. Raises `WorkerFailed` where the step cannot be looked at."""
     points = FailingProcess(job, start)
     suspects: dict[Any, Suspect] = {}
-    unrepeatable, decided, tried = set[Any](), set[Any](), 0
+    unrepeatable, decided, giving_back, tried = set[Any](), set[Any](), set[Place](), 0
     try:
         found = points.open().ask(FindPoints(CALLS_BEFORE_FAULTS), PointsFound).points
         tests = job.scenario.file if job.scenario.target.startswith(HOSTED) else ""
@@ -81,11 +81,13 @@ def screened(job: Job, legal: Sequence[str], start: Start, tell: Tell) -> Screen
                 points.drop()
                 unrepeatable.add(one.place)
                 continue
-            if not gives_back:
+            if gives_back:
+                giving_back.add((one.file, one.line, one.fault.function))
+            else:
                 suspects[one.place] = Suspect(one, growth)
     finally:
         points.drop()
-    shortage = short_of_memory(job, start, tell) if SHORTAGE in legal else NOT_ASKED
+    shortage = short_of_memory(job, giving_back, start, tell) if SHORTAGE in legal else NOT_ASKED
     return Screening(
         calls=points.calls + shortage.calls,
         points=len({one.place for one in chosen}),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from leakcheck.agent.faults.messages import Point
 from leakcheck.agent.origin import HERE
-from leakcheck.agent.protocol import CANCELLATIONS, Fault
+from leakcheck.agent.protocol import CANCELLATIONS, Fault, Place
 
 _CLEANERS = frozenset({"__exit__", "__aexit__", "__del__", "close", "aclose"})
 """Names by which the language and its library call what gives back."""
@@ -93,13 +93,18 @@ def to_fail(points: Sequence[Point], legal: Sequence[str]) -> list[Failing]:
     return found
 
 
-def short_of_memory(points: Sequence[Point]) -> list[Failing]:
-    """Each point where memory is allocated, with all its allocations; not those of what cleans up."""
+def short_of_memory(points: Sequence[Point], giving_back: Collection[Place]) -> list[Failing]:
+    """Each point where memory is allocated, with all its allocations.
+
+    Not those of what cleans up, or is called by a call that gives something back: `giving_back` are the places of such.
+    """
     found = []
     for point in points:
         users = next((place for place in point.stack if HERE.rank(place[0]) == 0), point.stack[0])
         text = _unparsed(_source(users[0]).calls.get(point.span))
-        if any(_cleans_up(*place) for place in point.stack) or text.rpartition(".")[2] in _CLEANERS:
+        if any(_cleans_up(*place) for place in point.stack) or any(place in giving_back for place in point.stack[1:]):
+            continue
+        if text.rpartition(".")[2] in _CLEANERS:
             continue
         at = point.file, point.function, point.first_line, point.offset
         fault = Fault("allocation", *at, turn=1, exception=SHORTAGE, turns=point.turns)

@@ -8,12 +8,12 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from leakcheck import units
 from leakcheck.agent.faults.messages import AllocationsFound, FindAllocations
-from leakcheck.agent.protocol import HOSTED, Fault
+from leakcheck.agent.protocol import HOSTED, Fault, Place
 from leakcheck.execution.failure import WorkerFailed
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import INTERRUPT
@@ -61,8 +61,11 @@ class Shortage(NamedTuple):
 NOT_ASKED = Shortage()
 
 
-def short_of_memory(job: Job, start: Start, tell: Tell) -> Shortage:
-    """Let allocations of the step fail. Raises `WorkerFailed` where the run is interrupted."""
+def short_of_memory(job: Job, giving_back: Collection[Place], start: Start, tell: Tell) -> Shortage:
+    """Let allocations of the step fail, but not where the calls at `giving_back` are under way.
+
+    Raises `WorkerFailed` where the run is interrupted.
+    """
     if job.scenario.target.startswith(HOSTED) and job.scenario.name != "call":
         return Shortage(why_not="those of a whole test are the test runner's too")
     process = FailingProcess(job, start)
@@ -70,7 +73,7 @@ def short_of_memory(job: Job, start: Start, tell: Tell) -> Shortage:
         found = process.open().ask(FindAllocations(), AllocationsFound)
         if found.why_not:
             return Shortage(why_not=found.why_not)
-        return _Search(job, process, to_fail(found.points)).result(tell)
+        return _Search(job, process, to_fail(found.points, giving_back)).result(tell)
     except Unrepeatable:
         return Shortage(why_not="the step raises when it is called again")
     except WorkerFailed as failed:

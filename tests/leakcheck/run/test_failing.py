@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from processes import job_of
 
+from leakcheck.agent.faults import shortage
 from leakcheck.agent.scenario import LEGAL
 from leakcheck.checking import Unseen
 from leakcheck.execution.job import Job
@@ -153,6 +154,14 @@ def memoised(number): return bytearray(number % 100)
 @functools.singledispatch
 def dispatched(value): return str(value)
 
+text = "x" * 100
+
+@scenario
+def puts_together():
+    kept.append(bytearray(300))
+    longer = text + "y"
+    kept.pop()
+
 class Lost(Exception): pass
 
 @scenario
@@ -219,6 +228,11 @@ def suspects(job: Job, name: str, legal=("OSError",)) -> set[str]:
 )
 def test_the_points_are_found_after_which_something_stays(job, name, points):
     assert suspects(job, name) == points
+
+
+@pytest.mark.skipif(bool(shortage.why_not()), reason="this interpreter lets no allocation fail")
+def test_allocations_are_found_after_which_something_stays(job):
+    assert suspects(job, "puts_together", ("MemoryError",)) == {"short of memory puts_together:"}
 
 
 def test_a_step_that_hangs_afterwards_is_a_suspect(job, monkeypatch):
