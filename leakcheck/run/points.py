@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from leakcheck.agent.faults.messages import Point
-from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import CANCELLATIONS, Fault, Place
 
 _CLEANERS = frozenset({"__exit__", "__aexit__", "__del__", "close", "aclose"})
@@ -100,7 +99,7 @@ def short_of_memory(points: Sequence[Point], giving_back: Collection[Place]) -> 
     """
     found = []
     for point in points:
-        users = next((place for place in point.stack if HERE.rank(place[0]) == 0), point.stack[0])
+        users = point.stack[point.users]
         text = _unparsed(_source(users[0]).calls.get(point.span))
         if any(_cleans_up(*place) for place in point.stack) or any(place in giving_back for place in point.stack[1:]):
             continue

@@ -280,10 +280,11 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _point(frame: FrameType, at: places.Where) -> Point:
-    users = next(each for each in _outwards(frame) if places.is_users(each.f_code))
+    index, users = next((at, each) for at, each in enumerate(_outwards(frame)) if places.is_users(each.f_code))
     called = "" if users is frame else frame.f_code.co_qualname
     span = places.span(users.f_code, at[3] if users is frame else users.f_lasti)
-    return Point("allocation", *at, turns=0, stack=places.stack(frame), span=span, called=called)
+    stack = places.stack(frame)
+    return Point("allocation", *at, turns=0, stack=stack, span=span, called=called, users=min(index, len(stack) - 1))
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -27,6 +27,8 @@ class Point(NamedTuple):
     """First and last line, first and last column of the call; zeros where they are not known."""
     called: str
     """What is called, by its own name; empty where that is not known."""
+    users: int = 0
+    """Of an allocation: which place of the stack is the innermost of the user's code."""
 
 
 class PointsFound(NamedTuple):
