@@ -8,6 +8,7 @@ that the instruction runs meets it in each call.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from opcode import opname
@@ -25,8 +26,12 @@ from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Fault
 from leakcheck.agent.step import Driver
 
-_MOST_COUNTED = 200
-"""Allocations of one instruction that are counted: what makes more makes them in a loop."""
+_MOST_COUNTED = 20_000
+"""Allocations of one instruction that are counted: one more would fail. To count takes 0.6 ms for each instruction."""
+_MOST_TOLD = 200
+"""Allocations of one instruction that are told: what makes more makes them in a loop."""
+_FINDING_S = 3.0
+"""Seconds of the thread's own time for which instructions are looked at: a call of a large library runs thousands."""
 _LOOKS = 10
 """Times that our own are counted, of which the fewest are those that are always there."""
 _MOST = 2000
@@ -168,6 +173,7 @@ class _Found:
         self._points: dict[places.Where, Point] = {}
         self._offsets: dict[int, tuple[CodeType, frozenset[int]]] = {}
         """Of instructions that may allocate, by the identity of a code."""
+        self._until = time.thread_time() + _FINDING_S
         self._window = _Window()
         self._at: places.Where | None = None
         self._frame: FrameType | None = None
@@ -181,13 +187,10 @@ class _Found:
         if self._at is not None and (frame is self._frame or frame.f_back is self._frame):
             self._made[self._at] = made, frame is not self._frame
         self._at, self._frame = None, None
+        if offset not in self._allocating(frame.f_code) or time.thread_time() > self._until:
+            return
         at = places.of(frame.f_code, offset)
-        if (
-            offset in self._allocating(frame.f_code)
-            and at not in self._points
-            and len(self._points) < _MOST
-            and _is_of_the_step(frame)
-        ):
+        if at not in self._points and len(self._points) < _MOST and _is_of_the_step(frame):
             self._points[at] = _point(frame, at)
             self._at, self._frame = at, frame
             self._window.open(_MOST_COUNTED)
@@ -214,7 +217,7 @@ class _Found:
             for calls in (False, True)
         }
         return [
-            self._points[at]._replace(turns=made - own[called])
+            self._points[at]._replace(turns=min(made - own[called], _MOST_TOLD))
             for at, (made, called) in self._made.items()
             if made > own[called]
         ]
@@ -253,7 +256,7 @@ async def find(driver: Driver) -> list[Point]:
 
 def _own() -> int:
     """Allocations between the opening and the closing of a window in which nothing happens."""
-    window, most = _Window(), _MOST_COUNTED
+    window, most = _Window(), _MOST_TOLD
     made = []
     for _ in range(_LOOKS):
         window.open(most)
