@@ -80,8 +80,6 @@ class Watch:
         self.additions: list[Addition] = []
 
     def __enter__(self) -> Self:
-        if self._instructions:  # Python 3.12 looks when the trace function is set whether any frame has asked for them
-            sys._getframe().f_trace_opcodes = True
         if sys.version_info >= (3, 12):
             threading.settrace_all_threads(self._enter)
         else:
