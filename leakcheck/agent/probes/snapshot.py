@@ -71,7 +71,7 @@ def _take(conversation: Conversation) -> Snapshot:
     walk.hide([conversation, alive])
     walk.run(all_roots(conversation))
     own = Walk(lambda _file: False)
-    own.seen = set(walk.seen)
+    own.seen = walk.seen - {id(conversation)}  # hidden from the user's walk, and the first that is entered here
     own.run(_own_roots(conversation))
     unreached = outside_of(own.seen, alive)
     alive.clear()
