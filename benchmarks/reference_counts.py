@@ -25,7 +25,6 @@ _STEPS = """
 import json, re
 from leakcheck import scenario
 
-table = {f"key {number}": [number, {"value": str(number)}] for number in range(100_000)}
 text = json.dumps([1, 2.5, {"a": "x" * 50}])
 
 @scenario
@@ -38,7 +37,9 @@ def parses(): json.loads(text)
 def searches(): re.findall("a+", "banana " * 200)
 
 @scenario
-def has_many_objects(): table["key 77"][1]["value"]
+def has_many_objects():
+    table = {f"key {number}": [number, {"value": str(number)}] for number in range(100_000)}
+    yield lambda: table["key 77"][1]["value"]
 """
 _WITHOUT = """
 import sys

@@ -116,11 +116,13 @@ _Alive = tuple[int, int, tuple[str, ...], str, tuple[NativeFrame, ...], bool, tu
 
 
 def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) -> dict[_Key, _Alive]:
+    """What is alive at the end of a capture; of stacks that lead to one place, that with most bytes is told."""
     import memray
 
     found: dict[_Key, _Alive] = {}
     with memray.FileReader(capture) as reader:
-        for record in reader.get_leaked_allocation_records(merge_threads=False):
+        records = reader.get_leaked_allocation_records(merge_threads=False)
+        for record in sorted(records, key=lambda record: -record.size):
             python = record.stack_trace()
             inside = _inside(python, origin)
             if inside is None:
@@ -133,11 +135,10 @@ def _survivors(capture: Path, origin: Origin, offsets: Offsets | None = None) ->
             if not trace and not native:
                 continue  # a thread that is being started or ended: nothing to name
             functions = tuple(function for function, _, _ in inside[: len(trace)])
-            count, size, *_, stacks = found.get((trace, native), (0, 0, ()))
-            found[trace, native] = (
-                count + record.n_allocations, size + record.size, functions, record.thread_name or "", between,
-                unnamed, library, (*stacks, (record.tid, record.stack_id, record.native_stack_id)),
-            )  # fmt: skip
+            first = (0, 0, functions, record.thread_name or "", between, unnamed, library, ())
+            count, size, *told, stacks = found.get((trace, native), first)
+            stack = record.tid, record.stack_id, record.native_stack_id
+            found[trace, native] = count + record.n_allocations, size + record.size, *told, (*stacks, stack)
     return found
 
 
