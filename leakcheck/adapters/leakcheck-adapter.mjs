@@ -13,7 +13,7 @@ import { readdirSync, readSync, writeSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { queryObjects } from "node:v8";
 
-const VERSION = 10; // of the protocol
+const VERSION = 11; // of the protocol
 const FLOOR = 512 * 1024; // bytes: twice what V8's heap moves by from reading to reading, though nothing grows
 const COLLECTIONS = 4; // what a finaliser lets go is freed by the next one
 const [commands, replies] = process.argv.slice(2, 4).map(Number);

@@ -38,7 +38,8 @@ _COUNTED = {
     "threads": ('len(os.listdir("/proc/self/task"))', "os", "threads"),
 }
 """What the program prints of what is counted: the expression, its module, and what it is."""
-_BYTES = ("resource.getrusage(resource.RUSAGE_SELF).ru_maxrss", "resource", "KiB of memory at the most")
+_BYTES = ('int(open("/proc/self/statm").read().split()[1]) * mmap.PAGESIZE >> 10', "mmap", "KiB of resident memory")
+"""The same of memory. Not the most that there ever was: a process begins with that of the one which started it."""
 _FEW = 20
 """Calls between two numbers of what a process may have some hundreds of."""
 
