@@ -20,7 +20,7 @@ from leakcheck.agent.faults import places
 from leakcheck.agent.faults.cancelling import Watched
 from leakcheck.agent.faults.messages import FaultSet, Point
 from leakcheck.agent.faults.shortage import fail_at, fail_no_more
-from leakcheck.agent.faults.watching import watcher
+from leakcheck.agent.faults.watching import called_once, watched, watcher
 from leakcheck.agent.meters.objects import empty_free_lists
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import Fault
@@ -227,29 +227,9 @@ async def find(driver: Driver) -> list[Point]:
     """Call the step once, and tell in which instructions memory is allocated. Raises `StepRaisedError`."""
     found = _Found()
     watch = watcher(lambda code: not HERE.own(code.co_filename), found.comes, instructions=lambda _: _ALL)
-    step = driver.step
-
-    async def async_watched() -> None:
-        watch.begin()
-        try:
-            await step()
-        finally:
-            found.close()
-            watch.end()
-
-    def plain_watched() -> None:
-        watch.begin()
-        try:
-            step()
-        finally:
-            found.close()
-            watch.end()
-
-    driver.step = async_watched if driver.has_async_step else plain_watched
     try:
-        await driver.run(1)
+        await called_once(driver, watched(watch, driver.step, is_async=driver.has_async_step, ends=found.close))
     finally:
-        driver.step = step
         watch.close()
     return found.points()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
 from leakcheck.agent.faults import places
 from leakcheck.agent.faults.cancelling import Watched, children_watched
 from leakcheck.agent.faults.messages import Point
-from leakcheck.agent.faults.watching import watcher
+from leakcheck.agent.faults.watching import called_once, watched, watcher
 from leakcheck.agent.origin import HERE
 from leakcheck.agent.protocol import CANCELLATIONS, Place, PointKind
 from leakcheck.agent.step import CO_ASYNC_GENERATOR, CO_COROUTINE, Driver
@@ -137,23 +136,13 @@ async def find(driver: Driver, calls: int) -> list[Point]:
     watch = watcher(found.is_users, found.call, found.entry)
     step = driver.step
 
-    async def async_watched() -> None:
-        watch.begin()
-        try:
-            with children_watched(found.child_waits):
-                await Watched(step(), found.waits)
-        finally:
-            watch.end()
+    async def waits() -> None:
+        with children_watched(found.child_waits):
+            await Watched(step(), found.waits)
 
-    def plain_watched() -> None:
-        watch.begin()
-        try:
-            step()
-        finally:
-            watch.end()
-
+    is_async = driver.has_async_step
     try:
-        await _once(driver, async_watched if driver.has_async_step else plain_watched)
+        await called_once(driver, watched(watch, waits if is_async else step, is_async=is_async))
     finally:
         watch.close()
     before = sys.getprofile()
@@ -163,12 +152,3 @@ async def find(driver: Driver, calls: int) -> list[Point]:
     finally:
         sys.setprofile(before)
     return found.points()
-
-
-async def _once(driver: Driver, step: Callable[[], Any]) -> None:
-    """Let the driver call another step, once."""
-    plain, driver.step = driver.step, step
-    try:
-        await driver.run(1)
-    finally:
-        driver.step = plain

@@ -6,7 +6,7 @@ whatever it is; before it, it is the step's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -15,11 +15,9 @@ from leakcheck.agent.faults.cancelling import cancelled, child_cancelled
 from leakcheck.agent.faults.exceptions import made, named
 from leakcheck.agent.faults.messages import FaultSet
 from leakcheck.agent.faults.turns import Turns
-from leakcheck.agent.faults.watching import Instructions, Watcher, watcher
+from leakcheck.agent.faults.watching import Instructions, Step, Watcher, watched, watcher
 from leakcheck.agent.protocol import CANCELLATIONS, Fault
 from leakcheck.agent.step import Driver
-
-Step = Callable[[], Any]
 
 
 def inject(driver: Driver, *faults: Fault) -> FaultSet:
@@ -82,29 +80,23 @@ class _Call:
 
     def struck(self, step: Step, *, is_async: bool) -> Step:
         """The step under this fault."""
-        turns, watcher = self.turns, self._watcher
+        turns, step = self.turns, watched(self._watcher, step, is_async=is_async)
 
         def plain() -> None:
             turns.begin()
-            watcher.begin()
             try:
                 step()
             except BaseException:  # also what a test runner raises where a test fails
                 if not turns.has_struck:
                     raise
-            finally:
-                watcher.end()
 
         async def waiting() -> None:
             turns.begin()
-            watcher.begin()
             try:
                 await step()
             except BaseException:
                 if not turns.has_struck:
                     raise
-            finally:
-                watcher.end()
 
         return waiting if is_async else plain
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Container
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
+from leakcheck.agent.step import Driver
+
 Wants = Callable[[CodeType], bool]
 Calls = Callable[[FrameType, int, Any], None]
 """Told of a call with the frame that makes it, the offset of the instruction, and what is called (None: not known)."""
@@ -19,6 +21,7 @@ Enters = Callable[[FrameType], None]
 """Told of a function that begins, or a generator that goes on, with its frame."""
 Follows = Callable[[FrameType, int], None]
 """Told of the instruction that comes after one for which `follow` was called."""
+Step = Callable[[], Any]
 Instructions = Callable[[CodeType], Container[int]]
 """The offsets of the instructions of a code of which is told in the place of its calls, whatever they do."""
 
@@ -42,8 +45,8 @@ class Watcher(Protocol):
 _NAME = "leakcheck"
 
 
-class Monitored:
-    """By `sys.monitoring`."""
+class _Told:
+    """Who is told, and of what."""
 
     def __init__(
         self,
@@ -53,11 +56,18 @@ class Monitored:
         follows: Follows | None,
         instructions: Instructions | None,
     ) -> None:
-        self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         self._wants, self._calls, self._enters, self._follows = wants, calls, enters, follows
         self._instructions = instructions
-        self._thread = 0
         self._followed: FrameType | None = None
+
+
+class Monitored(_Told):
+    """By `sys.monitoring`."""
+
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*told)
+        self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+        self._thread = 0
         self._local: dict[int, tuple[CodeType, Container[int]]] = {}
         """Code in which instructions are told of, by its identity, and which are besides those that follow."""
         monitoring = self._monitoring
@@ -70,9 +80,9 @@ class Monitored:
         self._tool = free[0]
         monitoring.use_tool_id(self._tool, _NAME)
         self._heard: dict[int, Any] = {events.INSTRUCTION: self._instruction}
-        if instructions is None:
+        if self._instructions is None:
             self._heard[events.CALL] = self._call
-        if instructions is not None or enters is not None:
+        if self._instructions is not None or self._enters is not None:
             self._heard |= {events.PY_START: self._enter, events.PY_RESUME: self._enter}
         for event, hear in self._heard.items():
             monitoring.register_callback(self._tool, event, hear)
@@ -131,23 +141,14 @@ class Monitored:
             self._calls(sys._getframe(1), offset, None)
 
 
-class Traced:
+class Traced(_Told):
     """By a trace function, which hands on to the one that was there before."""
 
-    def __init__(
-        self,
-        wants: Wants,
-        calls: Calls,
-        enters: Enters | None,
-        follows: Follows | None,
-        instructions: Instructions | None,
-    ) -> None:
+    def __init__(self, *told: Any) -> None:
         from opcode import opmap
 
+        super().__init__(*told)
         self._opcodes = {opmap["CALL"], opmap["CALL_FUNCTION_EX"]}
-        self._wants, self._calls, self._enters, self._follows = wants, calls, enters, follows
-        self._instructions = instructions
-        self._followed: FrameType | None = None
         self._before: Any = None
         self._offsets: dict[int, tuple[CodeType, Container[int]]] = {}
         """Of the instructions of which is told, by a code's identity: its hash is that of all its instructions."""
@@ -210,3 +211,34 @@ def watcher(
 ) -> Watcher:
     """The one for this interpreter."""
     return (Monitored if sys.version_info >= (3, 12) else Traced)(wants, calls, enters, follows, instructions)
+
+
+def watched(watch: Watcher, step: Step, *, is_async: bool, ends: Callable[[], object] = lambda: None) -> Step:
+    """The step, of which is told while it runs; `ends` is called before that is over."""
+
+    def plain() -> None:
+        watch.begin()
+        try:
+            step()
+        finally:
+            ends()
+            watch.end()
+
+    async def waiting() -> None:
+        watch.begin()
+        try:
+            await step()
+        finally:
+            ends()
+            watch.end()
+
+    return waiting if is_async else plain
+
+
+async def called_once(driver: Driver, step: Step) -> None:
+    """Let the driver call another step, once."""
+    plain, driver.step = driver.step, step
+    try:
+        await driver.run(1)
+    finally:
+        driver.step = plain
