@@ -88,6 +88,17 @@ class Queue:
     def slots(self) -> int: ...
     @property
     def value_bytes(self) -> int: ...
+    def tell(
+        self,
+        log: ChangeLog,
+        path: str,
+        rev: int,
+        value: bytes,
+        before: bytes | None,
+        receivers: tuple[Receiver, ...],
+        wants_old: bool,
+        /,
+    ) -> int: ...
     def push(
         self,
         path: str,

@@ -41,9 +41,10 @@ class Commits:
         self._database = database
         self._tree = tree
         self._routes = routes
-        self._push = queue.push
+        self._tell = queue.tell
         self._emitter = emitter
         self._room = room
+        self._changes = changes
         self._note = changes.note
 
     # --- the three policies
@@ -195,6 +196,7 @@ class Commits:
         database, tree, routes, emitter = self._database, self._tree, self._routes, self._emitter
         with database.mutex:
             leaf_key, raw = leaves[0]
+            known = tree.known
             is_leaf = leaf_key is key and not tree.expires
             # Looked at behind the mutex: who has subscribed before us is owed this event.
             route: Route | None = None
@@ -207,24 +209,28 @@ class Commits:
                 old: bytes | None = None
                 txn = database.begin_write()
                 try:
-                    if route is not None:
-                        old = tree.known.get(key) or tree.raw(txn, key)
-                    if is_leaf and key in tree.known:
+                    if not is_leaf or key not in known:
+                        old = None if route is None else tree.raw(txn, key)
+                        tree.set(txn, key, leaves)
+                    elif route is None:
+                        txn.put(key, raw)
+                        known[key] = None
+                    else:
+                        old = known[key] or tree.raw(txn, key)
                         txn.put(key, raw)
                         # Before the commit, so that nothing can come between that and the event.
-                        tree.known[key] = None if route is None or len(raw) > REMEMBERED_VALUE_BYTES else raw
-                    else:
-                        tree.set(txn, key, leaves)
+                        known[key] = raw if len(raw) <= REMEMBERED_VALUE_BYTES else None
                     rev = emitter.rev + 1
-                    self._note(rev, path, False)
+                    if route is None:
+                        self._note(rev, path, False)
                     txn.commit()
                 except BaseException as error:  # noqa: BLE001 - _recover() raises it again, or has repeated the call
                     events = () if route is None or old == raw else (_event(path, raw, old, route),)
                     return self._recover(txn, error, Call([(path, key, leaves)]), events)
                 emitter.rev = rev
-                if route is not None and old != raw:
+                if route is not None:
                     try:  # here, and not in a function: where one begins, a signal's handler may raise
-                        seq = self._push(path, rev, 0, True, raw, old if route.wants_old else None, route.receivers)
+                        seq = self._tell(self._changes, path, rev, raw, old, route.receivers, route.wants_old)
                         if seq < 0:
                             emitter.missed(-seq, rev, time.time_ns(), _event(path, raw, old, route))
                     except BaseException:
@@ -241,6 +247,7 @@ class Commits:
             return self.commit(call)
         if isinstance(error, lmdb.Error):
             raise storage_error(error, self._database.directory) from error
+        self._note_writes(self._emitter.rev + 1, call)  # again, or for a commit that has failed: that does no harm
         self._emit_if_committed(events)
         if isinstance(error, BAD_BYTES):
             raise damaged(error, self._database.directory) from error

@@ -31,17 +31,10 @@ PyObject* change_log_note(PyObject* self, PyObject* const* args, Py_ssize_t narg
         PyErr_SetString(PyExc_TypeError, "note() takes a revision, a path and a bool");
         return nullptr;
     }
-    const std::uint64_t rev = PyLong_AsUnsignedLongLong(args[0]);
-    Py_ssize_t size = 0;
-    const char* utf8 = PyUnicode_AsUTF8AndSize(args[1], &size);
-    if (utf8 == nullptr || PyErr_Occurred() != nullptr) return nullptr;
-    try {
-        nb::inst_ptr<elkyn::ChangeLog>(self)->note(rev, {utf8, static_cast<std::size_t>(size)},
-                                                   args[2] == Py_True);
-    } catch (const std::invalid_argument& error) {
-        PyErr_SetString(PyExc_ValueError, error.what());
+    elkyn::Record record;
+    if (!elkyn::path_and_rev(args[1], args[0], record) ||
+        !elkyn::note(self, record.rev, record.path, args[2] == Py_True))
         return nullptr;
-    }
     Py_RETURN_NONE;
 }
 
@@ -220,6 +213,7 @@ NB_MODULE(_native, m) {
         .def_prop_ro("complete_since", &elkyn::ChangeLog::complete_since,
                      "The revision after which every write is known.");
     add_method(changes, change_log_note_method);
+    elkyn::change_log_type = reinterpret_cast<PyTypeObject*>(changes.ptr());
 
     PyObject* scope = PyType_FromSpec(&elkyn::scope_spec);
     if (scope == nullptr) throw nb::python_error();

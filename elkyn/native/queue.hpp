@@ -256,7 +256,7 @@ class Queue {
     EventMaker maker_;  // the consumer's
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};
-    std::atomic<std::int64_t> seq_{0};  // of the event being delivered, or of the last one
+    alignas(kLine) std::atomic<std::int64_t> seq_{0};  // of the event being delivered, or of the last one
     std::atomic<std::uint64_t> handled_{0};
     std::atomic<std::int64_t> lag_ns_{0};
     bool freed_ = false;  // changed only by who holds both sides' turns

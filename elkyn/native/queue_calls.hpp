@@ -1,12 +1,17 @@
-// The three hot calls of a queue, made without nanobind: its look at seven arguments costs as much as a push,
-// of which an event may take no more than a tenth of a write; and below the other two handlers run
+// The hot calls of a queue, made without nanobind: its look at seven arguments costs as much as a push,
+// of which an event may take no more than a tenth of a write; and below two of them handlers run
 // (delivery.hpp).
 #pragma once
 
 #include <nanobind/nanobind.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string_view>
 
+#include "change_log.hpp"
 #include "delivery.hpp"
 #include "queue.hpp"
 
@@ -17,22 +22,53 @@ inline Bytes bytes_view(PyObject* bytes) noexcept {
             static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
 }
 
+inline bool is_bytes_or_none(PyObject* object) noexcept { return object == Py_None || PyBytes_Check(object); }
+
+// The event's number, or null with an error set.
+inline PyObject* push_record(PyObject* self, Record& record, PyObject* receivers) {
+    try {
+        return PyLong_FromLongLong(nb::inst_ptr<Queue>(self)->push(record, receivers));
+    } catch (const nb::builtin_exception& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+        return nullptr;
+    }
+}
+
+// Of which nothing derives: known since the module was made, for nanobind's look costs half of a push.
+inline PyTypeObject* change_log_type = nullptr;
+
+// False, with an error set, where the path is too long.
+inline bool note(PyObject* log, std::uint64_t rev, std::string_view path, bool merged) {
+    try {
+        nb::inst_ptr<ChangeLog>(log)->note(rev, path, merged);
+        return true;
+    } catch (const std::invalid_argument& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+        return false;
+    }
+}
+
+// False, with an error set, where these are no text and no number.
+inline bool path_and_rev(PyObject* path, PyObject* rev, Record& record) {
+    Py_ssize_t size = 0;
+    const char* utf8 = PyUnicode_AsUTF8AndSize(path, &size);
+    if (utf8 == nullptr) return false;
+    record.path = {utf8, static_cast<std::size_t>(size)};
+    record.rev = PyLong_AsUnsignedLongLong(rev);
+    return PyErr_Occurred() == nullptr;
+}
+
 // push(path, rev, timestamp_ns, last, value, old, receivers). No value: a delete.
 inline PyObject* queue_push(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
-    const auto bytes_or_none = [](PyObject* object) { return object == Py_None || PyBytes_Check(object); };
     if (nargs != 7 || !PyUnicode_Check(args[0]) || !PyLong_Check(args[1]) || !PyLong_Check(args[2]) ||
-        !PyBool_Check(args[3]) || !bytes_or_none(args[4]) || !bytes_or_none(args[5]) ||
+        !PyBool_Check(args[3]) || !is_bytes_or_none(args[4]) || !is_bytes_or_none(args[5]) ||
         !PyTuple_Check(args[6])) {
         PyErr_SetString(PyExc_TypeError,
                         "push() takes a path, two integers, a bool, two values (bytes or None) and a tuple");
         return nullptr;
     }
     Record record;
-    Py_ssize_t path_size = 0;
-    const char* utf8 = PyUnicode_AsUTF8AndSize(args[0], &path_size);
-    if (utf8 == nullptr) return nullptr;
-    record.path = {utf8, static_cast<std::size_t>(path_size)};
-    record.rev = PyLong_AsUnsignedLongLong(args[1]);
+    if (!path_and_rev(args[0], args[1], record)) return nullptr;
     record.timestamp_ns = PyLong_AsLongLong(args[2]);
     if (PyErr_Occurred() != nullptr) return nullptr;
     record.last = args[3] == Py_True;
@@ -40,12 +76,32 @@ inline PyObject* queue_push(PyObject* self, PyObject* const* args, Py_ssize_t na
     record.has_old = args[5] != Py_None;
     if (args[4] != Py_None) record.value = bytes_view(args[4]);
     if (record.has_old) record.old = bytes_view(args[5]);
-    try {
-        return PyLong_FromLongLong(nb::inst_ptr<Queue>(self)->push(record, args[6]));
-    } catch (const nb::builtin_exception& error) {
-        PyErr_SetString(PyExc_ValueError, error.what());
+    return push_record(self, record, args[6]);
+}
+
+// tell(log, path, rev, value, before, receivers, wants_old): what follows the commit of one leaf, in one
+// call.
+inline PyObject* queue_tell(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+    if (nargs != 7 || Py_TYPE(args[0]) != change_log_type || !PyUnicode_Check(args[1]) ||
+        !PyLong_Check(args[2]) || !PyBytes_Check(args[3]) || !is_bytes_or_none(args[4]) ||
+        !PyTuple_Check(args[5]) || !PyBool_Check(args[6])) {
+        PyErr_SetString(
+            PyExc_TypeError,
+            "tell() takes a log, a path, a revision, a value (bytes), the one before (bytes or None), "
+            "a tuple and a bool");
         return nullptr;
     }
+    Record record;
+    if (!path_and_rev(args[1], args[2], record)) return nullptr;
+    record.value = bytes_view(args[3]);
+    if (!note(args[0], record.rev, record.path, false)) return nullptr;
+    if (args[4] != Py_None) {
+        const Bytes before = bytes_view(args[4]);
+        if (std::ranges::equal(before, record.value)) return PyLong_FromLong(0);
+        record.has_old = args[6] == Py_True;
+        if (record.has_old) record.old = before;
+    }
+    return push_record(self, record, args[5]);
 }
 
 // deliver(limit, failed): (how many events, the gap behind them or None).
@@ -92,6 +148,11 @@ inline PyObject* queue_hand_on(PyObject* self, PyObject* const* args, Py_ssize_t
 }
 
 inline PyMethodDef queue_methods[] = {
+    {"tell", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_tell)), METH_FASTCALL,
+     "Notes in `log` that revision `rev` has set the leaf at `path`, and copies the event in where its value "
+     "has "
+     "changed. Returns the event's number, negative where it was dropped for want of room; 0 where there is "
+     "none."},
     {"push", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_push)), METH_FASTCALL,
      "Copies an event in and returns its number, negative where it was dropped for want of room."},
     {"deliver", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_deliver)), METH_FASTCALL,

@@ -39,6 +39,7 @@ def scope() -> _native.TransactionScope[int]:
 def calls(queue: _native.Queue, log: _native.ChangeLog) -> None:
     """These are read, and never run."""
     queue.push("/rooms/one", 1, 1, True, b"\x91\x01", None, ())
+    queue.tell(log, "/rooms/one", 2, b"\x91\x02", b"\x91\x01", (), True)
     log.note(1, "/rooms/one", False)
     _native.flatten(b"/rooms/", 2, {"one": {"count": 1, "names": ["first", "second"]}})
     unflatten(b"/rooms/", [(b"/rooms/one/count", b"\x01"), (b"/rooms/one/names", b"\x91\x01")])

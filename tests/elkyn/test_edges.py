@@ -232,13 +232,13 @@ def test_11_after_an_exception_of_a_signal_handler_the_old_value_is_a_change_aga
     store.watch("/n").subscribe(lambda event: got.append(event.value))
     store.set("/n", 1)
     store.set("/n", 2)  # from here on the store knows what is there without looking
-    push = store._commits._push
+    tell = store._commits._tell
 
-    def push_and_raise(*event: Any) -> int:
-        push(*event)
+    def tell_and_raise(*event: Any) -> int:
+        tell(*event)
         raise _Interrupted
 
-    monkeypatch.setattr(store._commits, "_push", push_and_raise)
+    monkeypatch.setattr(store._commits, "_tell", tell_and_raise)
     with pytest.raises(_Interrupted):
         store.set("/n", 3)
     monkeypatch.undo()

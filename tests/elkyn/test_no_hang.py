@@ -239,7 +239,7 @@ def test_closing_amid_a_write_of_ones_own_is_an_error_and_the_write_is_whole(tmp
     refused: list[BaseException] = []
 
     def close(_: Any, what: str, function: Any) -> None:
-        if what == "c_call" and function.__name__ == "push":
+        if what == "c_call" and function.__name__ == "tell":
             with pytest.raises(elkyn.WouldDeadlock, match="let it raise") as refusal:
                 store.close()
             refused.append(refusal.value)

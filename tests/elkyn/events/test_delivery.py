@@ -14,7 +14,7 @@ import pytest
 from stalling import eventually
 
 import elkyn
-from elkyn._native import Event, Queue, Receiver
+from elkyn._native import ChangeLog, Event, Queue, Receiver
 from elkyn.values import decode, encode
 
 Failures = list[tuple[Receiver, BaseException, bool]]
@@ -34,6 +34,57 @@ def delivered(queue: Queue, limit: int = 1000) -> tuple[int, Failures]:
     failures: Failures = []
     count, _ = queue.deliver(limit, lambda *failure: failures.append(failure))
     return count, failures
+
+
+# --- what follows the commit of a leaf
+
+
+@pytest.mark.parametrize(
+    ("before", "wants_old", "told"),
+    [
+        (None, True, [(5, False, None)]),
+        (encode(4), True, [(5, True, 4)]),
+        (encode(4), False, [(5, False, None)]),
+        (encode(5), True, []),
+    ],
+)
+def test_a_leaf_is_noted_and_told_where_it_has_changed(
+    before: bytes | None, wants_old: bool, told: list[tuple[int, bool, int | None]]
+) -> None:
+    queue, log, got = Queue(decode), ChangeLog(6), []
+    receivers = (receiver(lambda event: got.append((event.value, event.existed, event.old))),)
+    number = queue.tell(log, "/n", 7, encode(5), before, receivers, wants_old)
+    assert bool(number) == bool(told)
+    assert log.since(6) == [(7, "/n", False)]
+    assert delivered(queue) == (len(told), [])
+    assert got == told
+
+
+def test_a_leaf_for_which_there_is_no_room_has_a_negative_number_and_is_noted() -> None:
+    queue, log = Queue(decode, slots=1), ChangeLog(0)
+    assert queue.tell(log, "/n", 1, encode(1), None, (), False) == 1
+    assert queue.tell(log, "/n", 2, encode(2), encode(1), (), False) == -2
+    assert log.since(0) == [(1, "/n", False), (2, "/n", False)]
+
+
+_LEAF = (ChangeLog(0), "/n", 1, b"\x01", None, (), False)
+
+
+@pytest.mark.parametrize(
+    ("at", "wrong", "error"),
+    [
+        (0, None, TypeError), (0, Queue(decode), TypeError), (1, b"/n", TypeError), (1, "/" + 256 * "n", ValueError),
+        (1, "\udcff", UnicodeEncodeError), (2, "1", TypeError), (2, -1, OverflowError), (3, None, TypeError),
+        (4, "4", TypeError), (5, [], TypeError), (6, None, TypeError),
+    ],
+)  # fmt: skip
+def test_what_is_no_leaf_is_refused(at: int, wrong: Any, error: type[Exception]) -> None:
+    queue = Queue(decode)
+    with pytest.raises(error):
+        queue.tell(*_LEAF[:at], wrong, *_LEAF[at + 1 :])
+    with pytest.raises(TypeError):
+        queue.tell(*_LEAF[:6])
+    assert delivered(queue) == (0, [])
 
 
 # --- programs
