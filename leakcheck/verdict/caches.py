@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import log2
 from typing import NamedTuple
 
 from leakcheck.agent.protocol import (
@@ -38,7 +39,7 @@ _FILLING_CALLS = 20
 _KEYED_CALLS = 262_144
 """Calls after which keys that are all new are believed to be new for ever."""
 _LONGEST_S = 8.0
-"""Seconds for which they are waited for at most, where calls or readings are slow."""
+"""Seconds for which they are waited for, more or less, where calls or readings are slow."""
 
 
 def title(container: LimitedContainer) -> str:
@@ -62,6 +63,11 @@ def emptied(process: Process) -> Left:
     """The readings with the caches emptied. The step is run after this for what stays, no more."""
     process.ask(EmptyCaches(), Emptied)
     return Left(process.run(0).values, 0)
+
+
+def _doublings(times: float) -> int:
+    """How many doublings come next to so many times as much: iterations are judged after whole ones."""
+    return max(0, round(log2(times)))
 
 
 class _Seen(NamedTuple):
@@ -129,7 +135,7 @@ class CacheSuspicion:
             done += count
         later = limited(self._process)
         if self._keys_are_added(held, count, {each.identity for each in later}):
-            self.full_at = min(_KEYED_CALLS, int(_LONGEST_S / progress.seconds * done))
+            self.full_at = min(_KEYED_CALLS, progress.iterations << _doublings(_LONGEST_S / progress.seconds))
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         if seen is not None:
             grown = seen.grown_since(LEDGER, progress)

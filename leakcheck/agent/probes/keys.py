@@ -30,14 +30,17 @@ Entries = dict[Any, Any]
 async def answer(conversation: Conversation, question: KeysComeAgain) -> KeysCame:
     """Runs the step twice `calls` times. Where it raises, no key has come again."""
     driver, calls = conversation.driver, question.calls
-    sizes = {id(each): size for each, size in keyed()}
+    before = keyed()
+    sizes = {id(each): size for each, size in before}
     try:
         await driver.run(calls)
-        gains = [(size - sizes.get(id(each), 0), index, each) for index, (each, size) in enumerate(keyed())]
-        growing = sorted(gain for gain in gains if gain[0] >= _LEAST_ADDITIONS)[-_MOST_CONTAINERS:]
-        weight = sum(gained * entry_weight([each]) for gained, _, each in growing) / calls
-        taken = [(each, _take(each)) for _, _, each in growing]
-        del gains, growing
+        growing = _growing(sizes, [(each, _size(each)) for each, _ in before])
+        del before
+        # What was there is looked at first, for all that there is takes seconds; it may have been replaced by another.
+        growing = growing or _growing(sizes, keyed())
+        weight = sum(gained * entry_weight([each]) for gained, each in growing) / calls
+        taken = [(each, _take(each)) for _, each in growing]
+        del growing
         try:
             await driver.run(calls)
         finally:
@@ -45,6 +48,17 @@ async def answer(conversation: Conversation, question: KeysComeAgain) -> KeysCam
     except StepRaisedError:
         return KeysCame(0.0, 0, 0)
     return KeysCame(weight, added, again)
+
+
+def _growing(sizes: dict[int, int], containers: list[tuple[Any, int]]) -> list[tuple[int, Any]]:
+    """Those that have gained most since they had `sizes`, by their `id`, with what they have gained."""
+    gains = [(size - sizes.get(id(each), 0), index, each) for index, (each, size) in enumerate(containers)]
+    most = sorted(gain for gain in gains if gain[0] >= _LEAST_ADDITIONS)[-_MOST_CONTAINERS:]
+    return [(gained, each) for gained, _, each in most]
+
+
+def _size(container: Any) -> int:
+    return set.__len__(container) if derives(type(container), set) else dict.__len__(container)
 
 
 def _put_back(taken: list[tuple[Any, Entries]]) -> tuple[int, int]:
