@@ -36,7 +36,7 @@ run: setup  ## Run Elkyn's scenario suite: a verdict for each scenario, and repo
 
 .PHONY: test
 test: setup  ## Run the quick tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 .PHONY: test-slow
 test-slow: setup  ## Run the tests that take their time (kill -9 loops, soaks, long property tests)
