@@ -158,6 +158,14 @@ class Dispatcher:
         """Return the number of the next node: below all live ones, and rising."""
         return FIRST_SNAPSHOT_SEQ + self.snapshot_events
 
+    def pushed(self) -> int:
+        """Return the number that the next live event will have."""
+        return self.queue.settled
+
+    def has_delivered(self, seq: int) -> bool:
+        """Whether all live events with numbers below `seq` have been delivered."""
+        return self._done >= seq
+
     def is_wanted(self) -> bool:
         """Whether the thread is to look after something else."""
         return bool(self.thread.hurried_by) or (self._stopping and time.monotonic() >= self._deadline)

@@ -103,6 +103,12 @@ class Desk(Protocol):
     def snapshot_seq(self) -> int:
         """Return the number of the next node: below all live ones, and rising."""
 
+    def pushed(self) -> int:
+        """Return the number that the next live event will have."""
+
+    def has_delivered(self, seq: int) -> bool:
+        """Whether all live events with numbers below `seq` have been delivered."""
+
     def is_wanted(self) -> bool:
         """Whether the thread is to look after something else."""
 
@@ -134,6 +140,8 @@ class Snapshot:
         self._nodes = nodes
         self._next: tuple[str, bytes | None] | None = None
         self._begun = False
+        self._stays_for: int | None = None
+        """Live events before that number may be of what the nodes have told; None as long as there are more nodes."""
         self._let_go_later: Stop = ignore  # cancels that
         self._timestamp_ns = time.time_ns()
         self._sink, self._program = watcher.sink, watcher.program
@@ -197,7 +205,7 @@ class Snapshot:
         return self._watcher.active and self._watcher.held is not None
 
     def _deliver_one(self) -> bool:
-        """Deliver a node, or what was held once there is none; False at the end of both."""
+        """Deliver a node, or what was held once there is none; False where there is neither, for now or for good."""
         if self._next is not None:
             (path, raw), self._next = self._next, self._nodes.next()
             node = Pending(path, raw, None, (self._watcher,), last=self._next is None)
@@ -206,9 +214,12 @@ class Snapshot:
                 self._watcher, node.event(self._nodes.rev, seq, self._timestamp_ns, self._desk.value_bytes)
             )
             return True
+        if self._stays_for is None:
+            self._stays_for = self._desk.pushed()
         item = self._held.take()
         if item is NOTHING:
-            self._watcher.sink, self._watcher.held = self._sink, None
+            if self._desk.has_delivered(self._stays_for):
+                self._watcher.sink, self._watcher.held = self._sink, None
             return False
         if isinstance(item, Overflow):
             self._watcher.state.guarded(self._sink.overflow, item)

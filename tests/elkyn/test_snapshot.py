@@ -14,6 +14,7 @@ import pytest
 from stalling import eventually
 
 import elkyn
+from elkyn.events.dispatcher import EVENTS_PER_DELIVERY
 from elkyn.events.snapshot import NODES_PER_PAGE, Nodes
 from elkyn.storage import MAX_READERS
 
@@ -112,6 +113,30 @@ def test_what_commits_meanwhile_comes_behind_it_without_gap_or_duplicate(
         if not growing:
             assert (set(told), len(told)) == ({1}, MANY)
             assert live == list(range(2, store.rev + 1))
+
+
+def test_what_is_still_in_the_ring_when_all_is_told_is_not_told_again(tmp_path: Path) -> None:
+    got: list[Any] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def stall(_: Any) -> None:
+        entered.set()
+        go.wait(30)
+
+    with elkyn.open(tmp_path / "data", durability="none", map_size=1 << 20, slots=1 << 12) as store:
+        store.set("/n/a", 0)
+        with store.watch("/gate").subscribe(stall):
+            store.set("/gate", 1)
+            assert entered.wait(30)
+            with store.watch("/n/*", initial=True).subscribe(got.append):
+                for count in range(1, 3 * EVENTS_PER_DELIVERY):
+                    store.set("/n/a", count)
+                store.set("/large", b"x" * (4 << 20))  # ends the snapshot's transaction: it is told as of now
+                go.set()
+                assert store.flush_events(30)
+                store.set("/n/a", 0)
+                assert store.flush_events(30)
+    assert [event.value for event in got] == [3 * EVENTS_PER_DELIVERY - 1, 0]
 
 
 def test_nodes_go_on_at_a_later_revision_where_their_transaction_is_ended(tmp_path: Path) -> None:
