@@ -36,6 +36,10 @@ class _Source:
         self._stop()
 
 
+def _nothing() -> None:
+    """Rings nowhere."""
+
+
 class _Alarm:
     """The one timer of an operator, which dies with its subscription."""
 
@@ -46,7 +50,7 @@ class _Alarm:
         self._seconds = seconds
         self._ring = ring
         self._cancel: Stop | None = None
-        state.at_end(self.cancel)
+        state.at_end(self._end)
 
     @property
     def is_set(self) -> bool:
@@ -65,6 +69,10 @@ class _Alarm:
         cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel()
+
+    def _end(self) -> None:
+        self.cancel()
+        self._ring = _nothing  # which leads back here, and would wait for the collector, with all that it holds
 
     def _due(self) -> None:
         self._cancel = None

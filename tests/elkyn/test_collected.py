@@ -104,3 +104,31 @@ def test_a_closed_store_does_not_wait_for_the_collector(tmp_path: Path, use: Cal
         assert [each() for each in gone] == [None] * len(gone)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        lambda changes: changes.debounce(30.0),
+        lambda changes: changes.throttle(30.0),
+        lambda changes: changes.buffer(count=10, seconds=30.0),
+    ],
+    ids=["debounce", "throttle", "buffer"],
+)
+def test_what_a_timer_would_call_goes_with_the_subscription(store: elkyn.Store, operator: Callable[[Any], Any]) -> None:
+    def handler(_: object) -> None: ...
+
+    gc.collect()
+    gc.disable()
+    try:
+        with operator(store.watch("/n")).subscribe(handler):
+            store.set("/n", 1)
+            store.set("/n", 2)
+            store.flush_events()
+        gone = weakref.ref(handler)
+        del handler
+        store.set("/n", 3)  # the dispatcher lets go of what it has called last
+        store.flush_events()
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -67,23 +67,21 @@ def test_a_leaf_for_which_there_is_no_room_has_a_negative_number_and_is_noted() 
     assert log.since(0) == [(1, "/n", False), (2, "/n", False)]
 
 
-_LEAF = (ChangeLog(0), "/n", 1, b"\x01", None, (), False)
-
-
 @pytest.mark.parametrize(
     ("at", "wrong", "error"),
     [
-        (0, None, TypeError), (0, Queue(decode), TypeError), (1, b"/n", TypeError), (1, "/" + 256 * "n", ValueError),
+        (0, None, TypeError), (1, b"/n", TypeError), (1, "/" + 256 * "n", ValueError),
         (1, "\udcff", UnicodeEncodeError), (2, "1", TypeError), (2, -1, OverflowError), (3, None, TypeError),
         (4, "4", TypeError), (5, [], TypeError), (6, None, TypeError),
     ],
 )  # fmt: skip
 def test_what_is_no_leaf_is_refused(at: int, wrong: Any, error: type[Exception]) -> None:
-    queue = Queue(decode)
-    with pytest.raises(error):
-        queue.tell(*_LEAF[:at], wrong, *_LEAF[at + 1 :])
+    queue, leaf = Queue(decode), [ChangeLog(0), "/n", 1, b"\x01", None, (), False]
     with pytest.raises(TypeError):
-        queue.tell(*_LEAF[:6])
+        queue.tell(*leaf[:6])
+    leaf[at] = wrong
+    with pytest.raises(error):
+        queue.tell(*leaf)
     assert delivered(queue) == (0, [])
 
 
