@@ -1,5 +1,6 @@
 """The end of a store: by `close()`, at the exit of the process, and in a forked child, where it is another's."""
 
+import _thread
 import atexit
 import os
 import threading
@@ -161,8 +162,10 @@ _of_open_stores: "weakref.WeakSet[Ending]" = weakref.WeakSet()
 def _exit_all() -> None:
     for ending in list(_of_open_stores):
         ending.exit()
-    if any(thread.daemon for thread in threading.enumerate()):
-        report_leaks(False)  # such a thread is stopped wherever it is, and what it holds there is never let go of
+    if _thread._count():
+        # Daemon threads, and those of ours that have started another and are about to end: they are stopped wherever
+        # they are, and what they hold there is never let go of.
+        report_leaks(False)
 
 
 def _refuse_in_child() -> None:

@@ -137,6 +137,15 @@ def other():
     other.store.watch('/n').subscribe(lambda event: None)
     other.store.set('/n', 1)
 thread = threading.Thread(target=other); thread.start(); thread.join()""",
+    "with the thread that started another still at it": """
+start = threading.Thread.start
+def slowly(thread):
+    start(thread)
+    if thread.daemon:
+        time.sleep(30)
+threading.Thread.start = slowly
+store.watch('/n').subscribe(lambda event: None)
+store.set('/n', 1)""",
     "with the writer at work": "futures = [store.set_async('/n', n) for n in range(3000)]",
     "with an async store": "third = elkyn.open(sys.argv[1] + '3', durability='async')",
     "inside the handler": """
