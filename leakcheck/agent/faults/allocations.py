@@ -172,7 +172,7 @@ class _Found:
         """With our own, and whether Python code was called."""
         self._points: dict[places.Where, Point] = {}
         self._offsets: dict[int, tuple[CodeType, frozenset[int]]] = {}
-        """Of instructions that may allocate, by the identity of a code."""
+        """Of instructions that may allocate, by the identity of a code; not those that give back what a block has."""
         self._until = time.thread_time() + _FINDING_S
         self._window = _Window()
         self._at: places.Where | None = None
@@ -199,8 +199,8 @@ class _Found:
         known = self._offsets.get(id(code))
         if known is None:
             raw = code.co_code
-            offsets = (at for at in range(0, len(raw), 2) if not opname[raw[at]].startswith(_WITHOUT_MEMORY))
-            known = self._offsets[id(code)] = code, frozenset(offsets)
+            offsets = {at for at in range(0, len(raw), 2) if not opname[raw[at]].startswith(_WITHOUT_MEMORY)}
+            known = self._offsets[id(code)] = code, frozenset(offsets - places.leaving_blocks(code))
         return known[1]
 
     def close(self) -> int:

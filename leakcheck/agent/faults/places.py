@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from opcode import opname
 from types import CodeType, FrameType
 from zlib import crc32
 
@@ -61,3 +62,27 @@ def span(code: CodeType, offset: int) -> tuple[int, int, int, int]:
         if 2 * at == offset:
             return line or 0, last or 0, column or 0, end or 0
     return 0, 0, 0, 0
+
+
+_LEAVES_BY_ERROR = "WITH_EXCEPT_START"
+_PUSHES = ("LOAD_CONST", "LOAD_COMMON_CONSTANT")
+_BETWEEN = ("CACHE", "EXTENDED_ARG", "PRECALL", "PUSH_NULL")
+"""Instructions that may stand between an argument and its call."""
+
+
+def leaving_blocks(code: CodeType) -> frozenset[int]:
+    """Offsets of the instructions that call `__exit__` or `__aexit__` at the end of a `with` block.
+
+    Where all is well it is a call with three constants, of which each has the very span of the call: a call that is
+    written so has arguments with spans of their own.
+    """
+    raw, found, pushed = code.co_code, set[int](), list[object]()
+    for offset, position in zip(range(0, len(raw), 2), code.co_positions(), strict=True):
+        name = opname[raw[offset]]
+        if name == _LEAVES_BY_ERROR or (name == "CALL" and pushed == [position] * 3):
+            found.add(offset)
+        if name in _PUSHES:
+            pushed = [*pushed[-2:], position]
+        elif name not in _BETWEEN:
+            pushed = []
+    return frozenset(found)

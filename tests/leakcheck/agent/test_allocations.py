@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import gc
 import json
 
@@ -126,3 +127,16 @@ def test_what_a_step_raises_by_itself_is_its_own():
     with pytest.raises(StepRaisedError) as told:
         under(driver, [fault(text)], 1)
     assert isinstance(told.value.__cause__, LookupError)
+
+
+def leaves_three_blocks(call, one):
+    with one:
+        call(None, None, None)
+    with one as two, two(None, None, None):
+        pass
+
+
+def test_the_calls_that_leave_blocks_are_told_from_those_that_are_written():
+    found = places.leaving_blocks(leaves_three_blocks.__code__)
+    names = [each.opname for each in dis.get_instructions(leaves_three_blocks) if each.offset in found]
+    assert sorted(names) == 3 * ["CALL"] + 3 * ["WITH_EXCEPT_START"]
