@@ -15,6 +15,7 @@ from leakcheck.checking import Unseen
 from leakcheck.execution.job import Job
 from leakcheck.execution.worker import Worker
 from leakcheck.run import failing, failing_process
+from leakcheck.run.points import SHORTAGE
 from leakcheck.run.runner import Plan, Runner
 
 CASES = """
@@ -249,7 +250,8 @@ def test_what_cleans_up_or_stays_for_a_while_is_none(job, name):
 def test_innocents_stay_so_on_a_busy_machine(job):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        assert suspects(job, "innocent", LEGAL) == set()
+        # Not where memory is short: the interpreter itself loses a frame then, in `functools.singledispatch` of 3.11.
+        assert suspects(job, "innocent", [each for each in LEGAL if each != SHORTAGE]) == set()
         assert suspects(job, "waits_and_gives_back") == set()
         assert suspects(job, "waits") == {"waits:asyncio.sleep", "cancelled waits:asyncio.sleep"}
     finally:
