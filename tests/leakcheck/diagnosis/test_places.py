@@ -71,7 +71,7 @@ def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str,
         ("chain_of_two_kinds_of_links", "growing_objects.chain.__defaults__.func…", "chain = lambda"),
         pytest.param(
             "chain_of_signal_handlers",
-            "<function held by native code>.<closure before>…",
+            "<handler of SIGUSR1>.<closure before>…",
             "return lambda number, frame",
             marks=pytest.mark.slow,
         ),
