@@ -103,6 +103,8 @@ def module_file(module: types.ModuleType) -> str:
 def references(value: Any) -> list[tuple[str, list[Any]]]:
     """What an object refers to, by name where it has one: `[(label, objects)]`."""
     kind = type(value)
+    if kind is collections.deque:
+        return [("[*]", list(value))]  # since 3.12 a deque refers to its type as well, which is no element
     if id(kind) in SEQUENCES:
         return [("[*]", elements_of(value))]
     if id(kind) in MAPPINGS:

@@ -407,3 +407,8 @@ def test_all_that_a_function_holds_by_itself_is_reached() -> None:
     own = [each for each in gc.get_referents(annotated) if type(each) is types.FunctionType]
     assert len(own) == (sys.version_info >= (3, 14))
     assert [each for each in [annotated.__dict__, *own] if id(each) not in found.seen] == []
+
+
+def test_a_queue_refers_to_its_elements_and_not_to_its_type() -> None:
+    queue = collections.deque([[], ()])
+    assert references(queue) == [("[*]", [[], ()])]
