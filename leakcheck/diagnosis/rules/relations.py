@@ -66,7 +66,8 @@ def takes_in(holder: Fault, allocation: Fault) -> bool:
             not taker.made and holder.count and comes_with(allocation.count, holder.count)
         ):
             line = taker.stack[0][:2]
-            return all(site.native and site.trace[:1] == (line,) for site in allocation.sites)
+            # What native code asks the interpreter's allocators for may come without native frames.
+            return has_native_frames(allocation) and all(site.trace[:1] == (line,) for site in allocation.sites)
     return False
 
 
