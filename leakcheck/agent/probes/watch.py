@@ -165,14 +165,13 @@ class Ledger(Watch):
         That is no more than what the function, each line that leads there, and the functions of these have added: what
         a function makes for itself is gone when it is over. Of the outermost one that is not known.
         """
-        pairs = list(zip(self._stacks, self._sums, strict=False))
         parts: dict[Any, float] = {}
-        for stack, amount in pairs:
+        for stack, amount in zip(self._stacks, self._sums, strict=False):
             for part in _parts(stack):
                 parts[part] = parts.get(part, 0.0) + amount
         lines: dict[Stack, list[tuple[float, Stack]]] = {}
-        for stack, amount in pairs:
-            lines.setdefault(stack[:1], []).append((min(map(parts.__getitem__, _parts(stack)), default=amount), stack))
+        for stack in dict.fromkeys(self._stacks):
+            lines.setdefault(stack[:1], []).append((min(map(parts.__getitem__, _parts(stack))), stack))
         found = [(max(each)[1], sum(amount for amount, _ in each)) for each in lines.values()]
         return sorted(found, key=lambda pair: -pair[1])
 
@@ -187,19 +186,22 @@ class Ledger(Watch):
     def _check(self) -> None:
         change = self._read() - self._now
         if change:
-            # The line of this thread: what adds to a container does not let go of the interpreter's lock.
-            frame, line, left = self._reached_by.get(threading.get_ident(), (self._frame, self._line, None))
-            if change > 0:
-                left = None  # what a function that has returned lets go of is its own, what comes is its caller's
-            key = (left, *_calls(frame, line))
-            index = self._indices.get(key)
-            if index is None and len(self._stacks) < _MOST_LINES:
-                index = self._indices[key] = len(self._stacks)
-                end = ((left.co_filename, 0, left.co_qualname),) if left is not None else ()
-                self._stacks.append((*end, *stack_of(frame, line)))
-            if index is not None:
-                self._sums[index] += change
-        self._now = self._read()
+            self._add(change)
+        self._now = self._read()  # what the sum has taken meanwhile is given back
+
+    def _add(self, change: float) -> None:
+        # The line of this thread: what adds to a container does not let go of the interpreter's lock.
+        frame, line, left = self._reached_by.get(threading.get_ident(), (self._frame, self._line, None))
+        if change > 0:
+            left = None  # what a function that has returned lets go of is its own, what comes is its caller's
+        key = (left, *_calls(frame, line))
+        index = self._indices.get(key)
+        if index is None and len(self._stacks) < _MOST_LINES:
+            index = self._indices[key] = len(self._stacks)
+            end = ((left.co_filename, 0, left.co_qualname),) if left is not None else ()
+            self._stacks.append((*end, *stack_of(frame, line)))
+        if index is not None:
+            self._sums[index] += change
 
 
 def _calls(frame: types.FrameType | None, line: int) -> tuple[Any, ...]:
@@ -214,8 +216,10 @@ def _calls(frame: types.FrameType | None, line: int) -> tuple[Any, ...]:
 
 def _parts(stack: Stack) -> Iterator[Any]:
     """What a line is part of: each call that leads there, from itself on, and each function that one of these calls."""
+    yield stack
     for depth, (file, _, function) in enumerate(stack):
-        yield stack[depth:]
+        if depth:
+            yield stack[depth:]
         if callers := stack[depth + 1 :]:
             yield file, function, callers
 
