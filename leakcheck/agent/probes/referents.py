@@ -13,7 +13,7 @@ import gc
 import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT, Weigh, lineage, weigher
@@ -382,7 +382,7 @@ def _instance(value: Any) -> list[tuple[str, list[Any]]]:
         labelled += [(f".{name}", [each]) for name, each in zip(layout.fields, tuple.__iter__(value), strict=False)]
     elif layout.elements is not None:
         labelled.append(("[*]", list(layout.elements(value))))
-    return _with_rest(value, labelled)
+    return _with_rest(value, labelled, told=list(dict.keys(value)) if layout.is_mapping else [])
 
 
 def _named_fields(kind: Any) -> tuple[str, ...]:
@@ -393,9 +393,11 @@ def _named_fields(kind: Any) -> tuple[str, ...]:
     return fields if named else ()
 
 
-def _with_rest(value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?") -> list[tuple[str, list[Any]]]:
-    """`labelled` and whatever else the collector knows the object to refer to."""
-    known = {id(each) for _, values in labelled for each in values}
+def _with_rest(
+    value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?", told: Sequence[Any] = ()
+) -> list[tuple[str, list[Any]]]:
+    """`labelled` and whatever else the collector knows the object to refer to, but for what is `told` by others."""
+    known = {id(each) for _, values in labelled for each in values}.union(map(id, told))
     kind = type(value)
     rest = [each for each in gc.get_referents(value) if id(each) not in known and each is not kind]
     if rest:
