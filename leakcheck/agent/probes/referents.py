@@ -38,6 +38,8 @@ TRANSPARENT: Final = ""
 """Label of what a path does not name: dictionaries of instances and the like, whose content is named instead."""
 KEYS: Final = "{key}"
 """Label of keys; a mapping is as large as its values are many."""
+UNNAMED: Final = ".<unnamed>"
+"""Label of what a type made in C keeps under no name."""
 _SEQUENCE_BASES: Final = (list, tuple, set, frozenset, collections.deque)
 SEQUENCES: Final = frozenset(map(id, _SEQUENCE_BASES))
 MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)))
@@ -187,7 +189,7 @@ def _class(cls: Any) -> list[tuple[str, list[Any]]]:
     known = {id(namespace)} | {id(value) for _, values in labelled for value in values}
     rest = [each for each in gc.get_referents(cls) if id(each) not in known and type(each) is not tuple]
     transparent = [each for each in gc.get_referents(cls) if type(each) is tuple or each is namespace]
-    return [(TRANSPARENT, transparent), *labelled, (".?", rest)]
+    return [(TRANSPARENT, transparent), *labelled, (UNNAMED, rest)]
 
 
 def _function(function: types.FunctionType) -> list[tuple[str, list[Any]]]:
@@ -394,7 +396,7 @@ def _named_fields(kind: Any) -> tuple[str, ...]:
 
 
 def _with_rest(
-    value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?", told: Sequence[Any] = ()
+    value: Any, labelled: list[tuple[str, list[Any]]], label: str = UNNAMED, told: Sequence[Any] = ()
 ) -> list[tuple[str, list[Any]]]:
     """`labelled` and whatever else the collector knows the object to refer to, but for what is `told` by others."""
     known = {id(each) for _, values in labelled for each in values}.union(map(id, told))

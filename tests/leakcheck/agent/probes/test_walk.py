@@ -419,3 +419,8 @@ def test_an_entry_of_a_mapping_of_an_own_type_is_one_reference() -> None:
 
     entries = Ordered({1000 + number: [] for number in range(100)})
     assert reference_count(entries) == 100
+
+
+def test_what_a_c_type_keeps_under_no_name_is_told_so() -> None:
+    elements: list[object] = [[]]
+    assert references(iter(elements)) == [(".<unnamed>", [elements])]
