@@ -228,6 +228,8 @@ class LimitedContainer(NamedTuple):
     identity: int
     size: int
     limit: int
+    asked: int | None = None
+    """How often an `lru_cache` was asked; None where that is not known."""
 
 
 class LimitedContainersFound(NamedTuple):

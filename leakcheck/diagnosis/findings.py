@@ -229,7 +229,8 @@ def _container_title(facts: _Facts, detail: Container) -> str:
     others = ["".join([*(facts.shown(node.label) for node in other.nodes), many]) for other, many in detail.also[:2]]
     also = "".join(f" and by {other}" for other in others)
     end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
-    return f"leaks {amount} per iteration: added at {named}, held by {path}{also}, {end}"
+    came = "added" if fault.adders else "made"  # where no line was seen to add, the stack is that of its birth
+    return f"leaks {amount} per iteration: {came} at {named}, held by {path}{also}, {end}"
 
 
 def places_named(frames: list[Frame], origin: Origin = HERE) -> str:

@@ -28,7 +28,7 @@ def named_in_code(label: str, is_code: Callable[[str], bool] = _none) -> str:
     if match := _KEY.fullmatch(label):
         return label if is_code(ast.literal_eval(match[1])) else f"[key]{match[2]}"
     if match := _ATTRIBUTE.fullmatch(label):
-        return label if match[1].isidentifier() or match[1] in ("*", "?") else f".?{match[2]}"
+        return label if match[1].isidentifier() or match[1] == "*" else f".<attribute>{match[2]}"
     if match := _SCENARIO.fullmatch(label):
         return f"<{match[1]} {match[2]}>"
     if match := _FRAME.fullmatch(label):

@@ -59,6 +59,15 @@ def full(process: Process) -> list[LimitedContainer]:
     return sorted((each for each in limited(process) if each.size >= each.limit), key=lambda each: -each.size)
 
 
+def full_by(process: Process, calls: int) -> list[LimitedContainer]:
+    """Those of the full ones that the step may have filled: what it does not ask in so many calls was full before."""
+    before = {each.identity: each.asked for each in full(process)}
+    if not before:
+        return []
+    process.run(calls)
+    return [each for each in full(process) if each.asked is None or each.asked != before.get(each.identity)]
+
+
 def emptied(process: Process) -> Left:
     """The readings with the caches emptied. The step is run after this for what stays, no more."""
     process.ask(EmptyCaches(), Emptied)

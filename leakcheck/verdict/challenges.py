@@ -74,6 +74,8 @@ _AGAIN_SHARE = 0.02
 """Part of the keys that come again which makes what has them a cache."""
 _CLOCK_CALLS = 16
 """Calls of the step in which it reads a clock, if it does."""
+_CACHE_CALLS = 16
+"""Calls of the step in which it asks a cache, if that is its own."""
 _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
@@ -396,7 +398,7 @@ def names_of_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
     if filling:
         named = [] if suspicion.leaking else [f"{caches.title(each)} filled up" for each in filling]
     elif suspicion.bounded:
-        named = [f"{caches.title(each)} is full" for each in caches.full(process)]
+        named = [f"{caches.title(each)} is full" for each in caches.full_by(process, _CACHE_CALLS)]
     else:
         named = []
     return Ruling({}, named[:_MOST_NAMED]) if named else None

@@ -33,6 +33,7 @@ class Scripted:
     def ask(self, question: NamedTuple, answer: type) -> Any:
         self.asked.append(question)
         found = self._answers[type(question)]
+        found = found() if callable(found) else found
         assert isinstance(found, answer), f"{question} is answered by {answer.__name__}"
         return found
 

@@ -54,6 +54,8 @@ def _object_trace() -> Callable[[Any], Trace | None]:
 
 
 _traced = _object_trace()
+_NOWHERE = (("<unknown>", 0),)
+"""The trace of `tracemalloc` where there is none."""
 _STEP = Driver.run.__code__.co_filename
 
 
@@ -67,7 +69,12 @@ def birth(value: Any) -> Trace | None:
 
 
 def user_part(trace: Trace) -> Trace | None:
-    """The part of a trace inside the toolkit's call of the step; None where the step is not in it."""
+    """The part of a trace inside the toolkit's call of the step; None where the step is not in it.
+
+    Empty where no Python code was running: on a stack that native code has switched to, for one.
+    """
+    if trace == _NOWHERE:
+        return ()
     for index, (file, _line) in enumerate(trace):
         if HERE.own(file):
             within = file == _STEP or (index and HERE.calls_the_step(file))

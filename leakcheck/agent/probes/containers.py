@@ -160,10 +160,10 @@ class ContainerProbe:
         self.pinned = _growing_groups(first, second)
         self.kept = frozenset(node for each in self.candidates for node in each.nodes)
         self.needed = frozenset(node.key for key in self.kept for node in second.nodes[key].above())
-        deeper = frozenset(each.growing.node for each in self.candidates if each.growing.shape == "deeper")
+        folded = self.kept & second.chains()
         below = (islice(second.nodes[key].above(), 1, None) for key in self.kept)
-        self.through = deeper.union(node.key for above in below for node in above)
-        self.needed |= _links(second, deeper)
+        self.through = folded.union(node.key for above in below for node in above)
+        self.needed |= _links(second, folded)
         self.before = second.point
         self.limits = limits()
         if any(path[0][0] == snapshot.NATIVE.format(path[0][1]) for _, _, path in self.candidates):
@@ -321,7 +321,8 @@ class ContainerProbe:
         walk.keep = self.kept
         walk.through = self.through
         walk.hide([self.conversation])
-        if any(self.before.objects.get(node, 0) > _LONG_CHAIN for node in self.through & self.kept):
+        chains = (node for each, nodes, _ in self.candidates if each.shape == "deeper" for node in nodes)
+        if any(self.before.objects.get(node, 0) > _LONG_CHAIN for node in chains):
             walk.fresh = gc.get_objects()  # all others are put aside
             walk.hide([walk.fresh])
         walk.run(snapshot.all_roots(self.conversation))

@@ -13,7 +13,7 @@ from types import CoroutineType, FrameType, FunctionType, GeneratorType, MethodT
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Stack
-from leakcheck.agent.probes.referents import derives, full_name, references
+from leakcheck.agent.probes.referents import UNNAMED, derives, full_name, references
 from leakcheck.agent.probes.watch import Watch
 from leakcheck.agent.protocol import GarbageMade, MeasureGarbage
 from leakcheck.agent.step import StepRaisedError
@@ -36,8 +36,8 @@ _MOST_REACHED = 400
 """Objects that one of them may lead to."""
 
 _RUNNING = (FunctionType, MethodType, GeneratorType, CoroutineType)
-_OF_CODE = (".<local ", ".<closure ", ".<await>")
-"""How the steps begin that code has named: variables of a function."""
+_OF_CODE = (".<local ", ".<closure ", ".<await>", UNNAMED)
+"""How the steps begin that tell nothing of the program's data: variables of a function for one."""
 
 Way = tuple[tuple[str, str], ...]
 """Labels and types of the steps of a cycle, from an object back to itself."""
@@ -222,7 +222,7 @@ def _shown(label: str) -> str:
     if label.startswith("[") and label != "[*]":
         return "[key]"
     named = not label.startswith(".") or label.startswith(_OF_CODE) or label[1:].isidentifier()
-    return label if named else ".?"
+    return label if named else ".<attribute>"
 
 
 def _leads_back(start: Any, way: Way) -> bool:

@@ -68,7 +68,7 @@ def growing(points: Sequence[Point], parents: Mapping[int, int], chains: frozens
             found.append(Growing(node, _rate(points, children), "wider"))
     rates = fresh_roots | {each.node: each.per_iteration for each in found}
     found += [each for each in _heavier(points) if each.node not in rates]
-    top = [each for each in found if not _explained_above(each, rates, parents)]
+    top = [each for each in found if not _explained_above(each, rates, parents, points[0])]
     return sorted(top, key=lambda each: (each.shape == "heavier", -each.per_iteration))
 
 
@@ -108,13 +108,21 @@ def _keeps_growing(points: Sequence[Point], series: Sequence[int]) -> bool:
     return min(rates) > 0 and rates[-1] >= _FADING * max(rates)
 
 
-def _explained_above(each: Growing, rates: Mapping[int, float], parents: Mapping[int, int]) -> bool:
-    """Whether a node above adds elements often enough to be the reason."""
+def _explained_above(each: Growing, rates: Mapping[int, float], parents: Mapping[int, int], first: Point) -> bool:
+    """Whether a node above adds elements often enough to be the reason.
+
+    Each of them may bring a whole tree: of links as many as there were for each of the old ones.
+    """
     node = parents.get(each.node)
     brought = _PAYLOAD if each.shape == "heavier" else 4
     while node is not None:
-        if rates.get(node, 0.0) * brought >= each.per_iteration:
+        rate = rates.get(node, 0.0)
+        if rate * brought >= each.per_iteration:
             return True
+        if rate and each.shape == "deeper":
+            usual = rate * first.objects.get(each.node, 0) / max(1, first.children.get(node, 0))
+            if usual <= _MARGIN * each.per_iteration and each.per_iteration <= _MARGIN * usual:
+                return True
         node = parents.get(node)
     return False
 

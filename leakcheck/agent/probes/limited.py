@@ -74,7 +74,8 @@ async def answer(
     for cache in caches:
         info = _LRU.cache_info(cache)
         name = f"{cache.__dict__.get('__module__', '?')}.{cache.__dict__.get('__qualname__', '?')}"
-        found.append(LimitedContainer("lru_cache", name, id(cache), info.currsize, info.maxsize or 0))
+        asked = info.hits + info.misses
+        found.append(LimitedContainer("lru_cache", name, id(cache), info.currsize, info.maxsize or 0, asked))
     found += [
         LimitedContainer("deque", "", id(queue), len(queue), queue.maxlen)
         for queue in limited

@@ -13,7 +13,7 @@ import gc
 import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from leakcheck.agent.probes.sizes import LEAF_WEIGHTS, LIGHT, Weigh, lineage, weigher
@@ -38,6 +38,8 @@ TRANSPARENT: Final = ""
 """Label of what a path does not name: dictionaries of instances and the like, whose content is named instead."""
 KEYS: Final = "{key}"
 """Label of keys; a mapping is as large as its values are many."""
+UNNAMED: Final = ".<unnamed>"
+"""Label of what a type made in C keeps under no name."""
 _SEQUENCE_BASES: Final = (list, tuple, set, frozenset, collections.deque)
 SEQUENCES: Final = frozenset(map(id, _SEQUENCE_BASES))
 MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)))
@@ -103,6 +105,8 @@ def module_file(module: types.ModuleType) -> str:
 def references(value: Any) -> list[tuple[str, list[Any]]]:
     """What an object refers to, by name where it has one: `[(label, objects)]`."""
     kind = type(value)
+    if kind is collections.deque:
+        return [("[*]", list(value))]  # since 3.12 a deque refers to its type as well, which is no element
     if id(kind) in SEQUENCES:
         return [("[*]", elements_of(value))]
     if id(kind) in MAPPINGS:
@@ -185,7 +189,7 @@ def _class(cls: Any) -> list[tuple[str, list[Any]]]:
     known = {id(namespace)} | {id(value) for _, values in labelled for value in values}
     rest = [each for each in gc.get_referents(cls) if id(each) not in known and type(each) is not tuple]
     transparent = [each for each in gc.get_referents(cls) if type(each) is tuple or each is namespace]
-    return [(TRANSPARENT, transparent), *labelled, (".?", rest)]
+    return [(TRANSPARENT, transparent), *labelled, (UNNAMED, rest)]
 
 
 def _function(function: types.FunctionType) -> list[tuple[str, list[Any]]]:
@@ -380,7 +384,7 @@ def _instance(value: Any) -> list[tuple[str, list[Any]]]:
         labelled += [(f".{name}", [each]) for name, each in zip(layout.fields, tuple.__iter__(value), strict=False)]
     elif layout.elements is not None:
         labelled.append(("[*]", list(layout.elements(value))))
-    return _with_rest(value, labelled)
+    return _with_rest(value, labelled, told=list(dict.keys(value)) if layout.is_mapping else [])
 
 
 def _named_fields(kind: Any) -> tuple[str, ...]:
@@ -391,9 +395,11 @@ def _named_fields(kind: Any) -> tuple[str, ...]:
     return fields if named else ()
 
 
-def _with_rest(value: Any, labelled: list[tuple[str, list[Any]]], label: str = ".?") -> list[tuple[str, list[Any]]]:
-    """`labelled` and whatever else the collector knows the object to refer to."""
-    known = {id(each) for _, values in labelled for each in values}
+def _with_rest(
+    value: Any, labelled: list[tuple[str, list[Any]]], label: str = UNNAMED, told: Sequence[Any] = ()
+) -> list[tuple[str, list[Any]]]:
+    """`labelled` and whatever else the collector knows the object to refer to, but for what is `told` by others."""
+    known = {id(each) for _, values in labelled for each in values}.union(map(id, told))
     kind = type(value)
     rest = [each for each in gc.get_referents(value) if id(each) not in known and each is not kind]
     if rest:

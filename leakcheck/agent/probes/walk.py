@@ -373,7 +373,19 @@ def roots(own: Callable[[str], bool], rank: Callable[[str], int], scenario: Iter
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is not None:
         found.append(Root("<event loop>", full_name(type(loop)), loop))
-    return found + _context()
+    return found + _handlers() + _context()
+
+
+def _handlers() -> list[Root]:
+    """What was registered with `signal.signal`: the interpreter's own table leads to it, and no module."""
+    signals: Any = sys.modules["_signal"]  # `signal.getsignal` looks a handler up in an enumeration, by its `__hash__`
+    names = {value: name for name, value in vars(signals).items() if name.startswith("SIG") and "_" not in name}
+    handlers = ((names.get(number, number), signals.getsignal(number)) for number in signals.valid_signals())
+    return [
+        Root(f"<handler of {name}>", full_name(type(handler)), handler)
+        for name, handler in handlers
+        if handler is not None and not is_leaf(handler)
+    ]
 
 
 def _context() -> list[Root]:

@@ -10,7 +10,7 @@ import sys
 import threading
 import types
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from leakcheck.agent.inquiry import Stack
@@ -117,10 +117,12 @@ class Watch:
             reached = frame.f_back
             while reached is not None and HERE.standard(reached.f_code.co_filename):
                 reached = reached.f_back  # what the library does next is put down to the line that called it
-        self._reached(reached, (reached.f_lineno or 0) if reached is not None else 0)
+        line = (reached.f_lineno or 0) if reached is not None else 0
+        self._reached(reached, line, frame.f_code if event == "return" else None)
         return self._inside
 
-    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+    def _reached(self, frame: types.FrameType | None, line: int, _left: types.CodeType | None = None) -> None:
+        """A line of a frame was reached: by leaving the function `_left`, where one returned."""
         self._frame, self._line = frame, line
 
     def _check(self) -> None:
@@ -138,15 +140,15 @@ class Watch:
 
 
 class Ledger(Watch):
-    """Watches a number: what each line adds to it, less what it takes from it.
+    """Watches a number: what each line adds to it, less what it and the calls that it is part of take back.
 
-    It keeps one sum a line and allocates nothing that lasts beyond the first pass over a line, so that the heap's own
+    It keeps one sum a stack and allocates nothing that lasts beyond the first pass over it, so that the heap's own
     ledger can be watched too.
     """
 
     def __init__(self, read: Callable[[], float]) -> None:
         super().__init__(read)
-        self._reached_by: dict[int, tuple[types.FrameType | None, int]] = {}
+        self._reached_by: dict[int, tuple[types.FrameType | None, int, types.CodeType | None]] = {}
         self._indices: dict[Any, int] = {}
         self._stacks: list[Stack] = []
         self._sums = array("d", bytes(8 * _MOST_LINES))
@@ -158,30 +160,68 @@ class Ledger(Watch):
         self._now = self._read()
 
     def sums(self) -> list[tuple[Stack, float]]:
-        """What each line added, most first."""
-        return sorted(zip(self._stacks, self._sums, strict=False), key=lambda pair: -pair[1])
+        """What each line added, most first, with the stack on which it added most.
+
+        That is no more than what the function, each line that leads there, and the functions of these have added: what
+        a function makes for itself is gone when it is over. Of the outermost one that is not known.
+        """
+        parts: dict[Any, float] = {}
+        for stack, amount in zip(self._stacks, self._sums, strict=False):
+            for part in _parts(stack):
+                parts[part] = parts.get(part, 0.0) + amount
+        lines: dict[Stack, list[tuple[float, Stack]]] = {}
+        for stack in dict.fromkeys(self._stacks):
+            lines.setdefault(stack[:1], []).append((min(map(parts.__getitem__, _parts(stack))), stack))
+        found = [(max(each)[1], sum(amount for amount, _ in each)) for each in lines.values()]
+        return sorted(found, key=lambda pair: -pair[1])
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         self._reached_by.clear()
 
-    def _reached(self, frame: types.FrameType | None, line: int) -> None:
+    def _reached(self, frame: types.FrameType | None, line: int, _left: types.CodeType | None = None) -> None:
         super()._reached(frame, line)
-        self._reached_by[threading.get_ident()] = frame, line
+        self._reached_by[threading.get_ident()] = frame, line, _left
 
     def _check(self) -> None:
         change = self._read() - self._now
         if change:
-            # The line of this thread: what adds to a container does not let go of the interpreter's lock.
-            frame, line = self._reached_by.get(threading.get_ident(), (self._frame, self._line))
-            key = (frame.f_code, line) if frame is not None else None
-            index = self._indices.get(key)
-            if index is None and len(self._stacks) < _MOST_LINES:
-                index = self._indices[key] = len(self._stacks)
-                self._stacks.append(stack_of(frame, line))
-            if index is not None:
-                self._sums[index] += change
-        self._now = self._read()
+            self._add(change)
+        self._now = self._read()  # what the sum has taken meanwhile is given back
+
+    def _add(self, change: float) -> None:
+        # The line of this thread: what adds to a container does not let go of the interpreter's lock.
+        frame, line, left = self._reached_by.get(threading.get_ident(), (self._frame, self._line, None))
+        if change > 0:
+            left = None  # what a function that has returned lets go of is its own, what comes is its caller's
+        key = (left, *_calls(frame, line))
+        index = self._indices.get(key)
+        if index is None and len(self._stacks) < _MOST_LINES:
+            index = self._indices[key] = len(self._stacks)
+            end = ((left.co_filename, 0, left.co_qualname),) if left is not None else ()
+            self._stacks.append((*end, *stack_of(frame, line)))
+        if index is not None:
+            self._sums[index] += change
+
+
+def _calls(frame: types.FrameType | None, line: int) -> tuple[Any, ...]:
+    """The same for the same stack; cheaper than that."""
+    found: list[Any] = []
+    while frame is not None and len(found) < 2 * MAX_DEPTH:
+        found += (frame.f_code, line)
+        frame = frame.f_back
+        line = (frame.f_lineno or 0) if frame is not None else 0
+    return tuple(found)
+
+
+def _parts(stack: Stack) -> Iterator[Any]:
+    """What a line is part of: each call that leads there, from itself on, and each function that one of these calls."""
+    yield stack
+    for depth, (file, _, function) in enumerate(stack):
+        if depth:
+            yield stack[depth:]
+        if callers := stack[depth + 1 :]:
+            yield file, function, callers
 
 
 class Callees:

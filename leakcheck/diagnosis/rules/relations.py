@@ -8,7 +8,6 @@ from dataclasses import replace
 from leakcheck.agent.inquiry import Taker
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Place
-from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
     Case,
     Container,
@@ -58,11 +57,17 @@ def absorbed(case: Case, belongs: Callable[[Fault, Fault], bool]) -> Case:
 
 
 def takes_in(holder: Fault, allocation: Fault) -> bool:
-    """Whether native code allocates on the line where the type that closes a cycle takes its reference."""
+    """Whether native code allocates on the line where the type that closes a cycle takes its reference.
+
+    Or where a call takes one that it keeps, and as often: what it keeps the object in.
+    """
     match holder.detail:
-        case Pinned(cycle=HiddenCycle(), taker=Taker() as taker):
+        case Pinned(cycle=cycle, taker=Taker() as taker) if cycle or (
+            not taker.made and holder.count and comes_with(allocation.count, holder.count)
+        ):
             line = taker.stack[0][:2]
-            return all(site.native and site.trace[:1] == (line,) for site in allocation.sites)
+            # What native code asks the interpreter's allocators for may come without native frames.
+            return has_native_frames(allocation) and all(site.trace[:1] == (line,) for site in allocation.sites)
     return False
 
 

@@ -281,6 +281,20 @@ def test_inside_a_cycle() -> None:
     assert (owner.bytes, apart.bytes) == (460, 200), "what is allocated where the cycle is closed is part of it"
 
 
+def test_what_native_code_allocates_where_it_keeps_a_reference_is_what_keeps_it() -> None:
+    kept = Taker("native.Hub.on", ((*HUB[0], "on"),), 1.0, made=False)
+
+    def told(taker: Taker, *sites: Site) -> list[float]:
+        found = graph(pinned=(pinned("function", LOG, 100)._replace(takers=(taker,)),))
+        case = pinned_objects(case_of(growth=500, graph=found))
+        return [fault.bytes for fault in allocations(replace(case, sites=sites)).faults]
+
+    assert told(kept, site(HUB, 270, 3, NATIVE), site(HUB, 30, 1)) == [400]
+    for apart in (site(HUB, 300, 0.5, NATIVE), site(HUB, 300, 4), site(LOG, 300, 4, NATIVE)):
+        assert told(kept, apart) == [100, 300]
+    assert told(kept._replace(made=True), site(HUB, 300, 4, NATIVE)) == [100, 300]
+
+
 def test_a_class_with_a_base_in_c_is_not_taken_by_what_makes_it() -> None:
     made = Taker("__build_class__", ((*HUB[0], "on"),), 1.0, made=True)
     found = graph(pinned=(pinned("type", HUB, 2000)._replace(takers=(made,), base="native.Base"),))

@@ -105,6 +105,14 @@ def test_a_growth_that_the_graph_explains_needs_no_more() -> None:
     }
 
 
+def test_a_line_that_was_not_seen_to_add_is_told_as_the_one_that_makes() -> None:
+    born = (("/src/app/listener.py", 7),)
+    found = CONTAINER._replace(adders=(), heads=(Birth(born, 1.0, 100.0),))
+    workers = ScriptedWorkers(containers=GRAPH._replace(containers=(found,)))
+    (finding,) = diagnosed(workers, "graph", heap_bytes=100.0).findings
+    assert "made at listener.py:7" in finding.title
+
+
 def test_where_much_is_unexplained_the_heaps_own_ledger_is_watched() -> None:
     workers = ScriptedWorkers(containers=GRAPH, resources=LEDGER)
     diagnosis = diagnosed(workers, "graph", heap_bytes=400.0)

@@ -43,6 +43,7 @@ GROWING = PLANTED.with_name("growing_objects.py")
         pytest.param("finalizers", "weakref.finalize._registry[*]", "finalizers", marks=pytest.mark.slow),
         ("events_of_which_each_knows_the_last", "planted_leaks.recent[*].*.previous…", "events_of_which"),
         ("twelve_tenants", "planted_leaks.by_tenant[*][*]", "twelve_tenants.<locals>.step"),
+        ("mappings_in_mappings", "planted_leaks.adapters[*]…[*]", "mappings_in_mappings.<locals>.<lambda>"),
         ("many_baskets", "planted_leaks.baskets[*].items[*]", "many_baskets.<locals>.step"),
         pytest.param("context_variable", "<context variable variable>[*]", "step", marks=pytest.mark.slow),
         pytest.param(
@@ -71,7 +72,7 @@ def test_the_container_and_the_line_that_adds_are_named(name: str, held_by: str,
         ("chain_of_two_kinds_of_links", "growing_objects.chain.__defaults__.func…", "chain = lambda"),
         pytest.param(
             "chain_of_signal_handlers",
-            "<function held by native code>.<closure before>…",
+            "<handler of SIGUSR1>.<closure before>…",
             "return lambda number, frame",
             marks=pytest.mark.slow,
         ),

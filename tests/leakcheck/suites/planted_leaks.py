@@ -287,6 +287,15 @@ def twelve_tenants():
     yield step
 
 
+adapters: dict[type, Any] = {str: {bytes: {int: {}}}}
+
+
+@scenario(expect="leak")
+def mappings_in_mappings():
+    number = itertools.count(1000)
+    yield lambda: adapters[str][bytes][int].setdefault(next(number), 0.25)
+
+
 class Basket:
     def __init__(self):
         self.items = []

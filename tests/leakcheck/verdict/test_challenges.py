@@ -336,6 +336,17 @@ class TestNamesOfCaches:
         ruling = challenges.names_of_caches(suspicion(process, "bounded"), process)
         assert ruling == Ruling({}, ["lru_cache(maxsize=1,000) of app.parse is full"])
 
+    def test_what_the_step_does_not_ask_was_full_before(self):
+        asked = LRU._replace(name="app.asked", size=1000)
+        counts = iter([5, 21])
+
+        def answer():
+            return LimitedContainersFound([LRU._replace(size=1000, asked=5), asked._replace(asked=next(counts))])
+
+        process = Scripted([0.0], {LimitedContainers: answer})
+        ruling = challenges.names_of_caches(suspicion(process, "bounded"), process)
+        assert ruling == Ruling({}, ["lru_cache(maxsize=1,000) of app.asked is full"])
+
     def test_a_leak_is_given_none(self):
         process = Scripted([0.0])
         assert challenges.names_of_caches(suspicion(process, "leak", filling=[LRU]), process) is None

@@ -91,6 +91,26 @@ def test_a_chain_below_a_growing_list_is_explained_by_the_list() -> None:
     assert list(found) == ["app.errors"]
 
 
+def test_trees_that_new_elements_bring_along_as_the_old_ones_did_are_explained_by_their_list() -> None:
+    found = growing_paths("""
+        app            1      1
+          .models      1      10+1
+            [*]        10+1   10+1
+              .schema  160+16 320+32  ...
+    """)
+    assert list(found) == ["app.models"]
+
+
+def test_a_tree_of_its_own_below_a_growing_list_is_named_beside_the_list() -> None:
+    found = growing_paths("""
+        app            1      1
+          .models      1      10+1
+            [*]        10+1   10+1
+              .schema  10+16  20+32  ...
+    """)
+    assert list(found) == ["app.models[*].schema", "app.models"]
+
+
 def test_lists_of_many_objects_that_grow_in_turn_are_one_container() -> None:
     found = growing_paths("""
         app            1    1

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+from leakcheck.agent.probes.births import user_part
 from leakcheck.agent.probes.tracing import Tracing
 
 
@@ -49,3 +50,7 @@ def test_a_second_pause_is_a_pause():
         with tracing.paused():
             assert not has_trace(Made())
     assert not tracemalloc.is_tracing()
+
+
+def test_what_is_made_where_no_python_code_runs_has_no_place():
+    assert user_part((("<unknown>", 0),)) == ()

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from leakcheck.agent.probes import walk as walking
-from leakcheck.agent.probes.referents import references
+from leakcheck.agent.probes.referents import reference_count, references
 from leakcheck.agent.probes.sizes import is_foreign
 from leakcheck.agent.probes.walk import Root, TooLargeError, Walk
 
@@ -407,3 +407,20 @@ def test_all_that_a_function_holds_by_itself_is_reached() -> None:
     own = [each for each in gc.get_referents(annotated) if type(each) is types.FunctionType]
     assert len(own) == (sys.version_info >= (3, 14))
     assert [each for each in [annotated.__dict__, *own] if id(each) not in found.seen] == []
+
+
+def test_a_queue_refers_to_its_elements_and_not_to_its_type() -> None:
+    queue = collections.deque([[], ()])
+    assert references(queue) == [("[*]", [[], ()])]
+
+
+def test_an_entry_of_a_mapping_of_an_own_type_is_one_reference() -> None:
+    class Ordered(dict[int, object]): ...
+
+    entries = Ordered({1000 + number: [] for number in range(100)})
+    assert reference_count(entries) == 100
+
+
+def test_what_a_c_type_keeps_under_no_name_is_told_so() -> None:
+    elements: list[object] = [[]]
+    assert references(iter(elements)) == [(".<unnamed>", [elements])]

@@ -1,10 +1,10 @@
-"""A stretch that is watched line by line has as many iterations as there is time for."""
+"""A stretch that is watched line by line has as many iterations as there is time for, and names the line that adds."""
 
 import asyncio
 
 import pytest
 
-from leakcheck.agent.probes.watch import MOST_S, in_time
+from leakcheck.agent.probes.watch import MOST_S, Ledger, in_time
 
 
 class Slow:
@@ -37,3 +37,33 @@ def test_a_slow_step_runs_until_the_time_is_nearly_over(seconds):
 
 def test_it_runs_at_least_once():
     assert asyncio.run(in_time(Slow(100.0), 20)) == 1
+
+
+def test_what_a_function_makes_for_itself_is_put_down_to_no_line():
+    taken = [0]
+
+    class Held:
+        def __init__(self, count):
+            self.count = count
+            taken[0] += count
+
+        def __del__(self):
+            taken[0] -= self.count
+
+    def uses_three():
+        first = Held(3)
+        second = Held(2)
+        return first.count + second.count
+
+    def keeps_one():
+        taken[0] += 1
+
+    def step():
+        uses_three()
+        keeps_one()
+
+    with Ledger(lambda: taken[0]) as ledger:
+        for _ in range(5):
+            step()
+    added = [(stack[0][2].rpartition(".")[2], amount) for stack, amount in ledger.sums() if stack and amount > 0]
+    assert added == [("keeps_one", 5)]
