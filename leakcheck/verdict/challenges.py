@@ -75,7 +75,7 @@ _AGAIN_SHARE = 0.02
 _CLOCK_CALLS = 16
 """Calls of the step in which it reads a clock, if it does."""
 _CACHE_CALLS = 16
-"""Calls of the step in which it asks a cache, if that is its own."""
+"""Calls of the step in which it asks a cache, if that is its own; fewer of a slow one, of which few were measured."""
 _MOST_NAMED = 3
 """Caches that are named in the advice."""
 
@@ -398,7 +398,8 @@ def names_of_caches(suspicion: Suspicion, process: Process) -> Ruling | None:
     if filling:
         named = [] if suspicion.leaking else [f"{caches.title(each)} filled up" for each in filling]
     elif suspicion.bounded:
-        named = [f"{caches.title(each)} is full" for each in caches.full_by(process, _CACHE_CALLS)]
+        calls = max(1, min(_CACHE_CALLS, suspicion.measured.iterations // _CACHE_CALLS))
+        named = [f"{caches.title(each)} is full" for each in caches.full_by(process, calls)]
     else:
         named = []
     return Ruling({}, named[:_MOST_NAMED]) if named else None

@@ -121,8 +121,8 @@ class Watch:
         self._reached(reached, line, frame.f_code if event == "return" else None)
         return self._inside
 
-    def _reached(self, frame: types.FrameType | None, line: int, _left: types.CodeType | None = None) -> None:
-        """A line of a frame was reached: by leaving the function `_left`, where one returned."""
+    def _reached(self, frame: types.FrameType | None, line: int, left: types.CodeType | None = None) -> None:  # noqa: ARG002
+        """A line of a frame was reached: by leaving the function `left`, where one returned."""
         self._frame, self._line = frame, line
 
     def _check(self) -> None:
@@ -165,13 +165,15 @@ class Ledger(Watch):
         That is no more than what the function, each line that leads there, and the functions of these have added: what
         a function makes for itself is gone when it is over. Of the outermost one that is not known.
         """
+        own: dict[Stack, float] = {}
         parts: dict[Any, float] = {}
         for stack, amount in zip(self._stacks, self._sums, strict=False):
+            own[stack] = own.get(stack, 0.0) + amount
             for part in _parts(stack):
                 parts[part] = parts.get(part, 0.0) + amount
         lines: dict[Stack, list[tuple[float, Stack]]] = {}
-        for stack in dict.fromkeys(self._stacks):
-            lines.setdefault(stack[:1], []).append((min(map(parts.__getitem__, _parts(stack))), stack))
+        for stack, amount in own.items():
+            lines.setdefault(stack[:1], []).append((min(amount, *map(parts.__getitem__, _parts(stack))), stack))
         found = [(max(each)[1], sum(amount for amount, _ in each)) for each in lines.values()]
         return sorted(found, key=lambda pair: -pair[1])
 
@@ -179,9 +181,9 @@ class Ledger(Watch):
         super().__exit__()
         self._reached_by.clear()
 
-    def _reached(self, frame: types.FrameType | None, line: int, _left: types.CodeType | None = None) -> None:
+    def _reached(self, frame: types.FrameType | None, line: int, left: types.CodeType | None = None) -> None:
         super()._reached(frame, line)
-        self._reached_by[threading.get_ident()] = frame, line, _left
+        self._reached_by[threading.get_ident()] = frame, line, left
 
     def _check(self) -> None:
         change = self._read() - self._now
