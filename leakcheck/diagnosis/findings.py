@@ -303,12 +303,12 @@ def _pinned_title(facts: _Facts, detail: Pinned) -> str:
 
 
 def _taken(facts: _Facts, taker: Taker) -> str:
-    """`hub.on takes a reference to it at app.py:9 in call and never gives it back; born at app.py:6 in call`."""
+    """`hub.on takes a reference to it at app.py:9 in call, and native code keeps it; born at app.py:6 in call`."""
     if taker.made:
         return f"made by {taker.function} at {facts.places}, and a reference to it is never given back"
     born = next((at(python_frame(*each.trace[0], origin=facts.origin)) for each in facts.fault.heads if each.trace), "")
     who = taker.function or only_call(*taker.stack[0][:2]) or "native code"
-    return f"{who} takes a reference to it at {facts.places} and never gives it back" + (
+    return f"{who} takes a reference to it at {facts.places}, and native code keeps it" + (
         f"; born at {born}" * bool(born)
     )
 
