@@ -36,10 +36,6 @@ class _Source:
         self._stop()
 
 
-def _nothing() -> None:
-    """Rings nowhere."""
-
-
 class _Alarm:
     """The one timer of an operator, which dies with its subscription."""
 
@@ -72,7 +68,7 @@ class _Alarm:
 
     def _end(self) -> None:
         self.cancel()
-        self._ring = _nothing  # which leads back here, and would wait for the collector, with all that it holds
+        self._ring = ignore  # what it was led back here, and would wait for the collector
 
     def _due(self) -> None:
         self._cancel = None

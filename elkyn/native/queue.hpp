@@ -256,6 +256,7 @@ class Queue {
     EventMaker maker_;  // the consumer's
     std::atomic<bool> closed_{false};
     std::atomic<bool> woken_{false};
+    // The consumer writes these for each event: on another line than what the producer reads for each.
     alignas(kLine) std::atomic<std::int64_t> seq_{0};  // of the event being delivered, or of the last one
     std::atomic<std::uint64_t> handled_{0};
     std::atomic<std::int64_t> lag_ns_{0};

@@ -149,9 +149,8 @@ inline PyObject* queue_hand_on(PyObject* self, PyObject* const* args, Py_ssize_t
 
 inline PyMethodDef queue_methods[] = {
     {"tell", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_tell)), METH_FASTCALL,
-     "Notes in `log` that revision `rev` has set the leaf at `path`, and copies the event in where its value "
-     "has "
-     "changed. Returns the event's number, negative where it was dropped for want of room; 0 where there is "
+     "Notes in `log` that revision `rev` has set the leaf at `path`, and copies the event in where the value "
+     "has changed. Returns its number, negative where it was dropped for want of room; 0 where there is "
      "none."},
     {"push", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(queue_push)), METH_FASTCALL,
      "Copies an event in and returns its number, negative where it was dropped for want of room."},

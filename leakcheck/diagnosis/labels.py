@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Callable
 
+from leakcheck.agent.probes.referents import ATTRIBUTE
 from leakcheck.agent.scenario import is_name_in
 
 _KEY = re.compile(r"\[('.*'|\".*\")\](…?)", re.DOTALL)
@@ -28,7 +29,7 @@ def named_in_code(label: str, is_code: Callable[[str], bool] = _none) -> str:
     if match := _KEY.fullmatch(label):
         return label if is_code(ast.literal_eval(match[1])) else f"[key]{match[2]}"
     if match := _ATTRIBUTE.fullmatch(label):
-        return label if match[1].isidentifier() or match[1] == "*" else f".<attribute>{match[2]}"
+        return label if match[1].isidentifier() or match[1] == "*" else f"{ATTRIBUTE}{match[2]}"
     if match := _SCENARIO.fullmatch(label):
         return f"<{match[1]} {match[2]}>"
     if match := _FRAME.fullmatch(label):

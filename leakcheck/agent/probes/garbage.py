@@ -13,7 +13,7 @@ from types import CoroutineType, FrameType, FunctionType, GeneratorType, MethodT
 from typing import TYPE_CHECKING, Any
 
 from leakcheck.agent.inquiry import Stack
-from leakcheck.agent.probes.referents import UNNAMED, derives, full_name, references
+from leakcheck.agent.probes.referents import ATTRIBUTE, UNNAMED, derives, full_name, references
 from leakcheck.agent.probes.watch import Watch
 from leakcheck.agent.protocol import GarbageMade, MeasureGarbage
 from leakcheck.agent.step import StepRaisedError
@@ -222,7 +222,7 @@ def _shown(label: str) -> str:
     if label.startswith("[") and label != "[*]":
         return "[key]"
     named = not label.startswith(".") or label.startswith(_OF_CODE) or label[1:].isidentifier()
-    return label if named else ".<attribute>"
+    return label if named else ATTRIBUTE
 
 
 def _leads_back(start: Any, way: Way) -> bool:

@@ -16,6 +16,7 @@ from weakref import ReferenceType
 
 from leakcheck.agent.meters.objects import all_in_sight
 from leakcheck.agent.probes.by_type import ByType, derived
+from leakcheck.agent.probes.referents import lists_subclasses
 from leakcheck.agent.protocol import Collect, Collected, Held, HeldByOld, HolderSizes, NewAreHeld
 from leakcheck.agent.step import StepRaisedError
 
@@ -113,14 +114,12 @@ def _keyed(tracked: ByType) -> list[tuple[Any, int]]:
 def _forgets(container: Any) -> bool:
     """Whether what is no longer alive leaves this by itself: then it keeps nothing, and is no cache that must fill.
 
-    So do the references of a `WeakSet`, which have a callback, and a class's own list of its subclasses: a dict of weak
-    references by the address of the subclass (`add_subclass` in CPython's `typeobject.c`).
+    So do the references of a `WeakSet`, which have a callback, and a class's own table of its subclasses.
     """
-    first = next(iter(container), None) if type(container) in (dict, set) else None
     if type(container) is set:
+        first = next(iter(container), None)
         return type(first) is ReferenceType and first.__callback__ is not None
-    value = container[first] if type(first) is int else None
-    return type(value) is ReferenceType and id(value()) == first
+    return lists_subclasses(container)
 
 
 def _plain(known: ByType) -> dict[int, dict[Any, Any]]:

@@ -40,6 +40,8 @@ KEYS: Final = "{key}"
 """Label of keys; a mapping is as large as its values are many."""
 UNNAMED: Final = ".<unnamed>"
 """Label of what a type made in C keeps under no name."""
+ATTRIBUTE: Final = ".<attribute>"
+"""Label of an attribute whose name is data, and stands in no source."""
 _SEQUENCE_BASES: Final = (list, tuple, set, frozenset, collections.deque)
 SEQUENCES: Final = frozenset(map(id, _SEQUENCE_BASES))
 MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)))
@@ -48,6 +50,17 @@ MAPPINGS: Final = frozenset(map(id, (dict, collections.OrderedDict, collections.
 def is_leaf(value: Any) -> bool:
     """Whether a value refers to nothing that could grow."""
     return id(type(value)) in LEAVES
+
+
+def lists_subclasses(table: Any) -> bool:
+    """Whether it is a class's own table of its subclasses: a dict of a weak reference to each, by its address.
+
+    See `add_subclass` in CPython's `typeobject.c`.
+    """
+    if type(table) is not dict:
+        return False
+    key, value = next(iter(table.items()), (None, None))
+    return type(key) is int and type(value) is weakref.ReferenceType and id(value()) == key
 
 
 def is_heavy(value: Any) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import sys
 import types
-import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from leakcheck.agent.origin import HERE
 from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.elements import element_name
 from leakcheck.agent.probes.growing import Path, Point
-from leakcheck.agent.probes.referents import full_name
+from leakcheck.agent.probes.referents import full_name, lists_subclasses
 from leakcheck.agent.probes.sizes import LIGHT
 from leakcheck.agent.probes.walk import Node, Root, Walk, roots
 
@@ -130,17 +129,8 @@ def held_from_outside(objects: list[Any]) -> list[Any]:
     inside: Counter[int] = Counter()
     for each in objects:
         inside.update(other for other in map(id, gc.get_referents(each)) if other in ids)
-    return [
-        each
-        for each in objects
-        if others(sys.getrefcount(each)) > inside[id(each)] and not (type(each) is dict and _has_subclasses(each))
-    ]
-
-
-def _has_subclasses(table: dict[Any, Any]) -> bool:
-    """Whether it is a class's own table of its subclasses: a weak reference to each, by its address."""
-    key, found = next(iter(table.items()), (None, None))
-    return type(found) is weakref.ReferenceType and type(key) is int and id(found()) == key
+    held = [each for each in objects if others(sys.getrefcount(each)) > inside[id(each)]]
+    return [each for each in held if not lists_subclasses(each)]
 
 
 def group_name(value: Any) -> str:
