@@ -184,7 +184,8 @@ def leave_sum(directory: Path, *, limit: int | None = SUMMED_BYTES) -> None:
         if meta is None or (limit is not None and file.stat().st_size > limit):
             return
         new = directory / f"{SUM_FILE}.new"
-        new.write_text(f"{meta.transaction} {file.stat().st_size} {checksum(file):08x}\n")
+        # Of one length: a file that grew with its numbers would look like something that is kept.
+        new.write_text(f"{meta.transaction:20} {file.stat().st_size:20} {checksum(file):08x}\n")
         new.replace(directory / SUM_FILE)
     except OSError:
         return

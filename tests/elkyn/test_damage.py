@@ -232,3 +232,14 @@ def test_a_large_file_is_not_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_meta(tmp_path / "data" / "data.mdb") is not None
     leave_sum(tmp_path / "data", limit=None)
     assert check_sum(tmp_path / "data", limit=None)
+
+
+def test_the_sum_has_one_length_whatever_the_revision(tmp_path: Path) -> None:
+    lengths = set()
+    for commits in (1, 10, 100):
+        with elkyn.open(tmp_path / "data", durability="none") as store:
+            for n in range(commits):
+                store.set("/n", n)
+        assert check_sum(tmp_path / "data")
+        lengths.add((tmp_path / "data" / SUM_FILE).stat().st_size)
+    assert len(lengths) == 1
