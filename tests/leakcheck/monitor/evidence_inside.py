@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import gc
 import json
+import math
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,15 +44,19 @@ def alert(**changes):
 
 
 class StandIn:
-    """A watch whose waiting makes the hub grow."""
+    """A watch whose waiting makes the hub grow, in proportion to the time that passed: a walk takes as long as it may."""
 
-    def __init__(self, per_window: int = 200) -> None:
-        self.per_window = per_window
+    def __init__(self, per_second: int = 200) -> None:
+        self.per_second = per_second
+        self.grown_at = time.monotonic()
         self.ended = False
 
     def wait(self, seconds: float) -> bool:
         if seconds:
-            hub.listeners.extend(Listener() for _ in range(self.per_window))
+            time.sleep(seconds)
+            now = time.monotonic()
+            hub.listeners.extend(Listener() for _ in range(math.ceil(self.per_second * (now - self.grown_at))))
+            self.grown_at = now
         return self.ended
 
     def readings(self):
@@ -62,12 +68,15 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def twice():
-    """The evidence of two alerts of one watch; a walk of a test process takes a second."""
+    """The evidence of two alerts of one watch, and how many listeners came between them; a walk of a test process takes a second."""
     watch = StandIn()
     options = EvidenceOptions(window_s=0.01)
-    found = gather(alert(), options, watch), gather(alert(), options, watch)
+    first = gather(alert(), options, watch)
+    before, watch.grown_at = len(hub.listeners), time.monotonic()
+    second = gather(alert(), options, watch)
+    added = len(hub.listeners) - before
     hub.listeners.clear()
-    return found
+    return first, second, added
 
 
 @pytest.fixture
@@ -87,18 +96,18 @@ def test_the_growing_container_is_named_with_its_path_and_element(evidence):
 
 
 def test_the_fingerprint_is_the_same_the_next_time(twice):
-    first, second = twice
+    first, second, _ = twice
     assert listeners(first).fingerprint == listeners(second).fingerprint
 
 
 def test_types_that_grew_since_the_alert_before_are_reported(twice):
-    first, second = twice
+    first, second, added = twice
     assert first.since_last_alert == ()
-    assert any(name.endswith("Listener") and count >= 200 for name, count in second.since_last_alert)
+    assert [count for name, count in second.since_last_alert if name.endswith("Listener")] == [added]
 
 
 def test_nothing_is_named_where_nothing_grows():
-    evidence = gather(alert(), EvidenceOptions(window_s=0.01), StandIn(per_window=0))
+    evidence = gather(alert(), EvidenceOptions(window_s=0.01), StandIn(per_second=0))
     assert not any("hub" in finding.title for finding in evidence.findings)
 
 
@@ -169,7 +178,7 @@ def test_the_report_holds_the_finding(tmp_path):
 
 
 def test_a_memray_window_names_the_line():
-    evidence = gather(alert(), EvidenceOptions(window_s=0.01, memray_s=0.1), StandIn(per_window=2000))
+    evidence = gather(alert(), EvidenceOptions(window_s=0.01, memray_s=0.1), StandIn(per_second=20_000))
     windows = [finding for finding in evidence.findings if finding.source == "memray"]
     assert any("Listener.__init__" in finding.title for finding in windows)
 
