@@ -44,7 +44,7 @@ def alert(**changes):
 
 
 class StandIn:
-    """A watch whose waiting makes the hub grow, in proportion to the time that passed: a walk takes as long as it may."""
+    """A watch whose waiting makes the hub grow in proportion to the time that passed: a walk takes as long as it may."""
 
     def __init__(self, per_second: int = 200) -> None:
         self.per_second = per_second
@@ -68,7 +68,10 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def twice():
-    """The evidence of two alerts of one watch, and how many listeners came between them; a walk of a test process takes a second."""
+    """The evidence of two alerts of one watch, and how many listeners came between them.
+
+    A walk of a test process takes a second.
+    """
     watch = StandIn()
     options = EvidenceOptions(window_s=0.01)
     first = gather(alert(), options, watch)
