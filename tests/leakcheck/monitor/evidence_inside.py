@@ -44,7 +44,7 @@ def alert(**changes):
 
 
 class StandIn:
-    """A watch whose waiting makes the hub grow in proportion to the time that passed: a walk takes as long as it may."""
+    """A watch whose waiting makes the hub grow in proportion to the time that passed: a walk may take long."""
 
     def __init__(self, per_second: int = 200) -> None:
         self.per_second = per_second
