@@ -371,9 +371,9 @@ class ReferencesCounted(NamedTuple):
     iterations: int
     """After which it was counted for the last time: a third of the most, where nothing had changed."""
     objects: int
-    """How many were looked at."""
+    """Of the collector's, how many were looked at, and all that they refer to."""
     immortal: int
-    """Of these, how many have no count: the interpreter never frees them."""
+    """Of all these, how many have no count: the interpreter never frees them."""
     drifts: list[Drift]
     why_not: str = ""
     """Why nothing was counted; empty where it was."""

@@ -98,8 +98,9 @@ def _counted(measured: Measurement, last: ReferencesCounted, all_drifts: list[Dr
     ]
     reason = "; ".join(map(_drift_in_words, ((each, each.rate(calls)) for each in drifts[:_MOST_NAMED])))
     if not drifts:
-        immortal = f" ({last.immortal:,} of them immortal: these have no count)" if last.immortal else ""
-        reason = f"no reference count drifts: {last.objects:,} objects over {last.iterations:,} calls{immortal}"
+        immortal = f" ({last.immortal:,} are immortal: these have no count)" if last.immortal else ""
+        looked_at = f"{last.objects:,} objects and all that they refer to{immortal}"
+        reason = f"no reference count drifts: {looked_at}, over {last.iterations:,} calls"
     verdict = "leak" if drifts else "clean"
     shape = "linear" if drifts else "constant"
     judgement = Judgement(verdict, shape, rate, rate, rate, None, reason, "afterwards")  # type: ignore[arg-type]

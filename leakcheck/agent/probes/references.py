@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from array import array
 from collections import Counter
 from itertools import chain, repeat
 from operator import sub
@@ -20,14 +21,13 @@ from leakcheck.agent.meters.objects import all_in_sight, bring_back
 from leakcheck.agent.probes.by_type import ByType
 from leakcheck.agent.probes.counts import others
 from leakcheck.agent.probes.instances import keep_theirs
+from leakcheck.agent.probes.reference_counts import Counts, changes, no_counts
 from leakcheck.agent.protocol import CountReferences, Drift, ReferencesCounted
 from leakcheck.agent.step import StepRaisedError
 
 if TYPE_CHECKING:
     from leakcheck.agent.session import Conversation
 
-_IMMORTAL = 1 << 29
-"""References, more than any object has: the interpreter's sign for one that it never frees."""
 _MOST_OBJECTS = 2_000_000
 """Objects of the collector's of which all can be looked at: each takes about a microsecond, three times."""
 _LEAST_CHANGE = 5
@@ -39,10 +39,6 @@ _MOST_TOLD = 8
 """Drifting objects of which is told, those with most references first."""
 _SINGLETONS = (None, True, False, ..., NotImplemented, ())
 """Objects without a name that are the same in each program."""
-
-
-Reading = dict[int, int]
-"""The references to each object, by its `id`, apart from a constant."""
 
 
 class Drifting(NamedTuple):
@@ -68,10 +64,10 @@ async def answer(conversation: Conversation, question: CountReferences) -> Refer
         rate = sum(each.changes) / (3 * question.iterations)
         theirs = question.whole and await keep_theirs(conversation.driver, each.value, rate)
         told.append(Drift(id(each.value), name_of(each.value), each.changes, sys.getrefcount(each.value), theirs))
-    return ReferencesCounted(calls, len(last), sum(map(_IMMORTAL.__lt__, last.values())), told)
+    return ReferencesCounted(calls, len(_objects()), last.immortal(), told)
 
 
-async def count(conversation: Conversation, iterations: int, *, accounted: bool) -> tuple[int, Reading, list[Drifting]]:
+async def count(conversation: Conversation, iterations: int, *, accounted: bool) -> tuple[int, Counts, list[Drifting]]:
     """Count before and after so many iterations, and after twice as many more where something has changed.
 
     Returns the iterations, the last reading, and what drifts. Where `accounted` is false, references that objects hold
@@ -86,17 +82,21 @@ async def count(conversation: Conversation, iterations: int, *, accounted: bool)
     drifts = _drifts(first, second, third)[:_MOST_TOLD]
     wanted = {identity for identity, _ in drifts}
     objects = ByType(_objects() + shared if wanted else [])
-    seen = chain(objects.objects, objects.referents(), _named_aside())
+    seen = chain(objects.objects, objects.referents(), _named_aside(objects))
     there = {id(each): each for each in seen if id(each) in wanted}
     objects.let_go()
     return 3 * iterations, third, [Drifting(there[key], changes) for key, changes in drifts if key in there]
 
 
-async def _after(conversation: Conversation, iterations: int, shared: list[Any], accounted: bool) -> Reading:
+async def _after(conversation: Conversation, iterations: int, shared: list[Any], accounted: bool) -> Counts:
+    """Once there was a first reading, what has few references need not be read: its count cannot have changed by much.
+
+    One that fell to so few is about to be freed while it is in use; no second look would find it.
+    """
     if iterations:
         await conversation.driver.run(iterations)
     await conversation.settler.settle()
-    return _read(shared, accounted)
+    return _read(shared, accounted, _LEAST_CHANGE if iterations else 0)
 
 
 def _why_not(conversation: Conversation) -> str:
@@ -119,8 +119,8 @@ def _shared(returned: Any) -> list[Any]:
     return [each for each in found if others(sys.getrefcount(each)) > 0 and not gc.is_tracked(each)]
 
 
-def _read(shared: list[Any], accounted: bool) -> Reading:
-    """Counted by functions in C throughout: some 0.2 us for each reference, accounted for three times that.
+def _read(shared: list[Any], accounted: bool, least: int) -> Counts:
+    """Of objects with at least so many references, or of all, accounted for; that takes three times the time.
 
     Our own lists have an object as often as others refer to it: as long as these do not change, that is constant.
     """
@@ -130,13 +130,14 @@ def _read(shared: list[Any], accounted: bool) -> Reading:
         objects = ByType(_objects() + shared)
         known = objects.referents()
         if accounted:
-            found = _accounted(objects, known)
-        else:
-            found = _counted(known) | _counted(_named_aside()) | _counted(objects.objects)
-        known.clear()
-        objects.let_go()
+            return _accounted(objects, known)
+        found = no_counts()
+        for each in (known, objects.objects, _named_aside(objects)):
+            found.add(each, least)
         return found
     finally:
+        known.clear()
+        objects.let_go()
         if enabled:
             gc.enable()
 
@@ -154,18 +155,14 @@ def _objects() -> list[Any]:
     return found
 
 
-def _named_aside() -> list[Any]:
+def _named_aside(objects: ByType) -> list[Any]:
     """What modules call by a name that the collector does not see with all they have: built-in functions for one."""
     spaces = [vars(each) for each in list(sys.modules.values()) if type(each) is ModuleType]
-    in_sight = set(map(id, gc.get_objects()))
+    in_sight = set(map(id, objects.of(dict)))
     return list(chain.from_iterable(list(each.values()) for each in spaces if id(each) not in in_sight))
 
 
-def _counted(objects: list[Any]) -> Reading:
-    return dict(zip(map(id, objects), map(sys.getrefcount, objects), strict=True))
-
-
-def _accounted(objects: ByType, known: list[Any]) -> Reading:
+def _accounted(objects: ByType, known: list[Any]) -> Counts:
     """Less the references that other objects hold."""
     held = Counter(map(id, known))
     distinct = dict(zip(map(id, known), known, strict=True))
@@ -174,7 +171,7 @@ def _accounted(objects: ByType, known: list[Any]) -> Reading:
     objects.let_go()
     held.update(map(id, gc.get_referents(*_unseen(list(distinct.values())))))
     counts = map(sys.getrefcount, distinct.values())
-    return dict(zip(distinct, map(sub, counts, map(held.get, distinct, repeat(0))), strict=True))
+    return Counts(array("Q", distinct), array("q", map(sub, counts, map(held.get, distinct, repeat(0)))))
 
 
 def _unseen(objects: list[Any]) -> list[Any]:
@@ -185,13 +182,12 @@ def _unseen(objects: list[Any]) -> list[Any]:
     return found
 
 
-def _changes(before: Reading, after: Reading) -> dict[int, int]:
+def _changes(before: Counts, after: Counts) -> dict[int, int]:
     """By how much counts have changed that may drift, by `id`."""
-    found = {key: count - before[key] for key, count in after.items() if before.get(key, count) != count < _IMMORTAL}
-    return {key: change for key, change in found.items() if abs(change) >= _LEAST_CHANGE}
+    return {key: change for key, change in changes(before, after).items() if abs(change) >= _LEAST_CHANGE}
 
 
-def _drifts(first: Reading, second: Reading, third: Reading) -> list[tuple[int, tuple[int, int]]]:
+def _drifts(first: Counts, second: Counts, third: Counts) -> list[tuple[int, tuple[int, int]]]:
     """Objects, by `id`, whose count went on by the same with each call; the most first."""
     early, late = _changes(first, second), _changes(second, third)
     found = [(key, (change, late[key])) for key, change in early.items() if key in late and steady(change, late[key])]
