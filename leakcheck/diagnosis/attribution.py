@@ -49,7 +49,7 @@ from leakcheck.diagnosis.rules.losses import (
     no_trifles,
     rare_allocations,
 )
-from leakcheck.diagnosis.rules.relations import has_limit, holds_weakly, is_users
+from leakcheck.diagnosis.rules.relations import has_limit, holds_weakly, is_users, may_hold
 from leakcheck.diagnosis.rules.resources import bookkeeping_of_resources, resources_with_their_memory
 from leakcheck.diagnosis.rules.sites import (
     allocations,
@@ -82,14 +82,19 @@ def causes_alone(case: Case) -> Case:
 
 
 def by_weight(case: Case) -> Case:
-    """Resources come first, containers that have a limit last, and what the user has a line in weighs four times."""
+    """Resources come first, containers that have a limit last, and what the user has a line in weighs four times.
 
-    def order(fault: Fault) -> tuple[bool, bool, float, int]:
+    Memory without a holder comes behind what may hold it, however large it is.
+    """
+
+    def order(fault: Fault) -> tuple[bool, bool, bool, float, int]:
         detail = fault.detail
+        held = any(may_hold(each, fault) for each in case.faults)
         weight = 1.0 if isinstance(detail, Native) or is_users(fault.lines, case.origin) else _WEIGHT_WITHOUT_USER_LINE
         return (
-            not isinstance(detail, Resource) or detail.secondary,
+            not isinstance(detail, Resource) or detail.secondary or held,
             has_limit(fault),
+            held,
             -fault.bytes * weight,
             2 if isinstance(detail, Native | Allocation | Untracked) else 1 if isinstance(detail, Pinned) else 0,
         )

@@ -8,11 +8,11 @@ through surviving blocks back to it is a cycle that nothing can free.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from leakcheck.diagnosis.objects import GC_HEADER_BYTES, object_at
+from leakcheck.diagnosis.objects import GC_HEADER_BYTES, Object, object_at
 from leakcheck.execution.memory import ProcessMemory
 
 _SAMPLES = 5
@@ -21,6 +21,8 @@ _MOST_RECORDS = 500_000
 """Records of a capture that are gone through for addresses: a microsecond or two each."""
 _MOST_REACHED = 300
 """Blocks that one may lead to."""
+_MOST_BYTES = 16 << 20
+"""Of blocks that are looked through for addresses, some 0.1 us for each: stacks and buffers are large."""
 SiteKey = tuple[int, int, int]
 """Thread, Python stack and native stack of an allocation, by memray's numbers."""
 Blocks = dict[int, tuple[SiteKey, int]]
@@ -75,9 +77,12 @@ class _Look:
     def __init__(self, memory: ProcessMemory, sizes: Mapping[int, int]) -> None:
         self._memory = memory
         self._sizes = sizes
+        self._objects: dict[int, Object | None] = {}
+        self._referred: dict[int, tuple[int, ...]] = {}
+        self._left = _MOST_BYTES
 
     def content(self, addresses: list[int]) -> Content:
-        objects = [object_at(address, self._memory) for address in addresses]
+        objects = [self._object(address) for address in addresses]
         types = {each.type if each else "" for each in objects}
         kind = types.pop() if len(types) == 1 else ""
         cycles = Counter(filter(None, map(self._cycle, addresses)))
@@ -89,7 +94,7 @@ class _Look:
         waiting, seen = deque([(start, "")]), {start}
         while waiting and len(seen) < _MOST_REACHED:
             address, through = waiting.popleft()
-            found = object_at(address, self._memory)
+            found = self._object(address)
             if found and found.is_hidden:
                 through = found.type
             for target in self._references(address):
@@ -100,8 +105,16 @@ class _Look:
                     waiting.append((target, through))
         return ""
 
-    def _references(self, address: int) -> Iterable[int]:
-        for word in self._memory.addresses(address, self._sizes[address]):
-            for block in (word, word - GC_HEADER_BYTES):
-                if block in self._sizes:
-                    yield block
+    def _object(self, address: int) -> Object | None:
+        if address not in self._objects:
+            self._objects[address] = object_at(address, self._memory)
+        return self._objects[address]
+
+    def _references(self, address: int) -> tuple[int, ...]:
+        """The surviving blocks that a block leads to; none once too much was looked through."""
+        if address not in self._referred:
+            self._left -= self._sizes[address]
+            words = self._memory.addresses(address, self._sizes[address]) if self._left >= 0 else ()
+            blocks = (block for word in words for block in (word, word - GC_HEADER_BYTES) if block in self._sizes)
+            self._referred[address] = tuple(dict.fromkeys(blocks))
+        return self._referred[address]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from leakcheck import meters
 from leakcheck.agent.inquiry import Taker
 from leakcheck.agent.origin import Origin
 from leakcheck.agent.protocol import Place
+from leakcheck.diagnosis.cycles import HiddenCycle
 from leakcheck.diagnosis.faults import (
+    Allocation,
     Case,
     Container,
     Fault,
     Pinned,
+    Resource,
 )
 from leakcheck.diagnosis.frames import UNKNOWN, Line, qualified_name
 from leakcheck.diagnosis.memray import Site
@@ -84,6 +88,24 @@ def hides(holder: Fault, fault: Fault) -> bool:
         if not holder.detail.opaque or not comes_with(max(counts), holder.count):
             return False
     return bool(functions(holder.lines) & functions(fault.lines))
+
+
+def may_hold(holder: Fault, fault: Fault) -> bool:
+    """Whether objects of types made in C, which are kept, may have memory that nobody is known to hold.
+
+    Blocks come a whole number of times for each object; of pages no number is known.
+    """
+    match holder.detail:
+        case Container(opaque=True, limit=0) | Pinned(cycle=HiddenCycle()) if holder.count:
+            pass
+        case _:
+            return False
+    match fault.detail:
+        case Resource(meter=meter, path=None):
+            return meters.of(meter, "").family in ("allocators", "pages")
+        case Allocation(cycle=""):
+            return comes_with(fault.count, holder.count)
+    return False
 
 
 def comes_with(count: float, elements: float) -> bool:

@@ -516,6 +516,21 @@ def test_by_weight() -> None:
     assert ends(case.faults[1:]) == [".a", ".b", ".cache"]
 
 
+def test_by_weight_what_holds_memory_comes_before_the_memory() -> None:
+    kept = held(".jobs", 300, HUB[0], opaque=True)
+    pages = resource("mapped.bytes", LOG, size=16384)
+    blocks = Fault(detail=Allocation(), count=2.0, bytes=1500, lines=frozenset(LOG))
+
+    def order(*faults: Fault) -> list[str]:
+        return kinds(attribution.by_weight(case_of(growth=1800, faults=faults)).faults)
+
+    assert order(pages, blocks, kept) == ["container", "resource", "allocation"]
+    assert order(pages, blocks, held(".jobs", 300, HUB[0])) == ["resource", "allocation", "container"]
+    assert order(pages, held(".cache", 300, HUB[0], opaque=True, limit=10))[0] == "resource", "it holds no more soon"
+    assert order(replace(blocks, count=0.3), kept) == ["allocation", "container"], "it does not come as often"
+    assert order(resource("fds", LOG, 1.0), kept) == ["resource", "container"], "a descriptor is no memory"
+
+
 def test_lines_that_feed_a_thread() -> None:
     unseen = Fault(detail=Allocation(), count=1.0, bytes=3000, sites=(site((), 3000, 1, NATIVE),))
     fed = arrival(3008, ("/src/app/native.py", 3, "call"))
