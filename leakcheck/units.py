@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+_RARE = 0.1
+"""Things per iteration below which it says more in how many iterations there is one."""
 
 
 def quantity(value: float, unit: str) -> str:
@@ -54,6 +56,13 @@ def plain(value: float) -> str:
     digits = max(0, min(4, 2 - math.floor(math.log10(abs(value)))))
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if digits else text
+
+
+def recurrence(count: float) -> tuple[float, str]:
+    """How often things come, and by what to multiply: `per iteration`; for one of what is rare `in 2,000 iterations`."""
+    if 0 < count < _RARE:
+        return 1 / count, f"in {float(f'{1 / count:.2g}'):,.0f} iterations"
+    return 1.0, "per iteration"
 
 
 def seconds(value: float) -> str:

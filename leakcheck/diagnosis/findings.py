@@ -165,8 +165,10 @@ def finding_of(
 
 
 def _amount(count: float, what: str, size: float) -> str:
-    """`1 Listener (432 B)`."""
-    return f"{units.plain(count)} {'bytes object' if what == 'bytes' else what} ({units.size(size)})"
+    """`1 Listener (432 B) per iteration`; of what is rare `1 Listener (432 B) in 250 iterations`."""
+    times, often = units.recurrence(count)
+    name = "bytes object" if what == "bytes" else what
+    return f"{units.plain(times * count)} {name} ({units.size(times * size)}) {often}"
 
 
 def at(frame: Frame | None) -> str:
@@ -201,15 +203,17 @@ def _resource_title(facts: _Facts, detail: Resource) -> str:
     fault = facts.fault
     words = meters.of(detail.meter, "").words or Words(detail.meter, "grown", "never taken back")
     name = {"example": next(iter(fault.examples), ""), "type": fault.type, "": ""}[words.shown]
-    amount = units.number(fault.count, words.one) if fault.count else f"{units.size(fault.bytes)} of {words.one}"
-    size = units.size(fault.bytes) if fault.count and fault.bytes else ""
+    times, often = units.recurrence(fault.count)
+    size = units.size(times * fault.bytes)
+    amount = units.number(times * fault.count, words.one) if fault.count else f"{size} of {words.one}"
+    size = size if fault.count and fault.bytes else ""
     if more := ", ".join(part for part in (name, size) if part):
         amount += f" ({more})"
     function = fault.adders[0].function if fault.adders else ""
     by = f"{words.came} by {function}" if function else words.came
     where = f"{by} at {facts.places}" if facts.frames else f"{words.came} by {_UNWATCHED}"
     held = f", held by {path_text(facts.path)}" if facts.path else ""
-    return f"leaks {amount} per iteration: {where}{held}, {words.never}"
+    return f"leaks {amount} {often}: {where}{held}, {words.never}"
 
 
 def _container_title(facts: _Facts, detail: Container) -> str:
@@ -217,20 +221,20 @@ def _container_title(facts: _Facts, detail: Container) -> str:
     what = short_type(fault.type) or "reference"
     amount = _amount(fault.count, what, fault.bytes)
     if detail.shape == "deeper":
-        return f"leaks {amount} per iteration: the chain or tree {path} grows, by {named}, never cut"
+        return f"leaks {amount}: the chain or tree {path} grows, by {named}, never cut"
     if detail.shape == "heavier":
-        amount = f"{units.size(fault.bytes)} of {what}"
-        return f"leaks {amount} per iteration: {path} gets ever larger, by {named}, never emptied"
+        size = units.size(fault.bytes)
+        return f"leaks {size} of {what} per iteration: {path} gets ever larger, by {named}, never emptied"
     function = fault.adders[0].function if fault.adders else ""
     if registration := REGISTRATIONS.get(function):
-        return f"leaks {amount} per iteration: registered at {named} with {registration.name}, {registration.end}"
+        return f"leaks {amount}: registered at {named} with {registration.name}, {registration.end}"
     if function:
-        return f"leaks {amount} per iteration: added at {named} by {function}, held by {path}, never removed"
+        return f"leaks {amount}: added at {named} by {function}, held by {path}, never removed"
     others = ["".join([*(facts.shown(node.label) for node in other.nodes), many]) for other, many in detail.also[:2]]
     also = "".join(f" and by {other}" for other in others)
     end = f"which may have {detail.limit:,} elements and is not full yet" if detail.limit else "never removed"
     came = "added" if fault.adders else "made"  # where no line was seen to add, the stack is that of its birth
-    return f"leaks {amount} per iteration: {came} at {named}, held by {path}{also}, {end}"
+    return f"leaks {amount}: {came} at {named}, held by {path}{also}, {end}"
 
 
 def places_named(frames: list[Frame], origin: Origin = HERE) -> str:
@@ -248,7 +252,7 @@ def places_named(frames: list[Frame], origin: Origin = HERE) -> str:
 def _native_title(facts: _Facts) -> str:
     below = f", below {at(facts.frames[0])}" if facts.frames else ""
     lost = facts.fault.losses[0].kind
-    return f"leaks {_blocks(facts.fault)} per iteration: {lost}, allocated{_by(facts.stack)}{below}"
+    return f"leaks {_blocks(facts.fault)}: {lost}, allocated{_by(facts.stack)}{below}"
 
 
 def _drifting_title(facts: _Facts, detail: Drifting) -> str:
@@ -286,18 +290,18 @@ def _pinned_title(facts: _Facts, detail: Pinned) -> str:
     amount = _amount(fault.count, short_type(fault.type), fault.bytes)
     if detail.at_exit:
         registration = REGISTRATIONS["atexit.register"]
-        return f"leaks {amount} per iteration: registered at {named} with {registration.name}, {registration.end}"
+        return f"leaks {amount}: registered at {named} with {registration.name}, {registration.end}"
     if detail.cycle is not None:
-        return f"leaks {amount} per iteration: {_cycle_in_words(detail.cycle, fault.type)}; made at {named}"
+        return f"leaks {amount}: {_cycle_in_words(detail.cycle, fault.type)}; made at {named}"
     if detail.taker:
-        return f"leaks {amount} per iteration: {_taken(facts, detail.taker)}"
+        return f"leaks {amount}: {_taken(facts, detail.taker)}"
     if detail.base:
         return (
-            f"leaks {amount} per iteration: made at {named}, held by references of its instances that are never given "
+            f"leaks {amount}: made at {named}, held by references of its instances that are never given "
             f"back; the dealloc of {detail.base}, its base in C, does not release the type (Py_DECREF(Py_TYPE(self)))"
         )
     return (
-        f"leaks {amount} per iteration: born at {named}{_by(facts.stack)}, held by native code (no Python object "
+        f"leaks {amount}: born at {named}{_by(facts.stack)}, held by native code (no Python object "
         "refers to it: a reference that is not given back, or a type that the collector cannot look into)"
     )
 
@@ -336,7 +340,7 @@ def _unclearable_title(facts: _Facts) -> str:
     fault = facts.fault
     amount = _amount(fault.count, short_type(fault.type), fault.bytes)
     return (
-        f"leaks {amount} per iteration: made at {facts.places}, part of a cycle that the collector finds each time and "
+        f"leaks {amount}: made at {facts.places}, part of a cycle that the collector finds each time and "
         f"cannot free, as the type {fault.type} has no tp_clear"
     )
 
@@ -369,13 +373,14 @@ def _allocation_title(facts: _Facts, detail: Allocation) -> str:
         holder = "what holds it is not known: instances of types made in C are kept beside it and may hold it"
     else:
         holder = "and nothing that Python knows of holds it"
-    return f"leaks {_blocks(facts.fault)} per iteration: allocated{place}{by}, {holder}"
+    return f"leaks {_blocks(facts.fault)}: allocated{place}{by}, {holder}"
 
 
 def _blocks(fault: Fault) -> str:
     if fault.type:
         return _amount(fault.count, short_type(fault.type), fault.bytes)
-    return f"{units.quantity(fault.count, 'blocks')} ({units.size(fault.bytes)})"
+    one = units.plain(units.recurrence(fault.count)[0] * fault.count) == "1"
+    return _amount(fault.count, "block" if one else "blocks", fault.bytes)
 
 
 def _by(stack: list[Frame]) -> str:

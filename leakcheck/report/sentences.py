@@ -139,16 +139,17 @@ def path(finding: Finding) -> str:
 
 
 def rates(finding: Finding) -> str:
-    """How much it leaks: `432 B and 1 object per iteration`; empty where unknown."""
+    """How much it leaks: `432 B and 1 object per iteration`, `1 file in 250 iterations`; empty where unknown."""
+    times, often = units.recurrence(finding.count_per_iteration or 0.0)
     parts = []
     if finding.bytes_per_iteration:
-        parts.append(units.quantity(finding.bytes_per_iteration, "B"))
+        parts.append(units.size(times * finding.bytes_per_iteration))
     if finding.count_per_iteration:
-        count, spec = finding.count_per_iteration, meters.of(finding.meter, "")
+        count, spec = times * finding.count_per_iteration, meters.of(finding.meter, "")
         unit = "objects" if spec.unit in ("", "B") else spec.unit
         by_type = finding.type and unit == "objects" and finding.meter != meters.GARBAGE
         parts.append(f"{units.plain(count)} {line(finding.type, 60)}" if by_type else units.quantity(count, unit))
-    return f"{' and '.join(parts)} per iteration" if parts else ""
+    return f"{' and '.join(parts)} {often}" if parts else ""
 
 
 def share(finding: Finding, scenario: ScenarioResult) -> str:

@@ -74,3 +74,10 @@ def test_the_smallest_growth_that_is_noticed_is_one_in_so_many():
 )
 def test_a_number_of_a_noun(value, noun, text):
     assert units.number(value, noun) == text
+
+
+def test_of_what_is_rare_it_is_told_in_how_many_iterations_there_is_one():
+    assert units.recurrence(0.5) == (1.0, "per iteration")
+    times, often = units.recurrence(1 / 5076)
+    assert units.quantity(times / 5076, "files") == "1 file"
+    assert often == "in 5,100 iterations"
