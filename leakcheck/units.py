@@ -59,7 +59,7 @@ def plain(value: float) -> str:
 
 
 def recurrence(count: float) -> tuple[float, str]:
-    """How often things come, and by what to multiply: `per iteration`; for one of what is rare `in 2,000 iterations`."""
+    """How often things come, and by what to multiply: `per iteration`; of what is rare, one `in 2,000 iterations`."""
     if 0 < count < _RARE:
         return 1 / count, f"in {float(f'{1 / count:.2g}'):,.0f} iterations"
     return 1.0, "per iteration"
