@@ -77,6 +77,8 @@ def _heavier(points: Sequence[Point]) -> list[Growing]:
     for node in points[-1].bytes:
         weights = [point.bytes.get(node, 0) for point in points]
         objects = [point.objects.get(node, 0) for point in points]
+        if not objects[0]:  # what was not there has come with its weight
+            continue
         if _keeps_growing(points, weights) and not _brought_by_objects(objects, weights):
             found.append(Growing(node, _rate(points, weights), "heavier"))
     return found

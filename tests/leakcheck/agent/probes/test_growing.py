@@ -192,6 +192,15 @@ def test_texts_that_become_more_are_explained_by_what_holds_them() -> None:
     assert list(found) == ["app.pages"]
 
 
+def test_two_that_come_late_do_not_make_each_other_heavier() -> None:
+    """The three pictures show none, one and two of them."""
+    assert not growing_paths("""
+        app         1      1
+          .pages    1      +0.004
+            [*]     +0.004 +300B
+    """)
+
+
 def test_a_buffer_that_is_sent_now_and_then_is_not_named() -> None:
     assert not growing_paths("""
         app       1  1
