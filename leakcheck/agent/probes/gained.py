@@ -242,7 +242,7 @@ def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Cal
 
 
 def _other_threads() -> bool:
-    """Whether there are threads that cannot be watched."""
+    """Whether there are threads of which it may be that not all lines can be watched."""
     return sys.version_info < (3, 12) and threading.active_count() > 1
 
 
