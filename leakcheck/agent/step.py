@@ -66,6 +66,12 @@ def run_plain(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class Driver:
     """One opened scenario."""
 
+    estimates = False
+    """Whether the iterations of a stretch are estimated by what the process has grown by.
+
+    Under `tracemalloc` its own memory makes that too many: the stretch before tells the rate, this one only what comes.
+    """
+
     def __init__(self, scenario: Scenario, context: Context) -> None:
         self.scenario = scenario
         self.context = context

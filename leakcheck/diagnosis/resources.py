@@ -24,11 +24,24 @@ def faults_of(resources: Resources, growing: Mapping[str, float], origin: Origin
     for meter, kept in resources.kinds.items():
         if _brought(resources, meters.of(meter, "").told_by) >= _MOST_PART * growing.get(meter, 0.0) > 0:
             continue
-        stacks = [each for each in kept.stacks if each.per_iteration > 0]
+        stacks = _no_more_than_grew(
+            meter, [each for each in kept.stacks if each.per_iteration > 0], growing.get(meter, 0.0)
+        )
         total = sum(each.per_iteration for each in stacks)
         for each in [each for each in stacks if each.stack] or stacks:
             if each.per_iteration >= _LEAST_PART * total:
                 yield _fault(meter, kept, each, growing.get(meter, 0.0), origin)
+
+
+def _no_more_than_grew(meter: str, stacks: list[Arrival], growth: float) -> list[Arrival]:
+    """Bytes are taken in large pieces, of which the short stretch that is watched may have seen too many.
+
+    The growth has been measured over a longer one: too much is lowered in proportion.
+    """
+    seen = sum(each.per_iteration for each in stacks)
+    if meters.of(meter, "").unit != "B" or not seen > growth > 0:
+        return stacks
+    return [each._replace(per_iteration=each.per_iteration * growth / seen) for each in stacks]
 
 
 def _brought(resources: Resources, meter: str) -> float:

@@ -302,6 +302,8 @@ class ContainerProbe:
                 container = gained.gained(each, members, path, before, stretch, claimed, self.describe)
                 read = gained.length(members)
             if container is not None:
+                if self.driver.estimates:
+                    container = gained.at_rate(container, each.per_iteration)
                 limit = min((self.limits.get(id(member), 0) for member in members), default=0)
                 self.found.append((container._replace(limit=limit), read, members))
                 if self.sample is None and (entries := entries_of(members[-1])):

@@ -128,6 +128,19 @@ def gained_weight(
     )
 
 
+def at_rate(container: GrowingContainer, rate: float) -> GrowingContainer:
+    """The same of a container that gains so much in one iteration, where the iterations were but estimated."""
+    part = rate / container.per_iteration
+    return container._replace(
+        bytes=container.bytes * part,
+        objects=container.objects * part,
+        types={name: count * part for name, count in container.types.items()},
+        sites=tuple(each._replace(blocks=each.blocks * part, bytes=each.bytes * part) for each in container.sites),
+        per_iteration=rate,
+        elements={name: count * part for name, count in container.elements.items()},
+    )
+
+
 def gained_by_native_code(
     name: str, rate: float, members: list[Any], claimed: dict[int, str], stretch: int, describe: Describe
 ) -> PinnedObjects | None:
@@ -229,7 +242,7 @@ def _weight_of_attribute(owner: Any, label: str, weigh: Weigh, kind: Any) -> Cal
 
 
 def _other_threads() -> bool:
-    """Whether there are threads that cannot be watched."""
+    """Whether there are threads of which it may be that not all lines can be watched."""
     return sys.version_info < (3, 12) and threading.active_count() > 1
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from leakcheck.agent.inquiry import Stack
-from leakcheck.agent.main_thread import call_soon
 from leakcheck.agent.origin import HERE
+from leakcheck.agent.probes import every_thread
 from leakcheck.agent.protocol import Place
 
 if TYPE_CHECKING:
@@ -80,22 +80,13 @@ class Watch:
         self.additions: list[Addition] = []
 
     def __enter__(self) -> Self:
-        if sys.version_info >= (3, 12):
-            threading.settrace_all_threads(self._enter)
-        else:
-            threading.settrace(self._enter)
-            call_soon(lambda: sys.settrace(self._enter))  # of a service, where this is another thread
-        sys.settrace(self._enter)
+        every_thread.settrace(self._enter)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
         self._over = True
-        if sys.version_info >= (3, 12):
-            threading.settrace_all_threads(None)  # type: ignore[arg-type]
-        else:
-            call_soon(lambda: sys.settrace(None))
-        threading.settrace(None)
+        every_thread.settrace(None)
         self._frame = None
 
     def _enter(self, frame: types.FrameType, _event: str, _argument: Any) -> Any:

@@ -39,6 +39,8 @@ _sleep, _now = time.sleep, time.monotonic
 class _Requests(Driver):
     """Stands for the step, which runs elsewhere: it is called when this process asks for that."""
 
+    estimates = True
+
     def __init__(self, channel: ResidentChannel, context: Context) -> None:
         super().__init__(Scenario("step", _nothing, {}, Options()), context)
         self.clock = time.perf_counter  # one for all threads: each fork brings another
@@ -79,7 +81,12 @@ class _Requests(Driver):
 
 
 def _in_use() -> float:
-    """Bytes of the heap in use, less what is noted of each block where that is done."""
+    """Bytes of the heap in use, less what is noted of each block where that is done.
+
+    Without garbage and free lists, as the others that it is held against are read: the look has just emptied them here,
+    and the first calls would seem to grow by what fills them again.
+    """
+    gc.collect()
     tracing = sys.modules.get("tracemalloc")
     return malloc_ledger()[0]() - (tracing.get_tracemalloc_memory() if tracing is not None else 0)
 

@@ -245,8 +245,8 @@ def _container(found: GrowingContainer, origin: Origin) -> Fault:
 def _added_elsewhere(found: GrowingContainer, origin: Origin) -> bool:
     """Whether the lines that were watched cannot be those that add.
 
-    Another thread did it, which Python 3.11 cannot watch, and the elements are born on a stack of which the watched one
-    knows nothing.
+    Another thread did it, in a function that ran before it was watched, and the elements are born on a stack of which
+    the watched one knows nothing.
     """
     if not found.other_threads or not found.adders:
         return False

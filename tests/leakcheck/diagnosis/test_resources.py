@@ -50,6 +50,11 @@ def test_a_meter_of_bytes_beside_the_heap_counts_bytes() -> None:
     assert (fault.count, fault.bytes, fault.on_heap) == (0.0, 4096.0, False)
 
 
+def test_lines_bring_no_more_bytes_than_the_measurement_has_seen() -> None:
+    kept = Resources({"anon.bytes": KeptResource((Arrival(STACK, 3000.0), Arrival(STACK[:1], 1000.0)))})
+    assert [fault.bytes for fault in faults_of(kept, {"anon.bytes": 400.0})] == [300.0, 100.0]
+
+
 def test_of_kinds_that_come_as_often_the_first_is_named() -> None:
     things = tuple(Thing(kind=kind, text=kind) for kind in ("zombie", "pipe", "socket", "anonymous", "file"))
     (fault,) = faults_of(resources(Arrival(stack=STACK, per_iteration=5.0, things=things)), {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from leakcheck.agent.inquiry import GrowingContainer
 from leakcheck.agent.probes import gained as probe
 from leakcheck.agent.probes.growing import Growing
@@ -24,3 +26,13 @@ def test_a_leak_keeps_about_its_rate() -> None:
 def test_what_gains_far_less_or_more_is_another_thing() -> None:
     assert gained(5) is None
     assert gained(200) is None  # something that was there all the time is reached by the same path now
+
+
+def test_where_iterations_are_estimated_the_rate_is_that_of_the_stretch_before() -> None:
+    found = gained(60)
+    assert found is not None
+    told = probe.at_rate(found, 0.02)
+    assert told.per_iteration == 0.02
+    assert told.bytes == pytest.approx(found.bytes / 3)
+    assert sum(told.elements.values()) == pytest.approx(0.02)
+    assert told.types == {name: pytest.approx(count / 3) for name, count in found.types.items()}

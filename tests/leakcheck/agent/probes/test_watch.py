@@ -1,6 +1,8 @@
 """A stretch that is watched line by line has as many iterations as there is time for, and names the line that adds."""
 
 import asyncio
+import queue
+import threading
 
 import pytest
 
@@ -67,3 +69,30 @@ def test_what_a_function_makes_for_itself_is_put_down_to_no_line():
             step()
     added = [(stack[0][2].rpartition(".")[2], amount) for stack, amount in ledger.sums() if stack and amount > 0]
     assert added == [("keeps_one", 5)]
+
+
+def test_the_line_is_named_in_a_thread_that_was_there_before():
+    asked, answered, kept = queue.SimpleQueue(), queue.SimpleQueue(), []
+
+    def keeps():
+        kept.append(1)
+
+    def serve():
+        while asked.get():
+            keeps()
+            answered.put(1)
+
+    def step():
+        asked.put(1)
+        answered.get()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with Ledger(lambda: len(kept)) as ledger:
+        for _ in range(5):
+            step()
+    step()
+    asked.put(0)
+    thread.join()
+    added = [(stack[0][2].rpartition(".")[2], amount) for stack, amount in ledger.sums() if stack and amount > 0]
+    assert added == [("keeps", 5)]
