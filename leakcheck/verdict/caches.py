@@ -18,6 +18,7 @@ from leakcheck.agent.protocol import (
     NewAreHeld,
 )
 from leakcheck.meters import LEDGER, LIVE_OBJECTS
+from leakcheck.verdict.judge import AMPLE
 from leakcheck.verdict.process import Process
 from leakcheck.verdict.residue import Left
 from leakcheck.verdict.rounds import Progress
@@ -131,7 +132,8 @@ class CacheSuspicion:
     def needed(self, progress: Progress) -> int:
         """How many iterations would show whether the growth stops when the containers that fill now are full.
 
-        What has keys may be a cache without a limit, which is full when all keys have come: that takes the longest.
+        What has keys may be a cache without a limit, which is full when all keys have come: that takes the longest, and
+        is not waited for once it has taken a lot of memory.
         """
         seen, done = self._seen, progress.iterations
         if seen is not None:
@@ -143,7 +145,8 @@ class CacheSuspicion:
             level = self._process.run(count).values[0]
             done += count
         later = limited(self._process)
-        if self._keys_are_added(held, count, {each.identity for each in later}):
+        ample = progress.grown.get(LEDGER, 0.0) >= AMPLE
+        if not ample and self._keys_are_added(held, count, {each.identity for each in later}):
             self.full_at = min(_KEYED_CALLS, progress.iterations << _doublings(_LONGEST_S / progress.seconds))
         gains = {each.identity: each.size - before.get(each.identity, each.size) for each in later}
         if seen is not None:

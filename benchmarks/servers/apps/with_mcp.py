@@ -10,4 +10,5 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-app = server.streamable_http_app()
+# Without the timeout and the limit that it has by default.
+app = server.streamable_http_app(session_idle_timeout=None, max_sessions=None)
