@@ -18,13 +18,15 @@ from leakcheck.sweep.inside import recipes, seeds, values
 from leakcheck.sweep.inside.inventory import NothingToSweepError, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
-from leakcheck.sweep.inside.messages import Crash, Inventory, Looked, Suspect, Swept
+from leakcheck.sweep.inside.messages import Asked, Crash, Inventory, Looked, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.refused import refused
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.signatures import parameters
 from leakcheck.sweep.inside.trials import Call
 from leakcheck.sweep.seen import Seen
+
+ASKED = Asked(["p"], [], [], 5.0, 2, False, False, "", "", [], {})
 
 
 def suspect(step, kind="error", target="p.f", exception="TypeError", growth=64.0, **changes):
@@ -345,14 +347,37 @@ def test_a_sweep_goes_on_where_another_of_the_same_was_interrupted(tmp_path):
     for message in (suspect("p.f(0)"), Crash("p.f", "signal 11", "p.f(1)"), Swept("p.f", 10, True, True, 0.5)):
         seen.take(message)
     file = tmp_path / state.FILE_NAME
-    state.write(file, ["p"], seen)
+    state.write(file, ASKED, seen)
     resumed = Seen()
-    state.read(file, ["p"]).put_into(resumed)
+    state.read(file, ASKED).put_into(resumed)
     assert (resumed.done_before, resumed.suspects, resumed.crashes) == (["p.f"], seen.suspects, seen.crashes)
     with pytest.raises(UsageError, match="is of a sweep of p"):
-        state.read(file, ["q"])
+        state.read(file, ASKED._replace(targets=["q"]))
     with pytest.raises(UsageError, match="there is no"):
-        state.read(tmp_path / "missing", ["p"])
+        state.read(tmp_path / "missing", ASKED)
+
+
+def test_what_a_target_has_shown_that_is_done_again_is_counted_once(tmp_path):
+    seen = Seen()
+    met = [Crash("p.g", "signal 11", "p.g(1)"), suspect("p.g(0)", target="p.g")]
+    for message in (Swept("p.f", 10, True, True, 0.5), *met):
+        seen.take(message)
+    state.write(tmp_path / state.FILE_NAME, ASKED, seen)
+    resumed = Seen()
+    state.read(tmp_path / state.FILE_NAME, ASKED).put_into(resumed)
+    for message in met:
+        resumed.take(message)
+    assert (resumed.crashes, resumed.suspects) == (met[:1], met[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"errors_only": True}, "--errors-only"), ({"seconds": 1.0}, "--time-per-target")]
+)
+def test_a_sweep_does_not_go_on_with_other_options(changes, said, tmp_path):
+    state.write(tmp_path / state.FILE_NAME, ASKED, Seen())
+    with pytest.raises(UsageError, match=f"other options \\({said}\\)"):
+        state.read(tmp_path / state.FILE_NAME, ASKED._replace(**changes))
+    assert state.read(tmp_path / state.FILE_NAME, ASKED._replace(jobs=7, skipped=["p.f"]))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema": "leakcheck/1"}'])
