@@ -41,8 +41,8 @@ _MOST_PENDING = 1 << 20
 """Bytes of one message: more is nothing that a child of ours says."""
 _PYTHONS_PART = 0.25
 """Of the time of a target, for one that is written in Python: there is far less to be lost there."""
-_ROUNDS = 2
-"""Of looking for calls that succeed: in the second, results of the first are arguments."""
+_ROUNDS = 4
+"""Of looking for calls that succeed, at most: what one has found are arguments in the next, and used objects."""
 
 
 class Running:
@@ -119,9 +119,12 @@ class Server:
         gc.freeze()
         targets = self._package.targets
         for _ in range(_ROUNDS):
+            callable_before = sum(map(bool, self._valid.values()))
             for kinds in (("type", "function"), ("method",)):  # a method is called on what a type has made
                 unknown = [each for each in targets if each.kind in kinds and not self._valid.get(each.name)]
                 self._all(self._task(each, discover=True) for each in unknown)
+            if sum(map(bool, self._valid.values())) == callable_before:
+                break
         skipped = frozenset(self._asked.skipped)
         self._all(self._task(each, discover=False) for each in targets if each.name not in skipped)
 

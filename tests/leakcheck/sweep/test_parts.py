@@ -132,6 +132,28 @@ def test_an_iterator_that_a_call_returns_is_run():
     assert "for _ in zip(range(1000), p.f(None)):\n    pass" in steps_of("error", "8", iterates=True)
 
 
+def test_what_an_object_was_made_with_raises_while_a_method_runs():
+    method = Target("method", "p.T.m", "p", "p.T", native=True, bound=True)
+    maker = Call("", "p.T", ("print", "fast=True"))
+    known = recipes.Known(method, [Call("p.T(print)", "m", ("8",))], ["p.T(print)"], [], makers=[maker])
+    steps = [recipe.step for recipe in recipes.recipes(known) if recipe.kind == "callback raises"]
+    assert "subject = p.T(RaisesLater(2, None))\nsubject.m(8)" in steps
+    assert "subject = p.T(print, fast=RaisesLater(0, None))\nsubject.m(8)" in steps
+
+
+def test_the_object_that_was_used_most_is_copied_too():
+    once = Call("", "m", ("8",)).done_to("p.T()")
+    assert once == "after(p.T(), 'm', 8)"
+    kind = Target("type", "p.T", "p", "", native=True, bound=False)
+    known = recipes.Known(kind, [], ["p.T()", "p.T(1)", "p.T(2)", once], [])
+    assert f"copy.copy({once})" in [recipe.step for recipe in recipes.recipes(known)]
+
+
+def test_the_first_word_of_an_annotation_says_what_is_wanted():
+    ordered = values.ranked(values.pool(), ["callback", "Callable[[int], object]"])
+    assert ordered[0].startswith("(lambda")
+
+
 # What grows
 
 
@@ -182,6 +204,13 @@ def test_a_program_is_made_smaller_as_long_as_it_does_the_same():
 
 
 # Which suspects are one
+
+
+def test_an_object_that_was_used_becomes_a_new_one_or_a_call_where_that_does():
+    steps = ["after(after(p.T(), 'feed', 1), 'end').m(2)", "after(after(p.T(), 'feed', 1), 'end')"]
+    for step, smallest in ((steps[0], "p.T().m()"), (steps[1], "p.T().feed()")):
+        words = [word for word in ("p.T", "feed", ".m(") if word in smallest]
+        assert shrunk("", step, lambda _, text, words=words: all(word in text for word in words)) == ("", smallest)
 
 
 def test_what_a_shorter_program_does_explains_a_longer_one():
