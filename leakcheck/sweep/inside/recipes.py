@@ -24,6 +24,8 @@ _MOST_PAIRS = 120
 """Pairs of calls on one object of one type."""
 _CUT = 3
 """Characters or octets that a document is too short by."""
+_FIRST = 3
+"""Calls of a target of which an argument is replaced, and those that give another one by its name."""
 _USES = (0, 1, 2, 5)
 """Of what an object holds, before it raises."""
 _MOST_ALLOCATIONS = 16
@@ -43,6 +45,18 @@ class Known(NamedTuple):
     """Whether the calls return an iterator: what it is for is done when it is run."""
     makers: Sequence[Call] = ()
     """Of the type of a method: calls of it that succeed."""
+
+    @property
+    def unlike(self) -> list[Call]:
+        """The first of the calls, and those that give an argument by a name that none before them has given."""
+        first, named = self.calls[:_FIRST], set[str]()
+        chosen = []
+        for call in self.calls:
+            names = {each.partition("=")[0] for each in call.arguments if re.match(r"\w+=[^=]", each)}
+            if call in first or names - named:
+                chosen.append(call)
+            named |= names
+        return chosen
 
     @property
     def used(self) -> list[str]:
@@ -93,7 +107,7 @@ def _wrong(known: Known) -> _Made:
         for index, argument in enumerate(call.arguments):
             for shorter in _cut_off(argument):
                 yield "error", known.done(call.replaced(index, shorter))
-    for call in known.calls[:3]:
+    for call in known.unlike:
         for index in range(len(call.arguments)):
             for wrong in WRONG:
                 yield _kind_of(wrong), known.done(call.replaced(index, wrong))
@@ -182,7 +196,7 @@ def _subclasses(known: Known) -> _Made:
 
 def _cycles(known: Known) -> _Made:
     """Something that the object holds leads back to it."""
-    for call in known.calls[:3]:
+    for call in known.unlike:
         for index, argument in enumerate(call.arguments):
             yield (
                 "cycle",

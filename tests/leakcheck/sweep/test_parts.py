@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import json
 import sys
 
@@ -83,6 +84,23 @@ def test_signatures_are_taken_from_what_there_is():
     assert parameters("m", "m.x", object(), bound=False) is None
 
 
+def test_a_stub_describes_what_the_package_shows_elsewhere(tmp_path, monkeypatch):
+    folder = tmp_path / "stubbed_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from stubbed_package.inner import T\n")
+    (folder / "inner.py").write_text("class T:\n    __init__ = __build_class__\n")
+    (folder / "inner.pyi").write_text("class T:\n    def __init__(self, text: str, size: int = ...): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("stubbed_package").T
+    found = parameters("stubbed_package", "stubbed_package.T", kind, bound=False)
+    assert [(each.name, each.hint) for each in found] == [("text", "str"), ("size", "int ellipsis")]
+
+
+def test_each_argument_that_can_be_given_by_name_is_replaced():
+    steps = steps_of_calls("cycle", *[Call("", "p.f", (f"{name}=8",)) for name in "abcde"])
+    assert "held = []\nsubject = p.f(e=held)\nheld.append(subject)" in steps
+
+
 def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "def test():\n    p.load('[1]', [b'xy', -1], strict=True)\n    p.load(made_here)\n    p.load()\nsys.exit()\n"
@@ -114,8 +132,12 @@ def test_a_file_is_run_only_where_it_has_recipes(tmp_path, monkeypatch):
 
 
 def steps_of(kind, *arguments, iterates=False):
+    return steps_of_calls(kind, Call("", "p.f", arguments), iterates=iterates)
+
+
+def steps_of_calls(kind, *calls, iterates=False):
     target = Target("function", "p.f", "p", "", native=True, bound=False)
-    known = recipes.Known(target, [Call("", "p.f", arguments)], [], [], iterates)
+    known = recipes.Known(target, list(calls), [], [], iterates)
     return [recipe.step for recipe in recipes.recipes(known) if recipe.kind == kind]
 
 
