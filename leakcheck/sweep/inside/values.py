@@ -171,6 +171,7 @@ GENERAL: list[Value] = [
         "[float('1.5'), float('2.5'), float('3.5')]",
         "[fresh(b'one'), fresh(b'two')]",
         "(int('1000'), fresh('two'))",
+        "(fresh('one'), fresh('two'), fresh('three'))",
         "[[float('1.5'), float('2.5')], [float('3.5'), float('4.5')]]",
         "[(fresh('one'), int('1000'))]",
         "{int('1000'), int('2000')}",
@@ -233,6 +234,8 @@ WRONG = (
     "bytearray(3)",
     "memoryview(b'some bytes')[::2]",
     "[[[[]]]]",
+    "(fresh('one'),)",
+    "(fresh('one'), fresh('two'), fresh('three'), fresh('four'), fresh('five'))",
     "type('Fresh', (), {})",
 )
 """What one argument of a valid call is replaced by."""
