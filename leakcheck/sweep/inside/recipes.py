@@ -230,6 +230,10 @@ def _cycles(known: Known) -> _Made:
             else:
                 yield "cycle", f"held = []\nsubject = {call.replaced(index, 'held').source}\nheld.append(subject)"
     if known.target.kind == "type":
+        for call in known.unlike:  # what holds itself and nothing else is freed by its own type or not at all
+            for index in range(len(call.arguments)):
+                own = ", ".join(call.replaced(index, "subject").arguments)
+                yield "cycle", f"subject = {call.source}\nsubject.__init__({own})"
         for call in known.calls[:2]:
             arguments = ", ".join(call.arguments)
             yield (

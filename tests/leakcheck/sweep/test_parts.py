@@ -101,6 +101,13 @@ def test_each_argument_that_can_be_given_by_name_is_replaced():
     assert "held = []\nsubject = p.f(e=held)\nheld.append(subject)" in steps
 
 
+def test_an_object_is_made_to_hold_itself_alone():
+    kind = Target("type", "p.T", "p", "", native=True, bound=False)
+    known = recipes.Known(kind, [Call("", "p.T", ("8", "held=9"))], [], [])
+    steps = [recipe.step for recipe in recipes.recipes(known) if recipe.kind == "cycle"]
+    assert "subject = p.T(8, held=9)\nsubject.__init__(8, held=subject)" in steps
+
+
 def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "def test():\n    p.load('[1]', [b'xy', -1], strict=True)\n    p.load(made_here)\n    p.load()\nsys.exit()\n"
