@@ -309,6 +309,16 @@ def test_what_is_lost_from_the_same_lines_is_one_find(tmp_path):
     assert not (tmp_path / "b.py").exists()
 
 
+def test_what_calls_the_one_and_loses_as_much_is_no_other_find(tmp_path):
+    several = [
+        proved("caller", "error", ("ext.c", 10), ("p.py", 7), ("caller.py", 3)),
+        proved("called", "error", ("ext.c", 10), ("called.py", 3)),
+        proved("loses_more", "error", ("ext.c", 10), ("p.py", 9), ("loses_more.py", 3), growth=128.0),
+    ]
+    chosen = {each.find.id: each.find.also for each in confirming.one_a_place(several, tmp_path)}
+    assert chosen == {"loses_more": [], "called": ["p.caller"]}
+
+
 @pytest.mark.parametrize(("names", "confirmed"), [(["heap.bytes"], True), (["refs"], False), (["refs", "fds"], True)])
 def test_references_alone_do_not_confirm_that_memory_is_kept(names, confirmed):
     meters = [Meter(name=name, unit="B", verdict="leak", reason="", growth=1.0, decisive=True) for name in names]
