@@ -15,7 +15,7 @@ from rich.console import Console
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, Meter, ScenarioResult, Tool
 from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
-from leakcheck.sweep.inside import recipes, seeds, values
+from leakcheck.sweep.inside import inventory, recipes, seeds, values
 from leakcheck.sweep.inside.inventory import NothingToSweepError, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
@@ -56,6 +56,15 @@ def test_names_that_reach_beyond_the_process_are_refused_with_the_reason():
     assert "writes files" in refused("p", "p.save", isolated=False)
     assert refused("p", "p.can_accept_more_data", isolated=True) == ""
     assert refused("p", "p.Type.__exit__", isolated=True) == ""
+
+
+def test_a_class_in_python_is_none_in_c_whatever_it_is_derived_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "class A: ...\nclass B(A): ...\nclass C:\n    __slots__ = ()\nclass D(C):\n    __slots__ = ()\n"
+    (tmp_path / "python_classes.py").write_text(text)
+    package = inventory.take(["python_classes"], [], [], isolated=True, folder=str(tmp_path))
+    assert [target.name[-1] for target in package.targets if target.native] == []
+    assert {target.native for target in inventory.take(["_struct"], [], [], isolated=True).targets} == {True}
 
 
 def test_each_value_is_fresh():
