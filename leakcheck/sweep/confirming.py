@@ -98,27 +98,43 @@ def _ages(proved: Sequence[Proved], ages: Ages | None) -> dict[str, Age]:
 
 def one_a_place(proved: Sequence[Proved], folder: Path) -> list[Proved]:
     """The worst of those whose memory comes from the same lines; it names the targets of the others."""
-    chosen: dict[object, Proved] = {}
-    for each in sorted(proved, key=lambda each: -worth(each.find.growth) * each.find.likelihood):
-        place = _place(each)
-        if place in chosen:
-            first = chosen[place]
-            also = list(dict.fromkeys([*first.find.also, *({each.find.target} - {first.find.target})]))
-            chosen[place] = first._replace(find=msgspec.structs.replace(first.find, also=also))
-            (folder / each.find.scenario).unlink(missing_ok=True)
-        else:
-            chosen[place] = each
-    return list(chosen.values())
+    chosen: list[Proved] = []
+    for each in sorted(proved, key=lambda each: (-worth(each.find.growth) * each.find.likelihood, len(_frames(each)))):
+        same = next((index for index, other in enumerate(chosen) if _is_one(other, each)), None)
+        if same is None:
+            chosen.append(each)
+            continue
+        first = chosen[same]
+        also = list(dict.fromkeys([*first.find.also, *({each.find.target} - {first.find.target})]))
+        chosen[same] = first._replace(find=msgspec.structs.replace(first.find, also=also))
+        (folder / each.find.scenario).unlink(missing_ok=True)
+    return chosen
 
 
-def _place(proved: Proved) -> object:
-    """What two finds have in common that are one; of what is not known to be another's, its name."""
+def _is_one(first: Proved, other: Proved) -> bool:
+    """Whether two finds take their memory at the same place; or one calls what the other calls, and loses the same."""
+    one, two = _frames(first), _frames(other)
+    kinds = {each.find.kind for each in (first, other)}
+    if not one or not two or "cycle" in kinds or (kinds & _BY_LIFE and len(kinds) > 1):
+        return False
+    if one[:_FRAMES] == two[:_FRAMES]:
+        return True
+    shorter = min(len(one), len(two))
+    return (
+        one[:shorter] == two[:shorter]
+        and first.find.exception == other.find.exception
+        and worth(first.find.growth) == worth(other.find.growth)
+    )
+
+
+def _frames(proved: Proved) -> list[tuple[str, str, int]]:
+    """Where the memory of a find is taken, the innermost frame first, as far as its own program; empty if not known."""
     stack = proved.result.findings[0].stack if proved.result.findings else []
-    frames = [frame for frame in stack if Path(frame.file).name != proved.find.scenario]
-    if not frames or proved.find.kind == "cycle":
-        return proved.find.id
-    kind = proved.find.kind if proved.find.kind in _BY_LIFE else ""
-    return kind, *((Path(frame.file).name, frame.function, frame.line) for frame in frames[:_FRAMES])
+    return [
+        (Path(frame.file).name, frame.function, frame.line)
+        for frame in stack
+        if Path(frame.file).name != proved.find.scenario
+    ]
 
 
 def _names(chosen: Sequence[Cluster]) -> dict[str, Cluster]:

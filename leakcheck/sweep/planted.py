@@ -1,4 +1,4 @@
-"""The control of a sweep: leaks of 22 kinds, and for each an innocent that looks like it, in Python alone.
+"""The control of a sweep: leaks of 24 kinds, and for each an innocent that looks like it, in Python alone.
 
 Every sweep is made of this module first. What is planted must be found, and of the innocents nothing. Each takes as few
 arguments as its kind allows, since a sweep tries some fifty values for each.
@@ -180,6 +180,69 @@ def loses_where_iterator_raises(items: Iterable[object]) -> int:
 def innocent_iterable(items: Iterable[object]) -> int:
     """Lets an iterable raise."""
     return len([[item] for item in items])
+
+
+class LosesWhereHeldRaises:
+    """What a method has made is lost where the callback raises that the object was made with."""
+
+    def __init__(self, callback: Callable[[int], object]) -> None:
+        self._callback = callback
+
+    def run(self) -> None:
+        """Use it some times."""
+        block = _TAKE(100)
+        for number in range(3):
+            self._callback(number)
+        _GIVE_BACK(block)
+
+
+class InnocentWhereHeldRaises:
+    """Lets it raise."""
+
+    def __init__(self, callback: Callable[[int], object]) -> None:
+        self._callback = callback
+
+    def run(self) -> None:
+        """Use it some times."""
+        made = [bytearray(100)]
+        for number in range(3):
+            made.append(bytearray(number))
+            self._callback(number)
+
+
+# What can be called on an object that was used before
+
+
+class LosesOnceFed:
+    """Takes something, and keeps something where it is given out."""
+
+    def __init__(self) -> None:
+        self._taken: list[object] = []
+
+    def feed(self, value: object) -> None:
+        """Take it."""
+        self._taken.append(value)
+
+    def give(self) -> object:
+        """The last that was taken, once there are two."""
+        taken = self._taken[-2]
+        _lose()
+        return taken
+
+
+class InnocentOnceFed:
+    """Takes something and gives it out."""
+
+    def __init__(self) -> None:
+        self._taken: list[object] = []
+
+    def feed(self, value: object) -> None:
+        """Take it."""
+        self._taken.append(value)
+
+    def give(self) -> object:
+        """The last that was taken, once there are two."""
+        return self._taken[-2]
 
 
 # What is begun and not ended
@@ -481,6 +544,8 @@ PLANTED = {
     "loses_on_short_buffer": "error",
     "loses_where_callback_raises": "callback raises",
     "loses_where_iterator_raises": "callback raises",
+    "LosesWhereHeldRaises": "callback raises",
+    "LosesOnceFed": "call",
     "loses_where_abandoned": "abandoned",
     "LosesWhenNotLeft": "abandoned",
     "LosesWhenInitializedTwice": "initialized twice",

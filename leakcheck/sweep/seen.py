@@ -37,7 +37,8 @@ class Seen:
         elif isinstance(message, Suspect):
             self.suspects.append(message)
         elif isinstance(message, Crash):
-            self.crashes.append(message)
+            if message not in self.crashes:  # where calls are looked for, a sweep that is resumed meets with it again
+                self.crashes.append(message)
         elif isinstance(message, Broken):
             self.broken.append(message)
 

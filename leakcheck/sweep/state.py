@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,11 +11,21 @@ from leakcheck.errors import UsageError
 from leakcheck.records import Record
 from leakcheck.results import atomic
 from leakcheck.sweep import inside
-from leakcheck.sweep.inside.messages import Began, Crash, Suspect, Swept
+from leakcheck.sweep.inside.messages import Asked, Began, Crash, Suspect, Swept
 from leakcheck.sweep.outcome import SCHEMA, Sweep
 from leakcheck.sweep.seen import Seen
 
 FILE_NAME = "sweep-so-far.json"
+_OPTIONS = {
+    "include": "--include",
+    "exclude": "--exclude",
+    "seconds": "--time-per-target",
+    "errors_only": "--errors-only",
+    "seeds": "--seeds",
+    "since": "--since",
+    "folder": "another folder",
+}
+"""By field of what was asked, what a user would have said otherwise: it decides which calls a target is swept with."""
 
 
 class State(Record, frozen=True, kw_only=True):
@@ -24,7 +33,8 @@ class State(Record, frozen=True, kw_only=True):
 
     generator: str
     """Hash of what makes the calls: what another version has done is done again."""
-    asked: list[str]
+    asked: Asked
+    python: str
     distributions: dict[str, str]
     swept: list[Swept]
     suspects: list[Suspect]
@@ -32,8 +42,9 @@ class State(Record, frozen=True, kw_only=True):
 
     def check(self, began: Began) -> None:
         """Raises `UsageError` where other versions are swept now."""
-        if began.distributions != self.distributions:
+        if (began.python, began.distributions) != (self.python, self.distributions):
             then = ", ".join(f"{name} {version}" for name, version in self.distributions.items())
+            then = f"{then} in Python {self.python.split()[0]}".lstrip()
             raise UsageError(f"--resume: the sweep that was interrupted was of {then}; sweep again without --resume")
 
     def put_into(self, seen: Seen) -> None:
@@ -43,20 +54,24 @@ class State(Record, frozen=True, kw_only=True):
         seen.done_before = list(seen.swept)
 
 
-def write(path: Path, asked: Sequence[str], seen: Seen) -> None:
-    """Keep what is known so far. Raises `atomic.WriteError`."""
+def write(path: Path, asked: Asked, seen: Seen) -> None:
+    """Keep what is known so far; not the suspects of a target that is not done, for it shows them again.
+
+    Raises `atomic.WriteError`.
+    """
     state = State(
         generator=generator(),
-        asked=list(asked),
+        asked=asked,
+        python=seen.began.python,
         distributions=seen.began.distributions,
         swept=list(seen.swept.values()),
-        suspects=seen.suspects,
+        suspects=[each for each in seen.suspects if each.target in seen.swept],
         crashes=seen.crashes,
     )
     atomic.write(path, msgspec.json.encode(state))
 
 
-def read(path: Path, asked: Sequence[str]) -> State:
+def read(path: Path, asked: Asked) -> State:
     """What is known of a sweep that was interrupted. Raises `UsageError` where that is nothing, or another one."""
     try:
         state = msgspec.json.decode(path.read_bytes(), type=State)
@@ -64,8 +79,11 @@ def read(path: Path, asked: Sequence[str]) -> State:
         raise UsageError(f"--resume: there is no {path}; a sweep that was interrupted has left one") from None
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"--resume: {path} cannot be read: {error}; sweep again without --resume") from None
-    if state.asked != list(asked):
-        raise UsageError(f"--resume: {path} is of a sweep of {' '.join(state.asked)}")
+    if state.asked.targets != asked.targets:
+        raise UsageError(f"--resume: {path} is of a sweep of {' '.join(state.asked.targets)}")
+    others = [option for field, option in _OPTIONS.items() if getattr(state.asked, field) != getattr(asked, field)]
+    if others:
+        raise UsageError(f"--resume: {path} is of a sweep with other options ({', '.join(others)}); give the same ones")
     if state.generator != generator():
         raise UsageError(f"--resume: {path} was written by another version; sweep again without --resume")
     return state

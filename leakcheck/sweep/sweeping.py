@@ -161,18 +161,19 @@ def _screened(options: Options, view: View) -> tuple[Seen, bool]:
     """What the interpreter has said, with what an earlier sweep had found, and whether it was interrupted."""
     seen = Seen()
     file = options.folder / state.FILE_NAME
-    earlier = state.read(file, options.targets) if options.resume else None
+    earlier = state.read(file, _asked(options, seen)) if options.resume else None
     if earlier is not None:
         earlier.put_into(seen)
     view.stage("screen")
+    asked = _asked(options, seen)
     with _Interruptible() as ended:
-        for message in sweep(_asked(options, seen), options.python):
+        for message in sweep(asked, options.python):
             seen.take(message)
             if isinstance(message, Began) and earlier is not None:
                 earlier.check(message)
             view.progress(seen)
             if isinstance(message, Swept):
-                state.write(file, options.targets, seen)
+                state.write(file, asked, seen)
     return seen, ended.interrupted
 
 

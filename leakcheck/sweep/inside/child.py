@@ -98,7 +98,7 @@ class Child:
         self._began = self._clock()
         gc.collect()
         gc.freeze()
-        trials = Trials(self._package, self._programs, self._makers, self._written, self._running)
+        trials = Trials(self._package, self._programs, self._makers, self._written, self._running, self._valid)
         found = self._valid.get(task.target.name) or trials.valid(task.target, _FOR_TRIALS * task.seconds)
         self._calls += trials.calls
         self.tell(Learned(self._makers, trials.calls, found))
@@ -130,7 +130,8 @@ class Child:
             instances += [each for each in self._makers.get(name_of(kind), ()) if each not in instances]
         elif target.owner:
             instances = trials.instances(target.owner)
-        known = recipes.Known(target, valid, instances, self._methods(target), self._iterates(valid))
+        makers = self._valid.get(target.owner, ()) if target.owner else ()
+        known = recipes.Known(target, valid, instances, self._methods(target), self._iterates(valid), makers)
         ledgers = Ledgers()
         self._opened = _descriptors()
         told: dict[Kind, int] = {}

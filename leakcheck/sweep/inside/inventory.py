@@ -309,8 +309,21 @@ def _is_own(value: Any, roots: frozenset[str], native_module: bool) -> bool:
 
 def _is_native(value: Any) -> bool:
     if isinstance(value, type):
-        return not value.__flags__ & _HEAP_TYPE or ("__dict__" not in vars(value) and "__weakref__" not in vars(value))
+        return not any(map(_is_by_statement, value.__mro__))
     return not isinstance(value, types.FunctionType)
+
+
+def _is_by_statement(kind: type) -> bool:
+    """Whether a type was made by a `class` statement.
+
+    One that is derived from another that was need have none of its own marks, but no type in C is derived from such.
+    """
+    if not kind.__flags__ & _HEAP_TYPE:
+        return False
+    own = vars(kind)
+    return bool({"__dict__", "__weakref__", "__slots__"} & own.keys()) or any(
+        isinstance(each, types.FunctionType) for each in own.values()
+    )
 
 
 _HEAP_TYPE = 1 << 9

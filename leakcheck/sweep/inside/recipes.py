@@ -7,14 +7,14 @@ through something that belongs to the package itself, or through nothing at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from leakcheck.agent.faults import shortage
 from leakcheck.sweep.inside.inventory import Target
 from leakcheck.sweep.inside.messages import Kind, Recipe
-from leakcheck.sweep.inside.trials import ENOUGH_ITEMS, Call
-from leakcheck.sweep.inside.values import SHORT_OF_MEMORY, WRONG
+from leakcheck.sweep.inside.trials import ENOUGH_ITEMS, Call, as_call
+from leakcheck.sweep.inside.values import AFTER, SHORT_OF_MEMORY, WRONG
 
 _ENDING = frozenset(
     ["close", "finish", "flush", "release", "stop", "end", "detach", "reset", "clear", "done", "free", "destroy"]
@@ -24,6 +24,10 @@ _MOST_PAIRS = 120
 """Pairs of calls on one object of one type."""
 _CUT = 3
 """Characters or octets that a document is too short by."""
+_FIRST = 3
+"""Calls of a target of which an argument is replaced, and those that give another one by its name."""
+_USES = (0, 1, 2, 5)
+"""Of what an object holds, before it raises."""
 _MOST_ALLOCATIONS = 16
 """Allocations of a call that are made to fail, one after the other."""
 
@@ -39,6 +43,25 @@ class Known(NamedTuple):
     """Of a type: calls of its methods that succeed, the receivers of which are not used."""
     iterates: bool = False
     """Whether the calls return an iterator: what it is for is done when it is run."""
+    makers: Sequence[Call] = ()
+    """Of the type of a method: calls of it that succeed."""
+
+    @property
+    def unlike(self) -> list[Call]:
+        """The first of the calls, and those that give an argument by a name that none before them has given."""
+        first, named = self.calls[:_FIRST], set[str]()
+        chosen = []
+        for call in self.calls:
+            names = {each.partition("=")[0] for each in call.arguments if re.match(r"\w+=[^=]", each)}
+            if call in first or names - named:
+                chosen.append(call)
+            named |= names
+        return chosen
+
+    @property
+    def used(self) -> list[str]:
+        """The one of the instances on which most methods have been called, if there is one."""
+        return sorted((each for each in self.instances if AFTER in each), key=lambda each: -each.count(AFTER))[:1]
 
     def done(self, call: Call) -> str:
         """The call with what it is for."""
@@ -47,7 +70,7 @@ class Known(NamedTuple):
 
 def recipes(known: Known, *, errors_only: bool = False) -> Iterator[Recipe]:
     """All recipes, the likeliest to be met first."""
-    for make in (_wrong,) if errors_only else _MAKERS:
+    for make in (_wrong, _held_raises) if errors_only else _MAKERS:
         for kind, step, *setup in make(known):
             yield Recipe(kind, known.target.name, "".join(setup), step)
 
@@ -84,7 +107,7 @@ def _wrong(known: Known) -> _Made:
         for index, argument in enumerate(call.arguments):
             for shorter in _cut_off(argument):
                 yield "error", known.done(call.replaced(index, shorter))
-    for call in known.calls[:3]:
+    for call in known.unlike:
         for index in range(len(call.arguments)):
             for wrong in WRONG:
                 yield _kind_of(wrong), known.done(call.replaced(index, wrong))
@@ -99,6 +122,19 @@ def _wrong(known: Known) -> _Made:
     if len(call.arguments) < 2 and "=" not in "".join(call.arguments):
         for wrong in WRONG[:12]:
             yield "error", call._replace(arguments=(*call.arguments, wrong)).source
+
+
+def _held_raises(known: Known) -> _Made:
+    """What the object was made with raises while a method of it runs, at once or after some uses."""
+    if known.target.kind != "method":
+        return
+    made_by = [call for each in dict.fromkeys(known.instances[:3]) if (call := as_call(each)) is not None]
+    for maker in dict.fromkeys([*made_by, *known.makers]):
+        for index in range(len(maker.arguments)):
+            for times in _USES:
+                subject = maker.replaced(index, f"RaisesLater({times}, None)").source
+                for call in known.calls[:2]:
+                    yield "callback raises", f"subject = {subject}\n{call.on('subject')}"
 
 
 def _abandoned(known: Known) -> _Made:
@@ -116,7 +152,7 @@ def _once_more(known: Known) -> _Made:
     if known.target.kind != "type":
         return
     name = known.target.name
-    for instance in known.instances[:3]:
+    for instance in dict.fromkeys([*known.instances[:3], *known.used]):
         made = f"subject = {instance}\n"
         yield "copied", f"copy.copy({instance})"
         yield "copied", f"copy.deepcopy({instance})"
@@ -160,7 +196,7 @@ def _subclasses(known: Known) -> _Made:
 
 def _cycles(known: Known) -> _Made:
     """Something that the object holds leads back to it."""
-    for call in known.calls[:3]:
+    for call in known.unlike:
         for index, argument in enumerate(call.arguments):
             yield (
                 "cycle",
@@ -194,6 +230,10 @@ def _cycles(known: Known) -> _Made:
             else:
                 yield "cycle", f"held = []\nsubject = {call.replaced(index, 'held').source}\nheld.append(subject)"
     if known.target.kind == "type":
+        for call in known.unlike:  # what holds itself and nothing else is freed by its own type or not at all
+            for index in range(len(call.arguments)):
+                own = ", ".join(call.replaced(index, "subject").arguments)
+                yield "cycle", f"subject = {call.source}\nsubject.__init__({own})"
         for call in known.calls[:2]:
             arguments = ", ".join(call.arguments)
             yield (
@@ -214,7 +254,7 @@ def _two_calls(known: Known) -> _Made:
     """Two methods of one object, one after the other; the same one twice."""
     if known.target.kind != "type":
         return
-    for instance in known.instances[:1]:
+    for instance in dict.fromkeys([*known.instances[:1], *known.used]):
         made = 0
         for first in known.methods:
             twice: Kind = "closed twice" if _ENDING.intersection(first.name.split("_")) else "two calls"
@@ -243,7 +283,7 @@ def _out_of_memory(known: Known) -> _Made:
 
 
 _MAKERS: tuple[Callable[[Known], _Made], ...] = (
-    _plain, _attributes, _wrong, _abandoned, _once_more, _cycles, _subclasses, _two_calls, _out_of_memory,
+    _plain, _attributes, _wrong, _held_raises, _abandoned, _once_more, _cycles, _subclasses, _two_calls, _out_of_memory,
 )  # fmt: skip
 
 

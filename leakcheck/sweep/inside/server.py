@@ -22,13 +22,14 @@ from leakcheck.sweep.inside.program import Programs
 from leakcheck.sweep.inside.recording import record
 from leakcheck.sweep.inside.shared_page import Page
 from leakcheck.sweep.inside.trials import Call
+from leakcheck.sweep.inside.values import SHORT_OF_MEMORY
 
 _MOST_CRASHES = 8
 """Of one target, after which the rest of it is left out."""
 _MOST_STANDING = 2
 """Times that a target may be waited for in vain, which takes `_STANDING_S` each time."""
 _MOST_BLAMED = 3
-"""Times that an object may be a part of what ends a process."""
+"""Targets of which processes may end where an object is a part of what runs."""
 _LOOK_S = 0.25
 """How often it is looked whether a child that says nothing has gone on."""
 _STANDING_S = 20.0
@@ -40,8 +41,8 @@ _MOST_PENDING = 1 << 20
 """Bytes of one message: more is nothing that a child of ours says."""
 _PYTHONS_PART = 0.25
 """Of the time of a target, for one that is written in Python: there is far less to be lost there."""
-_ROUNDS = 2
-"""Of looking for calls that succeed: in the second, results of the first are arguments."""
+_ROUNDS = 4
+"""Of looking for calls that succeed, at most: what one has found are arguments in the next, and used objects."""
 
 
 class Running:
@@ -107,8 +108,8 @@ class Server:
         """By target, the programs that have ended a process."""
         self._standing: dict[str, int] = {}
         """How often each target was waited for in vain."""
-        self._blamed: dict[str, int] = {}
-        """How often an expression for an object was a part of what ended a process."""
+        self._blamed: dict[str, set[str]] = {}
+        """By the expression for an object, the targets of which a process has ended with it."""
         self._alone = os.getpid() == 1
         """Whether all other processes that can be seen come from this one."""
 
@@ -118,9 +119,12 @@ class Server:
         gc.freeze()
         targets = self._package.targets
         for _ in range(_ROUNDS):
+            callable_before = sum(map(bool, self._valid.values()))
             for kinds in (("type", "function"), ("method",)):  # a method is called on what a type has made
                 unknown = [each for each in targets if each.kind in kinds and not self._valid.get(each.name)]
                 self._all(self._task(each, discover=True) for each in unknown)
+            if sum(map(bool, self._valid.values())) == callable_before:
+                break
         skipped = frozenset(self._asked.skipped)
         self._all(self._task(each, discover=False) for each in targets if each.name not in skipped)
 
@@ -237,7 +241,7 @@ class Server:
         crashed = self._crashed.setdefault(target, set())
         known = source in crashed
         crashed.add(source)
-        self._distrust(source)
+        self._distrust(target, source)
         how = "does not end" if endless else _how(os.waitstatus_to_exitcode(status))
         self._standing[target] = self._standing.get(target, 0) + endless
         if not known:
@@ -248,20 +252,23 @@ class Server:
             return []
         return [each.task._replace(from_recipe=index, skipped=frozenset(crashed))]
 
-    def _distrust(self, source: str) -> None:
-        """Make no more use of an object that was used where processes ended.
+    def _distrust(self, target: str, source: str) -> None:
+        """Make no more use of an object that was used where processes of several targets ended.
 
-        A constructor that is not meant to be called often succeeds, and each method crashes then.
+        A constructor that is not meant to be called often succeeds, and each method crashes then. Where one method
+        does, however often, or an allocation was made to fail, the object is not to blame.
         """
+        if SHORT_OF_MEMORY in source:
+            return
         for way in {way for ways in self._makers.values() for way in ways if way in source and way != source}:
-            self._blamed[way] = self._blamed.get(way, 0) + 1
+            self._blamed.setdefault(way, set()).add(target)
         self._learn(self._makers)
 
     def _learn(self, makers: dict[str, list[str]]) -> None:
         """Keep what is known of how objects are made, but for what is distrusted."""
         known = {kind: list(dict.fromkeys([*self._makers.get(kind, ()), *ways])) for kind, ways in makers.items()}
         trusted = {
-            kind: [way for way in ways if self._blamed.get(way, 0) < _MOST_BLAMED] for kind, ways in known.items()
+            kind: [way for way in ways if len(self._blamed.get(way, ())) < _MOST_BLAMED] for kind, ways in known.items()
         }
         self._makers = {kind: ways for kind, ways in {**self._makers, **trusted}.items() if ways}
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from leakcheck.sweep.inside.values import AFTER
 
 _MOST_TRIES = 80
 """Programs that are tried for one that was found: each takes some milliseconds."""
@@ -55,7 +58,10 @@ def _smaller_call(source: str, which: int) -> Iterator[str]:
     if isinstance(call.func, ast.Name) and call.func.id in _VALUES:
         return
     if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call):
-        yield _with_inner(source, which)
+        yield _replaced(source, which, lambda call: call.func.value)
+    if isinstance(call.func, ast.Name) and call.func.id == AFTER:
+        yield _replaced(source, which, lambda call: call.args[0])
+        yield _replaced(source, which, _as_method_call)
     for index in range(len(call.keywords)):
         tree, same = fresh()
         del same.keywords[index]
@@ -70,15 +76,21 @@ def _smaller_call(source: str, which: int) -> Iterator[str]:
             yield ast.unparse(tree)
 
 
-def _with_inner(source: str, which: int) -> str:
-    """`a(...).b(...)` becomes `a(...)`."""
+def _as_method_call(call: ast.Call) -> ast.expr:
+    """`after(a, 'b', c)` becomes `a.b(c)`."""
+    subject, name, *arguments = call.args
+    return ast.Call(ast.Attribute(subject, ast.literal_eval(name)), arguments, call.keywords)
+
+
+def _replaced(source: str, which: int, by: Callable[[Any], ast.expr]) -> str:
+    """The program with another expression for one of its calls: `a(...).b(...)` becomes `a(...)`."""
     tree = ast.parse(source)
     outer = [node for node in ast.walk(tree) if isinstance(node, ast.Call)][which]
 
     class Replace(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.expr:
-            if node is outer and isinstance(node.func, ast.Attribute):
-                return node.func.value
+            if node is outer:
+                return by(node)
             self.generic_visit(node)
             return node
 

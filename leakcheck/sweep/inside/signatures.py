@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def parameters(module: str, name: str, function: Any, *, bound: bool) -> list[Pa
     found = _of_signature(signature) if signature is not None else None
     if found is None:
         found = _of_text(getattr(function, "__doc__", None), name.rpartition(".")[2])
-    stub = _stub(module, name)
+    stub = next(filter(None, (_stub(each, _parts(module, name)) for each in _modules_with(module, name))), None)
     if stub is not None and (found is None or not any(each.hint for each in found)):
         found = stub
     if found and bound and found[0].name in ("self", "cls", "$self", "type", "mcs"):
@@ -105,8 +106,24 @@ def _of_arguments(arguments: ast.arguments) -> list[Parameter]:
     return found
 
 
-def _stub(module: str, name: str) -> list[Parameter] | None:
-    parts = name[len(module) + 1 :].split(".") if name.startswith(f"{module}.") else [name]
+def _modules_with(module: str, name: str) -> Iterator[str]:
+    """A module, and those of its package that have the same thing by the same name, the shortest name first.
+
+    What a package shows at its top is most often described in the stub of the native module that it comes from.
+    """
+    yield module
+    top = _parts(module, name)[0]
+    thing = vars(sys.modules[module]).get(top) if module in sys.modules else None
+    for other in sorted((each for each in sys.modules if each.startswith(f"{module.partition('.')[0]}.")), key=len):
+        if thing is not None and other != module and getattr(sys.modules[other], "__dict__", {}).get(top) is thing:
+            yield other
+
+
+def _parts(module: str, name: str) -> list[str]:
+    return name[len(module) + 1 :].split(".") if name.startswith(f"{module}.") else [name]
+
+
+def _stub(module: str, parts: Sequence[str]) -> list[Parameter] | None:
     body = _stub_of(module)
     for depth, part in enumerate(parts):
         node = next((each for each in body if getattr(each, "name", "") == part), None)

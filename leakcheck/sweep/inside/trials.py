@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from leakcheck.sweep.inside.inventory import Package, Target
 from leakcheck.sweep.inside.literals import Written
 from leakcheck.sweep.inside.program import Programs
 from leakcheck.sweep.inside.signatures import Parameter, parameters
-from leakcheck.sweep.inside.values import Value, pool, ranked
+from leakcheck.sweep.inside.values import AFTER, Value, pool, ranked
 
 _ENOUGH = 5
 """Valid calls of one target: each is the ground of some hundred recipes."""
@@ -24,6 +25,9 @@ _MOST_ARGUMENTS = 3
 """Arguments of a callable that says nothing of them: with one more, more than 10,000 trials would be needed."""
 _MOST_RECEIVERS = 3
 """Ways of making an object on which a method is called."""
+_MOST_USED, _MOST_IN_A_ROW = 16, 2
+"""Objects on which others of the methods have been called, on which a method is tried that fails on new ones; and the
+calls in a row that each has had since."""
 _LONGEST = 240
 """Characters of an expression that is used as a part of others."""
 _MOST_MAKERS, _MOST_OF_ONE = 10, 2
@@ -49,6 +53,10 @@ class Call(NamedTuple):
     def on(self, receiver: str) -> str:
         """The call on an object that has a name."""
         return f"{receiver}.{self.name}({', '.join(self.arguments)})"
+
+    def done_to(self, receiver: str) -> str:
+        """The expression of an object once this method of it has been called."""
+        return f"{AFTER}({', '.join([receiver, repr(self.name), *self.arguments])})"
 
     @property
     def source(self) -> str:
@@ -79,13 +87,16 @@ class Trials:
         makers: dict[str, list[str]],
         written: Written,
         running: Callable[[str], bool],
+        known: Mapping[str, Sequence[Call]],
     ) -> None:
+        """`known` has the calls that are known to succeed, by target."""
         self._package = package
         self._programs = programs
         self.makers = makers
         """Expressions by the name of a type, to which those of results are added."""
         self._written = written
         self._running = running
+        self._known = known
         self.calls = 0
         self._clock = own_clock()
         self._until = 0.0
@@ -99,8 +110,19 @@ class Trials:
             target.module, target.name, self._package.objects[target.name], bound=target.kind == "method"
         )
         recorded = self._recorded(target)
+        found = self._on_each(self.receivers(target), target, wanted)
+        for used in () if found else self._used(target):
+            found = self._on_each([used], target, wanted)
+            if found:
+                self.makers.setdefault(name_of(self._package.types[target.owner]), []).append(used)
+                break
+        mixed = [call for pair in zip_longest(recorded, found) for call in pair if call is not None]
+        return list({call.source: call for call in mixed}.values())
+
+    def _on_each(self, receivers: Iterable[str], target: Target, wanted: Sequence[Parameter] | None) -> list[Call]:
+        """Calls that succeed, on each of some objects."""
         found: list[Call] = []
-        for receiver in self.receivers(target):
+        for receiver in receivers:
             name = target.name if not receiver else target.name.rpartition(".")[2]
             some = self._some(receiver, name, self._arguments(wanted))
             if not some and wanted:
@@ -110,8 +132,27 @@ class Trials:
             found += some
             if some:
                 found += self._with_options(some[0], wanted or ())
-        mixed = [call for pair in zip_longest(recorded, found) for call in pair if call is not None]
-        return list({call.source: call for call in mixed}.values())
+        return found
+
+    def _used(self, target: Target) -> Iterator[str]:
+        """Objects on which others of the methods were called, first one of them and then two.
+
+        Those come first that were given something, and an object that had been used already before one that is new:
+        so a row of calls becomes longer from round to round.
+        """
+        if not target.bound:
+            return
+        others = [
+            calls[0]
+            for name, calls in self._known.items()
+            if calls and calls[0].receiver and name != target.name and name.rpartition(".")[0] == target.owner
+        ]
+        others.sort(key=lambda call: not call.arguments)
+        some = sorted(self.instances(target.owner), key=lambda each: -each.count(f"{AFTER}("))
+        for _ in range(_MOST_IN_A_ROW):
+            some = [way for each in some for call in others if len(way := call.done_to(each)) <= _LONGEST]
+            some = some[:_MOST_USED]
+            yield from some
 
     def _recorded(self, target: Target) -> list[Call]:
         """Calls that were seen, and succeed here too, the shortest first."""
@@ -261,6 +302,15 @@ class Trials:
         same = sum(_callee(way) == _callee(source) for way in ways)
         if len(ways) < _MOST_MAKERS and same < _MOST_OF_ONE and source not in ways:
             ways.insert(len(ways) if same else len({_callee(way) for way in ways}), source)
+
+
+def as_call(source: str) -> Call | None:
+    """An expression as the call that it is; None for what is none."""
+    node = ast.parse(source, mode="eval").body
+    if not isinstance(node, ast.Call) or any(each.arg is None for each in node.keywords):
+        return None
+    keywords = [f"{each.arg}={ast.unparse(each.value)}" for each in node.keywords]
+    return Call("", ast.unparse(node.func), (*map(ast.unparse, node.args), *keywords))
 
 
 def _callee(source: str) -> str:

@@ -15,11 +15,19 @@ from leakcheck.agent.faults.shortage import fail_at, fail_no_more
 
 SHORT_OF_MEMORY = "short_of_memory"
 """The helper by which an allocation is made to fail."""
+AFTER = "after"
+"""The helper that makes an object of one on which a method has been called."""
 HELPERS = {
     "fresh": '''\
 def fresh(text):
     """Another object of the same value."""
     return text[:1] + text[1:]
+''',
+    AFTER: '''\
+def after(subject, method, *args, **kwargs):
+    """The object once this method of it has been called."""
+    getattr(subject, method)(*args, **kwargs)
+    return subject
 ''',
     "Anything": '''\
 class Anything:
@@ -40,6 +48,9 @@ class Anything:
     def flush(self):
         pass
 
+    def send(self, value):
+        return [value]
+
     def __iter__(self):
         return iter(())
 ''',
@@ -52,7 +63,7 @@ class Raises:
 
     __call__ = __index__ = __int__ = __float__ = __bool__ = __len__ = __hash__ = __eq__ = __lt__ = __iter__ = _fail
     __next__ = __getitem__ = __setitem__ = __contains__ = __str__ = __repr__ = __bytes__ = __fspath__ = _fail
-    __enter__ = __complex__ = __format__ = keys = read = readinto = readline = write = flush = close = _fail
+    __enter__ = __complex__ = __format__ = keys = read = readinto = readline = write = flush = close = send = _fail
 ''',
     "RaisesLater": '''\
 class RaisesLater:
@@ -70,7 +81,7 @@ class RaisesLater:
     def __iter__(self):
         return self
 
-    __next__ = read = write = flush = readline = __len__ = __getitem__ = __call__
+    __next__ = read = write = flush = readline = send = __len__ = __getitem__ = __call__
 ''',
     SHORT_OF_MEMORY: f'''\
 {inspect.getsource(fail_at)}
@@ -160,6 +171,7 @@ GENERAL: list[Value] = [
         "[float('1.5'), float('2.5'), float('3.5')]",
         "[fresh(b'one'), fresh(b'two')]",
         "(int('1000'), fresh('two'))",
+        "(fresh('one'), fresh('two'), fresh('three'))",
         "[[float('1.5'), float('2.5')], [float('3.5'), float('4.5')]]",
         "[(fresh('one'), int('1000'))]",
         "{int('1000'), int('2000')}",
@@ -222,6 +234,8 @@ WRONG = (
     "bytearray(3)",
     "memoryview(b'some bytes')[::2]",
     "[[[[]]]]",
+    "(fresh('one'),)",
+    "(fresh('one'), fresh('two'), fresh('three'), fresh('four'), fresh('five'))",
     "type('Fresh', (), {})",
 )
 """What one argument of a valid call is replaced by."""
@@ -233,10 +247,17 @@ def pool() -> list[Value]:
 
 
 def ranked(values: Iterable[Value], hints: Iterable[str]) -> list[str]:
-    """The expressions, those first whose kinds a parameter's annotation, default or name has in it."""
-    words = {word.lower() for hint in hints for word in _words(hint)}
-    ordered = sorted(values, key=lambda value: not words.intersection(value.kinds))
-    return list(dict.fromkeys(value.expression for value in ordered))
+    """The expressions, those first whose kinds the first word of a hint has in it, then those that any has.
+
+    The hints are a parameter's name, annotation or default: of `Callable[[int], str]` the first word says what it is.
+    """
+    words = [[word.lower() for word in _words(hint)] for hint in hints]
+    first, all_of_them = {each[0] for each in words if each}, {word for each in words for word in each}
+
+    def rank(value: Value) -> int:
+        return 0 if first.intersection(value.kinds) else 1 if all_of_them.intersection(value.kinds) else 2
+
+    return list(dict.fromkeys(value.expression for value in sorted(values, key=rank)))
 
 
 def _words(hint: str) -> list[str]:

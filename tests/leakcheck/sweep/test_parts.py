@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import json
 import sys
 
@@ -14,17 +15,19 @@ from rich.console import Console
 from leakcheck.errors import UsageError
 from leakcheck.records import Finding, Frame, Meter, ScenarioResult, Tool
 from leakcheck.sweep import clusters, confirming, console, outcome, page, scenario_file, state, sweeping
-from leakcheck.sweep.inside import recipes, seeds, values
+from leakcheck.sweep.inside import inventory, recipes, seeds, values
 from leakcheck.sweep.inside.inventory import NothingToSweepError, Target
 from leakcheck.sweep.inside.ledgers import Ledgers
 from leakcheck.sweep.inside.literals import Written
-from leakcheck.sweep.inside.messages import Crash, Inventory, Looked, Suspect, Swept
+from leakcheck.sweep.inside.messages import Asked, Crash, Inventory, Looked, Suspect, Swept
 from leakcheck.sweep.inside.program import Programs, Repeated
 from leakcheck.sweep.inside.refused import refused
 from leakcheck.sweep.inside.shrink import shrunk
 from leakcheck.sweep.inside.signatures import parameters
 from leakcheck.sweep.inside.trials import Call
 from leakcheck.sweep.seen import Seen
+
+ASKED = Asked(["p"], [], [], 5.0, 2, False, False, "", "", [], {})
 
 
 def suspect(step, kind="error", target="p.f", exception="TypeError", growth=64.0, **changes):
@@ -55,6 +58,15 @@ def test_names_that_reach_beyond_the_process_are_refused_with_the_reason():
     assert refused("p", "p.Type.__exit__", isolated=True) == ""
 
 
+def test_a_class_in_python_is_none_in_c_whatever_it_is_derived_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "class A: ...\nclass B(A): ...\nclass C:\n    __slots__ = ()\nclass D(C):\n    __slots__ = ()\n"
+    (tmp_path / "python_classes.py").write_text(text)
+    package = inventory.take(["python_classes"], [], [], isolated=True, folder=str(tmp_path))
+    assert [target.name[-1] for target in package.targets if target.native] == []
+    assert {target.native for target in inventory.take(["_struct"], [], [], isolated=True).targets} == {True}
+
+
 def test_each_value_is_fresh():
     """Twice the same expression makes two objects, wherever objects of such a value can be told apart."""
     programs = Programs([])
@@ -79,6 +91,30 @@ def test_signatures_are_taken_from_what_there_is():
     found = parameters("m", "m.Documented", Documented, bound=False)
     assert [(each.name, each.required) for each in found] == [("size", True), ("flags", False)]
     assert parameters("m", "m.x", object(), bound=False) is None
+
+
+def test_a_stub_describes_what_the_package_shows_elsewhere(tmp_path, monkeypatch):
+    folder = tmp_path / "stubbed_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from stubbed_package.inner import T\n")
+    (folder / "inner.py").write_text("class T:\n    __init__ = __build_class__\n")
+    (folder / "inner.pyi").write_text("class T:\n    def __init__(self, text: str, size: int = ...): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("stubbed_package").T
+    found = parameters("stubbed_package", "stubbed_package.T", kind, bound=False)
+    assert [(each.name, each.hint) for each in found] == [("text", "str"), ("size", "int ellipsis")]
+
+
+def test_each_argument_that_can_be_given_by_name_is_replaced():
+    steps = steps_of_calls("cycle", *[Call("", "p.f", (f"{name}=8",)) for name in "abcde"])
+    assert "held = []\nsubject = p.f(e=held)\nheld.append(subject)" in steps
+
+
+def test_an_object_is_made_to_hold_itself_alone():
+    kind = Target("type", "p.T", "p", "", native=True, bound=False)
+    known = recipes.Known(kind, [Call("", "p.T", ("8", "held=9"))], [], [])
+    steps = [recipe.step for recipe in recipes.recipes(known) if recipe.kind == "cycle"]
+    assert "subject = p.T(8, held=9)\nsubject.__init__(8, held=subject)" in steps
 
 
 def test_calls_are_read_where_their_arguments_are_literals(tmp_path):
@@ -112,8 +148,12 @@ def test_a_file_is_run_only_where_it_has_recipes(tmp_path, monkeypatch):
 
 
 def steps_of(kind, *arguments, iterates=False):
+    return steps_of_calls(kind, Call("", "p.f", arguments), iterates=iterates)
+
+
+def steps_of_calls(kind, *calls, iterates=False):
     target = Target("function", "p.f", "p", "", native=True, bound=False)
-    known = recipes.Known(target, [Call("", "p.f", arguments)], [], [], iterates)
+    known = recipes.Known(target, list(calls), [], [], iterates)
     return [recipe.step for recipe in recipes.recipes(known) if recipe.kind == kind]
 
 
@@ -128,6 +168,28 @@ def test_an_iterator_that_a_call_returns_is_run():
     assert steps_of("call", "8") == ["p.f(8)"]
     assert steps_of("call", "8", iterates=True) == ["for _ in zip(range(1000), p.f(8)):\n    pass"]
     assert "for _ in zip(range(1000), p.f(None)):\n    pass" in steps_of("error", "8", iterates=True)
+
+
+def test_what_an_object_was_made_with_raises_while_a_method_runs():
+    method = Target("method", "p.T.m", "p", "p.T", native=True, bound=True)
+    maker = Call("", "p.T", ("print", "fast=True"))
+    known = recipes.Known(method, [Call("p.T(print)", "m", ("8",))], ["p.T(print)"], [], makers=[maker])
+    steps = [recipe.step for recipe in recipes.recipes(known) if recipe.kind == "callback raises"]
+    assert "subject = p.T(RaisesLater(2, None))\nsubject.m(8)" in steps
+    assert "subject = p.T(print, fast=RaisesLater(0, None))\nsubject.m(8)" in steps
+
+
+def test_the_object_that_was_used_most_is_copied_too():
+    once = Call("", "m", ("8",)).done_to("p.T()")
+    assert once == "after(p.T(), 'm', 8)"
+    kind = Target("type", "p.T", "p", "", native=True, bound=False)
+    known = recipes.Known(kind, [], ["p.T()", "p.T(1)", "p.T(2)", once], [])
+    assert f"copy.copy({once})" in [recipe.step for recipe in recipes.recipes(known)]
+
+
+def test_the_first_word_of_an_annotation_says_what_is_wanted():
+    ordered = values.ranked(values.pool(), ["callback", "Callable[[int], object]"])
+    assert ordered[0].startswith("(lambda")
 
 
 # What grows
@@ -180,6 +242,13 @@ def test_a_program_is_made_smaller_as_long_as_it_does_the_same():
 
 
 # Which suspects are one
+
+
+def test_an_object_that_was_used_becomes_a_new_one_or_a_call_where_that_does():
+    steps = ["after(after(p.T(), 'feed', 1), 'end').m(2)", "after(after(p.T(), 'feed', 1), 'end')"]
+    for step, smallest in ((steps[0], "p.T().m()"), (steps[1], "p.T().feed()")):
+        words = [word for word in ("p.T", "feed", ".m(") if word in smallest]
+        assert shrunk("", step, lambda _, text, words=words: all(word in text for word in words)) == ("", smallest)
 
 
 def test_what_a_shorter_program_does_explains_a_longer_one():
@@ -247,6 +316,16 @@ def test_what_is_lost_from_the_same_lines_is_one_find(tmp_path):
     chosen = {each.find.id: each.find.also for each in confirming.one_a_place(several, tmp_path)}
     assert chosen == {"a": ["p.b"], "c": [], "again": [], "one_cycle": [], "other_cycle": [], "unknown": []}
     assert not (tmp_path / "b.py").exists()
+
+
+def test_what_calls_the_one_and_loses_as_much_is_no_other_find(tmp_path):
+    several = [
+        proved("caller", "error", ("ext.c", 10), ("p.py", 7), ("caller.py", 3)),
+        proved("called", "error", ("ext.c", 10), ("called.py", 3)),
+        proved("loses_more", "error", ("ext.c", 10), ("p.py", 9), ("loses_more.py", 3), growth=128.0),
+    ]
+    chosen = {each.find.id: each.find.also for each in confirming.one_a_place(several, tmp_path)}
+    assert chosen == {"loses_more": [], "called": ["p.caller"]}
 
 
 @pytest.mark.parametrize(("names", "confirmed"), [(["heap.bytes"], True), (["refs"], False), (["refs", "fds"], True)])
@@ -345,14 +424,37 @@ def test_a_sweep_goes_on_where_another_of_the_same_was_interrupted(tmp_path):
     for message in (suspect("p.f(0)"), Crash("p.f", "signal 11", "p.f(1)"), Swept("p.f", 10, True, True, 0.5)):
         seen.take(message)
     file = tmp_path / state.FILE_NAME
-    state.write(file, ["p"], seen)
+    state.write(file, ASKED, seen)
     resumed = Seen()
-    state.read(file, ["p"]).put_into(resumed)
+    state.read(file, ASKED).put_into(resumed)
     assert (resumed.done_before, resumed.suspects, resumed.crashes) == (["p.f"], seen.suspects, seen.crashes)
     with pytest.raises(UsageError, match="is of a sweep of p"):
-        state.read(file, ["q"])
+        state.read(file, ASKED._replace(targets=["q"]))
     with pytest.raises(UsageError, match="there is no"):
-        state.read(tmp_path / "missing", ["p"])
+        state.read(tmp_path / "missing", ASKED)
+
+
+def test_what_a_target_has_shown_that_is_done_again_is_counted_once(tmp_path):
+    seen = Seen()
+    met = [Crash("p.g", "signal 11", "p.g(1)"), suspect("p.g(0)", target="p.g")]
+    for message in (Swept("p.f", 10, True, True, 0.5), *met):
+        seen.take(message)
+    state.write(tmp_path / state.FILE_NAME, ASKED, seen)
+    resumed = Seen()
+    state.read(tmp_path / state.FILE_NAME, ASKED).put_into(resumed)
+    for message in met:
+        resumed.take(message)
+    assert (resumed.crashes, resumed.suspects) == (met[:1], met[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"errors_only": True}, "--errors-only"), ({"seconds": 1.0}, "--time-per-target")]
+)
+def test_a_sweep_does_not_go_on_with_other_options(changes, said, tmp_path):
+    state.write(tmp_path / state.FILE_NAME, ASKED, Seen())
+    with pytest.raises(UsageError, match=f"other options \\({said}\\)"):
+        state.read(tmp_path / state.FILE_NAME, ASKED._replace(**changes))
+    assert state.read(tmp_path / state.FILE_NAME, ASKED._replace(jobs=7, skipped=["p.f"]))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema": "leakcheck/1"}'])
