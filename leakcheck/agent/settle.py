@@ -16,7 +16,8 @@ from leakcheck.agent.protocol import GcMode
 from leakcheck.agent.scenario import Context
 
 _ENDING_S = 0.1
-"""How long resources that have just become more may take to go: a thread needs some 0.1 ms to end after its join."""
+"""How long resources that have just become more may take until one has gone: a thread needs some 0.1 ms to end after
+its join. As long as they go, the others are waited for too: where the machine is busy, each has to wait for its turn."""
 _ENDING_IN_VAIN_S = 0.01
 """The same once waiting has been in vain three times: then they stay, and each round would pay for it."""
 _MOST_COLLECTIONS_APART = 2**31 - 1
@@ -100,10 +101,11 @@ class Settler:
         counts = self._counts()
         if self._lowest is None:
             self._lowest = counts
-        deadline = now() + (_ENDING_S if self._in_vain < 3 else _ENDING_IN_VAIN_S)
+        patience = _ENDING_S if self._in_vain < 3 else _ENDING_IN_VAIN_S
+        deadline = now() + patience
         delay = 0.0005
-        waited = False
-        while any(now > low for now, low in zip(counts, self._lowest, strict=True)):
+        waited, fewest = False, counts
+        while any(count > low for count, low in zip(counts, self._lowest, strict=True)):
             if now() > deadline:
                 self._in_vain += 1
                 break
@@ -114,10 +116,13 @@ class Settler:
                 sleep(delay)
             delay = min(delay * 2, 0.02)
             counts = self._counts()
+            if any(count < least for count, least in zip(counts, fewest, strict=True)):
+                deadline = now() + patience
+            fewest = [min(count, least) for count, least in zip(counts, fewest, strict=True)]
         else:
             if waited:
                 self._in_vain = 0
-        self._lowest = [min(now, low) for now, low in zip(counts, self._lowest, strict=True)]
+        self._lowest = [min(count, low) for count, low in zip(counts, self._lowest, strict=True)]
 
     async def _turn_the_loop(self, delay: float) -> None:
         """Let callbacks and tasks of the scenario's loop run."""

@@ -43,6 +43,8 @@ _TRACED_ITERATIONS = 31
 """Iterations under tracemalloc, unless the growth is rarer than one in ten."""
 _WATCHED_S = 2.0
 """Seconds that a stretch under a trace function may take."""
+_CHEAP_S = 0.1
+"""Seconds that it may take in any case."""
 _WATCHED_SLOWDOWN = 60
 """The factor by which a trace function slows Python code down."""
 _WATCHED_ITERATIONS = 20
@@ -212,9 +214,11 @@ class Plan:
 
     def watched_for(self, kind: str) -> int:
         """Iterations under a trace function that should show several additions of a kind."""
-        rate = self.growth.meters.get(kind, 1.0)
-        things = rate / meters.of(kind, "").piece
+        rate, spec = self.growth.meters.get(kind, 1.0), meters.of(kind, "")
+        things = rate / spec.piece
         wanted = max(_WATCHED_ITERATIONS, _WATCHED_ITERATIONS / things if 0 < things < 1 else 0.0)
+        if spec.unit == "B":  # a piece may be larger than the smallest, and come more rarely than readings tell
+            wanted = max(wanted, _CHEAP_S / _WATCHED_SLOWDOWN / self.seconds)
         return max(3, min(int(wanted), int(_WATCHED_S / _WATCHED_SLOWDOWN / self.seconds * 4), 2000))
 
     def references(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from itertools import pairwise
 
 import pytest
 
+from leakcheck.agent.scenario import Context
+from leakcheck.agent.settle import Settler
 from leakcheck.execution.job import Job, ScenarioInfo
 from leakcheck.execution.worker import Worker
 from leakcheck.meters import BYTES
@@ -97,3 +100,40 @@ def test_both_readings_count_the_same_objects(opened):
     run(1000, True)
     seen = [run(1000, whole)[1]["py.objects"] for whole in (True, False, False, True, False, True)]
     assert [later - earlier for earlier, later in pairwise(seen)] == [1000] * 5
+
+
+class Ending:
+    """Counts of things of which one ends every so many seconds of a clock that only sleeping moves."""
+
+    def __init__(self, things: int, every_s: float, for_ever: int = 0) -> None:
+        self.things, self.every_s, self.for_ever, self.passed = things, every_s, for_ever, 0.0
+
+    def __call__(self) -> list[int]:
+        return [self.for_ever + max(0, self.things - int(self.passed / self.every_s))]
+
+    def now(self) -> float:
+        return self.passed
+
+    def sleep(self, seconds: float) -> None:
+        self.passed += seconds
+
+
+def waited(ending: Ending) -> list[int]:
+    """What is left after a settling to which there was nothing at first."""
+    settler = Settler(Context(""), "collect", ending, in_loop=False)
+    settler._lowest = [0]
+    asyncio.run(settler._wait_for_resources(ending.now, ending.sleep))
+    return ending()
+
+
+def test_what_ends_one_after_the_other_is_waited_for_as_long_as_it_does():
+    assert waited(Ending(things=20, every_s=0.06)) == [0]
+
+
+def test_what_does_not_end_is_not_waited_for():
+    slow = Ending(things=20, every_s=5.0)
+    assert waited(slow) == [20]
+    assert slow.passed < 0.2
+    some = Ending(things=5, every_s=0.01, for_ever=3)
+    assert waited(some) == [3]
+    assert some.passed < 0.3
