@@ -17,7 +17,7 @@ from leakcheck.agent.scenario import Context
 
 _ENDING_S = 0.1
 """How long resources that have just become more may take until one has gone: a thread needs some 0.1 ms to end after
-its join. As long as they go, the others are waited for too: where the machine is busy, each has to wait for its turn."""
+its join. As long as some go, the others are waited for: where the machine is busy, each has to wait for its turn."""
 _ENDING_IN_VAIN_S = 0.01
 """The same once waiting has been in vain three times: then they stay, and each round would pay for it."""
 _MOST_COLLECTIONS_APART = 2**31 - 1
