@@ -14,7 +14,6 @@ from typing import Any
 
 Trace = Callable[[types.FrameType, str, Any], Any]
 
-_CALL = 0
 _EVENTS = ("call", "exception", "line", "return")
 """Of a trace function in C, by number; it is also told of C functions, which one of Python's is not."""
 
@@ -50,9 +49,10 @@ def _native(function: Trace) -> Any:
     def trace(_: object, frame: types.FrameType, event: int, argument: int | None) -> int:  # noqa: ARG001
         if event >= len(_EVENTS):
             return 0
-        local = function if event == _CALL else frame.f_trace
+        name = _EVENTS[event]
+        local = function if name == "call" else frame.f_trace
         if local is not None:
-            frame.f_trace = local(frame, _EVENTS[event], None)
+            frame.f_trace = local(frame, name, None)
         return 0
 
     return _Native(trace)
